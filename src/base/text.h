@@ -1,0 +1,41 @@
+/* Text codecs: the one escaping function for fields between processes, base64, hex, modified UTF-7, UTF-8. */
+#ifndef YARILO_BASE_TEXT_H
+#define YARILO_BASE_TEXT_H
+
+#include "base/mem.h"
+#include "base/slice.h"
+
+/* TAB escaping (ipc "Notation"): 0x00 0x01 TAB CR LF become 0x01 followed by '0' '1' 't' 'r' 'n'.
+ * Every field that crosses a process boundary goes through this pair, both ways. */
+void text_tab_escape(struct buffer *out, struct slice);
+char *text_tab_escaped(struct arena *, struct slice);
+/* An unknown letter after 0x01 stands for itself; a lone 0x01 at the end is dropped. The result may hold NUL. */
+struct slice text_tab_unescape(struct arena *, struct slice);
+/* Splits a line at TABs and unescapes each field. Returns the number of fields (an empty line has one, empty). */
+size_t text_tab_fields(struct arena *, struct slice line, struct slice **fields);
+
+/* RFC 4648 section 4, with padding. Decoding refuses foreign bytes, bad padding and trailing garbage; -1. */
+void text_base64_encode(struct buffer *out, struct slice);
+int text_base64_decode(struct buffer *out, struct slice);
+void text_hex_encode(struct buffer *out, struct slice);  /* lower case */
+int text_hex_decode(struct buffer *out, struct slice);
+
+/* UTF-8 as RFC 3629 has it: no surrogates, no overlong forms, at most U+10FFFF. */
+bool text_utf8_valid(struct slice);
+/* Decodes one character off the front of *s; -1 on an invalid sequence (one byte is consumed) or at the end. */
+int32_t text_utf8_next(struct slice *s);
+void text_utf8_put(struct buffer *out, uint32_t c);
+
+/* Modified UTF-7 (RFC 3501 section 5.1.3). Decoding is strict: it fails where another encoding of the same name
+ * would exist (superfluous shifts, printable ASCII in a shift, wrong padding, lone surrogates). -1 on error. */
+int text_mutf7_to_utf8(struct buffer *out, struct slice);
+int text_utf8_to_mutf7(struct buffer *out, struct slice);
+
+char text_lower(char c);                                  /* ASCII */
+struct slice text_lowered(struct arena *, struct slice);  /* ASCII */
+
+/* Dovecot's time and size words (config 5): "30 secs", "5 mins", "2h", "500ms", "64k". -1: not such a text. */
+int text_parse_msecs(struct slice, uint64_t *ms);
+int text_parse_size(struct slice, uint64_t *bytes);
+
+#endif
