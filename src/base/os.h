@@ -2,7 +2,9 @@
  *
  * Everything that changes a file system goes through here, so that a test can count the calls, end the process at
  * the N-th, let call N fail, and read the order of writes and syncs. Names are relative to an open folder (dirfd;
- * AT_FDCWD allowed), so that a path is made in one place. All descriptors are O_CLOEXEC, and O_NOFOLLOW is on.
+ * AT_FDCWD allowed), so that a path is made in one place. All descriptors are O_CLOEXEC. What is created never goes
+ * through a symbolic link; opening follows them, since administrators link folders and files into mail stores, and a
+ * process that opens mail has no more rights than its user.
  *
  * Calls fill *e (error_sys) and return -1; they retry EINTR. */
 #ifndef YARILO_BASE_OS_H
@@ -11,6 +13,7 @@
 #include "base/error.h"
 #include "base/slice.h"
 
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
@@ -26,24 +29,41 @@ struct os_fault {
     uint64_t at;    /* fires at this count of the calls selected below, 1 = the first */
     uint32_t calls; /* bit per enum os_call; 0 = all */
     enum { OS_EXIT_BEFORE, OS_EXIT_AFTER, OS_FAIL, OS_SHORT } how;
-    int err;        /* errno for OS_FAIL */
-    size_t keep;    /* bytes written by OS_SHORT before err (ENOSPC when 0) */
+    int err;        /* errno for OS_FAIL (EIO when 0) and for OS_SHORT (ENOSPC when 0) */
+    size_t keep;    /* bytes written by OS_SHORT before err */
+    bool stays;     /* OS_FAIL, OS_SHORT: also every selected call after `at`, as on a full disk */
 };
+#define OS_FAULT_EXIT 70 /* status of a process that a fault ended */
 void os_fault_arm(const struct os_fault *); /* NULL disarms */
 /* Arms from the environment YARILO_FAULT="at=N[,calls=write+rename...][,how=exit-before|exit-after|fail|short]
- * [,err=ENOSPC][,keep=K]"; called once by every program that mutates. */
+ * [,err=ENOSPC][,keep=K][,stays]"; called once by every program that mutates. A text that it does not understand is
+ * fatal: a crash test that tests nothing must not pass. */
 void os_fault_from_env(void);
 uint64_t os_count(void);                    /* mutating calls so far in this process */
 
-/* Sees every mutating call after it was made. n: bytes, or the new size; err: 0 or errno. One hook a process.
+/* What a trace sees: a mutating call after it was made. */
+struct os_event {
+    uint64_t seq;         /* number of the call in this process, from 1 */
+    enum os_call call;
+    int fd;               /* the file, or the folder of `name` */
+    const char *name;     /* NULL for calls on a file */
+    int from_fd;          /* rename and link: the old name; from is NULL for others */
+    const char *from;
+    int64_t n;            /* bytes, or the new size */
+    int err;              /* 0 or errno */
+};
+
+/* One hook a process; from the sync pool it is called on the pool's threads, one call at a time. NULL ends it.
  * With YARILO_TRACE_FD=n in the environment os_fault_from_env installs one that writes a line per call:
- * "<sequence> <call> <fd path or dir path>/<name> <n> <err>\n". */
-void os_trace(void (*see)(void *, enum os_call, int fd, const char *name, int64_t n, int err), void *arg);
+ * "<seq> TAB <call> TAB <path> TAB <n> TAB <err> [TAB <old path>] LF", paths TAB-escaped. */
+void os_trace(void (*see)(void *, const struct os_event *), void *arg);
 
 /* Creates with O_EXCL; mode is exact (umask is 0 in our processes); gid (gid_t)-1 = leave. -> fd or -1. */
 int os_create(int dir, const char *name, mode_t mode, gid_t gid, struct error *);
-/* Opens for reading (and writing), never creates. extra: O_APPEND, O_DIRECTORY ... -> fd or -1. Not counted. */
+/* Opens for reading and writing (folders: for reading), never creates. extra: O_APPEND, O_DIRECTORY ... -> fd or -1.
+ * Not counted. */
 int os_open(int dir, const char *name, int extra_flags, struct error *);
+int os_open_read(int dir, const char *name, int extra_flags, struct error *); /* for reading only */
 /* One write at the end of an O_APPEND descriptor. A short write or an error truncates the file back to where it
  * was, so that all of the bytes are there or none. */
 int os_append(int fd, struct slice, struct error *);
@@ -76,24 +96,37 @@ enum os_lock os_lock_fd(int fd, enum os_lock_method, struct error *);   /* FCNTL
 enum os_lock os_lock_fd_shared(int fd, enum os_lock_method, struct error *);
 void os_unlock_fd(int fd, enum os_lock_method);
 
-/* Dotlocks in Dovecot's manner (index-format 7.1, maildir 8): name O_EXCL, content "pid:host:inode?" as the real one
- * writes for that file kind; stale when its pid (same host) is dead or when unchanged for `stale_secs`. A registry
- * in the process, keyed by device and inode of the folder plus name, stands before the file. */
+/* Dotlocks in Dovecot's manner (maildir-and-layouts 8.5): created with O_EXCL, content "pid:host". One is stale when
+ * it is older than 2 s and its pid (of this host) is dead or our own, and, when it names no process of this host, when
+ * neither it nor the file that it protects has changed for `stale_secs`. A registry in the process, keyed by device and
+ * inode of the folder plus name, stands before the file: two sessions of one worker exclude each other (DECISIONS 9). */
+struct os_dotlock_options {
+    mode_t mode;           /* 0 = 0600 */
+    bool set_gid;
+    gid_t gid;
+    unsigned stale_secs;   /* 0 = never by time */
+    const char *protects;  /* name in the same folder, or NULL */
+    bool replaces;         /* the lock is the new file (index-format 7.1 log creation, subscriptions): it stays empty, and
+                            * only time makes it stale */
+};
 struct os_dotlock;
 enum os_lock os_dotlock_try(int dir, const char *name, unsigned stale_secs, struct os_dotlock **, struct error *);
+enum os_lock os_dotlock_try_with(int dir, const char *name, const struct os_dotlock_options *, struct os_dotlock **,
+                                 struct error *);
 int os_dotlock_fd(const struct os_dotlock *);            /* to write through, then os_dotlock_rename */
-/* Renames the lock file over `to`: replaces a file whose new content was written into the lock. Frees it. */
+/* Renames the lock file over `to`: replaces a file whose new content was written into the lock. Frees it, also on
+ * failure (ERROR_TEMPORARY when somebody took the lock meanwhile: then nothing was renamed). */
 int os_dotlock_replace(struct os_dotlock **, const char *to, struct error *);
-void os_dotlock_release(struct os_dotlock **);
+void os_dotlock_release(struct os_dotlock **);           /* warns in the log if somebody took the lock */
 bool os_dotlock_touch(struct os_dotlock *);              /* every minute while held; false: somebody took it */
 
 /* fsync away from the loop: a pool of threads that do nothing else (DECISIONS 11). done() is called on the thread
  * that calls os_sync_poll, when os_sync_fd() is readable. Inline (before returning) while a fault is armed, when
  * os_sync_pool_start was not called, or in single-shot programs. The descriptors stay owned by the caller until
  * done(). error class ERROR_NONE = success. */
-struct os_sync;
 int os_sync_pool_start(unsigned threads, struct error *);
-int os_sync_fd(void);
+void os_sync_pool_stop(void);             /* waits for what was submitted; its done()s are called */
+int os_sync_fd(void);                     /* -1 without a pool */
 void os_sync_poll(void);
 void os_sync_submit(const int *fds, size_t n, void (*done)(void *, const struct error *), void *arg);
 
