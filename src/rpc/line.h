@@ -29,6 +29,7 @@ struct line_limits {
     size_t line_max;     /* bytes of a line; 0 = 8192 */
     size_t output_pause; /* input stops above it; 0 = 50 KiB */
     size_t output_max;   /* 0 = 1 MiB */
+    bool secret;         /* lines hold passwords: buffers are wiped and never moved by realloc */
 };
 
 /* Takes the descriptor and makes it non-blocking. */
@@ -38,8 +39,6 @@ void line_conn_free(struct line_conn *); /* NULL is fine; tries once to write wh
 int line_conn_fd(const struct line_conn *);
 bool line_conn_full(const struct line_conn *);  /* more than output_pause bytes wait */
 void line_conn_want_input(struct line_conn *, bool on);
-/* Does not keep ev_run from ending while nothing is outstanding: for clients that only wait for a server. */
-void line_conn_background(struct line_conn *, bool on);
 /* Ends the connection: `closed` is called from the loop with this error. */
 void line_conn_fail(struct line_conn *, const struct error *);
 
@@ -79,5 +78,8 @@ bool rpc_fields_has(const struct rpc_fields *, const char *key);
 /* Splits fields[from...] at their first '='. Empty fields (auth.md 26.3) are left out. */
 struct rpc_fields rpc_fields_parse(struct arena *, const struct slice *fields, size_t count, size_t from);
 struct rpc_fields rpc_fields_copy(struct arena *, const struct rpc_fields *);
+
+/* Masks of user names: `*` any bytes, `?` one byte; case counts. */
+bool rpc_wildcard_match(struct slice mask, struct slice text);
 
 #endif
