@@ -1,0 +1,170 @@
+/* What a mailbox format fills in (DECISIONS 3.4): Maildir now; sdbox, mdbox, mbox, obox behind the same table.
+ *
+ * A driver knows files and the index of one mailbox. It never sees views, sessions, names or namespaces; rights are
+ * checked before it is called. Its functions do not wait: what is locked by others is STEP_WAIT (the op retries at
+ * 1, 2, 4 ... ms), what takes long comes back as STEP_MORE and is called again with the same state. Locks are owned by
+ * the op that runs, of which a mailbox has one at a time (mailbox.job).
+ *
+ * docs/architecture.md tells how the other formats fit in. */
+#ifndef YARILO_STORE_DRIVER_H
+#define YARILO_STORE_DRIVER_H
+
+#include "store/location.h"
+#include "store/store.h"
+
+#include <uthash.h>
+
+enum {
+    DRIVER_SAVE_GUID = 0x1,        /* keeps a GUID given at saving */
+    DRIVER_POP3_UIDL = 0x2,        /* keeps POP3 UIDL and order */
+    DRIVER_LINK_COPY = 0x4,        /* stage_copy may share bytes */
+    DRIVER_ALT = 0x8,
+    DRIVER_INBOX_IS_ROOT = 0x10,   /* without DIRNAME, INBOX's folder is the mail root: it cannot be renamed */
+    DRIVER_RESERVED_DIRS = 0x20    /* cur, new, tmp are no mailbox names in the fs layout */
+};
+
+/* A mailbox that is open in this process: one object, shared. */
+struct mailbox {
+    const struct store_driver *driver;
+    struct mail_user *user;        /* of the first opener; referenced */
+    struct mail_storage *storage;
+    struct mailbox_place place;    /* strings in arena */
+    struct arena *arena;           /* lives as long as the mailbox */
+    const char *path, *index_path, *control_path;   /* index_path NULL: in memory */
+    struct mail_modes modes;
+    struct index *index;
+    void *data;                    /* the driver's */
+    bool read_only, gone;          /* gone: deleted or renamed under us; every op fails */
+    unsigned refs;
+    struct store_op *job;          /* the op that may hold this mailbox's locks */
+    struct store_op *waiting;      /* ops that want to be next (utlist) */
+    struct mailbox_watch *watches;
+    int watch_ids[4];              /* inotify watch descriptors: index folder, new, cur; -1 = none */
+    char *key;                     /* path NUL index_path, of the process's table */
+    unsigned key_size;
+    UT_hash_handle hh;
+    uint64_t list_generation;      /* index_generation that the list index row was written for */
+};
+
+/* What a sync shall do and what it found. Zeroed by the caller but for the first part. */
+struct driver_sync {
+    enum sync_why why;
+    bool take_recent;              /* raise first_recent_uid to next_uid; Maildir empties new/ */
+    bool give_up_busy;             /* polls: rather DONE without news than a long wait */
+    /* out */
+    uint32_t recent_first, recent_last; /* UIDs that this sync took over as recent; 0 = none */
+    bool changed;
+    void *state;                   /* the driver's, between steps; sync_end frees it */
+    struct index_waiter waiter;
+};
+
+struct driver_open {
+    bool create;                   /* the folder's own files may be made */
+};
+
+/* One staged message. */
+struct staged {
+    struct mailbox *box;
+    struct arena *arena;           /* of this message */
+    struct mail_meta meta;         /* strings in the arena */
+    uint64_t size_physical, size_virtual;
+    int fd;                        /* of its file while it is written and until it is durable; -1 = none */
+    void *data;                    /* the driver's */
+    uint32_t uid;                  /* set by publish; 0 = not known */
+};
+
+/* A publication in progress. */
+struct driver_publish {
+    struct staged **staged;
+    size_t count;
+    bool need_uids;
+    /* Folders and files to sync before going on: publish fills fds and returns STEP_WAIT with `syncing`; it is called
+     * again when they are durable (with sync_error on failure). The descriptors stay the driver's. */
+    bool syncing;
+    int fds[4];
+    size_t fd_count;
+    struct error sync_error;
+    struct index_commit commit;    /* out */
+    bool changed;
+    void *state;
+    struct index_waiter waiter;
+};
+
+/* The readable bytes of a stored message. */
+struct mail_file {
+    int fd;                        /* -1 = no descriptor: source reads by itself */
+    struct mime_source source;
+    void *data;
+    uint64_t size;                 /* physical */
+    time_t internal_date, save_date;
+    const char *path;
+};
+enum driver_item { ITEM_GUID, ITEM_INTERNAL_DATE, ITEM_SAVE_DATE, ITEM_SIZE_PHYSICAL, ITEM_SIZE_VIRTUAL, ITEM_POP3_UIDL,
+                   ITEM_POP3_ORDER, ITEM_PATH };
+struct driver_value {
+    bool known;
+    uint64_t number;
+    const char *text;              /* in the arena given */
+};
+
+struct store_driver {
+    const char *name;
+    uint32_t can;                  /* DRIVER_... */
+    enum mail_layout layout;       /* default layout */
+    const char *dirname, *mailboxdir, *subscriptions;  /* defaults of 1.2 */
+    /* Does this folder hold a mailbox of the format? (fs layout without DIRNAME, autodetection) */
+    bool (*is_mailbox)(const char *path);
+    bool (*detect)(const char *root);
+    /* Makes the format's own files in a folder: list lock held, the folder itself may exist. ERROR_EXISTS. */
+    int (*create)(const struct mail_location *, const char *path, bool inbox, const struct mail_modes *, struct error *);
+    /* Removes them: fs layout without DIRNAME, where the folder may hold children. */
+    int (*remove)(const char *path, struct error *);
+    /* Opens the index and what else is needed; box->path and modes are set. close frees data and the index. */
+    int (*open)(struct mailbox *, const struct driver_open *, struct error *);
+    void (*close)(struct mailbox *);
+    int (*guid)(struct mailbox *, unsigned char guid[16], struct error *);
+
+    enum step (*sync)(struct mailbox *, struct driver_sync *, struct budget *, struct error *);
+    void (*sync_end)(struct mailbox *, struct driver_sync *);  /* also when cancelled: releases locks */
+
+    int (*stage)(struct staged *, struct error *);             /* meta is filled */
+    int (*stage_write)(struct staged *, struct slice, struct error *);
+    int (*stage_finish)(struct staged *, struct error *);      /* sizes known */
+    /* By link or reference. 1: done; 0: not possible, copy by content; -1 error. */
+    int (*stage_copy)(struct staged *, struct mailbox *from, uint32_t uid, struct error *);
+    int (*stage_again)(struct staged *, const struct staged *first, struct error *);
+    void (*discard)(struct staged *);                          /* not published: nothing remains */
+    /* Names, uidlist, index batch, commit, for all or none. Failing, everything is as before. */
+    enum step (*publish)(struct mailbox *, struct driver_publish *, struct budget *, struct error *);
+    void (*publish_end)(struct mailbox *, struct driver_publish *);
+
+    /* ENOENT is retried inside; ERROR_EXPUNGED when it is really gone. */
+    int (*read)(struct mailbox *, uint32_t uid, struct arena *, struct mail_file *, struct error *);
+    void (*read_end)(struct mail_file *);
+    /* Cheap facts that need no reading of bytes. */
+    int (*item)(struct mailbox *, uint32_t uid, enum driver_item, struct arena *, struct driver_value *, struct error *);
+    /* The message contradicts what its name or record says: sizes are mended. */
+    void (*mend)(struct mailbox *, uint32_t uid, uint64_t physical, uint64_t virtual_size);
+    /* List index extension that tells whether a STATUS row is current, and its value now (index-format 11.1). */
+    const char *list_ext;
+    int (*list_stamp)(const char *path, uint32_t stamp[2]);
+    /* Folders below the mailbox's that tell of news, NULL-ended ("new", "cur"). */
+    const char *const *watch;
+};
+
+extern const struct store_driver maildir_driver;
+const struct store_driver *store_driver_find(const char *name);   /* NULL: unknown */
+const struct store_driver *const *store_drivers(void);            /* in the order of autodetection, NULL-ended */
+
+/* ---- for drivers ---- */
+
+/* UIDVALIDITY for a new mailbox of this namespace (6.5). */
+int store_next_uid_validity(struct mail_storage *, uint32_t *, struct error *);
+void store_guid_new(unsigned char guid[16]);                      /* 7 */
+void store_guid_of_text(struct slice text, unsigned char guid[16]);
+const char *store_hostname(void);
+/* Settings of the user for index_open. */
+void store_index_settings(const struct mail_user *, struct index_settings *);
+void mailbox_log(const struct mailbox *, enum log_level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif
