@@ -74,6 +74,10 @@ size_t stream_memory(const struct stream *);
  * error, and `closed` follows. Output that waits is written before. */
 void stream_start_tls(struct stream *, struct tls_context *,
                       void (*done)(void *arg, const struct error *));
+/* Right after stream_start_tls: `choose` is asked once during the handshake, with the handler's arg and the name that
+ * the client sent (a checked host name, lower case, at most 253 bytes); it returns the context with the certificate
+ * for that name, which lives at least as long as the stream, or NULL to stay with the listener's. */
+void stream_choose_tls(struct stream *, struct tls_context *(*choose)(void *arg, const char *name));
 /* As client, towards `host` (verified when `verify`); for relays and proxies. */
 void stream_start_tls_client(struct stream *, struct tls_context *, const char *host, bool verify,
                              void (*done)(void *arg, const struct error *));

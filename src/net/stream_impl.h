@@ -15,6 +15,8 @@ struct stream_tls {
     bool client;
     bool send_blocked; /* GnuTLS holds a record: the next send must be (NULL, 0) */
     void (*done)(void *arg, const struct error *);
+    struct stream *stream; /* for the callback below, in GnuTLS's session pointer */
+    struct tls_context *(*choose)(void *arg, const char *name);
     char protocol[16], cipher[64], kx[32], mac[16], alpn[64], sni[256], cert_name[256];
     unsigned bits;
 };
@@ -56,7 +58,7 @@ void stream_tls_bye(struct stream *);
 bool stream_tls_read_pending(struct stream *);
 
 /* tls.c */
-int tls_session_new(struct tls_context *, bool client, gnutls_session_t *, struct error *);
+int tls_session_new(struct tls_context *, struct stream_tls *, struct error *);
 void tls_session_describe(struct tls_context *, struct stream_tls *);
 void tls_session_client(struct stream_tls *, const char *host, bool verify);
 

@@ -19,6 +19,7 @@ static void start(struct stream *s, struct tls_context *context, bool client,
     s->tls = mem_zero(1, sizeof(*s->tls));
     s->tls->context = tls_context_ref(context);
     s->tls->client = client;
+    s->tls->stream = s;
     s->tls->done = done;
     s->tls->state = TLS_AFTER_FLUSH;
     s->borrowed = SLICE_EMPTY;
@@ -30,7 +31,7 @@ void stream_start_tls(struct stream *s, struct tls_context *context, void (*done
     struct error e;
 
     start(s, context, false, done);
-    if (tls_session_new(context, false, &s->tls->session, &e) < 0) {
+    if (tls_session_new(context, s->tls, &e) < 0) {
         stream_fail(s, &e);
         return;
     }
@@ -43,12 +44,17 @@ void stream_start_tls_client(struct stream *s, struct tls_context *context, cons
     struct error e;
 
     start(s, context, true, done);
-    if (tls_session_new(context, true, &s->tls->session, &e) < 0) {
+    if (tls_session_new(context, s->tls, &e) < 0) {
         stream_fail(s, &e);
         return;
     }
     tls_session_client(s->tls, host, verify);
     stream_mark_dirty(s);
+}
+
+void stream_choose_tls(struct stream *s, struct tls_context *(*choose)(void *arg, const char *name))
+{
+    s->tls->choose = choose;
 }
 
 void stream_tls_begin(struct stream *s)

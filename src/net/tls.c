@@ -17,8 +17,6 @@ struct tls_context {
     bool verify_client;
     char *alpn;
     char *cert_username_field;
-    struct tls_context *(*choose)(void *arg, const char *name);
-    void *choose_arg;
 };
 
 static gnutls_datum_t datum(struct slice s)
@@ -131,12 +129,6 @@ void tls_context_unref(struct tls_context *c)
     mem_free(c);
 }
 
-void tls_context_set_sni(struct tls_context *c, struct tls_context *(*choose)(void *arg, const char *name), void *arg)
-{
-    c->choose = choose;
-    c->choose_arg = arg;
-}
-
 /* Letters, digits, '-', '_', '.' only; lower case. */
 static bool host_name(const char *in, size_t size, char out[254])
 {
@@ -165,13 +157,16 @@ static bool read_sni(gnutls_session_t session, char out[254])
 
 static int after_client_hello(gnutls_session_t session)
 {
-    struct tls_context *c = gnutls_session_get_ptr(session), *other;
+    struct stream_tls *t = gnutls_session_get_ptr(session);
+    struct tls_context *other;
     char name[254];
 
-    if (c->choose == NULL || !read_sni(session, name))
+    if (t->choose == NULL || !read_sni(session, name))
         return 0;
-    other = c->choose(c->choose_arg, name);
-    if (other != NULL && other != c) {
+    other = t->choose(t->stream->arg, name);
+    if (other != NULL && other != t->context) {
+        tls_context_unref(t->context);
+        t->context = tls_context_ref(other);
         gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, other->credentials);
         gnutls_certificate_server_set_request(session,
                                               other->verify_client ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_IGNORE);
@@ -179,19 +174,19 @@ static int after_client_hello(gnutls_session_t session)
     return 0;
 }
 
-int tls_session_new(struct tls_context *c, bool client, gnutls_session_t *out, struct error *e)
+int tls_session_new(struct tls_context *c, struct stream_tls *t, struct error *e)
 {
     gnutls_session_t session;
-    int r = gnutls_init(&session, (client ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
+    int r = gnutls_init(&session, (t->client ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
 
     if (r < 0)
         return error_set(e, ERROR_TEMPORARY, "gnutls_init() failed: %s", gnutls_strerror(r));
-    gnutls_session_set_ptr(session, c);
+    gnutls_session_set_ptr(session, t);
     gnutls_priority_set(session, c->priority);
     gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, c->credentials);
     /* Deadlines are the stream's. */
     gnutls_handshake_set_timeout(session, GNUTLS_INDEFINITE_TIMEOUT);
-    if (!client) {
+    if (!t->client) {
         gnutls_certificate_server_set_request(session, c->verify_client ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_IGNORE);
         gnutls_handshake_set_post_client_hello_function(session, after_client_hello);
         if (c->ticket_key.data != NULL)
@@ -202,7 +197,7 @@ int tls_session_new(struct tls_context *c, bool client, gnutls_session_t *out, s
         /* Not mandatory: clients that offer nothing, or something else, connect as they do with Dovecot. */
         gnutls_alpn_set_protocols(session, &alpn, 1, 0);
     }
-    *out = session;
+    t->session = session;
     return 0;
 }
 

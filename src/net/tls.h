@@ -31,10 +31,6 @@ int tls_context_new(const struct tls_settings *, struct tls_context **, struct e
 struct tls_context *tls_context_ref(struct tls_context *);
 void tls_context_unref(struct tls_context *);
 
-/* Asked during the handshake with the name the client sent (at most 253 bytes, lower case, checked as host name);
- * returns the context for it, or NULL to stay with the one of the listener. The answer is not freed. */
-void tls_context_set_sni(struct tls_context *, struct tls_context *(*choose)(void *arg, const char *name), void *arg);
-
 /* An OpenSSL cipher list and minimum as GnuTLS priority string (config 12.2). Words without a counterpart are
  * dropped; a list without any usable cipher is an error. */
 int tls_priority(const struct tls_settings *, struct buffer *out, struct error *);

@@ -1,0 +1,95 @@
+/* login_tls.c - TLS contexts, one per settings object.
+ *
+ * Settings are shared by all connections that match the same local, remote and local_name blocks, so a context per
+ * object is a context per certificate. Bad certificates are found at the first use, as the real server does, and
+ * remembered: a broken setting is not parsed again for each client. */
+#include "login/login_impl.h"
+
+#include <gnutls/gnutls.h>
+#include <uthash.h>
+
+struct entry {
+    struct settings *set; /* a reference; the key */
+    struct tls_context *context;
+    struct error error;
+    UT_hash_handle hh;
+};
+
+struct login_tls_cache {
+    const struct login_protocol *protocol;
+    struct entry *entries;
+};
+
+struct login_tls_cache *login_tls_cache_new(const struct login_protocol *protocol)
+{
+    struct login_tls_cache *cache = mem_zero(1, sizeof(*cache));
+
+    cache->protocol = protocol;
+    return cache;
+}
+
+void login_tls_cache_free(struct login_tls_cache *cache)
+{
+    struct entry *it, *next;
+
+    HASH_ITER(hh, cache->entries, it, next) {
+        HASH_DEL(cache->entries, it);
+        tls_context_unref(it->context);
+        settings_unref(it->set);
+        mem_free(it);
+    }
+    mem_free(cache);
+}
+
+static bool option_set(const char *options, const char *word)
+{
+    struct slice rest = slice_from_str(options), one;
+
+    while (slice_split(&rest, ' ', &one))
+        if (slice_equal_str(one, word))
+            return true;
+    return false;
+}
+
+static struct tls_context *make(const struct login_protocol *protocol, struct settings *set, struct error *e)
+{
+    const char *password = conf_str(set, SET_ssl_key_password);
+    struct tls_settings tls = {
+        .cert = slice_from_str(conf_str(set, SET_ssl_cert)),
+        .key = slice_from_str(conf_str(set, SET_ssl_key)),
+        .alt_cert = slice_from_str(conf_str(set, SET_ssl_alt_cert)),
+        .alt_key = slice_from_str(conf_str(set, SET_ssl_alt_key)),
+        .key_password = *password == '\0' ? NULL : password,
+        .ca = slice_from_str(conf_str(set, SET_ssl_ca)),
+        .dh = slice_from_str(conf_str(set, SET_ssl_dh)),
+        .min_protocol = conf_str(set, SET_ssl_min_protocol),
+        .cipher_list = conf_str(set, SET_ssl_cipher_list),
+        .cipher_suites = conf_str(set, SET_ssl_cipher_suites),
+        .curve_list = conf_str(set, SET_ssl_curve_list),
+        .prefer_server_ciphers = conf_bool(set, SET_ssl_prefer_server_ciphers),
+        .verify_client = conf_bool(set, SET_ssl_verify_client_cert),
+        .require_crl = conf_bool(set, SET_ssl_require_crl),
+        .tickets = !option_set(conf_str(set, SET_ssl_options), "no_ticket"),
+        .cert_username_field = conf_str(set, SET_ssl_cert_username_field),
+        .alpn = protocol->name,
+    };
+    struct tls_context *context;
+
+    return tls_context_new(&tls, &context, e) < 0 ? NULL : context;
+}
+
+struct tls_context *login_tls_context(struct login_tls_cache *cache, struct settings *set, struct error *e)
+{
+    struct entry *it;
+
+    HASH_FIND_PTR(cache->entries, &set, it);
+    if (it == NULL) {
+        it = mem_zero(1, sizeof(*it));
+        it->set = settings_ref(set);
+        it->context = make(cache->protocol, set, &it->error);
+        HASH_ADD_PTR(cache->entries, set, it);
+    }
+    if (it->context == NULL)
+        *e = it->error;
+    return it->context;
+}
