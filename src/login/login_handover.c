@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -267,7 +268,7 @@ void login_handover_start(struct login_client *c)
     struct error e;
     struct stat st;
     unsigned char request[REQUEST_SIZE] = {0};
-    int fd, pair;
+    int fd, pair = -1;
 
     c->stage = STAGE_HANDOVER;
     buffer_append(&message, request, sizeof(request));

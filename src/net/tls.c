@@ -12,7 +12,7 @@
 struct tls_context {
     unsigned refs;
     gnutls_certificate_credentials_t credentials;
-    gnutls_priority_t priority;
+    gnutls_priority_t priority, priority_before_13; /* the second may be NULL */
     gnutls_datum_t ticket_key;
     bool verify_client;
     char *alpn;
@@ -70,12 +70,25 @@ static int load_ca(struct tls_context *c, const struct tls_settings *set, struct
     return 0;
 }
 
+static int make_priority(const struct tls_settings *set, enum tls_priority_for what, gnutls_priority_t *out,
+                         struct error *e)
+{
+    struct buffer words = {0};
+    int r = tls_priority(set, what, &words, e);
+
+    if (r == 0 && words.size > 0) {
+        r = gnutls_priority_init(out, buffer_cstr(&words), NULL);
+        if (r < 0)
+            r = error_set(e, ERROR_INVALID, "Can't set cipher list to '%s' (ssl_cipher_list setting): %s",
+                          set->cipher_list, gnutls_strerror(r));
+    }
+    buffer_free(&words);
+    return r;
+}
+
 int tls_context_new(const struct tls_settings *set, struct tls_context **out, struct error *e)
 {
     struct tls_context *c = mem_zero(1, sizeof(*c));
-    struct buffer words = {0};
-    const char *at = NULL;
-    int r;
 
     c->refs = 1;
     gnutls_certificate_allocate_credentials(&c->credentials);
@@ -90,19 +103,12 @@ int tls_context_new(const struct tls_settings *set, struct tls_context **out, st
     }
     if (set->alt_cert.size > 0 && load_pair(c, set, true, e) < 0)
         goto failed;
-    if (load_ca(c, set, e) < 0 || tls_priority(set, &words, e) < 0)
+    if (load_ca(c, set, e) < 0 || make_priority(set, TLS_PRIORITY_START, &c->priority, e) < 0 ||
+        make_priority(set, TLS_PRIORITY_BEFORE_13, &c->priority_before_13, e) < 0)
         goto failed;
-    r = gnutls_priority_init(&c->priority, buffer_cstr(&words), &at);
-    if (r < 0) {
-        error_set(e, ERROR_INVALID, "Can't set cipher list to '%s' (ssl_cipher_list setting): %s", set->cipher_list,
-                  gnutls_strerror(r));
-        goto failed;
-    }
-    buffer_free(&words);
     *out = c;
     return 0;
 failed:
-    buffer_free(&words);
     tls_context_unref(c);
     return -1;
 }
@@ -120,6 +126,8 @@ void tls_context_unref(struct tls_context *c)
     gnutls_certificate_free_credentials(c->credentials);
     if (c->priority != NULL)
         gnutls_priority_deinit(c->priority);
+    if (c->priority_before_13 != NULL)
+        gnutls_priority_deinit(c->priority_before_13);
     if (c->ticket_key.data != NULL) {
         gnutls_memset(c->ticket_key.data, 0, c->ticket_key.size);
         gnutls_free(c->ticket_key.data);
@@ -155,22 +163,24 @@ static bool read_sni(gnutls_session_t session, char out[254])
     return host_name(name, strnlen(name, size), out);
 }
 
+/* The version and the name are known, suite and certificate not chosen yet. */
 static int after_client_hello(gnutls_session_t session)
 {
     struct stream_tls *t = gnutls_session_get_ptr(session);
     struct tls_context *other;
     char name[254];
 
-    if (t->choose == NULL || !read_sni(session, name))
-        return 0;
-    other = t->choose(t->stream->arg, name);
-    if (other != NULL && other != t->context) {
+    if (t->choose != NULL && read_sni(session, name) && (other = t->choose(t->stream->arg, name)) != NULL &&
+        other != t->context) {
         tls_context_unref(t->context);
         t->context = tls_context_ref(other);
         gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, other->credentials);
         gnutls_certificate_server_set_request(session,
                                               other->verify_client ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_IGNORE);
+        gnutls_priority_set(session, other->priority);
     }
+    if (gnutls_protocol_get_version(session) < GNUTLS_TLS1_3 && t->context->priority_before_13 != NULL)
+        gnutls_priority_set(session, t->context->priority_before_13);
     return 0;
 }
 

@@ -32,7 +32,10 @@ struct tls_context *tls_context_ref(struct tls_context *);
 void tls_context_unref(struct tls_context *);
 
 /* An OpenSSL cipher list and minimum as GnuTLS priority string (config 12.2). Words without a counterpart are
- * dropped; a list without any usable cipher is an error. */
-int tls_priority(const struct tls_settings *, struct buffer *out, struct error *);
+ * dropped; a list without any usable cipher is an error. GnuTLS knows one list of ciphers for all versions, OpenSSL one
+ * for TLS 1.3 and one for those before, so there are two strings: the first starts the handshake, and once an older
+ * version has been negotiated the second takes its place. It is empty when no older version is allowed. */
+enum tls_priority_for { TLS_PRIORITY_START, TLS_PRIORITY_BEFORE_13 };
+int tls_priority(const struct tls_settings *, enum tls_priority_for, struct buffer *out, struct error *e);
 
 #endif

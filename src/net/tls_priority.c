@@ -202,16 +202,17 @@ static void evaluate(struct slice text, struct list *l)
     }
 }
 
+/* The versions before 1.3; that one is always added. */
 static const struct {
     const char *setting, *gnutls;
 } versions[] = {
-    {"ANY", "+VERS-TLS1.0:+VERS-TLS1.1:+VERS-TLS1.2:+VERS-TLS1.3"},
-    {"SSLv3", "+VERS-TLS1.0:+VERS-TLS1.1:+VERS-TLS1.2:+VERS-TLS1.3"},
-    {"TLSv1", "+VERS-TLS1.0:+VERS-TLS1.1:+VERS-TLS1.2:+VERS-TLS1.3"},
-    {"TLSv1.1", "+VERS-TLS1.1:+VERS-TLS1.2:+VERS-TLS1.3"},
-    {"TLSv1.2", "+VERS-TLS1.2:+VERS-TLS1.3"},
-    {"TLSv1.3", "+VERS-TLS1.3"},
-    {"LATEST", "+VERS-TLS1.3"},
+    {"ANY", "+VERS-TLS1.0:+VERS-TLS1.1:+VERS-TLS1.2"},
+    {"SSLv3", "+VERS-TLS1.0:+VERS-TLS1.1:+VERS-TLS1.2"},
+    {"TLSv1", "+VERS-TLS1.0:+VERS-TLS1.1:+VERS-TLS1.2"},
+    {"TLSv1.1", "+VERS-TLS1.1:+VERS-TLS1.2"},
+    {"TLSv1.2", "+VERS-TLS1.2"},
+    {"TLSv1.3", ""},
+    {"LATEST", ""},
 };
 
 static const struct {
@@ -257,7 +258,7 @@ static bool would_add_foreign(const struct list *l, const struct suite *candidat
     return false;
 }
 
-static int add_suites(const struct tls_settings *set, const struct list *l, struct buffer *out, struct error *e)
+static void add_suites(const struct list *l, struct buffer *out)
 {
     unsigned mask = 0, added = 0;
 
@@ -281,9 +282,8 @@ static int add_suites(const struct tls_settings *set, const struct list *l, stru
     if (added == 0 && l->count > 0) {
         /* The product never fits (single suites of two kinds): keep the first one's key exchange alone. */
         struct list first = {.order = {l->order[0]}, .count = 1};
-        return add_suites(set, &first, out, e);
+        add_suites(&first, out);
     }
-    return 0;
 }
 
 static int add_tls13(const struct tls_settings *set, struct buffer *out, struct error *e)
@@ -330,7 +330,7 @@ static int add_groups(const struct tls_settings *set, struct buffer *out, struct
     return 0;
 }
 
-int tls_priority(const struct tls_settings *set, struct buffer *out, struct error *e)
+int tls_priority(const struct tls_settings *set, enum tls_priority_for what, struct buffer *out, struct error *e)
 {
     const char *minimum = set->min_protocol == NULL || *set->min_protocol == '\0' ? "TLSv1.2" : set->min_protocol;
     static const char *const profiles[] = {"LOW", "LOW", "MEDIUM", "HIGH", "ULTRA", "FUTURE"};
@@ -342,7 +342,11 @@ int tls_priority(const struct tls_settings *set, struct buffer *out, struct erro
             break;
     if (v == sizeof(versions) / sizeof(versions[0]))
         return error_set(e, ERROR_INVALID, "Unknown ssl_min_protocol setting '%s'", minimum);
-    buffer_printf(out, "NONE:%s:+COMP-NULL:+SIGN-ALL:+CTYPE-X509", versions[v].gnutls);
+    if (what == TLS_PRIORITY_BEFORE_13 && versions[v].gnutls[0] == '\0')
+        return 0;
+    buffer_printf(out, "NONE:%s%s%s:+COMP-NULL:+SIGN-ALL:+CTYPE-X509", versions[v].gnutls,
+                  what == TLS_PRIORITY_START && versions[v].gnutls[0] != '\0' ? ":" : "",
+                  what == TLS_PRIORITY_START ? "+VERS-TLS1.3" : "");
     if (add_groups(set, out, e) < 0)
         return -1;
     l = mem_zero(1, sizeof(*l));
@@ -355,10 +359,11 @@ int tls_priority(const struct tls_settings *set, struct buffer *out, struct erro
         return error_set(e, ERROR_INVALID, "Can't set cipher list to '%s' (ssl_cipher_list setting): no cipher match",
                          set->cipher_list);
     }
-    if (add_tls13(set, out, e) < 0 || add_suites(set, l, out, e) < 0) {
+    if (what == TLS_PRIORITY_START && add_tls13(set, out, e) < 0) {
         mem_free(l);
         return -1;
     }
+    add_suites(l, out);
     if (l->seclevel > 0)
         buffer_printf(out, ":%%PROFILE_%s", profiles[l->seclevel]);
     if (set->prefer_server_ciphers)
