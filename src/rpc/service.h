@@ -45,7 +45,8 @@ struct service_listener {
 enum service_flags {
     SERVICE_NO_CONFIG = 1,        /* needs no settings (anvil) */
     SERVICE_KEEP_ROOT = 2,        /* complain when started as another user than root: not used by ./serve */
-    SERVICE_NO_IDLE_EXIT = 4      /* SIGINT is ignored while idle too: log, anvil */
+    SERVICE_NO_IDLE_EXIT = 4,     /* SIGINT is ignored while idle too: log, anvil */
+    SERVICE_STAYS = 8             /* the master pipe is not watched: log ends with the last of its writers */
 };
 
 struct service_options {
