@@ -294,7 +294,7 @@ static struct tls_context *choose_context(void *arg, const char *name)
     if (!conf_uses_local_name(service_conf(c->server->service), c->server->protocol->name))
         return NULL;
     login_client_settings(c);
-    return login_tls_context(c->server->tls, c->set, &e);
+    return tls_cache_get(c->server->tls, c->set, &e);
 }
 
 static void tls_done(void *arg, const struct error *e)
@@ -323,7 +323,7 @@ static void tls_done(void *arg, const struct error *e)
 static void start_tls(struct login_client *c)
 {
     struct error e;
-    struct tls_context *context = login_tls_context(c->server->tls, c->set, &e);
+    struct tls_context *context = tls_cache_get(c->server->tls, c->set, &e);
 
     c->stage = STAGE_TLS;
     if (context == NULL) {

@@ -3,6 +3,7 @@
 #define YARILO_LOGIN_LOGIN_IMPL_H
 
 #include "login/login.h"
+#include "net/tls_conf.h"
 #include "rpc/anvil_client.h"
 
 #include <utlist.h>
@@ -15,7 +16,7 @@ struct login_server {
     struct auth_client *auth;
     struct anvil_client *anvil;
     struct login_handover *handover;   /* the connection to the mail service */
-    struct login_tls_cache *tls;
+    struct tls_cache *tls;
     struct login_client *clients;      /* oldest first */
     unsigned client_count;
     bool ending;
@@ -87,11 +88,6 @@ void login_handover_cancel(struct login_client *);   /* the client went away mea
 /* login_log.c */
 void login_log_reason(struct login_client *, const char *reason);      /* "Disconnected: REASON (auth failed ...)" */
 void login_log_line(struct login_client *, enum log_level, const char *message);
-
-/* login_tls.c: contexts by settings object */
-struct login_tls_cache *login_tls_cache_new(const struct login_protocol *);
-void login_tls_cache_free(struct login_tls_cache *);
-struct tls_context *login_tls_context(struct login_tls_cache *, struct settings *, struct error *);
 
 /* login_sandbox.c */
 void login_sandbox_limits(void);                     /* before privileges are dropped */

@@ -89,7 +89,7 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     s.global = conf_settings(service_conf(s.service), &filter, &e);
     if (s.global == NULL)
         log_fatal(EXIT_FATAL, "%s", e.admin);
-    s.tls = login_tls_cache_new(protocol);
+    s.tls = tls_cache_new(protocol->name);
     fd = service_connect(s.service, "anvil", &e); /* for root only: before privileges are dropped */
     if (fd < 0)
         log_warning(NULL, "%s: limits per user and address are off", e.admin);
@@ -97,7 +97,7 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     if (strcmp(conf_str(s.global, SET_ssl), "no") != 0) {
         /* Parses the certificate while errors can still be told from the start on, and warms GnuTLS up before the
          * sandbox: its first use opens files. */
-        if (login_tls_context(s.tls, s.global, &e) == NULL)
+        if (tls_cache_get(s.tls, s.global, &e) == NULL)
             log_debug(NULL, "Failed to initialize SSL server context: %s", e.admin);
     }
     login_sandbox_limits();
@@ -116,7 +116,7 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     auth_client_free(s.auth);
     login_handover_free(s.handover);
     anvil_client_free(s.anvil);
-    login_tls_cache_free(s.tls);
+    tls_cache_free(s.tls);
     settings_unref(s.global);
     return status;
 }

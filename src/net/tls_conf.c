@@ -1,11 +1,7 @@
-/* login_tls.c - TLS contexts, one per settings object.
- *
- * Settings are shared by all connections that match the same local, remote and local_name blocks, so a context per
- * object is a context per certificate. Bad certificates are found at the first use, as the real server does, and
- * remembered: a broken setting is not parsed again for each client. */
-#include "login/login_impl.h"
+/* tls_conf.c - from ssl_* settings to contexts. */
+#include "net/tls_conf.h"
 
-#include <gnutls/gnutls.h>
+
 #include <uthash.h>
 
 struct entry {
@@ -15,20 +11,20 @@ struct entry {
     UT_hash_handle hh;
 };
 
-struct login_tls_cache {
-    const struct login_protocol *protocol;
+struct tls_cache {
+    const char *alpn;
     struct entry *entries;
 };
 
-struct login_tls_cache *login_tls_cache_new(const struct login_protocol *protocol)
+struct tls_cache *tls_cache_new(const char *alpn)
 {
-    struct login_tls_cache *cache = mem_zero(1, sizeof(*cache));
+    struct tls_cache *cache = mem_zero(1, sizeof(*cache));
 
-    cache->protocol = protocol;
+    cache->alpn = alpn;
     return cache;
 }
 
-void login_tls_cache_free(struct login_tls_cache *cache)
+void tls_cache_free(struct tls_cache *cache)
 {
     struct entry *it, *next;
 
@@ -51,7 +47,7 @@ static bool option_set(const char *options, const char *word)
     return false;
 }
 
-static struct tls_context *make(const struct login_protocol *protocol, struct settings *set, struct error *e)
+static struct tls_context *make(const char *alpn, struct settings *set, struct error *e)
 {
     const char *password = conf_str(set, SET_ssl_key_password);
     struct tls_settings tls = {
@@ -71,14 +67,14 @@ static struct tls_context *make(const struct login_protocol *protocol, struct se
         .require_crl = conf_bool(set, SET_ssl_require_crl),
         .tickets = !option_set(conf_str(set, SET_ssl_options), "no_ticket"),
         .cert_username_field = conf_str(set, SET_ssl_cert_username_field),
-        .alpn = protocol->name,
+        .alpn = alpn,
     };
     struct tls_context *context;
 
     return tls_context_new(&tls, &context, e) < 0 ? NULL : context;
 }
 
-struct tls_context *login_tls_context(struct login_tls_cache *cache, struct settings *set, struct error *e)
+struct tls_context *tls_cache_get(struct tls_cache *cache, struct settings *set, struct error *e)
 {
     struct entry *it;
 
@@ -86,7 +82,7 @@ struct tls_context *login_tls_context(struct login_tls_cache *cache, struct sett
     if (it == NULL) {
         it = mem_zero(1, sizeof(*it));
         it->set = settings_ref(set);
-        it->context = make(cache->protocol, set, &it->error);
+        it->context = make(cache->alpn, set, &it->error);
         HASH_ADD_PTR(cache->entries, set, it);
     }
     if (it->context == NULL)

@@ -1,0 +1,38 @@
+/* One delivery: a message into one recipient's mailbox (doors 3). Used by the LMTP worker; dovecot-lda will, too. */
+#ifndef YARILO_LMTP_LMTP_DELIVER_H
+#define YARILO_LMTP_LMTP_DELIVER_H
+
+#include "conf/conf.h"
+#include "lmtp/lmtp_job.h"
+
+#include <ev.h>
+
+/* What the log wants to know of a message; read once for all recipients. */
+struct deliver_message {
+    struct slice bytes;
+    const char *message_id, *subject, *from; /* "" = none; message_id "unspecified" */
+    uint64_t started_usecs;                  /* of the transaction */
+};
+struct deliver_message deliver_message_read(struct arena *, struct slice bytes);
+
+struct deliver_request {
+    struct ev_loop *loop;
+    struct conf *conf;
+    const struct deliver_message *message;
+    const char *sender;
+    const struct lmtp_job_rcpt *rcpt;
+    unsigned number;          /* given back to `over` */
+};
+
+struct deliver;
+/* The outcome, "code enhanced text" ("250 2.0.0 Saved"), called exactly once, from deliver_commit or the loop. */
+typedef void deliver_over_fn(void *arg, unsigned number, const char *answer);
+
+/* Opens the user and the mailbox and stages the message, by a link to what `like` has staged when that is not NULL.
+ * A failure is told at deliver_commit. */
+struct deliver *deliver_stage(const struct deliver_request *, struct deliver *like, deliver_over_fn *over, void *arg);
+bool deliver_is_staged(const struct deliver *);
+/* Makes it durable and visible, tells the outcome, frees. */
+void deliver_commit(struct deliver *);
+
+#endif

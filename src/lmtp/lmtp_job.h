@@ -1,0 +1,28 @@
+/* What a delivery job carries, both ways (the bytes of a JOB in rpc/dispatch.h, and the fields of its answer).
+ *
+ * Bytes: lines of TAB fields, escaped:
+ *     MAIL sender
+ *     RCPT index user session path original detail key=value...      one per recipient; userdb fields at the end
+ * Answer: one field per recipient:  "index code enhanced text", e.g. "0 250 2.0.0 Saved". */
+#ifndef YARILO_LMTP_LMTP_JOB_H
+#define YARILO_LMTP_LMTP_JOB_H
+
+#include "rpc/line.h"
+
+struct lmtp_job_rcpt {
+    unsigned index;
+    const char *user, *session, *path, *original /* "" = none */, *detail;
+    struct rpc_fields userdb;
+};
+
+struct lmtp_job {
+    const char *sender;
+    struct lmtp_job_rcpt *rcpts;
+    size_t count;
+};
+
+void lmtp_job_begin(struct buffer *, const char *sender);
+void lmtp_job_add(struct buffer *, const struct lmtp_job_rcpt *);
+int lmtp_job_read(struct arena *, struct slice bytes, struct lmtp_job *, struct error *);
+
+#endif

@@ -1,0 +1,176 @@
+/* lmtp_worker.c - a delivery worker: runs with the recipients' credentials and writes messages into mailboxes.
+ *
+ * A job brings one sealed message and its recipients. In rounds, so that the number of open mailboxes stays bounded,
+ * each recipient's message is staged (the first one's bytes, links of it for the others), then all are committed side
+ * by side, so that their syncs share the journal. A recipient's failure touches nobody else. The answer goes back when
+ * every recipient has its outcome: what is answered 250 is on disk (store.h, save_commit). */
+#include "lmtp/lmtp_impl.h"
+#include "lmtp/lmtp_deliver.h"
+#include "lmtp/lmtp_job.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+enum { ROUND = 50, SYNC_THREADS = 4 };
+
+struct worker {
+    struct service *service;
+    struct ev_loop *loop;
+    struct dispatch_worker *dispatch;
+    ev_io pool;
+};
+
+struct delivery {
+    struct worker *worker;
+    struct arena *arena;
+    uint32_t id;
+    struct lmtp_job job;
+    struct slice message; /* mapped */
+    struct deliver_message facts;
+    struct deliver **open; /* one per recipient; NULL = not begun or over */
+    size_t begun, over;    /* recipients */
+    const char **answers;
+};
+
+static void start_round(struct delivery *d);
+
+static void finish_job(struct delivery *d)
+{
+    dispatch_worker_answer(d->worker->dispatch, d->id, d->answers, d->job.count);
+    if (d->message.at != NULL)
+        munmap((void *)(uintptr_t)d->message.at, d->message.size);
+    arena_free(d->arena);
+    mem_free(d);
+}
+
+static void recipient_over(void *arg, unsigned index, const char *answer)
+{
+    struct delivery *d = arg;
+
+    d->answers[index] = arena_printf(d->arena, "%u %s", d->job.rcpts[index].index, answer);
+    d->open[index] = NULL;
+    if (++d->over == d->job.count)
+        finish_job(d);
+    else if (d->over == d->begun)
+        start_round(d);
+}
+
+static void start_round(struct delivery *d)
+{
+    size_t from = d->begun, end = from + ROUND < d->job.count ? from + ROUND : d->job.count;
+    struct deliver *first = NULL;
+
+    d->begun = end;
+    for (size_t i = from; i < end; i++) {
+        struct deliver_request request = {.loop = d->worker->loop,
+                                          .conf = service_conf(d->worker->service),
+                                          .message = &d->facts,
+                                          .sender = d->job.sender,
+                                          .rcpt = &d->job.rcpts[i],
+                                          .number = (unsigned)i};
+        d->open[i] = deliver_stage(&request, first, recipient_over, d);
+        if (first == NULL && deliver_is_staged(d->open[i]))
+            first = d->open[i];
+    }
+    /* All are staged; now they are committed. The commit of the last one may free the job. */
+    for (size_t i = from; i + 1 < end; i++)
+        deliver_commit(d->open[i]);
+    deliver_commit(d->open[end - 1]);
+}
+
+static int map_message(int fd, struct slice *out, struct error *e)
+{
+    struct stat st;
+    void *at;
+
+    /* Unsealed memory could change while it is read. */
+    if ((fcntl(fd, F_GET_SEALS) & (F_SEAL_WRITE | F_SEAL_SHRINK)) != (F_SEAL_WRITE | F_SEAL_SHRINK))
+        return error_set(e, ERROR_INVALID, "Delivery job: the message is not sealed");
+    if (fstat(fd, &st) < 0)
+        return error_sys(e, "fstat", "message");
+    if (st.st_size == 0) {
+        *out = SLICE_EMPTY;
+        return 0;
+    }
+    at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED)
+        return error_sys(e, "mmap", "message");
+    *out = slice_of(at, (size_t)st.st_size);
+    return 0;
+}
+
+static void take_job(void *arg, const struct dispatch_request *request, int fd)
+{
+    struct worker *w = arg;
+    struct delivery *d = mem_zero(1, sizeof(*d));
+    struct error e;
+
+    d->worker = w;
+    d->arena = arena_new();
+    d->id = request->id;
+    if (fd < 0 || lmtp_job_read(d->arena, request->input, &d->job, &e) < 0 || map_message(fd, &d->message, &e) < 0) {
+        if (fd < 0)
+            error_set(&e, ERROR_INVALID, "Delivery job: no message");
+        log_error_value(NULL, &e);
+        if (fd >= 0)
+            close(fd);
+        dispatch_worker_answer(w->dispatch, request->id, NULL, 0);
+        arena_free(d->arena);
+        mem_free(d);
+        return;
+    }
+    close(fd); /* the mapping stays */
+    d->facts = deliver_message_read(d->arena, d->message);
+    d->facts.started_usecs = request->created_usecs;
+    d->open = ARENA_ARRAY(d->arena, struct deliver *, d->job.count);
+    d->answers = ARENA_ARRAY(d->arena, const char *, d->job.count);
+    start_round(d);
+}
+
+static void no_session(void *arg, const struct dispatch_request *request, int fd)
+{
+    struct worker *w = arg;
+
+    close(fd);
+    dispatch_worker_end(w->dispatch, request->id);
+}
+
+static void no_kick(void *arg, uint32_t id, const char *reason)
+{
+    (void)arg;
+    (void)id;
+    (void)reason; /* a delivery is short and is not interrupted */
+}
+
+static void pool_ready(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)io;
+    (void)events;
+    os_sync_poll();
+}
+
+int lmtp_worker_main(struct service *service)
+{
+    static const struct dispatch_handler handler = {.session = no_session, .job = take_job, .kick = no_kick};
+    static const struct service_handler events = {0};
+    struct worker w = {.service = service, .loop = service_loop(service)};
+    struct error e;
+    int status;
+
+    os_fault_from_env();
+    service_drop_privileges(service, 0);
+    if (os_sync_pool_start(SYNC_THREADS, &e) < 0)
+        log_fatal(EXIT_FATAL, "%s", e.admin);
+    ev_io_init(&w.pool, pool_ready, os_sync_fd(), EV_READ);
+    ev_io_start(w.loop, &w.pool);
+    service_ready(service, &events, &w);
+    w.dispatch = dispatch_worker_new(service, &handler, &w);
+    status = service_run(service);
+    dispatch_worker_free(w.dispatch);
+    ev_io_stop(w.loop, &w.pool);
+    os_sync_pool_stop();
+    return status;
+}
