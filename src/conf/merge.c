@@ -128,8 +128,10 @@ static void merge_list(struct merge *m, struct conf_section *out, unsigned def, 
         bool existed;
         struct slice name = unique ? slice_from_str(each->key) : SLICE_EMPTY;
         struct conf_entry *entry = conf_section_entry(m->arena, out, def, name, each->place, &existed);
-        if (!existed || entry->builtin != NULL)
+        if (!existed || entry->builtin != NULL) {
             entry->name = each->name;
+            entry->place = each->place;
+        }
         if (!existed)
             entry->builtin = each->builtin;
         merge_section(m, &entry->section, &each->section);
