@@ -11,10 +11,10 @@ from files import lines, source_files
 
 FLOORS = [
     ["base"],
-    ["net", "mime", "conf"],
+    ["net", "mime", "smtp", "conf"],
     ["rpc", "index"],
     ["store"],
-    ["sieve", "fts", "auth", "dict", "anvil", "locks", "stats"],
+    ["sieve", "fts", "auth", "dict", "anvil", "locks", "stats", "log"],
     ["imap", "pop3", "lmtp", "submission", "managesieve", "jmap", "login", "dispatch", "director", "monitor", "admin",
      "replicator"],
     ["master"],
