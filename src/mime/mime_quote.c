@@ -1,0 +1,124 @@
+/* How IMAP writes strings: NIL, quoted, literal (imap 4.4). */
+#include "mime/mime_internal.h"
+
+#define ESCAPES_IN_QUOTED 4
+
+static void put_literal(struct buffer *out, struct slice s)
+{
+    buffer_printf(out, "{%zu}\r\n", s.size);
+    buffer_append_slice(out, s);
+}
+
+void mime_put_nstring(struct buffer *out, struct slice s)
+{
+    unsigned escapes = 0;
+
+    if (s.at == NULL) {
+        buffer_append_str(out, "NIL");
+        return;
+    }
+    for (size_t i = 0; i < s.size; i++) {
+        unsigned char c = s.at[i];
+        if (c == '\r' || c == '\n' || c == '\0' || c >= 0x80 ||
+            ((c == '"' || c == '\\') && ++escapes > ESCAPES_IN_QUOTED)) {
+            put_literal(out, s);
+            return;
+        }
+    }
+    buffer_append_byte(out, '"');
+    if (escapes == 0) {
+        buffer_append_slice(out, s);
+    } else {
+        for (size_t i = 0; i < s.size; i++) {
+            if (s.at[i] == '"' || s.at[i] == '\\')
+                buffer_append_byte(out, '\\');
+            buffer_append_byte(out, s.at[i]);
+        }
+    }
+    buffer_append_byte(out, '"');
+}
+
+static bool is_break(unsigned char c)
+{
+    return c == '\r' || c == '\n';
+}
+
+void mime_put_nstring_nolf(struct buffer *out, struct slice s)
+{
+    size_t i = 0;
+
+    while (i < s.size && !is_break(s.at[i]))
+        i++;
+    if (i == s.size) {
+        mime_put_nstring(out, s);
+        return;
+    }
+    struct buffer b = {0};
+    buffer_append(&b, s.at, i);
+    while (i < s.size) {
+        if (!is_break(s.at[i])) {
+            buffer_append_byte(&b, s.at[i++]);
+            continue;
+        }
+        while (i < s.size && is_break(s.at[i]))
+            i++;
+        if (i < s.size && s.at[i] != ' ' && s.at[i] != '\t')
+            buffer_append_byte(&b, ' ');
+    }
+    mime_put_nstring(out, b.size == 0 ? slice_of("", 0) : buffer_slice(&b));
+    buffer_free(&b);
+}
+
+void mime_put_humans(struct buffer *out, struct slice s)
+{
+    bool literal = false, space = false;
+    struct buffer b = {0};
+
+    if (s.at == NULL) {
+        buffer_append_str(out, "NIL");
+        return;
+    }
+    for (size_t i = 0; i < s.size; i++) {
+        unsigned char c = s.at[i];
+        if (c == ' ' || c == '\t' || is_break(c)) {
+            if (space || b.size == 0 || c != ' ')
+                literal = true;
+            space = true;
+            continue;
+        }
+        if (space && b.size > 0)
+            buffer_append_byte(&b, ' ');
+        space = false;
+        if (c == '"' || c == '\\' || c >= 0x80)
+            literal = true;
+        if (c == '\0') {
+            literal = true;
+            c = 0x80;
+        }
+        buffer_append_byte(&b, c);
+    }
+    if (b.size == 0) {
+        buffer_append_str(out, "\"\"");
+    } else if (literal || space) {
+        put_literal(out, buffer_slice(&b));
+    } else {
+        buffer_append_byte(out, '"');
+        buffer_append_slice(out, buffer_slice(&b));
+        buffer_append_byte(out, '"');
+    }
+    buffer_free(&b);
+}
+
+void mime_put_astring(struct buffer *out, struct slice s)
+{
+    bool atom = s.size > 0 && !slice_equal_str_nocase(s, "NIL");
+
+    for (size_t i = 0; i < s.size && atom; i++) {
+        unsigned char c = s.at[i];
+        atom = c > ' ' && c < 0x7f && strchr("%*\\\"(){", c) == NULL;
+    }
+    if (atom)
+        buffer_append_slice(out, s);
+    else
+        mime_put_nstring(out, s.at == NULL ? slice_of("", 0) : s);
+}

@@ -1,0 +1,84 @@
+/* Reading a mail forwards through a window of 64 KiB, or in place when it is in memory.
+ *
+ * A read function may give less than asked only at the end of the mail, so that a short read ends it. Sizes of a
+ * whole mail are counted here too: one pass, a memchr a line. */
+#include "mime/mime_internal.h"
+
+void mime_window_init(struct mime_window *w, const struct mime_source *source, uint64_t offset)
+{
+    *w = (struct mime_window){.source = source, .offset = offset};
+    if (source->read == NULL) {
+        size_t skip = offset < source->whole.size ? (size_t)offset : source->whole.size;
+        w->at = source->whole.size == 0 ? (const unsigned char *)"" : source->whole.at + skip;
+        w->end = w->at + (source->whole.size - skip);
+        w->eof = true;
+    }
+}
+
+int mime_window_fill(struct mime_window *w, size_t want, struct error *e)
+{
+    size_t have = (size_t)(w->end - w->at);
+    if (have >= want || w->eof)
+        return 0;
+    if (w->buf == NULL)
+        w->buf = mem_alloc(MIME_WINDOW_SIZE);
+    if (have > 0)
+        memmove(w->buf, w->at, have);
+    w->at = w->buf;
+    w->end = w->buf + have;
+    while (have < want) {
+        size_t room = MIME_WINDOW_SIZE - have;
+        ssize_t got = w->source->read(w->source->arg, w->offset + have, w->buf + have, room, e);
+        if (got < 0)
+            return -1;
+        have += (size_t)got;
+        w->end = w->buf + have;
+        if ((size_t)got < room) {
+            w->eof = true;
+            break;
+        }
+    }
+    return 0;
+}
+
+void mime_window_free(struct mime_window *w)
+{
+    mem_free(w->buf);
+    w->buf = NULL;
+    w->at = w->end = NULL;
+}
+
+int mime_source_sizes(const struct mime_source *source, struct mime_size *size, struct error *e)
+{
+    struct mime_window w;
+    struct mime_size sum = {0};
+    bool cr = false;
+
+    mime_window_init(&w, source, 0);
+    for (;;) {
+        if (mime_window_fill(&w, 1, e) < 0) {
+            mime_window_free(&w);
+            return -1;
+        }
+        if (w.at == w.end)
+            break;
+        const unsigned char *p = w.at;
+        while (p < w.end) {
+            const unsigned char *lf = memchr(p, '\n', (size_t)(w.end - p));
+            if (lf == NULL)
+                break;
+            if (!(lf > w.at ? lf[-1] == '\r' : cr))
+                sum.virtual++;
+            sum.lines++;
+            p = lf + 1;
+        }
+        cr = w.end[-1] == '\r';
+        sum.physical += (uint64_t)(w.end - w.at);
+        w.offset += (uint64_t)(w.end - w.at);
+        w.at = w.end;
+    }
+    sum.virtual += sum.physical;
+    *size = sum;
+    mime_window_free(&w);
+    return 0;
+}
