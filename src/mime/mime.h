@@ -165,7 +165,7 @@ bool mime_header_find(struct slice block, const char *name, struct mime_field *)
 struct slice mime_header_unfold(struct arena *, struct slice value);
 
 /* Reads the header block of a part (or, with part NULL, of the mail: up to and with the empty line), at most
- * limits.headers_size bytes. `lines ends as stored. */
+ * limits.headers_size bytes, line ends as stored. */
 int mime_header_read(struct arena *, const struct mime_source *, const struct mime_part *, struct slice *block,
                      struct error *);
 
@@ -177,7 +177,8 @@ bool mime_names_has(const struct mime_names *, struct slice name);
 ptrdiff_t mime_names_index(const struct mime_names *, struct slice name);
 
 /* Fields whose name is in the set (or, with `invert`, is not), raw, with CRLF line ends and NUL -> 0x80, then the
- * empty line: the value of BODY[HEADER.FIELDS ...]. A last line without LF gets one. */
+ * empty line: the value of BODY[HEADER.FIELDS ...]. With
+ * `invert` the header's end stays as it is; without, a last line without LF gets one, and the empty line is added. */
 void mime_header_filter(struct buffer *out, struct slice block, const struct mime_names *, bool invert);
 
 /* Cache field hdr.<Name> (index-format 9.7): line numbers, 0, raw fields with LF ends; empty when absent. */
@@ -284,6 +285,7 @@ struct mime_part *mime_section_part(struct mime_part *root, const struct mime_se
 struct mime_hint {
     uint64_t begin;            /* physical begin of the range it belongs to */
     uint64_t physical, virtual;
+    bool after_cr;
 };
 
 /* A reader of virtual bytes: CRLF line ends, NUL -> 0x80. `from` and `count` are the partial range
@@ -297,6 +299,7 @@ int mime_reader_open(struct arena *, const struct mime_source *, uint64_t offset
 uint64_t mime_reader_size(const struct mime_reader *);   /* exactly what read will give in all */
 /* Up to `size` bytes; 0 at the end, -1: error (ERROR_CORRUPT when the mail is shorter than promised). */
 ssize_t mime_reader_read(struct mime_reader *, void *buf, size_t size, struct error *);
+void mime_reader_free(struct mime_reader *);   /* its window; the rest lives in the arena. NULL is fine */
 
 /* ---- decoding ---------------------------------------------------------------------------------------------- */
 

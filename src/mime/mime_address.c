@@ -115,13 +115,16 @@ static void take_bracketed(struct list *l, struct mime_address *a)
             more = take_domain(l, a);
         broken = more < 0;
     }
-    if (broken || more <= 0 || *l->lex.at != '>') {
+    if (!broken && more > 0 && *l->lex.at == '>') {
+        l->lex.at++;
+        broken = mime_lex_space(&l->lex) < 0;
+    } else {
+        broken = true;
+    }
+    if (broken) {
         a->invalid = true;
         a->domain = l->fill ? slice_from_str("SYNTAX_ERROR") : slice_of("", 0);
-        return;
     }
-    l->lex.at++;
-    (void)mime_lex_space(&l->lex);
 }
 
 /* A bare address, or words that are no address: one word is a mailbox, several are a name. */
@@ -129,25 +132,25 @@ static void take_bare(struct list *l, struct mime_address *a)
 {
     buffer_reset(&l->comment);
     bool quoted = mime_lex_more(&l->lex) && *l->lex.at == '"';
-    int got = take_local(l, a);
+    (void)take_local(l, a);
     bool at_sign = mime_lex_more(&l->lex) && *l->lex.at == '@';
 
     if (at_sign)
-        got = take_domain(l, a);
-    if (got >= 0 && l->comment.size > 0) {
+        (void)take_domain(l, a);
+    if (l->comment.size > 0) {
         a->name = mime_keep(l->arena, buffer_slice(&l->comment));
         return;
     }
-    if (at_sign || a->mailbox.at == NULL)
+    if (at_sign || l->text.size + quoted == 0)
         return;
-    /* l->text is still the local part. */
+    /* l->text is still the local part, also of one that failed. */
     size_t before = l->text.size;
     buffer_append_byte(&l->text, ' ');
     (void)mime_lex_phrase(&l->lex, &l->text);
     if (l->text.size > before + 1) {
         a->name = keep_text(l);
         a->mailbox = SLICE_EMPTY;
-    } else if (quoted) {
+    } else if (quoted && a->mailbox.at != NULL) {
         a->name = a->mailbox;
         a->mailbox = SLICE_EMPTY;
     }
@@ -176,7 +179,7 @@ static void take_mailbox(struct list *l)
 /* Items between commas. In a group, an item may be empty before the semicolon too. */
 static void take_items(struct list *l, bool group)
 {
-    while (mime_lex_more(&l->lex)) {
+    for (;;) {
         const unsigned char *begin = l->lex.at;
         if (!group) {
             buffer_reset(&l->text);
@@ -202,7 +205,8 @@ static void take_items(struct list *l, bool group)
         if (!mime_lex_more(&l->lex) || *l->lex.at != ',')
             return;
         l->lex.at++;
-        if (mime_lex_space(&l->lex) <= 0)
+        int more = mime_lex_space(&l->lex);
+        if (more == 0 || (more < 0 && group))  /* an unfinished comment counts as an address that is missing */
             return;
     }
 }
@@ -212,6 +216,12 @@ struct mime_address *mime_address_parse(struct arena *arena, struct slice value,
     uint32_t own = mime_limits_default.addresses;
     struct list l = {.arena = arena, .left = left == NULL ? &own : left, .fill = fill};
 
+    /* White space at the end does not count, but that a last dot is followed by some does: see mime_lex_local. */
+    size_t size = value.size;
+    while (value.size > 0 && memchr(" \t\r\n", value.at[value.size - 1], 4) != NULL)
+        value.size--;
+    if (value.size > 0 && value.size < size && value.at[value.size - 1] == '.')
+        value.size++;
     l.lex = (struct mime_lex){value.at, value.at + value.size, &l.comment};
     l.tail = &l.first;
     if (value.size > 0 && mime_lex_space(&l.lex) > 0)

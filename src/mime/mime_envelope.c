@@ -84,11 +84,11 @@ static void put_addresses(struct buffer *out, const struct mime_address *a)
         buffer_append_byte(out, '(');
         mime_put_humans(out, a->name);
         buffer_append_byte(out, ' ');
-        mime_put_nstring_nolf(out, a->route);
+        mime_put_nstring(out, a->route);
         buffer_append_byte(out, ' ');
-        mime_put_nstring_nolf(out, a->mailbox);
+        mime_put_nstring(out, a->mailbox);
         buffer_append_byte(out, ' ');
-        mime_put_nstring_nolf(out, a->domain);
+        mime_put_nstring(out, a->domain);
         buffer_append_byte(out, ')');
     }
     buffer_append_byte(out, ')');

@@ -21,7 +21,7 @@ struct slice mime_field_value(struct slice s)
     while (i < s.size && (s.at[i] == ' ' || s.at[i] == '\t'))
         i++;
     /* White space that runs into the line end is part of the value. */
-    if (i < s.size && s.at[i] != '\r' && s.at[i] != '\n')
+    if (i < s.size && s.at[i] != '\n' && !(s.at[i] == '\r' && i + 1 < s.size && s.at[i + 1] == '\n'))
         s = slice_from(s, i);
     if (s.size > 0 && s.at[s.size - 1] == '\n')
         s.size--;

@@ -32,9 +32,9 @@ static bool is_token_char(unsigned char c)
     }
 }
 
-/* Text between delimiters: copies up to `stop`, NUL as U+FFFD, without line breaks; false if the end came first.
- * An escape takes its backslash away unless a line break or NUL follows it. With `parens`, counts them. What was
- * read before an escape or NUL stays in `out` even if the end comes first, as in the real server. */
+/* Text between delimiters: copies up to `stop`, NUL as U+FFFD, without line breaks; false if the end came first. An
+ * escape takes its backslash away unless a line break or NUL follows it. `parens`: a comment, where they nest. What
+ * was read before an escape, NUL or line break stays in `out` even if the end comes first, as in the real server. */
 static bool take_delimited(struct mime_lex *l, struct buffer *out, unsigned char stop, bool parens)
 {
     unsigned depth = 1;
@@ -116,8 +116,8 @@ int mime_lex_local(struct mime_lex *l, struct buffer *out)
             any = true;
         if (!any)
             return l->at == l->end ? 0 : -1;
-        if (l->at > begin && l->at[-1] == '.')
-            return mime_lex_more(l);       /* white space behind a dot ends it */
+        if (l->at > begin && l->at[-1] == '.')             /* only '@' may follow a dot at the end */
+            return l->at == l->end ? 0 : *l->at == '@' ? 1 : -1;
         int more = mime_lex_space(l);
         if (more <= 0 || *l->at != '.')
             return more;

@@ -107,7 +107,8 @@ static int take_value(struct mime_lex *l, struct buffer *out)
     const unsigned char *begin = l->at;
     while (l->at < l->end && *l->at != ';' && *l->at != ' ' && *l->at != '\t' && *l->at != '\r' && *l->at != '\n')
         l->at++;
-    mime_put_no_nuls(out, slice_of(begin, (size_t)(l->at - begin)));
+    const unsigned char *nul = memchr(begin, '\0', (size_t)(l->at - begin));
+    buffer_append(out, begin, (size_t)((nul == NULL ? l->at : nul) - begin));
     return mime_lex_space(l);
 }
 
@@ -168,8 +169,9 @@ void mime_params_parse(struct arena *arena, struct mime_lex *l, struct mime_para
             add_param(params, plain.at[i].name, plain.at[i].value);
         if (pieces.count > 1)
             qsort(pieces.at, pieces.count, sizeof(pieces.at[0]), by_key_and_index);
+        /* Sorted with case, grouped without: "A*1" and "a*0" make a group with a gap. */
         for (size_t i = 0, k; i < pieces.count; i = k) {
-            for (k = i + 1; k < pieces.count && slice_equal(pieces.at[k].key, pieces.at[i].key); k++)
+            for (k = i + 1; k < pieces.count && slice_equal_nocase(pieces.at[k].key, pieces.at[i].key); k++)
                 ;
             join_pieces(arena, &pieces.at[i], k - i, params);
         }
@@ -231,7 +233,8 @@ bool mime_disposition_parse(struct arena *arena, struct slice value, struct slic
     struct buffer b = {0};
 
     *params = (struct mime_params){0};
-    if (mime_lex_space(&l) < 0 || mime_lex_token(&l, &b) < 0) {
+    (void)mime_lex_space(&l);
+    if (mime_lex_token(&l, &b) < 0) {
         *word = SLICE_EMPTY;
         buffer_free(&b);
         return false;

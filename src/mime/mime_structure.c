@@ -85,10 +85,10 @@ static void put_single(struct buffer *out, const struct mime_part *part, bool ex
     if (d->type.at == NULL && !message) {
         buffer_append_str(out, "\"text\" \"plain\" (\"charset\" \"us-ascii\")");
         text = true;
-    } else if (d->type.at == NULL) {
-        buffer_append_str(out, "\"message\" \"rfc822\" NIL");
-    } else if (!message && (slice_equal_str_nocase(d->type, "multipart") ||
-                            (part->flags & MIME_PART_CUT) != 0)) {
+    } else if (message) {
+        buffer_append_str(out, "\"message\" \"rfc822\" ");
+        put_params(out, &d->params, false);
+    } else if (slice_equal_str_nocase(d->type, "multipart") || (part->flags & MIME_PART_CUT) != 0) {
         /* Looks like a container, was not looked into: opaque bytes. */
         buffer_append_str(out, "\"application\" \"octet-stream\" NIL");
     } else {
