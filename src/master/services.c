@@ -259,6 +259,17 @@ static unsigned cores(void)
     return n < 1 ? 1 : (unsigned)n;
 }
 
+static void prepend_options(struct unit *unit, unsigned per_worker, unsigned worker_count)
+{
+    char *program = unit->argv[0];
+
+    unit->argv[0] = mem_printf("-v%llu", (unsigned long long)unit->vsz_limit);
+    prepend_word(&unit->argv, mem_printf("-k%u", unit->idle_kill));
+    prepend_word(&unit->argv, mem_printf("-n%u", worker_count));
+    prepend_word(&unit->argv, mem_printf("-l%u", per_worker));
+    prepend_word(&unit->argv, program);
+}
+
 static void take_limits(struct build *b, struct unit *unit, const struct conf_block *block)
 {
     bool assigned = conf_block_assigned(block, "client_limit") || conf_block_assigned(block, "service_count");
@@ -291,8 +302,10 @@ static void take_limits(struct build *b, struct unit *unit, const struct conf_bl
     unit->configured_process_limit = unit->process_limit;
     unit->configured_client_limit = unit->client_limit;
     if (unit->dispatched) {
-        /* One dispatcher; process_limit is the number of sessions. */
+        /* One dispatcher; process_limit is the number of sessions. It gets the limits of its workers as options. */
+        prepend_options(unit, assigned ? unit->client_limit : 0, assigned ? unit->service_count : 0);
         unit->client_limit = unit->process_limit;
+        unit->idle_kill = CONF_TIME_NEVER;
         unit->process_limit = 1;
         unit->service_count = 0;
         unit->process_min_avail = unit->process_min_avail > 0 ? 1 : 0;
@@ -502,8 +515,10 @@ static void build_delivery(struct build *b, struct unit *unit, const struct unit
     unit->gid = unit->privileged_gid = (gid_t)-1;
     unit->process_limit = unit->configured_process_limit = 1;
     unit->client_limit = unit->configured_client_limit = lmtp->configured_process_limit;
+    unit->idle_kill = lmtp->idle_kill;
+    unit->vsz_limit = lmtp->vsz_limit;
+    prepend_options(unit, 0, 0);
     unit->idle_kill = CONF_TIME_NEVER;
-    unit->vsz_limit = 0;
     if (lmtp->extra_gids != NULL)
         unit->extra_gids = mem_strdup(lmtp->extra_gids);
     listener = add_listener(unit, LISTENER_UNIX, mem_strdup("dispatch-lmtp"));

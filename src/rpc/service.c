@@ -184,6 +184,7 @@ struct service *service_init(int argc, char **argv, const struct service_options
     service->name = mem_strdup(name != NULL ? name : options->name);
     service->flags = options->flags;
     service->child = getenv("DOVECOT_CHILD_PROCESS") != NULL && getenv("GENERATION") != NULL;
+    service->worker = getenv("YARILO_WORKER_FD") != NULL;
     service->unprivileged = geteuid() != 0;
     service->status_sent = UINT_MAX;
     if (getenv("LOG_SERVICE") != NULL)
@@ -203,7 +204,7 @@ struct service *service_init(int argc, char **argv, const struct service_options
     VEC_PUSH(&overrides, NULL);
 
     read_environment(service);
-    open_conf(service, service->child ? NULL : file, overrides.at);
+    open_conf(service, service->child || service->worker ? NULL : file, overrides.at);
     if (service->base_dir == NULL)
         service->base_dir = mem_strdup(getcwd(cwd, sizeof(cwd)) == NULL ? "/" : cwd);
     find_hostname(service);
@@ -261,7 +262,7 @@ struct conf *service_conf(const struct service *service)
 
 bool service_standalone(const struct service *service)
 {
-    return !service->child;
+    return !service->child && !service->worker;
 }
 
 bool service_unprivileged(const struct service *service)

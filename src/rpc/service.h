@@ -84,7 +84,10 @@ const char *service_libexec_dir(void);
 
 /* ---- privileges ------------------------------------------------------------------------------------------------ */
 
-enum service_drop { SERVICE_KEEP_CHROOT_OUT = 1 /* RESTRICT_CHROOT is not obeyed (yet) */ };
+enum service_drop {
+    SERVICE_KEEP_CHROOT_OUT = 1, /* RESTRICT_CHROOT is not obeyed */
+    SERVICE_MAY_GAIN = 2         /* no_new_privs is left out: its children start programs of the admin's (scripts) */
+};
 
 /* setgid, setgroups, chroot, setuid as the environment says (RESTRICT_*), then no_new_privs. A process of an ordinary
  * user does only the last; one log line (debug) says so. Call it exactly once; also when nothing is restricted. */

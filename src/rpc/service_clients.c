@@ -212,7 +212,7 @@ static void take_interrupt(struct ev_loop *loop, ev_signal *watcher, int events)
 {
     struct service *service = watcher->data;
 
-    if (!service->child) {
+    if (!service->child && !service->worker) {
         take_term(loop, watcher, events);
         return;
     }

@@ -17,6 +17,7 @@ struct service {
     char *name;
     unsigned flags;
     bool child;            /* a master started us: status pipe, master pipe */
+    bool worker;           /* a dispatcher started us */
     bool unprivileged;
     bool chrooted;
     bool running, stopping, finishing;

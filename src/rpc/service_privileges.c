@@ -83,6 +83,6 @@ void service_drop_privileges(struct service *service, unsigned flags)
         if (have_uid)
             set_user(uid);
     }
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    if ((flags & SERVICE_MAY_GAIN) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         log_fatal(EXIT_FATAL, "prctl(PR_SET_NO_NEW_PRIVS) failed: %s", strerror(errno));
 }

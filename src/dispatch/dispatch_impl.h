@@ -1,0 +1,164 @@
+/* The dispatcher: gives each login (or delivery) to a worker that runs with the user's credentials (DECISIONS 1.3).
+ *
+ *     login process --request+fd--> login.c --> auth-master --> session.c --> pool.c --> worker (src/imap)
+ *     lmtp front   --JOB+fd-------> jobs.c  --> auth-userdb --'
+ *
+ * It runs as root and therefore reads as little as it can: the fixed request of 96 bytes, auth's answers, and packets of
+ * its own workers. It never reads from a client. */
+#ifndef YARILO_DISPATCH_DISPATCH_IMPL_H
+#define YARILO_DISPATCH_DISPATCH_IMPL_H
+
+#include "conf/conf.h"
+#include "net/addr.h"
+#include "rpc/auth_client.h"
+#include "rpc/dispatch.h"
+#include "rpc/packet.h"
+#include "rpc/service.h"
+
+#include <ev.h>
+#include <uthash.h>
+
+/* ---- login_request.c: the request of a login process (ipc 7.2), pure -------------------------------------------- */
+
+enum { LOGIN_REQUEST_SIZE = 96, LOGIN_DATA_MAX = 1218, LOGIN_ANSWER_SIZE = 12 };
+
+struct login_request {
+    uint32_t tag, auth_pid, auth_id, client_pid;
+    unsigned char cookie[16];
+    struct net_endpoint local, remote;
+    bool compressed, secured, tls, tls_implicit;
+    uint32_t data_size;
+    uint64_t inode;
+};
+
+/* -1: an address family that does not exist, or a data size beyond the limit. */
+int login_request_read(const unsigned char bytes[LOGIN_REQUEST_SIZE], struct login_request *, struct error *);
+void login_answer_write(unsigned char bytes[LOGIN_ANSWER_SIZE], uint32_t tag, uint32_t status, pid_t);
+
+struct login_data {
+    struct slice session;
+    bool has_tag, nocap;      /* IMAP's part */
+    struct slice tag;
+    struct slice input;
+};
+/* The bytes behind the request: session id NUL, with `imap` also '0' or '1', tag NUL; then unread input. */
+void login_data_read(struct slice bytes, bool imap, struct login_data *);
+
+/* ---- credentials.c ---------------------------------------------------------------------------------------------- */
+
+enum { CREDENTIALS_GROUPS_MAX = 64 };
+
+struct credentials {
+    uid_t uid;
+    gid_t gid, privileged_gid;         /* privileged: (gid_t)-1 = none */
+    gid_t groups[CREDENTIALS_GROUPS_MAX];
+    size_t group_count;
+    const char *chroot;                /* NULL = none */
+    int nice;
+};
+
+/* From the userdb's fields and the settings for this service and these addresses. All texts in the arena. */
+int credentials_find(struct arena *, const struct settings *, const char *user, const struct rpc_fields *,
+                     struct credentials *, struct error *);
+/* The same text for the same credentials. */
+const char *credentials_key(struct arena *, const struct credentials *);
+
+/* ---- the process ------------------------------------------------------------------------------------------------ */
+
+struct dispatcher {
+    struct service *service;
+    struct ev_loop *loop;
+    const char *protocol;              /* "imap", "lmtp" ...: the service name of settings and idents */
+    char **argv;                       /* of the workers, argv[0] the path */
+    const char *script;                /* name of the post-login socket, NULL = none */
+    unsigned session_limit;            /* process_limit: sessions at one time */
+    unsigned per_worker;               /* sessions a worker serves at one time; 0 = many, chosen by user */
+    unsigned worker_count;             /* sessions a worker serves in its life; 0 = without end */
+    unsigned idle_secs;                /* an idle worker ends after so long */
+    uint64_t vsz_limit;
+    unsigned slots;                    /* workers for one set of credentials when per_worker is 0 */
+    int conf_fd;
+    bool root;
+
+    struct auth_master *auth;
+    struct worker *workers;            /* by key, each with its list */
+    struct session *sessions;          /* by id */
+    struct blamed *blamed;             /* users whose workers died */
+    unsigned session_count;
+    uint32_t last_id;
+    time_t last_limit_warning;
+    struct kicks *kicks;
+    bool finishing;
+};
+
+/* ---- session.c: one login or delivery from the userdb lookup to its end ------------------------------------------ */
+
+struct login_conn;
+struct job_conn;
+
+struct session {
+    struct dispatcher *dispatcher;
+    struct dispatch_request request;   /* what the worker gets; texts in the arena */
+    struct arena *arena;
+    int fd;
+    struct worker *worker;
+    struct session *prev, *next;       /* of the worker */
+    struct login_conn *login;          /* who waits for the 12 bytes; NULL = nobody any more */
+    struct job_conn *job;              /* who waits for the answer */
+    uint32_t origin_id;                /* login tag, or the front's number */
+    struct auth_lookup *lookup;
+    struct postlogin *postlogin;
+    char *ident;                       /* told to anvil, NULL = not */
+    bool answered, scripted, delivered, counted;
+    UT_hash_handle hh;
+};
+
+struct session *session_new(struct dispatcher *, int fd);
+/* Asks auth; goes on by itself. */
+void session_start_login(struct session *, const struct login_request *);
+void session_start_job(struct session *);
+/* The pool's events. */
+void session_worker_ready(struct session *);
+void session_worker_died(struct session *);
+/* A worker's END or ANSWER. */
+void session_ended(struct session *);
+void session_answered(struct session *, const struct slice *fields, size_t count);
+/* The post-login script is done: fields replaced by its answer; error class not NONE: the login is refused. */
+void session_script_done(struct session *, const struct error *);
+struct session *session_find(struct dispatcher *, uint32_t id);
+
+/* ---- pool.c: workers --------------------------------------------------------------------------------------------- */
+
+struct worker;
+
+/* Chooses or starts a worker and puts the session on its list; session_worker_ready follows (or _died), from the loop
+ * or at once. -1: none could be started. */
+int pool_assign(struct session *, const struct credentials *, struct error *);
+int pool_send(struct worker *, struct slice packet, int fd, struct error *);
+void pool_remove(struct session *);
+pid_t pool_pid(const struct worker *);
+void pool_finish(struct dispatcher *);                 /* nothing more will come */
+void pool_kill(struct dispatcher *, int signal);
+
+/* spawn.c. -> pid, and *fd the dispatcher's end; or -1. */
+pid_t spawn_worker(struct dispatcher *, const struct credentials *, int *fd, struct error *);
+void spawn_limit(struct dispatcher *, pid_t, unsigned sessions); /* the address space grows with the sessions */
+
+/* ---- login.c, jobs.c, postlogin.c, kick.c ------------------------------------------------------------------------ */
+
+void login_conn_new(struct dispatcher *, int fd);
+/* The 12 bytes; status 0 = ok. */
+void login_conn_answer(struct session *, uint32_t status, pid_t);
+void login_conn_forget(struct session *);
+
+void job_conn_new(struct dispatcher *, int fd);
+void job_conn_answer(struct session *, const struct slice *fields, size_t count);
+void job_conn_fail(struct session *, const struct error *);
+void job_conn_forget(struct session *);
+
+int postlogin_start(struct session *, const char *socket, struct error *);
+void postlogin_cancel(struct postlogin *);
+
+void kicks_start(struct dispatcher *);
+
+#endif

@@ -1,0 +1,320 @@
+/* Workers and who sits where (DECISIONS 1.3).
+ *
+ * Where nothing is assigned, each set of credentials has a fixed number of slots, and a user always comes to the same
+ * one (by hash), so that all sessions of one user share one process and its open indexes. With client_limit or
+ * service_count assigned a worker has so many places, and a new one is started when none has room. A user whose workers
+ * died twice gets one of his own, so that he pulls nobody else down. */
+#include "dispatch/dispatch_impl.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utlist.h>
+
+enum { DEATHS_OWN_WORKER = 2, BLAMED_MOST = 10000 };
+
+struct worker {
+    struct dispatcher *dispatcher;
+    char *key;
+    pid_t pid;                /* 0 = has ended */
+    struct packet_conn *conn;
+    bool ready, finishing;
+    struct session *sessions;
+    unsigned session_count, served;
+    ev_child child;
+    ev_timer idle;
+    struct worker *prev, *next; /* all */
+};
+
+struct blamed {
+    char *user;
+    unsigned deaths;
+    UT_hash_handle hh;
+};
+
+/* ---- users whose workers died ----------------------------------------------------------------------------------- */
+
+static struct blamed *find_blamed(struct dispatcher *d, const char *user)
+{
+    struct blamed *blamed;
+
+    HASH_FIND_STR(d->blamed, user, blamed);
+    return blamed;
+}
+
+static void blame(struct dispatcher *d, const char *user)
+{
+    struct blamed *blamed = find_blamed(d, user);
+
+    if (blamed == NULL) {
+        if (HASH_COUNT(d->blamed) >= BLAMED_MOST) {
+            struct blamed *oldest = d->blamed;
+
+            HASH_DEL(d->blamed, oldest);
+            mem_free(oldest->user);
+            mem_free(oldest);
+        }
+        blamed = mem_zero(1, sizeof(*blamed));
+        blamed->user = mem_strdup(user);
+        HASH_ADD_KEYPTR(hh, d->blamed, blamed->user, strlen(blamed->user), blamed);
+    }
+    if (++blamed->deaths == DEATHS_OWN_WORKER)
+        log_warning(NULL, "Worker processes of user %s died %u times: the user gets a process of its own", user,
+                    blamed->deaths);
+}
+
+/* ---- the end of a worker ---------------------------------------------------------------------------------------- */
+
+static void free_worker(struct worker *worker)
+{
+    struct dispatcher *d = worker->dispatcher;
+
+    ev_child_stop(d->loop, &worker->child);
+    ev_timer_stop(d->loop, &worker->idle);
+    packet_conn_free(worker->conn);
+    DL_DELETE(d->workers, worker);
+    mem_free(worker->key);
+    mem_free(worker);
+}
+
+static void report_end(struct worker *worker, int status)
+{
+    const char *name = service_name(worker->dispatcher->service);
+    struct rlimit core;
+
+    if (WIFSIGNALED(status)) {
+        bool off = getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_cur == 0;
+        bool dumps = WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGABRT || WTERMSIG(status) == SIGBUS;
+
+        log_write(NULL, LOG_LEVEL_FATAL, "master: service(%s): child %ld killed with signal %d%s", name,
+                  (long)worker->pid, WTERMSIG(status),
+                  WCOREDUMP(status) ? " (core dumped)"
+                  : dumps && off    ? " (core dumps disabled - https://dovecot.org/bugreport.html#coredumps)"
+                                    : "");
+    } else if (WEXITSTATUS(status) != 0) {
+        log_error(NULL, "master: service(%s): child %ld returned error %d%s", name, (long)worker->pid,
+                  WEXITSTATUS(status), WEXITSTATUS(status) == 83 ? " (Out of memory, you may need to increase vsz_limit)"
+                                       : WEXITSTATUS(status) == 84 ? " (exec() failed)"
+                                       : WEXITSTATUS(status) == 89 ? " (Fatal failure)"
+                                                                   : "");
+    }
+}
+
+static void lose_sessions(struct worker *worker, bool died)
+{
+    while (worker->sessions != NULL) {
+        struct session *session = worker->sessions;
+
+        if (died)
+            blame(worker->dispatcher, session->request.user);
+        session_worker_died(session); /* takes itself off the list */
+    }
+}
+
+static void child_ended(struct ev_loop *loop, ev_child *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    bool died = !WIFEXITED(watcher->rstatus) || WEXITSTATUS(watcher->rstatus) != 0;
+
+    (void)loop, (void)events;
+    report_end(worker, watcher->rstatus);
+    lose_sessions(worker, died);
+    free_worker(worker);
+}
+
+/* A worker that closes its socket will end; its end is reported by child_ended. */
+static void take_close(void *arg, const struct error *error)
+{
+    struct worker *worker = arg;
+
+    if (error->class != ERROR_NONE)
+        log_error_value(NULL, error);
+    worker->finishing = true;
+}
+
+static void finish_worker(struct worker *worker)
+{
+    struct error error;
+
+    if (worker->finishing)
+        return;
+    worker->finishing = true;
+    (void)packet_conn_send(worker->conn, SLICE("FINISH"), -1, &error);
+}
+
+static void idle_too_long(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct worker *worker = timer->data;
+
+    (void)loop, (void)events;
+    if (worker->session_count == 0)
+        finish_worker(worker);
+}
+
+/* ---- what a worker says ----------------------------------------------------------------------------------------- */
+
+static void worker_is_ready(struct worker *worker)
+{
+    struct session *session, *next;
+
+    worker->ready = true;
+    DL_FOREACH_SAFE (worker->sessions, session, next)
+        session_worker_ready(session);
+}
+
+static void take_packet(void *arg, struct slice packet, int fd)
+{
+    struct worker *worker = arg;
+    struct arena *arena = arena_new();
+    struct slice *fields;
+    size_t count = text_tab_fields(arena, packet, &fields);
+    struct session *session = NULL;
+    uint32_t id;
+
+    if (fd >= 0)
+        (void)close(fd);
+    if (slice_equal_str(fields[0], "READY")) {
+        worker_is_ready(worker);
+    } else if (count >= 2 && slice_to_u32(fields[1], &id)) {
+        session = session_find(worker->dispatcher, id);
+        /* A worker speaks for its own sessions only. */
+        if (session == NULL || session->worker != worker)
+            log_error(NULL, "Worker %ld speaks of a session that it does not have", (long)worker->pid);
+        else if (slice_equal_str(fields[0], "END"))
+            session_ended(session);
+        else if (slice_equal_str(fields[0], "ANSWER"))
+            session_answered(session, fields + 2, count - 2);
+    }
+    arena_free(arena);
+}
+
+/* ---- choosing --------------------------------------------------------------------------------------------------- */
+
+static uint32_t hash_user(const char *user)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+
+    for (; *user != '\0'; user++)
+        hash = (hash ^ (unsigned char)*user) * 16777619u;
+    return hash;
+}
+
+static const char *place_of(struct session *session, const struct credentials *credentials)
+{
+    struct dispatcher *d = session->dispatcher;
+    const char *key = credentials_key(session->arena, credentials), *user = session->request.user;
+    const struct blamed *blamed = find_blamed(d, user);
+
+    if (blamed != NULL && blamed->deaths >= DEATHS_OWN_WORKER)
+        return arena_printf(session->arena, "%s user %s", key, user);
+    if (d->per_worker > 0)
+        return key;
+    return arena_printf(session->arena, "%s slot %u", key, hash_user(user) % d->slots);
+}
+
+static bool has_room(const struct worker *worker)
+{
+    const struct dispatcher *d = worker->dispatcher;
+
+    if (worker->finishing || worker->pid == 0)
+        return false;
+    if (d->worker_count > 0 && worker->served >= d->worker_count)
+        return false;
+    return d->per_worker == 0 || worker->session_count < d->per_worker;
+}
+
+static struct worker *find_worker(struct dispatcher *d, const char *key)
+{
+    for (struct worker *worker = d->workers; worker != NULL; worker = worker->next)
+        if (has_room(worker) && strcmp(worker->key, key) == 0)
+            return worker;
+    return NULL;
+}
+
+static struct worker *start_worker(struct dispatcher *d, const struct credentials *credentials, const char *key,
+                                   struct error *error)
+{
+    static const struct packet_handler handler = {.packet = take_packet, .closed = take_close};
+    struct worker *worker;
+    int fd;
+    pid_t pid = spawn_worker(d, credentials, &fd, error);
+
+    if (pid < 0)
+        return NULL;
+    worker = mem_zero(1, sizeof(*worker));
+    worker->dispatcher = d;
+    worker->key = mem_strdup(key);
+    worker->pid = pid;
+    worker->conn = packet_conn_new(d->loop, fd, DISPATCH_MESSAGE_MAX, &handler, worker);
+    ev_child_init(&worker->child, child_ended, pid, 0);
+    ev_timer_init(&worker->idle, idle_too_long, d->idle_secs, 0.);
+    worker->child.data = worker->idle.data = worker;
+    ev_child_start(d->loop, &worker->child);
+    DL_APPEND(d->workers, worker);
+    return worker;
+}
+
+int pool_assign(struct session *session, const struct credentials *credentials, struct error *error)
+{
+    struct dispatcher *d = session->dispatcher;
+    const char *key = place_of(session, credentials);
+    struct worker *worker = find_worker(d, key);
+
+    if (worker == NULL)
+        worker = start_worker(d, credentials, key, error);
+    if (worker == NULL)
+        return -1;
+    ev_timer_stop(d->loop, &worker->idle);
+    DL_APPEND(worker->sessions, session);
+    session->worker = worker;
+    worker->session_count++;
+    worker->served++;
+    spawn_limit(d, worker->pid, worker->session_count);
+    if (worker->ready)
+        session_worker_ready(session);
+    return 0;
+}
+
+void pool_remove(struct session *session)
+{
+    struct worker *worker = session->worker;
+    struct dispatcher *d = session->dispatcher;
+
+    if (worker == NULL)
+        return;
+    DL_DELETE(worker->sessions, session);
+    session->worker = NULL;
+    worker->session_count--;
+    if (worker->session_count > 0)
+        return;
+    if (d->worker_count > 0 && worker->served >= d->worker_count) {
+        finish_worker(worker);
+    } else if (d->idle_secs != CONF_TIME_NEVER) {
+        ev_timer_set(&worker->idle, d->idle_secs, 0.);
+        ev_timer_start(d->loop, &worker->idle);
+    }
+}
+
+int pool_send(struct worker *worker, struct slice packet, int fd, struct error *error)
+{
+    return packet_conn_send(worker->conn, packet, fd, error);
+}
+
+pid_t pool_pid(const struct worker *worker)
+{
+    return worker == NULL ? 0 : worker->pid;
+}
+
+void pool_finish(struct dispatcher *d)
+{
+    for (struct worker *worker = d->workers; worker != NULL; worker = worker->next)
+        finish_worker(worker);
+}
+
+void pool_kill(struct dispatcher *d, int signal)
+{
+    for (struct worker *worker = d->workers; worker != NULL; worker = worker->next)
+        (void)kill(worker->pid, signal);
+}
