@@ -66,7 +66,7 @@ struct index_where {
     bool no_create;           /* fail with ERROR_NOT_FOUND when neither base index nor log is there */
     /* What a new log holds besides its header, in the same write (sdbox: the dbox-hdr extension, 7.3). May be
      * NULL. Applies also when a reset starts the family anew. */
-    int (*init)(void *arg, struct index_batch *, struct error *);
+    int (*init)(void *arg, struct index *, struct index_batch *, struct error *);
     void *init_arg;
     const struct index_ops *ops; /* NULL = files */
 };

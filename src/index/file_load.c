@@ -1,0 +1,450 @@
+/* file_load.c - reading the whole family: base index, then the logs from its position on (index-format 6.1, 6.3).
+ *
+ * The result is always a usable state: what is damaged is left out, logged with Dovecot's texts (12.1, 12.2), and
+ * need_repair (with need_new_log when the log cannot go on) tells the next lock holder to write a sound family.
+ * A reader changes nothing on disk. */
+#include "index/index_backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct loaded_log {
+    int fd;                 /* -1 = not there or not usable */
+    bool writable;
+    struct stat st;
+    struct log_header h;
+    struct buffer bytes;
+    bool usable;
+};
+
+struct load {
+    struct index *index;
+    struct state state;
+    struct loaded_log logs[2]; /* .log.2, .log */
+    bool have_base;
+    struct stat base_st;
+    uint32_t seq;           /* where applying begins */
+    uint64_t offset;
+    unsigned first;         /* the first of logs[] to apply */
+    bool need_repair, need_new_log;
+    uint64_t head, modseq, tail, tail_last, request_end;
+    struct buffer notes;
+};
+
+const char *file_name(const struct index *index, char out[FILE_NAME_SIZE], const char *suffix)
+{
+    snprintf(out, FILE_NAME_SIZE, "%s%s", index->prefix, suffix);
+    return out;
+}
+
+static int open_either(const struct index *index, const char *name, bool *writable)
+{
+    int fd = -1;
+
+    *writable = false;
+    if (!index->read_only) {
+        fd = openat(index->dir, name, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+        *writable = fd >= 0;
+    }
+    if (fd < 0 && (index->read_only || errno == EACCES || errno == EROFS || errno == EPERM))
+        fd = openat(index->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+    return fd;
+}
+
+static void corrupted_log(const struct index *index, const char *suffix, uint32_t seq, const char *why, uint64_t at)
+{
+    index_error(index, "Corrupted transaction log file %s/%s%s seq %u: %s (sync_offset=%llu)", index->path,
+                index->prefix, suffix, seq, why, (unsigned long long)at);
+}
+
+/* 0: opened, or found unusable (fd is open then, usable false); 1: not there; -1. */
+static int open_log(struct load *l, const char *suffix, struct loaded_log *log, struct error *e)
+{
+    char name[FILE_NAME_SIZE];
+    const char *why;
+
+    log->fd = open_either(l->index, file_name(l->index, name, suffix), &log->writable);
+    if (log->fd < 0)
+        return errno == ENOENT ? 1 : error_sys(e, "open", name);
+    if (fstat(log->fd, &log->st) < 0)
+        return error_sys(e, "fstat", name);
+    if (!S_ISREG(log->st.st_mode) || log->st.st_size > UINT32_MAX)
+        return error_set(e, ERROR_CORRUPT, "%s/%s is not a transaction log", l->index->path, name);
+    if (os_pread(log->fd, 0, (size_t)log->st.st_size, &log->bytes, e) < 0)
+        return -1;
+    why = format_log_header_get(buffer_slice(&log->bytes), &log->h);
+    if (why != NULL) {
+        if (*why != '\0')
+            corrupted_log(l->index, suffix, log->bytes.size >= 12 ? bytes_le32(log->bytes.at + 8) : 0, why, 0);
+        return 0;
+    }
+    log->usable = true;
+    return 0;
+}
+
+static void close_log(struct loaded_log *log)
+{
+    if (log->fd >= 0)
+        close(log->fd);
+    buffer_free(&log->bytes);
+    *log = (struct loaded_log){.fd = -1};
+}
+
+static void log_notes(const struct load *l)
+{
+    struct slice rest = buffer_slice(&l->notes), line;
+
+    while (rest.size > 0 && slice_split(&rest, '\n', &line)) {
+        if (line.size > 0)
+            index_error(l->index, "Fixed index file %s/%s: %.*s", l->index->path, l->index->prefix, (int)line.size,
+                        (const char *)line.at);
+    }
+}
+
+/* The base index; its absence or uselessness leaves the empty state with have_base false. */
+static int read_base(struct load *l, struct error *e)
+{
+    struct buffer file = {0};
+    char why[128];
+    bool writable;
+    int fd, ret;
+
+    state_init(&l->state, 0);
+    fd = open_either(l->index, l->index->prefix, &writable);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : error_sys(e, "open", l->index->prefix);
+    if (fstat(fd, &l->base_st) < 0 || !S_ISREG(l->base_st.st_mode)) {
+        close(fd);
+        return error_set(e, ERROR_CORRUPT, "%s/%s is not an index file", l->index->path, l->index->prefix);
+    }
+    buffer_reserve(&file, (size_t)l->base_st.st_size);
+    ret = os_pread(fd, 0, (size_t)l->base_st.st_size, &file, e) < 0 ? -1 : 0;
+    close(fd);
+    if (ret == 0) {
+        switch (state_load(&l->state, &file, why, sizeof(why), &l->notes)) {
+        case STATE_GOOD:
+            l->have_base = true;
+            break;
+        case STATE_MEND:
+            l->have_base = true;
+            l->need_repair = true;
+            index_warning(l->index, "fscking index file %s/%s", l->index->path, l->index->prefix);
+            break;
+        case STATE_UNUSABLE:
+            if (why[0] != '\0')
+                index_error(l->index, "Corrupted index file %s/%s: %s", l->index->path, l->index->prefix, why);
+            l->need_repair = true;
+            break;
+        }
+    }
+    buffer_free(&file);
+    return ret;
+}
+
+/* The log says it belongs to another family, or is marked corrupted: the base index wins (6.1). A mark alone does
+ * not make the bytes wrong; they are read as far as they are valid, which loses nothing that can be kept. */
+static void check_family(struct load *l)
+{
+    struct loaded_log *log = &l->logs[1];
+    uint32_t id = state_get(&l->state, BASE_AT_INDEXID);
+
+    if (!log->usable)
+        return;
+    if (log->h.indexid == 0) {
+        index_error(l->index, "Transaction log file %s/%s.log: marked corrupted", l->index->path, l->index->prefix);
+        l->need_repair = l->need_new_log = true;
+        log->h.indexid = l->have_base ? id : log->h.create_stamp;
+    }
+    if (l->have_base && log->h.indexid != id) {
+        index_error(l->index, "Index file %s/%s: indexid changed: %u -> %u", l->index->path, l->index->prefix, id,
+                    log->h.indexid);
+        corrupted_log(l->index, ".log", log->h.file_seq, "indexid changed", 0);
+        log->usable = false;
+    }
+    if (!l->have_base)
+        state_put(&l->state, BASE_AT_INDEXID, log->h.indexid);
+}
+
+/* .log.2 is read only when something before the log is wanted. */
+static int open_older(struct load *l, struct error *e)
+{
+    struct loaded_log *old = &l->logs[0], *log = &l->logs[1];
+    int ret = open_log(l, ".log.2", old, e);
+
+    if (ret < 0)
+        return -1;
+    if (ret == 0 && (!old->usable || (old->st.st_ino == log->st.st_ino && old->st.st_dev == log->st.st_dev) ||
+                     old->h.indexid != log->h.indexid || old->h.file_seq >= log->h.file_seq))
+        close_log(old);
+    return 0;
+}
+
+static void begin_at(struct load *l, unsigned first, uint32_t seq, uint64_t offset)
+{
+    l->first = first;
+    l->seq = seq;
+    l->offset = offset;
+}
+
+/* The base's position is in none of the logs that are there. What the head log has is applied as a whole when the
+ * base is older (12.3); a position beyond the log's end means that the base has all of it. */
+static void lost_log(struct load *l, const char *why)
+{
+    struct loaded_log *log = &l->logs[1];
+    uint32_t seq = state_get(&l->state, BASE_AT_LOG_SEQ), head = state_get(&l->state, BASE_AT_LOG_HEAD);
+
+    index_error(l->index, "Index %s/%s: Index mapped (file_seq=%u): Lost log for seq=%u offset=%u: %s - fscking "
+                          "(reopen_reason: index unchanged)",
+                l->index->path, l->index->prefix, log->h.file_seq, seq, head, why);
+    index_warning(l->index, "fscking index file %s/%s", l->index->path, l->index->prefix);
+    if (seq != log->h.file_seq)
+        buffer_printf(&l->notes, "log_file_seq %u -> %u\n", seq, log->h.file_seq);
+    l->need_repair = true;
+    if (seq < log->h.file_seq) {
+        begin_at(l, 1, log->h.file_seq, log->h.header_size);
+    } else {
+        begin_at(l, 1, log->h.file_seq, log->bytes.size);
+        buffer_printf(&l->notes, "log_file_head_offset %u -> %zu\n", head, log->bytes.size);
+    }
+}
+
+/* 6.3. */
+static int find_start(struct load *l, struct error *e)
+{
+    struct loaded_log *old = &l->logs[0], *log = &l->logs[1];
+    uint32_t seq = l->have_base ? state_get(&l->state, BASE_AT_LOG_SEQ) : 0;
+    uint64_t offset = l->have_base ? state_get(&l->state, BASE_AT_LOG_HEAD) : 0;
+    char why[128];
+
+    if (seq != 0 && log->h.prev_file_seq == seq && log->h.prev_file_offset == offset) {
+        begin_at(l, 1, log->h.file_seq, log->h.header_size);
+        return 0;
+    }
+    if (log->h.prev_file_seq == 0 && (log->h.file_seq > seq || (log->h.file_seq == seq && offset <= log->h.header_size))) {
+        uint32_t id = log->h.indexid;
+
+        state_free(&l->state);
+        state_init(&l->state, id);
+        begin_at(l, 1, log->h.file_seq, log->h.header_size);
+        return 0;
+    }
+    if (log->h.file_seq == seq) {
+        begin_at(l, 1, seq, offset);
+        if (offset < log->h.header_size || offset > log->bytes.size)
+            lost_log(l, "Offset is outside of the log");
+        return 0;
+    }
+    if (seq > log->h.file_seq) {
+        lost_log(l, "Log is older than the index");
+        return 0;
+    }
+    if (open_older(l, e) < 0)
+        return -1;
+    if (old->usable && log->h.prev_file_seq == old->h.file_seq) {
+        if (old->h.prev_file_seq == seq && old->h.prev_file_offset == offset && seq != 0) {
+            begin_at(l, 0, old->h.file_seq, old->h.header_size);
+            return 0;
+        }
+        if (old->h.prev_file_seq == 0 && old->h.file_seq > seq) {
+            uint32_t id = log->h.indexid;
+
+            state_free(&l->state);
+            state_init(&l->state, id);
+            begin_at(l, 0, old->h.file_seq, old->h.header_size);
+            return 0;
+        }
+        if (old->h.file_seq == seq && offset >= old->h.header_size && offset <= old->bytes.size) {
+            begin_at(l, 0, seq, offset);
+            return 0;
+        }
+    }
+    snprintf(why, sizeof(why), "Missing middle file seq=%u (between %u..4294967295, we have seqs %u): Not found from "
+                               ".log.2: %s (initial_mapped=0)",
+             seq, seq, log->h.file_seq, old->usable ? "Different sequence" : "File doesn't exist");
+    lost_log(l, why);
+    return 0;
+}
+
+static void apply_log(struct load *l, const struct loaded_log *log, const char *suffix, uint64_t from, bool newest)
+{
+    struct log_walk walk = {.bytes = buffer_slice(&log->bytes), .at = log->h.header_size};
+    uint64_t modseq = log->h.initial_modseq;
+    struct log_record r;
+    enum log_scan scan;
+    uint32_t bad = 0;
+
+    state_apply_begin(&l->state);
+    while ((scan = format_log_next(&walk, &r)) == LOG_SCAN_RECORD) {
+        modseq = format_modseq_after(&r, modseq, log->h.minor);
+        if (r.offset >= from)
+            state_apply(&l->state, &r, modseq);
+        if (newest && requests_is(&r))
+            l->request_end = r.offset + r.size;
+        if (newest && !format_tail_after(&r, &l->tail_last, &l->tail, &bad)) {
+            snprintf(walk.why, sizeof(walk.why), "log_file_tail_offset %u goes past sync offset %llu", bad,
+                     (unsigned long long)(r.offset + r.size));
+            scan = LOG_SCAN_BROKEN;
+            break;
+        }
+    }
+    state_apply_end(&l->state);
+    if (scan == LOG_SCAN_BROKEN) {
+        corrupted_log(l->index, suffix, log->h.file_seq, walk.why, walk.at);
+        l->need_repair = true;
+        l->need_new_log |= newest;
+    }
+    l->head = walk.at;
+    l->modseq = modseq;
+}
+
+/* Whatever was handed out must never be handed out again for less (14.3). */
+static uint64_t base_modseq(const struct state *s)
+{
+    const struct state_ext *x;
+
+    if (s->ext_modseq < 0)
+        return 0;
+    x = &s->exts[s->ext_modseq];
+    return x->header_size >= 16 ? bytes_le64(x->header) : 0;
+}
+
+static void apply_all(struct load *l)
+{
+    struct loaded_log *log = &l->logs[1];
+    uint64_t least = base_modseq(&l->state);
+
+    l->tail = l->tail_last = 0;
+    if (l->have_base && state_get(&l->state, BASE_AT_LOG_SEQ) == log->h.file_seq && l->first == 1)
+        l->tail = l->tail_last = state_get(&l->state, BASE_AT_LOG_TAIL);
+    if (l->tail < log->h.header_size)
+        l->tail = log->h.header_size; /* there is nothing before the first record */
+    if (l->tail > log->bytes.size)
+        l->tail = l->tail_last = log->bytes.size;
+    if (l->first == 0) {
+        struct loaded_log *old = &l->logs[0];
+
+        apply_log(l, old, ".log.2", l->offset, false);
+        if (l->head != log->h.prev_file_offset) {
+            index_error(l->index, "Invalid transaction log size (%llu vs %u): %s/%s.log.2",
+                        (unsigned long long)l->head, log->h.prev_file_offset, l->index->path, l->index->prefix);
+            l->need_repair = true;
+        }
+        l->offset = log->h.header_size;
+    }
+    apply_log(l, log, ".log", l->offset, true);
+    if (l->modseq < least)
+        l->modseq = least;
+    state_put(&l->state, BASE_AT_LOG_SEQ, log->h.file_seq);
+    state_put(&l->state, BASE_AT_LOG_HEAD, (uint32_t)l->head);
+}
+
+/* No usable log: the state is the base's, or empty. */
+static void without_log(struct load *l)
+{
+    uint32_t seq = state_get(&l->state, BASE_AT_LOG_SEQ);
+
+    l->need_repair = l->need_new_log = true;
+    l->head = state_get(&l->state, BASE_AT_LOG_HEAD);
+    l->tail = l->head;
+    if (!l->logs[1].usable)
+        l->logs[1].h = (struct log_header){.header_size = LOG_HEADER_SIZE, .file_seq = seq,
+                                           .indexid = state_get(&l->state, BASE_AT_INDEXID)};
+    l->modseq = base_modseq(&l->state);
+    if (l->modseq == 0)
+        l->modseq = 1;
+}
+
+static void take(struct load *l)
+{
+    struct index *index = l->index;
+    struct loaded_log *log = &l->logs[1];
+    bool damaged = l->state.base != NULL && state_damaged(&l->state);
+
+    if (index->need_repair) /* the sink has seen a record that contradicts the state */
+        l->need_repair = true;
+    if (l->need_repair || damaged) {
+        if (damaged || l->notes.size > 0 || index->need_repair)
+            state_mend(&l->state, &l->notes);
+        l->need_repair = true;
+    }
+    log_notes(l);
+    if (index->log.fd < 0 || log->fd < 0 || index->log.ino != log->st.st_ino || index->log.dev != log->st.st_dev) {
+        file_log_close(index);
+        file_log_take(index, log->fd, &log->h, l->head, l->modseq);
+        log->fd = -1;
+    }
+    index->log.h = log->h;
+    index->log.dev = log->st.st_dev;
+    index->log.ino = log->st.st_ino;
+    index->log.head = l->head;
+    index->log.modseq = l->modseq;
+    index->log.tail = l->tail;
+    index->log.tail_last = l->tail_last;
+    index->log.request_end = l->request_end;
+    index->log.mtime = (uint32_t)log->st.st_mtime;
+    index->log.writable = log->writable;
+    if (!index->locked && !log->writable && index->log.fd >= 0)
+        index->read_only = true;
+    index->modseq = l->modseq;
+    index->base_size = l->have_base ? (uint64_t)l->base_st.st_size : 0;
+    index->base_dev = l->base_st.st_dev;
+    index->base_ino = l->base_st.st_ino;
+    index->need_repair = l->need_repair;
+    index->need_new_log = l->need_new_log;
+    index->refreshed_bytes = 0;
+    index_state_replace(index, &l->state);
+}
+
+static void free_load(struct load *l)
+{
+    close_log(&l->logs[0]);
+    close_log(&l->logs[1]);
+    if (l->state.base != NULL)
+        state_free(&l->state);
+    buffer_free(&l->notes);
+}
+
+int file_load(struct index *index, struct error *e)
+{
+    struct load l = {.index = index, .logs = {{.fd = -1}, {.fd = -1}}};
+    int ret;
+
+    l.state.sink = &index_sink;
+    l.state.sink_arg = index;
+    ret = open_log(&l, ".log", &l.logs[1], e);
+    if (ret >= 0 && read_base(&l, e) < 0)
+        ret = -1;
+    if (ret == 1 && !l.have_base && !l.need_repair) {
+        free_load(&l);
+        return error_set(e, ERROR_NOT_FOUND, "%s/%s.log does not exist", index->path, index->prefix);
+    }
+    if (ret < 0) {
+        free_load(&l);
+        return -1;
+    }
+    index->base_log_seq = l.have_base ? state_get(&l.state, BASE_AT_LOG_SEQ) : 0;
+    index->base_log_tail = l.have_base ? state_get(&l.state, BASE_AT_LOG_TAIL) : 0;
+    index->need_repair = false;
+    index->deleted = 0;
+    check_family(&l);
+    /* applying tells views nothing: they get the difference as a whole */
+    struct index_view *views = index->views;
+    index->views = NULL;
+    if (l.logs[1].usable) {
+        if (find_start(&l, e) < 0) {
+            index->views = views;
+            free_load(&l);
+            return -1;
+        }
+        apply_all(&l);
+    } else {
+        without_log(&l);
+    }
+    index->views = views;
+    take(&l);
+    free_load(&l);
+    return 0;
+}

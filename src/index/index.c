@@ -1,0 +1,714 @@
+/* index.c - the shared object: opening once per process, looking things up, locking, waiting.
+ *
+ * What may go wrong: the folder behind a handle may be deleted or replaced while it is open. Then index_refresh says
+ * ERROR_NOT_FOUND, the handle leaves the registry, and the next index_open makes a fresh one. */
+#include "index/index_backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LOCK_TIMEOUT_SECS = 180, LOCK_LONG_SECS = 30, WAIT_MOST_MS = 100 };
+
+/* The open indexes of this process: POSIX locks and shared views demand that there is one object per family. */
+static struct index *registry;
+
+/* ---- logging ----------------------------------------------------------------------------------------------------- */
+
+static void log_index(const struct index *index, enum log_level level, const char *fmt, va_list args)
+{
+    char text[700];
+
+    vsnprintf(text, sizeof(text), fmt, args);
+    if (index->name != NULL)
+        log_write(NULL, level, "%s%s", index->name, text);
+    else
+        log_write(NULL, level, "%s", text);
+}
+
+void index_warning(const struct index *index, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    log_index(index, LOG_LEVEL_WARNING, fmt, args);
+    va_end(args);
+}
+
+void index_error(const struct index *index, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    log_index(index, LOG_LEVEL_ERROR, fmt, args);
+    va_end(args);
+}
+
+void index_info(const struct index *index, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    log_index(index, LOG_LEVEL_INFO, fmt, args);
+    va_end(args);
+}
+
+/* ---- what applying records tells ---------------------------------------------------------------------------------- */
+
+static void sink_flags(void *arg, uint32_t first, uint32_t last, bool visible)
+{
+    journal_flags(arg, first, last, visible);
+}
+
+static void sink_expunged(void *arg, uint32_t uid, uint8_t flags)
+{
+    journal_expunged(arg, uid, flags);
+}
+
+static void sink_deleted(void *arg, unsigned level)
+{
+    ((struct index *)arg)->deleted = level;
+}
+
+static void sink_error(void *arg, const struct log_record *r, const char *why)
+{
+    struct index *index = arg;
+
+    if (!index->need_repair)
+        index_error(index, "Log synchronization error at seq=%u,offset=%llu for %s/%s: %s", index->log.h.file_seq,
+                    (unsigned long long)r->offset, index->path, index->prefix, why);
+    index->need_repair = true;
+}
+
+const struct state_sink index_sink = {sink_flags, sink_expunged, sink_deleted, sink_error};
+
+/* ---- opening ------------------------------------------------------------------------------------------------------ */
+
+static void default_number(uint64_t *n, uint64_t value)
+{
+    if (*n == 0)
+        *n = value;
+}
+
+static void default_count(unsigned *n, unsigned value)
+{
+    if (*n == 0)
+        *n = value;
+}
+
+static char *copy_or(const char *text, const char *otherwise)
+{
+    return mem_strdup(text != NULL ? text : otherwise);
+}
+
+static void take_settings(struct index *index, const struct index_settings *from)
+{
+    struct index_settings *set = &index->set;
+
+    if (from != NULL)
+        *set = *from;
+    default_number(&set->log_rotate_min_size, 32 * 1024);
+    default_number(&set->log_rotate_max_size, 1024 * 1024);
+    default_count(&set->log_rotate_min_age_secs, 300);
+    default_count(&set->log2_max_age_secs, 2 * 86400);
+    default_number(&set->rewrite_min_log_bytes, 8 * 1024);
+    default_number(&set->rewrite_max_log_bytes, 128 * 1024);
+    default_count(&set->cache_unaccessed_drop_secs, 30 * 86400);
+    default_count(&set->cache_record_max_size, 64 * 1024);
+    if (set->cache_max_size == 0 || set->cache_max_size > 1024 * 1024 * 1024 - 4)
+        set->cache_max_size = 1024 * 1024 * 1024 - 4; /* what the encoding of offsets can hold (9.3) */
+    default_count(&set->cache_purge_min_size, 32 * 1024);
+    default_count(&set->cache_purge_delete_percent, 20);
+    default_count(&set->cache_purge_continued_percent, 200);
+    index->cache_fields = copy_or(set->cache_fields, "flags");
+    index->always_cache_fields = copy_or(set->always_cache_fields, "");
+    index->never_cache_fields = copy_or(set->never_cache_fields, "imap.envelope");
+}
+
+static char *make_key(const struct index_where *where, struct error *e)
+{
+    struct stat st;
+
+    if (fstat(where->dir, &st) < 0) {
+        error_sys(e, "fstat", where->path);
+        return NULL;
+    }
+    return mem_printf("%llu:%llu:%s", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+                      where->prefix != NULL ? where->prefix : "dovecot.index");
+}
+
+static void leave_registry(struct index *index)
+{
+    if (index->key == NULL)
+        return;
+    HASH_DEL(registry, index);
+    mem_free(index->key);
+    index->key = NULL;
+}
+
+static void free_index(struct index *index)
+{
+    leave_registry(index);
+    if (index->ops->close != NULL)
+        index->ops->close(index);
+    cache_close(index);
+    state_free(&index->state);
+    VEC_FREE(&index->journal);
+    VEC_FREE(&index->known_exts);
+    if (index->dir >= 0)
+        close(index->dir);
+    mem_free(index->path);
+    mem_free(index->prefix);
+    mem_free(index->log_name);
+    mem_free(index->name);
+    mem_free(index->cache_fields);
+    mem_free(index->always_cache_fields);
+    mem_free(index->never_cache_fields);
+    mem_free(index);
+}
+
+static struct index *new_index(const struct index_where *where)
+{
+    struct index *index = mem_zero(1, sizeof(*index));
+
+    index->refs = 1;
+    index->ops = where->ops != NULL ? where->ops : where->in_memory ? &index_memory_ops : &index_files_ops;
+    index->dir = -1;
+    index->log.fd = -1;
+    index->path = copy_or(where->path, "(in-memory index)");
+    index->prefix = copy_or(where->prefix, "dovecot.index");
+    index->log_name = mem_printf("%s.log", index->prefix);
+    index->name = where->name != NULL ? mem_strdup(where->name) : NULL;
+    index->mode = where->mode != 0 ? where->mode : 0600;
+    index->gid = where->gid != 0 ? where->gid : (gid_t)-1;
+    index->read_only = where->read_only;
+    index->in_memory = where->in_memory;
+    index->no_create = where->no_create;
+    index->init = where->init;
+    index->init_arg = where->init_arg;
+    take_settings(index, where->settings);
+    index->state.sink = &index_sink;
+    index->state.sink_arg = index;
+    return index;
+}
+
+/* An open handle that can be shared: same family, still there, and not read-only when the caller wants to write. */
+static struct index *find_open(const char *key, const struct index_where *where)
+{
+    struct index *index;
+    struct error ignored;
+
+    HASH_FIND_STR(registry, key, index);
+    if (index == NULL)
+        return NULL;
+    if (index_refresh(index, &ignored) == STEP_ERROR || (index->read_only && !where->read_only)) {
+        leave_registry(index);
+        return NULL;
+    }
+    index->refs++;
+    return index;
+}
+
+int index_open(struct index **out, const struct index_where *where, struct error *e)
+{
+    struct index *index;
+    char *key = NULL;
+
+    if (!where->in_memory) {
+        key = make_key(where, e);
+        if (key == NULL)
+            return -1;
+        index = find_open(key, where);
+        if (index != NULL) {
+            mem_free(key);
+            *out = index;
+            return 0;
+        }
+    }
+    index = new_index(where);
+    if (!where->in_memory) {
+        index->dir = fcntl(where->dir, F_DUPFD_CLOEXEC, 3);
+        if (index->dir < 0) {
+            mem_free(key);
+            error_sys(e, "dup", where->path);
+            free_index(index);
+            return -1;
+        }
+    }
+    if (index->ops->open(index, e) < 0) {
+        mem_free(key);
+        free_index(index);
+        return -1;
+    }
+    if (key != NULL) {
+        index->key = key;
+        HASH_ADD_KEYPTR(hh, registry, index->key, strlen(index->key), index);
+    }
+    *out = index;
+    return 0;
+}
+
+struct index *index_ref(struct index *index)
+{
+    index->refs++;
+    return index;
+}
+
+void index_close(struct index **out)
+{
+    struct index *index = *out;
+
+    *out = NULL;
+    if (index == NULL || --index->refs > 0)
+        return;
+    if (index->cache != NULL && !index->gone && !index->read_only)
+        index_cache_flush(index);
+    if (index->locked)
+        index_unlock(index);
+    free_index(index);
+}
+
+enum step index_refresh(struct index *index, struct error *e)
+{
+    if (index->gone) {
+        error_set(e, ERROR_NOT_FOUND, "%s/%s.log was deleted while it was open", index->path, index->prefix);
+        return STEP_ERROR;
+    }
+    return index->ops->refresh(index, e);
+}
+
+bool index_read_only(const struct index *index)
+{
+    return index->read_only;
+}
+
+unsigned index_deleted(const struct index *index)
+{
+    return index->deleted;
+}
+
+uint64_t index_generation(const struct index *index)
+{
+    return index->generation;
+}
+
+void index_watch(const struct index *index, const char **dir_path, const char **log_name)
+{
+    *dir_path = index->path;
+    *log_name = index->log_name;
+}
+
+/* ---- locks -------------------------------------------------------------------------------------------------------- */
+
+enum step index_lock_try(struct index *index, const char *why, struct error *e)
+{
+    enum step step;
+
+    if (index->locked)
+        return STEP_WAIT;
+    if (index->read_only) {
+        error_set(e, ERROR_PERMISSION, "%s/%s is read-only", index->path, index->prefix);
+        return STEP_ERROR;
+    }
+    if (index->gone)
+        return index_refresh(index, e);
+    step = index->ops->lock(index, e);
+    if (step == STEP_DONE) {
+        index->locked = true;
+        index->lock_why = why;
+        index->locked_ns = time_monotonic_ns();
+    }
+    return step;
+}
+
+void index_unlock(struct index *index)
+{
+    uint64_t secs = (time_monotonic_ns() - index->locked_ns) / 1000000000u;
+
+    if (!index->locked)
+        return;
+    index->locked = false;
+    index->ops->unlock(index);
+    if (secs > LOCK_LONG_SECS)
+        index_warning(index, "Transaction log file %s/%s.log was locked for %u seconds (%s)", index->path,
+                      index->prefix, (unsigned)secs, index->lock_why);
+}
+
+bool index_locked(const struct index *index)
+{
+    return index->locked;
+}
+
+uint32_t index_lock_timeout(const struct index *index)
+{
+    unsigned secs = index->set.lock_timeout_secs;
+
+    return secs == 0 || secs > LOCK_TIMEOUT_SECS ? LOCK_TIMEOUT_SECS : secs;
+}
+
+/* Who holds a POSIX lock; 0 = not known (an OFD lock, another method). */
+static pid_t lock_holder(const struct index *index)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (index->log.fd < 0 || fcntl(index->log.fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK || lock.l_pid <= 0)
+        return 0;
+    return lock.l_pid;
+}
+
+int index_waiter_next(struct index_waiter *w, const struct index *index, struct error *e)
+{
+    uint64_t now = time_monotonic_ns();
+    unsigned ms;
+
+    if (w->since_ns == 0)
+        w->since_ns = now;
+    if (now - w->since_ns >= (uint64_t)index_lock_timeout(index) * 1000000000u) {
+        pid_t pid = lock_holder(index);
+        char holder[64] = "";
+
+        if (pid > 0)
+            snprintf(holder, sizeof(holder), " (WRITE lock held by pid %ld)", (long)pid);
+        return error_set(e, ERROR_LOCK_TIMEOUT,
+                         "Timeout (%us) while waiting for lock for transaction log file %s/%s.log%s",
+                         index_lock_timeout(index), index->path, index->prefix, holder);
+    }
+    ms = w->tries < 7 ? 1u << w->tries : WAIT_MOST_MS;
+    w->tries++;
+    return (int)(ms > WAIT_MOST_MS ? WAIT_MOST_MS : ms);
+}
+
+static int sleep_for_lock(struct index_waiter *w, const struct index *index, struct error *e)
+{
+    int ms = index_waiter_next(w, index, e);
+    struct timespec ts;
+
+    if (ms < 0)
+        return -1;
+    ts = (struct timespec){0, ms * 1000000L};
+    nanosleep(&ts, NULL);
+    return 0;
+}
+
+int index_lock_wait(struct index *index, const char *why, struct error *e)
+{
+    struct index_waiter w = {0};
+    enum step step;
+
+    while ((step = index_lock_try(index, why, e)) == STEP_WAIT) {
+        if (sleep_for_lock(&w, index, e) < 0)
+            return -1;
+    }
+    return step == STEP_DONE ? 0 : -1;
+}
+
+/* ---- committing --------------------------------------------------------------------------------------------------- */
+
+int index_commit_locked(struct index *index, struct index_batch *batch, struct index_commit *out, struct error *e)
+{
+    struct index_commit ignored;
+
+    if (out == NULL)
+        out = &ignored;
+    *out = (struct index_commit){0};
+    if (!index->locked)
+        return error_set(e, ERROR_BUG, "%s/%s: commit without the lock", index->path, index->prefix);
+    if (index->deleted == 2)
+        return error_set(e, ERROR_NOT_FOUND, "Mailbox was deleted");
+    if (index->ops->commit(index, batch, out, e) < 0)
+        return -1;
+    out->uid_validity = state_get(&index->state, BASE_AT_UID_VALIDITY);
+    out->highest_modseq = index->modseq;
+    return 0;
+}
+
+enum step index_commit(struct index *index, struct index_batch *batch, struct index_commit *out, struct error *e)
+{
+    enum step step = index_lock_try(index, "appending", e);
+    int ret;
+
+    if (step != STEP_DONE)
+        return step;
+    ret = index_commit_locked(index, batch, out, e);
+    index_unlock(index);
+    return ret == 0 ? STEP_DONE : STEP_ERROR;
+}
+
+int index_commit_wait(struct index *index, struct index_batch *batch, struct index_commit *out, struct error *e)
+{
+    int ret;
+
+    if (index_lock_wait(index, "appending", e) < 0)
+        return -1;
+    ret = index_commit_locked(index, batch, out, e);
+    index_unlock(index);
+    return ret;
+}
+
+bool index_has_pending(const struct index *index)
+{
+    return index->log.request_end > index->log.tail;
+}
+
+int index_pending(struct index *index, struct arena *arena, struct index_requests *out, struct error *e)
+{
+    *out = (struct index_requests){0};
+    return index->ops->pending(index, arena, out, e);
+}
+
+void index_maintain(struct index *index)
+{
+    if (index->locked && index->ops->maintain != NULL)
+        index->ops->maintain(index);
+}
+
+enum step index_repair(struct index *index, struct error *e)
+{
+    bool mine = !index->locked;
+    enum step step;
+    int ret;
+
+    if (mine && (step = index_lock_try(index, "fscking", e)) != STEP_DONE)
+        return step;
+    ret = index->ops->repair(index, e);
+    if (mine)
+        index_unlock(index);
+    return ret == 0 ? STEP_DONE : STEP_ERROR;
+}
+
+int index_reset(struct index *index, struct index_batch *batch, struct error *e)
+{
+    if (!index->locked)
+        return error_set(e, ERROR_BUG, "%s/%s: reset without the lock", index->path, index->prefix);
+    return index->ops->reset(index, batch, e);
+}
+
+void index_mark_corrupted(struct index *index, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    log_index(index, LOG_LEVEL_ERROR, fmt, args);
+    va_end(args);
+    index->need_repair = true;
+}
+
+int index_vanished_since(struct index *index, uint64_t modseq, struct index_ranges *out, struct error *e)
+{
+    return index->ops->vanished(index, modseq, out, e);
+}
+
+/* A state that was read anew takes the place of the old one: views learn the difference, UID by UID. */
+void index_state_replace(struct index *index, struct state *new)
+{
+    struct state *old = &index->state;
+    uint32_t a = 0, b = 0, next = state_get(new, BASE_AT_NEXT_UID);
+    uint32_t was = old->base == NULL ? 0 : state_get(old, BASE_AT_UID_VALIDITY);
+
+    if (old->base != NULL && index->views != NULL) {
+        if (was != 0 && was != state_get(new, BASE_AT_UID_VALIDITY))
+            index->epoch++;
+        if (next < state_get(old, BASE_AT_NEXT_UID))
+            index->epoch++; /* UIDs that sessions have seen may be given again */
+        while (a < old->count) {
+            uint32_t uid = state_uid(old, a);
+
+            while (b < new->count && state_uid(new, b) < uid)
+                b++;
+            if (b == new->count || state_uid(new, b) != uid)
+                journal_expunged(index, uid, state_record(old, a)[4]);
+            else if (old->stride != new->stride || memcmp(state_record(old, a), state_record(new, b), old->stride) != 0)
+                journal_flags(index, uid, uid, true);
+            a++;
+        }
+    }
+    if (old->base != NULL)
+        state_free(old);
+    *old = *new;
+    *new = (struct state){0};
+    old->sink = &index_sink;
+    old->sink_arg = index;
+    index->generation++;
+}
+
+/* ---- looking things up -------------------------------------------------------------------------------------------- */
+
+static uint64_t default_modseq(const struct index *index)
+{
+    const struct state *s = &index->state;
+    uint64_t highest = 0;
+
+    if (s->ext_modseq >= 0 && s->exts[s->ext_modseq].header_size >= 8)
+        highest = bytes_le64(s->exts[s->ext_modseq].header);
+    return highest > 0 ? highest : 1;
+}
+
+static void fill_record(const struct index *index, uint32_t i, struct index_record *out)
+{
+    const struct state *s = &index->state;
+    const unsigned char *r = state_record(s, i);
+
+    *out = (struct index_record){.uid = bytes_le32(r), .flags = r[4], .modseq = state_modseq(s, i)};
+    if (out->modseq == 0)
+        out->modseq = default_modseq(index);
+    if (s->ext_keywords >= 0)
+        out->keywords = slice_of(r + s->exts[s->ext_keywords].record_offset, s->exts[s->ext_keywords].record_size);
+}
+
+uint32_t index_count(const struct index *index)
+{
+    return index->state.count;
+}
+
+bool index_get(const struct index *index, uint32_t uid, struct index_record *out)
+{
+    int64_t i = state_find(&index->state, uid);
+
+    if (i < 0)
+        return false;
+    fill_record(index, (uint32_t)i, out);
+    return true;
+}
+
+bool index_get_from(const struct index *index, uint32_t uid, struct index_record *out)
+{
+    uint32_t i = state_lower(&index->state, uid);
+
+    if (i >= index->state.count)
+        return false;
+    fill_record(index, i, out);
+    return true;
+}
+
+bool index_get_at(const struct index *index, uint32_t seq, struct index_record *out)
+{
+    if (seq == 0 || seq > index->state.count)
+        return false;
+    fill_record(index, seq - 1, out);
+    return true;
+}
+
+struct slice index_header(const struct index *index)
+{
+    return slice_of(index->state.base, index->state.base_size);
+}
+
+void index_status(const struct index *index, struct index_status *out)
+{
+    const struct state *s = &index->state;
+    uint32_t flags = state_get(s, BASE_AT_FLAGS);
+
+    *out = (struct index_status){
+        .messages = s->count,
+        .seen = state_get(s, BASE_AT_SEEN),
+        .deleted = state_get(s, BASE_AT_DELETED),
+        .uid_validity = state_get(s, BASE_AT_UID_VALIDITY),
+        .next_uid = state_get(s, BASE_AT_NEXT_UID),
+        .first_recent_uid = state_get(s, BASE_AT_FIRST_RECENT),
+        .first_unseen_hint = state_get(s, BASE_AT_UNSEEN_LOWWATER),
+        .highest_modseq = index->modseq > 0 ? index->modseq : 1,
+        .modseq_enabled = s->ext_modseq >= 0 && s->exts[s->ext_modseq].record_size == 8,
+        .fscked = (flags & BASE_FLAG_FSCKED) != 0,
+        .have_dirty = (flags & BASE_FLAG_HAVE_DIRTY) != 0,
+        .day_stamp = state_get(s, BASE_AT_DAY_STAMP),
+        .log_size = (uint32_t)index->log.head,
+        .log_mtime = index->log.mtime,
+    };
+    for (unsigned i = 0; i < BASE_DAYS; i++)
+        out->day_first_uid[i] = state_get(s, BASE_AT_DAY_FIRST + 4 * i);
+    out->unseen = out->seen < out->messages ? out->messages - out->seen : 0;
+    out->recent = s->count - state_lower(s, out->first_recent_uid);
+    if (out->log_mtime == 0 && index->log.fd >= 0) {
+        struct stat st;
+
+        if (fstat(index->log.fd, &st) == 0)
+            out->log_mtime = (uint32_t)st.st_mtime;
+    }
+}
+
+unsigned index_keyword_count(const struct index *index)
+{
+    return index->state.keyword_count;
+}
+
+const char *index_keyword_name(const struct index *index, unsigned i)
+{
+    return i < index->state.keyword_count ? index->state.keywords[i] : NULL;
+}
+
+int index_keyword_find(const struct index *index, struct slice name)
+{
+    return state_keyword_find(&index->state, name);
+}
+
+/* ---- extensions --------------------------------------------------------------------------------------------------- */
+
+unsigned index_ext(struct index *index, const struct index_ext_def *def)
+{
+    struct index_ext_known known = {.def = *def};
+
+    for (unsigned i = 0; i < index->known_exts.count; i++) {
+        if (strcmp(index->known_exts.at[i].name, def->name) == 0) {
+            index->known_exts.at[i].def = *def;
+            return i;
+        }
+    }
+    snprintf(known.name, sizeof(known.name), "%s", def->name);
+    VEC_PUSH(&index->known_exts, known);
+    return (unsigned)index->known_exts.count - 1;
+}
+
+int index_ext_position(const struct index *index, unsigned ext)
+{
+    if (ext >= index->known_exts.count)
+        return -1;
+    return state_ext_find(&index->state, slice_from_str(index->known_exts.at[ext].name));
+}
+
+bool index_ext_exists(const struct index *index, unsigned ext)
+{
+    return index_ext_position(index, ext) >= 0;
+}
+
+uint32_t index_ext_reset_id(const struct index *index, unsigned ext)
+{
+    int at = index_ext_position(index, ext);
+
+    return at < 0 ? 0 : index->state.exts[at].reset_id;
+}
+
+struct slice index_ext_header(const struct index *index, unsigned ext)
+{
+    int at = index_ext_position(index, ext);
+
+    return at < 0 ? SLICE_EMPTY : slice_of(index->state.exts[at].header, index->state.exts[at].header_size);
+}
+
+struct slice index_ext_record(const struct index *index, unsigned ext, uint32_t uid)
+{
+    int at = index_ext_position(index, ext);
+    int64_t i;
+
+    if (at < 0 || index->state.exts[at].record_size == 0 || (i = state_find(&index->state, uid)) < 0)
+        return SLICE_EMPTY;
+    return slice_of(state_record(&index->state, (uint32_t)i) + index->state.exts[at].record_offset,
+                    index->state.exts[at].record_size);
+}
+
+bool index_ext_at(const struct index *index, unsigned i, struct index_ext_info *out)
+{
+    const struct state_ext *e;
+
+    if (i >= index->state.ext_count)
+        return false;
+    e = &index->state.exts[i];
+    *out = (struct index_ext_info){.name = e->name, .header_size = e->header_size, .reset_id = e->reset_id,
+                                   .record_size = e->record_size, .record_align = e->record_align,
+                                   .record_offset = e->record_offset,
+                                   .header = slice_of(e->header, e->header_size)};
+    return true;
+}

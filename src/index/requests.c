@@ -1,0 +1,197 @@
+/* requests.c - what lies between tail and head, merged per message (index-format 7.5, 7.9).
+ *
+ * Later flag changes override earlier ones; an expunge swallows them. Only messages that exist are told. */
+#include "index/index_backend.h"
+
+struct merge {
+    struct index *index;
+    struct arena *arena;
+    struct index_request *at;   /* one per affected message, ascending */
+    size_t count;
+};
+
+bool requests_is(const struct log_record *r)
+{
+    return !r->external && (r->type == LOG_FLAGS || r->type == LOG_KEYWORD || r->type == LOG_KEYWORD_RESET ||
+                            r->type == LOG_EXPUNGE || r->type == LOG_EXPUNGE_GUID);
+}
+
+static void add_ranges(struct index_ranges *out, const struct log_record *r)
+{
+    struct slice rest = r->body;
+    struct log_keyword k;
+    struct log_flags f;
+    uint32_t first, last;
+
+    switch (r->type) {
+    case LOG_FLAGS:
+        while (format_flags_next(&rest, &f)) {
+            if (!format_flags_internal(&f))
+                index_ranges_add(out, f.first, f.last);
+        }
+        break;
+    case LOG_KEYWORD:
+        format_keyword_get(r->body, &k);
+        rest = k.ranges;
+        __attribute__((fallthrough));
+    case LOG_KEYWORD_RESET:
+    case LOG_EXPUNGE:
+        while (format_range_next(&rest, &first, &last))
+            index_ranges_add(out, first, last);
+        break;
+    case LOG_EXPUNGE_GUID:
+        for (size_t at = 0; at < rest.size; at += 20)
+            index_ranges_add(out, bytes_le32(rest.at + at), bytes_le32(rest.at + at));
+        break;
+    default:
+        break;
+    }
+}
+
+/* The first request with a UID >= uid. */
+static size_t request_lower(const struct merge *m, uint32_t uid)
+{
+    size_t low = 0, high = m->count;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+
+        if (m->at[mid].uid < uid)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static void merge_keyword(struct merge *m, struct index_request *q, unsigned keyword, bool add)
+{
+    struct index_keyword_request *k = (struct index_keyword_request *)q->keywords;
+
+    for (size_t i = 0; i < q->keyword_count; i++) {
+        if (k[i].keyword == keyword) {
+            k[i].add = add;
+            return;
+        }
+    }
+    if ((q->keyword_count & (q->keyword_count - 1)) == 0) { /* full at the powers of two */
+        size_t room = q->keyword_count == 0 ? 1 : q->keyword_count * 2;
+        struct index_keyword_request *more = ARENA_ARRAY(m->arena, struct index_keyword_request, room);
+
+        if (q->keyword_count > 0)
+            memcpy(more, k, q->keyword_count * sizeof(*more));
+        q->keywords = k = more;
+    }
+    k[q->keyword_count++] = (struct index_keyword_request){keyword, add};
+}
+
+static void merge_keywords(struct merge *m, const struct log_record *r)
+{
+    const struct state *s = &m->index->state;
+    struct log_keyword k = {.ranges = r->body};
+    uint32_t first, last;
+    int bit = -1;
+
+    if (r->type == LOG_KEYWORD) {
+        format_keyword_get(r->body, &k);
+        bit = state_keyword_find(s, k.name);
+        if (bit < 0)
+            return;
+    }
+    while (format_range_next(&k.ranges, &first, &last)) {
+        for (size_t i = request_lower(m, first); i < m->count && m->at[i].uid <= last; i++) {
+            if (bit >= 0) {
+                merge_keyword(m, &m->at[i], (unsigned)bit, k.modify == 0);
+                continue;
+            }
+            for (unsigned n = 0; n < s->keyword_count; n++)
+                merge_keyword(m, &m->at[i], n, false);
+        }
+    }
+}
+
+static void merge_expunges(struct merge *m, const struct log_record *r)
+{
+    struct slice rest = r->body;
+    uint32_t first, last;
+
+    if (r->type == LOG_EXPUNGE) {
+        while (format_range_next(&rest, &first, &last)) {
+            for (size_t i = request_lower(m, first); i < m->count && m->at[i].uid <= last; i++)
+                m->at[i].expunge = true;
+        }
+        return;
+    }
+    for (size_t at = 0; at < rest.size; at += 20) {
+        size_t i = request_lower(m, bytes_le32(rest.at + at));
+
+        if (i < m->count && m->at[i].uid == bytes_le32(rest.at + at)) {
+            m->at[i].expunge = true;
+            memcpy(m->at[i].guid, rest.at + at + 4, sizeof(m->at[i].guid));
+        }
+    }
+}
+
+static void merge_record(struct merge *m, const struct log_record *r)
+{
+    struct slice rest = r->body;
+    struct log_flags f;
+
+    switch (r->type) {
+    case LOG_FLAGS:
+        while (format_flags_next(&rest, &f)) {
+            if (format_flags_internal(&f))
+                continue;
+            for (size_t i = request_lower(m, f.first); i < m->count && m->at[i].uid <= f.last; i++) {
+                struct index_request *q = &m->at[i];
+
+                q->flags_add = (uint8_t)((q->flags_add & ~f.remove) | f.add);
+                q->flags_remove = (uint8_t)((q->flags_remove | f.remove) & ~f.add);
+            }
+        }
+        break;
+    case LOG_KEYWORD:
+    case LOG_KEYWORD_RESET:
+        merge_keywords(m, r);
+        break;
+    default:
+        merge_expunges(m, r);
+    }
+}
+
+void requests_collect(struct index *index, struct arena *arena, struct slice bytes, uint64_t base,
+                      struct index_requests *out)
+{
+    const struct state *s = &index->state;
+    struct log_walk walk = {.bytes = bytes, .base = base};
+    struct index_ranges ranges = {0};
+    struct merge m = {index, arena, NULL, 0};
+    struct log_record r;
+
+    while (format_log_next(&walk, &r) == LOG_SCAN_RECORD) {
+        if (requests_is(&r))
+            add_ranges(&ranges, &r);
+        if (requests_is(&r) || (r.external && (r.type == LOG_EXPUNGE || r.type == LOG_EXPUNGE_GUID)))
+            out->tail_needed = true;
+    }
+    for (size_t n = 0; n < ranges.count; n++) {
+        uint32_t from = state_lower(s, ranges.at[n].first);
+        uint32_t to = ranges.at[n].last == UINT32_MAX ? s->count : state_lower(s, ranges.at[n].last + 1);
+
+        m.count += to - from;
+    }
+    m.at = ARENA_ARRAY(arena, struct index_request, m.count);
+    m.count = 0;
+    for (size_t n = 0; n < ranges.count; n++) {
+        for (uint32_t i = state_lower(s, ranges.at[n].first); i < s->count && state_uid(s, i) <= ranges.at[n].last; i++)
+            m.at[m.count++].uid = state_uid(s, i);
+    }
+    index_ranges_free(&ranges);
+    walk = (struct log_walk){.bytes = bytes, .base = base};
+    while (m.count > 0 && format_log_next(&walk, &r) == LOG_SCAN_RECORD) {
+        if (requests_is(&r))
+            merge_record(&m, &r);
+    }
+    out->at = m.at;
+    out->count = m.count;
+}
