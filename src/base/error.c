@@ -87,9 +87,9 @@ void error_clear(struct error *e)
 
 const char *error_class_name(enum error_class class)
 {
-    static const char *const names[] = {
-        "none",    "not found", "exists",  "permission", "quota",       "space",        "temporary",
-        "corrupt", "invalid",   "limit",   "expunged",   "unsupported", "lock timeout", "bug"};
+    static const char *const names[] = {"none",     "not found",   "exists",       "permission", "quota",
+                                        "space",    "temporary",   "corrupt",      "invalid",    "limit",
+                                        "expunged", "unsupported", "lock timeout", "bug"};
 
     return (unsigned)class < sizeof(names) / sizeof(names[0]) ? names[class] : "unknown";
 }

@@ -63,8 +63,8 @@ void os_unlock_fd(int fd, enum os_lock_method method)
 
 struct os_dotlock {
     struct os_dotlock *next, *prev;
-    pid_t owner;         /* after a fork the child has this list too, but not the locks */
-    dev_t dev;           /* of the folder */
+    pid_t owner; /* after a fork the child has this list too, but not the locks */
+    dev_t dev;   /* of the folder */
     ino_t ino;
     char *name;
     int dir, fd;

@@ -126,8 +126,8 @@ void text_base64_encode(struct buffer *out, struct slice s)
     if (i < s.size) {
         bool two = i + 1 < s.size;
         uint32_t v = (uint32_t)s.at[i] << 16 | (two ? (uint32_t)s.at[i + 1] << 8 : 0);
-        char four[4] = {base64_letters[v >> 18], base64_letters[v >> 12 & 63],
-                        two ? base64_letters[v >> 6 & 63] : '=', '='};
+        char four[4] = {base64_letters[v >> 18], base64_letters[v >> 12 & 63], two ? base64_letters[v >> 6 & 63] : '=',
+                        '='};
 
         buffer_append(out, four, 4);
     }

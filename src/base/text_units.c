@@ -24,12 +24,9 @@ int text_parse_msecs(struct slice s, uint64_t *ms)
     static const struct {
         const char *name;
         uint64_t ms;
-    } units[] = {{"secs", 1000},        {"seconds", 1000},
-                 {"mins", 60000},       {"minutes", 60000},
-                 {"msecs", 1},          {"mseconds", 1},
-                 {"millisecs", 1},      {"milliseconds", 1},
-                 {"hours", 3600000},    {"days", 86400000},
-                 {"weeks", 604800000}};
+    } units[] = {{"secs", 1000},     {"seconds", 1000},  {"mins", 60000},     {"minutes", 60000},
+                 {"msecs", 1},       {"mseconds", 1},    {"millisecs", 1},    {"milliseconds", 1},
+                 {"hours", 3600000}, {"days", 86400000}, {"weeks", 604800000}};
     uint64_t number;
 
     if (take_number(&s, &number) < 0)

@@ -158,7 +158,8 @@ ATF_TC_BODY(dotlock, tc)
 
     ATF_REQUIRE_EQ_MSG(os_dotlock_try(AT_FDCWD, "l.lock", 120, &a, &e), OS_GOT, "%s", e.admin);
     check_lock_text("l.lock");
-    ATF_CHECK_EQ_MSG(os_dotlock_try(AT_FDCWD, "l.lock", 120, &b, &e), OS_BUSY, "the registry keeps out a second session");
+    ATF_CHECK_EQ_MSG(os_dotlock_try(AT_FDCWD, "l.lock", 120, &b, &e), OS_BUSY,
+                     "the registry keeps out a second session");
     ATF_CHECK(b == NULL);
     ATF_CHECK_EQ(os_dotlock_try(AT_FDCWD, "m.lock", 120, &b, &e), OS_GOT);
     ATF_CHECK(os_dotlock_touch(b));
@@ -203,7 +204,8 @@ ATF_TC_BODY(dotlock_stale, tc)
     gethostname(host, sizeof(host) - 1);
     snprintf(text, sizeof(text), "%ld:%s", (long)getppid(), host);
     put_lock("living.lock", text, 100000);
-    ATF_CHECK_EQ_MSG(os_dotlock_try(AT_FDCWD, "living.lock", 1, &lock, &e), OS_BUSY, "a living pid is never overridden");
+    ATF_CHECK_EQ_MSG(os_dotlock_try(AT_FDCWD, "living.lock", 1, &lock, &e), OS_BUSY,
+                     "a living pid is never overridden");
 
     snprintf(text, sizeof(text), "%ld:%s", (long)dead_pid(), host);
     put_lock("young.lock", text, 0);

@@ -62,13 +62,12 @@ ATF_TC_BODY(protocol, tc)
     int status;
     struct buffer out = output_of(write_service_lines, &status);
 
-    ATF_CHECK_STREQ(buffer_cstr(&out),
-                    "\001\002P plain 1\n"
-                    "\001\x44P 13 imap(u)<S1>: own prefix\n"
-                    "\001\x41P 13 imap(u)<S1>: seen\n"
-                    "\001\010P prefix=imap(v?): \n"
-                    "\001\003P forged??91 x\ttab?\n"
-                    "\001\005P end\n");
+    ATF_CHECK_STREQ(buffer_cstr(&out), "\001\002P plain 1\n"
+                                       "\001\x44P 13 imap(u)<S1>: own prefix\n"
+                                       "\001\x41P 13 imap(u)<S1>: seen\n"
+                                       "\001\010P prefix=imap(v?): \n"
+                                       "\001\003P forged??91 x\ttab?\n"
+                                       "\001\005P end\n");
     ATF_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 89);
     buffer_free(&out);
 }

@@ -285,8 +285,8 @@ static int child_status(const char *fault)
 ATF_TC_WITHOUT_HEAD(faults_of_environment);
 ATF_TC_BODY(faults_of_environment, tc)
 {
-    static const char *const bad[] = {"", "at=0", "at=x", "how=fail", "at=1,calls=fly", "at=1,how=perhaps", "at=1,err=EFOO",
-                                      "at=1,often"};
+    static const char *const bad[] = {
+        "", "at=0", "at=x", "how=fail", "at=1,calls=fly", "at=1,how=perhaps", "at=1,err=EFOO", "at=1,often"};
 
     REQUIRE_FAULTS();
     close(make_file("f", ""));

@@ -76,7 +76,8 @@ ATF_TC_BODY(split, tc)
 ATF_TC_WITHOUT_HEAD(numbers);
 ATF_TC_BODY(numbers, tc)
 {
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "0x1", "18446744073709551616", "99999999999999999999"};
+    static const char *const bad[] = {
+        "", "-1", "+1", " 1", "1 ", "0x1", "18446744073709551616", "99999999999999999999"};
     uint64_t big = 7;
     uint32_t small = 7;
 

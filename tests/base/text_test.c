@@ -104,8 +104,9 @@ ATF_TC_BODY(hex, tc)
 ATF_TC_WITHOUT_HEAD(utf8);
 ATF_TC_BODY(utf8, tc)
 {
-    static const char *const bad[] = {"\x80",         "\xc0\x80",         "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80",
-                                      "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5",     "\xc3",         "\xe2\x82"};
+    static const char *const bad[] = {"\x80",         "\xc0\x80",         "\xc1\xbf",         "\xe0\x9f\xbf",
+                                      "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5",
+                                      "\xc3",         "\xe2\x82"};
     static const uint32_t all[] = {0x24, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF};
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -206,11 +207,11 @@ ATF_TC_BODY(times, tc)
     static const struct {
         const char *text;
         uint64_t ms;
-    } good[] = {{"0", 0},          {"30 secs", 30000}, {"30s", 30000},      {"5 mins", 300000}, {"5m", 300000},
-                {"5mi", 300000},   {"2h", 7200000},    {"2 HOURS", 7200000}, {"1 d", 86400000},  {"1w", 604800000},
-                {"500ms", 500},    {"500 msecs", 500}, {"7 milli", 7},      {"007 sec", 7000}};
-    static const char *const bad[] = {"", "5", "s", "-5s", "5\ts", "5 s ", "5 fortnights", "1.5s",
-                                      "99999999999999999999s", "18446744073709551615w"};
+    } good[] = {{"0", 0},        {"30 secs", 30000}, {"30s", 30000},       {"5 mins", 300000}, {"5m", 300000},
+                {"5mi", 300000}, {"2h", 7200000},    {"2 HOURS", 7200000}, {"1 d", 86400000},  {"1w", 604800000},
+                {"500ms", 500},  {"500 msecs", 500}, {"7 milli", 7},       {"007 sec", 7000}};
+    static const char *const bad[] = {
+        "", "5", "s", "-5s", "5\ts", "5 s ", "5 fortnights", "1.5s", "99999999999999999999s", "18446744073709551615w"};
     uint64_t ms;
 
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -227,11 +228,11 @@ ATF_TC_BODY(sizes, tc)
     static const struct {
         const char *text;
         uint64_t bytes;
-    } good[] = {{"0", 0},        {"10", 10},          {"10B", 10},        {"64k", 65536},
-                {"64 KiB", 65536}, {"64kb", 65536},   {"2M", 2u << 20},   {"1 G", 1u << 30},
-                {"1t", 1ull << 40}, {"18446744073709551615", UINT64_MAX}};
-    static const char *const bad[] = {"", "k", "-1", "1p", "1bb", "1kib2", "1 k b", "18446744073709551616",
-                                      "99999999999T"};
+    } good[] = {
+        {"0", 0},        {"10", 10},       {"10B", 10},       {"64k", 65536},     {"64 KiB", 65536},
+        {"64kb", 65536}, {"2M", 2u << 20}, {"1 G", 1u << 30}, {"1t", 1ull << 40}, {"18446744073709551615", UINT64_MAX}};
+    static const char *const bad[] = {
+        "", "k", "-1", "1p", "1bb", "1kib2", "1 k b", "18446744073709551616", "99999999999T"};
     uint64_t bytes;
 
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
