@@ -86,7 +86,7 @@ static void take_program(struct dispatcher *d)
     file = program;
     if (strcmp(program, "lmtp-deliver") == 0) {
         d->protocol = "lmtp";
-        file = "lmtp-worker";
+        file = "lmtp";
     } else {
         d->script = args[1];
     }
