@@ -205,9 +205,11 @@ static int take_command(struct peer *peer, struct slice line, struct error *erro
 /* VERSION comes first, but after a crash of anvil KILL can stand before it on master's pipe (ipc 2.1). */
 static int take_any(struct peer *peer, struct slice line, struct error *error)
 {
+    unsigned minor;
+
     if (slice_starts(line, SLICE("VERSION\t"))) {
         peer->greeted = true;
-        return line_check_version(line, "anvil", 1, NULL, error);
+        return line_check_version(line, "anvil", 1, &minor, error);
     }
     if (!peer->greeted && peer->conn != NULL)
         return error_set(error, ERROR_INVALID,
@@ -225,6 +227,7 @@ static void take_line(void *arg, struct slice line)
     if (take_any(peer, line, &error) == 0)
         return;
     log_error(NULL, "Anvil client input error: %s", error.admin);
+    (void)line_conn_flush(peer->conn); /* what was asked before is answered */
     line_conn_fail(peer->conn, &error);
 }
 

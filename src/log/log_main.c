@@ -388,9 +388,9 @@ int main(int argc, char **argv)
     struct settings *set;
     struct error error;
 
-    /* Its standard error is master's own: lines there are read by people. */
-    (void)unsetenv("LOG_SERVICE");
     state->service = service_init(argc, argv, &options, state);
+    /* Its standard error is master's own: lines there are read by people. */
+    log_open_stderr("log: ", false);
     set = conf_settings(service_conf(state->service), NULL, &error);
     if (set == NULL || log_sink_open(set, &state->sink, &error) < 0) {
         fprintf(stderr, "log: Fatal: %s\n", error.admin);

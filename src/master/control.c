@@ -99,10 +99,11 @@ static void take_line(void *arg, struct slice line)
     struct slice *fields;
     size_t n = text_tab_fields(arena, line, &fields);
     struct error error = {0};
+    unsigned minor;
 
     if (!control->greeted) {
         control->greeted = true;
-        if (line_check_version(line, "master-client", 1, NULL, &error) < 0) {
+        if (line_check_version(line, "master-client", 1, &minor, &error) < 0) {
             log_error_value(NULL, &error);
             line_conn_fail(control->conn, &error);
         }

@@ -74,14 +74,34 @@ static int set_owner(const struct listener *listener, struct error *error)
     return 0;
 }
 
-static int open_unix(struct listener *listener, struct error *error)
+/* A reload replaces the sockets of the generation before, which answer of course. */
+static bool is_ours(const struct listener *listener, struct generation *old)
+{
+    for (size_t i = 0; old != NULL && i < old->unit_count; i++)
+        for (size_t k = 0; k < old->units[i].listener_count; k++) {
+            const struct listener *other = &old->units[i].listeners[k];
+
+            if (other->fd >= 0 && other->kind == LISTENER_UNIX && strcmp(other->path, listener->path) == 0)
+                return true;
+        }
+    return false;
+}
+
+static int make_way(const struct listener *listener, struct generation *old, int type, struct error *error)
+{
+    if (is_ours(listener, old))
+        return os_unlink(AT_FDCWD, listener->path, error) < 0 && error->class != ERROR_NOT_FOUND ? -1 : 0;
+    return remove_dead_socket(listener->path, type, error);
+}
+
+static int open_unix(struct listener *listener, struct generation *old, struct error *error)
 {
     int type = listener->seqpacket ? SOCK_SEQPACKET : SOCK_STREAM, fd;
     struct sockaddr_un address;
     mode_t before;
     int result;
 
-    if (fill_address(&address, listener->path, error) < 0 || remove_dead_socket(listener->path, type, error) < 0)
+    if (fill_address(&address, listener->path, error) < 0 || make_way(listener, old, type, error) < 0)
         return -1;
     fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -245,7 +265,7 @@ int listeners_open(struct generation *generation, struct generation *old, bool a
             continue;
         for (size_t k = 0; k < unit->listener_count; k++) {
             struct listener *listener = &unit->listeners[k];
-            int opened = listener->kind == LISTENER_UNIX   ? open_unix(listener, error)
+            int opened = listener->kind == LISTENER_UNIX   ? open_unix(listener, old, error)
                          : listener->kind == LISTENER_FIFO ? open_fifo(listener, error)
                                                            : open_inet(listener, old, error);
 
