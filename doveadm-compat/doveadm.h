@@ -1,0 +1,101 @@
+/* The face of doveadm-compat: commands as data, their arguments, output through a formatter, exit status.
+ *
+ * A command is a row of commands.def and a function. The dispatcher has parsed its options and positional arguments; the
+ * function asks for them by name, prints rows through print.h, and returns an exit status (doveadm 2). Mail commands
+ * (DOVEADM_MAIL) get one open user after the other: see mail.h. */
+#ifndef YARILO_DOVEADM_H
+#define YARILO_DOVEADM_H
+
+#include "base/base.h"
+#include "conf/conf.h"
+
+enum doveadm_exit { /* doveadm 2 */
+    DOVEADM_OK = 0,
+    DOVEADM_USAGE = 64,
+    DOVEADM_DATAERR = 65,
+    DOVEADM_NOUSER = 67,
+    DOVEADM_NOTFOUND = 68,
+    DOVEADM_NOQUOTA = 73,
+    DOVEADM_TEMPFAIL = 75,
+    DOVEADM_PROTOCOL = 76,
+    DOVEADM_NOPERM = 77,
+    DOVEADM_GLOBAL_OPTION = 89
+};
+
+enum doveadm_flags {
+    DOVEADM_MAIL = 1,        /* -u, -A, -F, -S, --trans-flags; runs once a user */
+    DOVEADM_RAW_ARGS = 2,    /* everything behind the name is an argument, options too */
+    DOVEADM_NO_PERMUTE = 4,  /* options end at the first argument */
+    DOVEADM_NO_PLUGINS = 8,  /* works with a broken mail_plugins */
+    DOVEADM_PLUGIN = 16      /* exists only with the mail plugin of its first word (acl, quota, fts) */
+};
+
+struct doveadm;
+struct print;
+
+struct doveadm_command {
+    const char *name, *usage;
+    unsigned flags;
+    const char *options, *positional;
+    int (*run)(struct doveadm *);
+};
+extern const struct doveadm_command doveadm_commands[]; /* sorted by name, ended by a NULL name */
+
+/* One run. */
+struct doveadm {
+    struct arena *arena;
+    struct conf *conf;                 /* opened at the first doveadm_settings */
+    struct settings *set;
+    const char *config_path;           /* -c, or NULL */
+    const char **overrides;            /* -o, NULL-ended */
+    const struct doveadm_command *command;
+    struct print *print;
+    const char *formatter;             /* -f, or NULL */
+    bool debug, verbose, no_titles;
+    struct doveadm_value *values;      /* options and positional arguments */
+    const char *username;              /* of the mail command at work, for the log prefix; NULL = none */
+};
+
+/* ---- arguments ------------------------------------------------------------------------------------------------ */
+
+/* By long option name or positional name. */
+bool doveadm_given(const struct doveadm *, const char *name);
+bool doveadm_flag(const struct doveadm *, const char *name);
+const char *doveadm_text(const struct doveadm *, const char *name);           /* NULL = not given */
+/* All values of a repeated option or array parameter; *n may be 0. NULL-ended. */
+const char *const *doveadm_list(const struct doveadm *, const char *name, size_t *n);
+bool doveadm_number(const struct doveadm *, const char *name, int64_t *out);  /* false = not given, or no number */
+
+/* Usage of the command on stderr; returns 64. */
+int doveadm_usage(const struct doveadm *);
+
+/* ---- settings, errors ------------------------------------------------------------------------------------------ */
+
+/* For service "doveadm". Ends the program with the real one's text when the configuration is unusable. */
+struct settings *doveadm_settings(struct doveadm *);
+/* Path of a socket below base_dir (an absolute name stays). */
+const char *doveadm_socket(struct doveadm *, const char *name);
+/* "Fatal: ..." and exit. */
+void doveadm_fatal(int status, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
+/* Logs nothing: the status that an error means. */
+int doveadm_status_of(const struct error *);
+/* The text that an error shows here: the user's where there is one, else the storage's general one with a stamp. */
+const char *doveadm_error_text(struct arena *, const struct error *);
+/* Within one run the first status is kept, but 75 replaces any other. */
+void doveadm_status_add(int *status, int more);
+
+/* ---- the commands (one file each or a family) ------------------------------------------------------------------- */
+
+int doveadm_absent(struct doveadm *); /* in the table, but not there yet: says so, 75 */
+int doveadm_config(struct doveadm *);
+int doveadm_help(struct doveadm *);
+int doveadm_log_find(struct doveadm *);
+int doveadm_log_reopen(struct doveadm *);
+int doveadm_mutf7(struct doveadm *);
+int doveadm_process_status(struct doveadm *);
+int doveadm_reload(struct doveadm *);
+int doveadm_service_status(struct doveadm *);
+int doveadm_service_stop(struct doveadm *);
+int doveadm_stop(struct doveadm *);
+
+#endif

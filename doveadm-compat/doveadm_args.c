@@ -1,0 +1,188 @@
+/* doveadm_args.c - options and positional parameters of one command, as its row in commands.def says. */
+#include "doveadm_args.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct doveadm_value {
+    const char *name;
+    char letter, type;        /* '-' = no letter; b s a n, p = positional, P = array */
+    bool given;
+    VEC(const char *) texts;
+    struct doveadm_value *next;
+};
+
+static const char mail_options[] = "u:user:s,A:all-users:b,F:user-file:s,S:socket-path:s,-:trans-flags:n";
+
+static struct doveadm_value *find(const struct doveadm *d, const char *name)
+{
+    for (struct doveadm_value *v = d->values; v != NULL; v = v->next)
+        if (strcmp(v->name, name) == 0)
+            return v;
+    return NULL;
+}
+
+bool doveadm_given(const struct doveadm *d, const char *name)
+{
+    const struct doveadm_value *v = find(d, name);
+
+    return v != NULL && v->given;
+}
+
+bool doveadm_flag(const struct doveadm *d, const char *name)
+{
+    return doveadm_given(d, name);
+}
+
+const char *doveadm_text(const struct doveadm *d, const char *name)
+{
+    const struct doveadm_value *v = find(d, name);
+
+    return v == NULL || v->texts.count == 0 ? NULL : v->texts.at[v->texts.count - 1];
+}
+
+const char *const *doveadm_list(const struct doveadm *d, const char *name, size_t *n)
+{
+    static const char *const none[] = {NULL};
+    struct doveadm_value *v = find(d, name);
+
+    *n = v == NULL ? 0 : v->texts.count;
+    if (*n == 0)
+        return none;
+    VEC_PUSH(&v->texts, NULL); /* the end mark does not count */
+    v->texts.count--;
+    return v->texts.at;
+}
+
+bool doveadm_number(const struct doveadm *d, const char *name, int64_t *out)
+{
+    const char *text = doveadm_text(d, name);
+    char *end;
+
+    if (text == NULL || *text == '\0')
+        return false;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    return *end == '\0' && errno == 0;
+}
+
+static void add_value(struct doveadm *d, struct slice name, char letter, char type)
+{
+    struct doveadm_value *v = ARENA_NEW(d->arena, struct doveadm_value), **last;
+
+    v->name = arena_str(d->arena, name);
+    v->letter = letter;
+    v->type = type;
+    for (last = &d->values; *last != NULL; last = &(*last)->next)
+        ;
+    *last = v;
+}
+
+static void declare_options(struct doveadm *d, const char *text)
+{
+    struct slice rest = slice_from_str(text), one, letter, name, type;
+
+    while (rest.size > 0 && slice_split(&rest, ',', &one))
+        if (slice_split(&one, ':', &letter) && slice_split(&one, ':', &name) && slice_split(&one, ':', &type))
+            add_value(d, name, (char)letter.at[0], (char)type.at[0]);
+}
+
+static void declare_positional(struct doveadm *d, const char *text)
+{
+    struct slice rest = slice_from_str(text), one;
+
+    while (rest.size > 0 && slice_split(&rest, ',', &one)) {
+        bool array = one.at[one.size - 1] == '+';
+        add_value(d, slice_head(one, one.size - array), '-', array ? 'P' : 'p');
+    }
+}
+
+static void take(struct doveadm_value *v, const char *text)
+{
+    v->given = true;
+    if (text != NULL)
+        VEC_PUSH(&v->texts, text);
+}
+
+/* Positional parameters in order; an array takes the rest. */
+static int take_positional(struct doveadm *d, char **args)
+{
+    struct doveadm_value *v = d->values;
+
+    for (; *args != NULL; args++) {
+        while (v != NULL && v->type != 'p' && v->type != 'P')
+            v = v->next;
+        if (v == NULL) {
+            struct buffer text = {0};
+            for (; *args != NULL; args++)
+                buffer_printf(&text, "%s%s", text.size > 0 ? " " : "", *args);
+            log_error(NULL, "Extraneous arguments found: %s", buffer_cstr(&text));
+            buffer_free(&text);
+            return DOVEADM_USAGE;
+        }
+        take(v, *args);
+        if (v->type == 'p')
+            v = v->next;
+    }
+    return DOVEADM_OK;
+}
+
+static int take_options(struct doveadm *d, int argc, char **argv)
+{
+    struct option *longs;
+    char letters[128];
+    size_t n = 0, count = 0, i = 0;
+    int c, index = -1;
+
+    for (struct doveadm_value *v = d->values; v != NULL; v = v->next)
+        count++;
+    longs = ARENA_ARRAY(d->arena, struct option, count + 1);
+    letters[n++] = '+';
+    if ((d->command->flags & DOVEADM_NO_PERMUTE) == 0)
+        n = 0;
+    for (struct doveadm_value *v = d->values; v != NULL; v = v->next) {
+        bool wants = v->type != 'b';
+        if (v->type == 'p' || v->type == 'P')
+            continue;
+        if (v->letter != '-') {
+            letters[n++] = v->letter;
+            if (wants)
+                letters[n++] = ':';
+        }
+        longs[i++] = (struct option){v->name, wants ? required_argument : no_argument, NULL, 0};
+    }
+    letters[n] = '\0';
+    optind = 0; /* glibc: start anew */
+    while ((c = getopt_long(argc, argv, letters, longs, &index)) != -1) {
+        struct doveadm_value *v;
+        if (c == '?')
+            return DOVEADM_USAGE; /* getopt has said why */
+        for (v = d->values; v != NULL; v = v->next)
+            if (c == 0 ? strcmp(v->name, longs[index].name) == 0 : v->letter == c)
+                break;
+        take(v, v->type == 'b' ? NULL : optarg);
+    }
+    return DOVEADM_OK;
+}
+
+int doveadm_args_parse(struct doveadm *d, int argc, char **argv)
+{
+    int status = DOVEADM_OK;
+
+    declare_options(d, d->command->options);
+    if ((d->command->flags & DOVEADM_MAIL) != 0)
+        declare_options(d, mail_options);
+    declare_positional(d, d->command->positional);
+    if ((d->command->flags & DOVEADM_RAW_ARGS) != 0)
+        return take_positional(d, argv + 1);
+    status = take_options(d, argc, argv);
+    return status != DOVEADM_OK ? status : take_positional(d, argv + optind);
+}
+
+void doveadm_args_free(struct doveadm *d)
+{
+    for (struct doveadm_value *v = d->values; v != NULL; v = v->next)
+        VEC_FREE(&v->texts);
+}

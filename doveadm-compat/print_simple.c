@@ -1,0 +1,264 @@
+/* print_simple.c - the formatters that keep nothing: flow, tab, pager, json, formatted. */
+#include "print.h"
+
+#include <stdio.h>
+
+static bool last_column(const struct print *p)
+{
+    return p->column + 1 >= p->headers.count;
+}
+
+static void put(struct slice s)
+{
+    fwrite(s.at, 1, s.size, stdout);
+}
+
+/* ---- flow: title=value title=value ------------------------------------------------------------------------------ */
+
+static void flow_title(struct print *p)
+{
+    const struct print_header *h = &p->headers.at[p->column];
+
+    if ((h->flags & PRINT_HIDE_TITLE) == 0)
+        printf("%s=", h->title);
+}
+
+static void flow_end(struct print *p)
+{
+    putchar(last_column(p) ? '\n' : ' ');
+}
+
+static void flow_value(struct print *p, const char *value)
+{
+    flow_title(p);
+    fputs(value == NULL ? "" : value, stdout);
+    flow_end(p);
+}
+
+static void flow_stream(struct print *p, struct slice bytes, bool end)
+{
+    if (!p->started)
+        flow_title(p);
+    p->started = !end;
+    put(bytes);
+    if (end)
+        flow_end(p);
+}
+
+static void no_flush(struct print *p)
+{
+    (void)p;
+}
+
+const struct print_ops print_flow = {"flow", NULL, flow_value, flow_stream, no_flush};
+
+/* ---- tab --------------------------------------------------------------------------------------------------------- */
+
+static void tab_titles(struct print *p)
+{
+    if (p->state != NULL)
+        return;
+    p->state = p; /* once */
+    if (p->no_titles)
+        return;
+    for (size_t i = 0; i < p->headers.count; i++)
+        printf("%s%s", i > 0 ? "\t" : "", p->headers.at[i].title);
+    putchar('\n');
+}
+
+static void tab_value(struct print *p, const char *value)
+{
+    tab_titles(p);
+    fputs(value == NULL ? "" : value, stdout);
+    putchar(last_column(p) ? '\n' : '\t');
+}
+
+static void tab_stream(struct print *p, struct slice bytes, bool end)
+{
+    tab_titles(p);
+    put(bytes);
+    if (end)
+        putchar(last_column(p) ? '\n' : '\t');
+}
+
+const struct print_ops print_tab = {"tab", NULL, tab_value, tab_stream, tab_titles};
+
+/* ---- pager: one field a line --------------------------------------------------------------------------------------- */
+
+static void pager_begin(struct print *p)
+{
+    if (p->column == 0 && p->rows > 0)
+        fputs("\f\n", stdout);
+}
+
+static void pager_value(struct print *p, const char *value)
+{
+    const struct print_header *h = &p->headers.at[p->column];
+
+    pager_begin(p);
+    if ((h->flags & PRINT_HIDE_TITLE) == 0)
+        printf("%s: ", h->title);
+    printf("%s\n", value == NULL ? "" : value);
+}
+
+static void pager_stream(struct print *p, struct slice bytes, bool end)
+{
+    const struct print_header *h = &p->headers.at[p->column];
+
+    if (!p->started) {
+        pager_begin(p);
+        if ((h->flags & PRINT_HIDE_TITLE) == 0)
+            printf("%s:\n", h->title);
+    }
+    p->started = !end;
+    put(bytes);
+}
+
+const struct print_ops print_pager = {"pager", NULL, pager_value, pager_stream, no_flush};
+
+/* ---- json: one array of objects -------------------------------------------------------------------------------------- */
+
+/* One piece of a string; invalid UTF-8 becomes U+FFFD. */
+static void json_escape(struct slice s)
+{
+    while (s.size > 0) {
+        const unsigned char *at = s.at;
+        int32_t c = text_utf8_next(&s);
+        switch (c) {
+        case -1:
+            fputs("\xef\xbf\xbd", stdout);
+            break;
+        case '"':
+        case '\\':
+            printf("\\%c", c);
+            break;
+        case '\b':
+            fputs("\\b", stdout);
+            break;
+        case '\f':
+            fputs("\\f", stdout);
+            break;
+        case '\n':
+            fputs("\\n", stdout);
+            break;
+        case '\r':
+            fputs("\\r", stdout);
+            break;
+        case '\t':
+            fputs("\\t", stdout);
+            break;
+        default:
+            if (c < 0x20 || c == 0x2028 || c == 0x2029)
+                printf("\\u%04x", (unsigned)c);
+            else
+                fwrite(at, 1, (size_t)(s.at - at), stdout);
+            break;
+        }
+    }
+}
+
+static void json_begin(struct print *p)
+{
+    if (p->column == 0)
+        fputs(p->rows == 0 ? "[{" : ",{", stdout);
+    else
+        putchar(',');
+    printf("\"%s\":", p->headers.at[p->column].key);
+}
+
+static void json_value(struct print *p, const char *value)
+{
+    json_begin(p);
+    if (value == NULL)
+        fputs("null", stdout);
+    else if ((p->headers.at[p->column].flags & PRINT_NUMBER) != 0)
+        fputs(value, stdout);
+    else {
+        putchar('"');
+        json_escape(slice_from_str(value));
+        putchar('"');
+    }
+    if (last_column(p))
+        putchar('}');
+}
+
+/* A character may be cut between two pieces: up to 3 bytes of it wait. */
+static void json_stream(struct print *p, struct slice bytes, bool end)
+{
+    static unsigned char wait[4];
+    static size_t waiting;
+    size_t tail = 0;
+
+    if (!p->started) {
+        json_begin(p);
+        putchar('"');
+        waiting = 0;
+    }
+    p->started = !end;
+    if (waiting > 0 || !end) {
+        struct buffer joined = {0};
+        buffer_append(&joined, wait, waiting);
+        buffer_append_slice(&joined, bytes);
+        waiting = 0;
+        if (!end)
+            while (tail < 3 && tail < joined.size && (joined.at[joined.size - 1 - tail] & 0x80) != 0) {
+                unsigned char c = joined.at[joined.size - 1 - tail++];
+                if ((c & 0xc0) == 0xc0)
+                    break;
+            }
+        json_escape(slice_of(joined.at, joined.size - tail));
+        memcpy(wait, joined.at == NULL ? wait : joined.at + joined.size - tail, tail);
+        waiting = tail;
+        buffer_free(&joined);
+    } else
+        json_escape(bytes);
+    if (end) {
+        putchar('"');
+        if (last_column(p))
+            putchar('}');
+    }
+}
+
+static void json_flush(struct print *p)
+{
+    fputs(p->rows == 0 ? "[]" : "]", stdout);
+}
+
+const struct print_ops print_json = {"json", NULL, json_value, json_stream, json_flush};
+
+/* ---- formatted: a template with %{key} --------------------------------------------------------------------------------- */
+
+static void formatted_value(struct print *p, const char *value)
+{
+    const char **row = p->state;
+
+    if (row == NULL)
+        row = p->state = mem_zero(p->headers.count, sizeof(*row));
+    row[p->column] = mem_strdup(value == NULL ? "" : value);
+    if (!last_column(p))
+        return;
+    for (const char *t = p->template; *t != '\0'; t++) {
+        size_t n = strncmp(t, "%{", 2) == 0 ? strcspn(t, "}") : 0;
+        if (n == 0 || t[n] != '}') {
+            putchar(*t);
+            continue;
+        }
+        for (size_t i = 0; i < p->headers.count; i++)
+            if (slice_equal_str(slice_of(t + 2, n - 2), p->headers.at[i].key))
+                fputs(row[i], stdout);
+        t += n;
+    }
+    for (size_t i = 0; i < p->headers.count; i++)
+        mem_free((char *)(uintptr_t)row[i]);
+    mem_free(row);
+    p->state = NULL;
+}
+
+static void formatted_stream(struct print *p, struct slice bytes, bool end)
+{
+    (void)p;
+    (void)end;
+    put(bytes);
+}
+
+const struct print_ops print_formatted = {"formatted", NULL, formatted_value, formatted_stream, no_flush};
