@@ -206,6 +206,7 @@ static int begin_section(struct dialect *d, const char *key, const char *name, s
         return begin_block(d, (unsigned)def, key, name, e);
     if (at->kind == CONF_DEF_STRLIST) {
         enum conf_strlist which = (enum conf_strlist)at->id;
+        conf_section_open_pairs(d->arena, outer->section, which);
         struct frame *frame = dialect_push(d, FRAME_STRLIST, key);
         frame->strlist = which;
         frame->full = arena_printf(d->arena, "%s%u/", frame->full, number);
@@ -320,8 +321,10 @@ int dialect_set(struct dialect *d, struct frame *frame, const char *key, const c
             def = -1;
         else if (check_auth(frame, at, e) < 0)
             return -1;
-        else if (at->kind == CONF_DEF_STRLIST)
+        else if (at->kind == CONF_DEF_STRLIST) {
+            conf_section_open_pairs(d->arena, frame->section, (enum conf_strlist)at->id);
             return 0;
+        }
         else if (at->kind == CONF_DEF_BLOCKS) {
             /* "passdb = x": an entry without a name, and nothing in it. */
             (void)conf_section_entry(d->arena, frame->section, (unsigned)def, SLICE_EMPTY, d->place, &found);

@@ -300,7 +300,7 @@ static void print_human(const struct options *o, struct printer *p, struct conf 
         print_settings(p, merged, 0);
     flush(p->out);
     if (!o->defaults && merged != NULL)
-        conf_check_settings(set, checker, print_fault, &faults);
+        conf_check_settings(set, checker, p->modules, print_fault, &faults);
     print_filters(p, conf->tree, &o->request);
     flush(p->out);
 }
@@ -316,7 +316,7 @@ int main(int argc, char **argv)
         argv[0] = name;
     log_open_stderr("doveconf: ", false);
     if (o.file == NULL)
-        o.file = SYSCONFDIR "/dovecot/dovecot.conf";
+        o.file = "/etc/dovecot/dovecot.conf";
     read_options(&o, argc, argv);
     char **names = argv + optind;
     bool named = names[0] != NULL && !o.execute;
@@ -329,7 +329,7 @@ int main(int argc, char **argv)
     struct conf_tree *tree = read_file(&o, &late);
     struct conf *conf = conf_from_tree(tree);
     if (!o.defaults && late.class == ERROR_NONE)
-        (void)conf_check_tree(conf, &checker, &late);
+        (void)conf_check_tree(conf, &checker, o.modules.count > 0 ? o.modules.at : NULL, &late);
     banner_capabilities(tree);
 
     struct arena *arena = arena_new();
@@ -354,7 +354,7 @@ int main(int argc, char **argv)
         print_machine(&p, &merged, names);
         flush(&out);
         if (!o.defaults)
-            conf_check_settings(set, &checker, print_fault, &faults);
+            conf_check_settings(set, &checker, p.modules, print_fault, &faults);
     } else if (named) {
         if (clash)
             log_fatal(fatal_status(), "Errors in configuration");

@@ -26,22 +26,28 @@ static bool wanted_module(const struct printer *p, const struct conf_def *def)
     return false;
 }
 
+/* Dovecot compares with the start of an enum's default, so that result_success=return looks like return-ok. */
+static bool differs(const struct conf_def *def, const char *value, const char *plain)
+{
+    if (def->flags & CONF_UNSET)
+        return true;
+    return def->type == CONF_ENUM ? strncmp(plain, value, strlen(value)) != 0 : strcmp(value, plain) != 0;
+}
+
 /* Whether the value is in scope. `unique`: in a section of a unique list, where -n means assigned. */
 static bool in_scope(const struct gather *g, const struct conf_def *def, const struct conf_value *assigned, const char *value,
                      const char *plain, bool unique)
 {
+    bool set = assigned != NULL && !assigned->copied;
     switch (g->p->scope) {
     case PRINT_CHANGED:
-        if (g->plain_defaults)
-            return assigned != NULL || strcmp(value, plain) != 0;
-        /* Dovecot compares with the start of an enum's default, so that result_success=return looks like return-ok. */
-        if (!unique && def->type == CONF_ENUM)
-            return strncmp(plain, value, strlen(value)) != 0;
-        return unique ? assigned != NULL : strcmp(value, plain) != 0;
+        return unique && !g->plain_defaults ? set : differs(def, value, plain);
     case PRINT_SET:
-        return assigned != NULL || (g->plain_defaults && strcmp(value, plain) != 0);
+        if (set)
+            return true;
+        return (g->plain_defaults || (assigned != NULL && !unique)) && differs(def, value, plain);
     case PRINT_ASSIGNED:
-        return assigned != NULL;
+        return set;
     case PRINT_ALL:
         return assigned != NULL || (def->flags & CONF_HIDDEN) == 0;
     default:
@@ -99,14 +105,17 @@ static void gather_list(struct gather *g, const struct conf_section *section, co
                                     .path = arena_str(g->p->arena, buffer_slice(&path)),
                                     .depth = outer == NULL ? 1 : outer->depth + 1, .named = ARENA_NEW(g->p->arena, bool)};
         buffer_free(&path);
-        bool in_file = entry->place.file != NULL;
-        bool shown = in_file || g->plain_defaults || g->p->scope == PRINT_ALL || g->p->scope == PRINT_ALL_HIDDEN;
+        bool in_file = entry->place.file != NULL, hidden = entry->copied && g->p->scope == PRINT_SET;
+        *node->named = entry->copied && g->p->scope != PRINT_ALL && g->p->scope != PRINT_ALL_HIDDEN;
+        bool shown = (in_file && !entry->copied) || g->plain_defaults || g->p->scope == PRINT_ALL || g->p->scope == PRINT_ALL_HIDDEN;
         const char *name_path = arena_printf(g->p->arena, "%s/%s", node->path, name_def->name);
         if (scope->unique && shown && name[0] != '\0')
             add_item(g, (struct print_item){name_path, name_def->name, NULL, node, false});
-        else if (scope->unique && g->plain_defaults)
+        else if (scope->unique && g->plain_defaults && g->p->scope != PRINT_CHANGED && !hidden)
             add_item(g, (struct print_item){name_path, name_def->name, "", node, false});
-        else if (!scope->unique && (name[0] != '\0' || g->p->scope != PRINT_CHANGED))
+        else if (scope->unique && g->plain_defaults) /* only its list is told of */
+            add_item(g, (struct print_item){name_path, name_def->name, NULL, node, false});
+        else if (!scope->unique && (name[0] != '\0' || (g->p->scope != PRINT_CHANGED && !hidden)))
             add_item(g, (struct print_item){name_path, name_def->name, name, node, false});
         gather_section(g, &entry->section, entry->builtin, node);
     }
@@ -114,11 +123,13 @@ static void gather_list(struct gather *g, const struct conf_section *section, co
 
 static void gather_pairs(struct gather *g, const struct conf_section *section, const struct conf_def *def)
 {
-    if (section->pairs == NULL)
+    if (section->pairs == NULL || !section->pairs[def->id].opened)
         return;
     struct print_node *node = ARENA_NEW(g->p->arena, struct print_node);
     *node = (struct print_node){.keyword = def->name, .name = "", .path = def->name, .depth = 1,
                                 .named = ARENA_NEW(g->p->arena, bool)};
+    if (g->plain_defaults)
+        add_item(g, (struct print_item){def->name, def->name, NULL, node, false});
     for (const struct conf_pair *pair = section->pairs[def->id].first; pair != NULL; pair = pair->next)
         add_item(g, (struct print_item){join(g->p->arena, def->name, pair->key), pair->key, pair->value, node, false});
 }

@@ -103,6 +103,8 @@ static void print_all(struct machine *m, const struct conf_section *section)
             continue;
         announce(m, &items, i, before);
         before = item->node;
+        if (item->value == NULL && item->node->name[0] == '\0')
+            continue; /* stands for its list alone */
         put_pair(m, item->path, item->value != NULL ? item->value : item->node->name);
     }
     mem_free(items.at);

@@ -158,20 +158,40 @@ int check_submission(struct conf_check *c)
 }
 
 /* Dovecot's modules in its order; those without checks are left out. */
-static int (*const checks[])(struct conf_check *) = {
-    check_service, check_ssl,   check_auth,       check_director, check_doveadm,      check_imap,      check_imapc,
-    check_lmtp,    check_mail_storage, check_mail_user, check_master,   check_pop3,         check_pop3c,     check_stats,
-    check_submission /* submission-login */, check_submission,
+static const struct {
+    int (*check)(struct conf_check *);
+    enum conf_group group;
+} checks[] = {
+    {check_service, GROUP_service},       {check_ssl, GROUP_ssl},
+    {check_auth, GROUP_auth},             {check_director, GROUP_director},
+    {check_doveadm, GROUP_doveadm},       {check_imap, GROUP_imap},
+    {check_imapc, GROUP_imapc},           {check_lmtp, GROUP_lmtp},
+    {check_mail_storage, GROUP_mail},     {check_mail_user, GROUP_mail},
+    {check_master, GROUP_master},         {check_pop3, GROUP_pop3},
+    {check_pop3c, GROUP_pop3c},           {check_stats, GROUP_stats},
+    {check_submission, GROUP_submission_both}, /* submission-login */
+    {check_submission, GROUP_submission},
 };
 
-void conf_check_settings(const struct settings *set, struct conf_checker *checker, void (*fault)(void *, const char *),
-                         void *arg)
+static bool is_wanted(enum conf_group group, const char *const *modules)
+{
+    if (modules == NULL)
+        return true;
+    for (; *modules != NULL; modules++) {
+        if (conf_group_in_module(group, *modules))
+            return true;
+    }
+    return group == GROUP_service;
+}
+
+void conf_check_settings(const struct settings *set, struct conf_checker *checker, const char *const *modules,
+                         void (*fault)(void *, const char *), void *arg)
 {
     struct error e;
     struct conf_check c = {set, checker, arena_new(), &e};
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         error_clear(&e);
-        if (checks[i](&c) < 0)
+        if (is_wanted(checks[i].group, modules) && checks[i].check(&c) < 0)
             fault(arg, e.admin);
     }
     arena_free(c.arena);
@@ -201,7 +221,7 @@ static void warn_ssl(const struct conf_level *level, const struct settings *glob
     checker->told_ssl = true;
 }
 
-int conf_check_tree(struct conf *conf, struct conf_checker *checker, struct error *e)
+int conf_check_tree(struct conf *conf, struct conf_checker *checker, const char *const *modules, struct error *e)
 {
     struct first_fault first = {e, conf->tree->path, false};
     struct arena *arena = arena_new();
@@ -215,7 +235,7 @@ int conf_check_tree(struct conf *conf, struct conf_checker *checker, struct erro
             keep_first(&first, conflict.admin);
         struct settings *set = settings_build(conf, &merged);
         if (!first.found)
-            conf_check_settings(set, checker, keep_first, &first);
+            conf_check_settings(set, checker, modules, keep_first, &first);
         if (level->number == 0)
             global = settings_ref(set);
         warn_ssl(level, global, checker);

@@ -17,11 +17,13 @@ struct conf_check {
     struct error *e;
 };
 
-/* Checks merged settings. `fault` is called for every module that fails, with the text of its first fault. */
-void conf_check_settings(const struct settings *, struct conf_checker *, void (*fault)(void *, const char *text), void *arg);
+/* Checks merged settings. `fault` is called for every module that fails, with the text of its first fault.
+ * `modules`: only what programs of these modules ask for, NULL-ended; NULL = all. */
+void conf_check_settings(const struct settings *, struct conf_checker *, const char *const *modules,
+                         void (*fault)(void *, const char *text), void *arg);
 /* Checks every level, merged as a request of its own would be. -1: the first fault, as "Error in configuration file
  * %s: %s". */
-int conf_check_tree(struct conf *, struct conf_checker *, struct error *);
+int conf_check_tree(struct conf *, struct conf_checker *, const char *const *modules, struct error *);
 
 /* The parts: 0, or -1 and the text in c->e. */
 int check_event_filter(const char *filter, struct error *);

@@ -101,6 +101,8 @@ struct merge {
     struct arena *arena;
     const struct conf_level *level;
     bool strict;
+    bool copied;                  /* inside of a section that the levels before do not have */
+    bool first;                   /* the most specific level */
     struct error *e;
     int result;
 };
@@ -112,7 +114,7 @@ static void merge_values(struct merge *m, struct conf_section *out, const struct
     for (const struct conf_value *v = from->first; v != NULL; v = v->next) {
         struct conf_value *have = conf_section_get(out, v->def);
         if (have == NULL) {
-            conf_section_set(m->arena, out, v->def, v->text, v->number, v->place);
+            conf_section_set(m->arena, out, v->def, v->text, v->number, v->place)->copied = m->copied;
         } else if (m->strict && m->result == 0) {
             const char *name = out->scope->defs[v->def].name;
             m->result = error_set(m->e, ERROR_INVALID, "Conflict in setting %s found from filter at %s:%u", name,
@@ -134,7 +136,13 @@ static void merge_list(struct merge *m, struct conf_section *out, unsigned def, 
         }
         if (!existed)
             entry->builtin = each->builtin;
+        bool outer = m->copied;
+        if (!existed) {
+            m->copied = !m->first;
+            entry->copied = m->copied;
+        }
         merge_section(m, &entry->section, &each->section);
+        m->copied = outer;
     }
 }
 
@@ -146,6 +154,8 @@ static void merge_section(struct merge *m, struct conf_section *out, const struc
             merge_list(m, out, def, from->lists[def]);
     }
     for (int which = 0; from->pairs != NULL && which < STRLISTS; which++) {
+        if (from->pairs[which].opened)
+            conf_section_open_pairs(m->arena, out, (enum conf_strlist)which);
         for (const struct conf_pair *p = from->pairs[which].first; p != NULL; p = p->next) {
             if (conf_section_pair(out, (enum conf_strlist)which, p->key) == NULL)
                 conf_section_set_pair(m->arena, out, (enum conf_strlist)which, p->key, p->value, p->place);
@@ -183,6 +193,7 @@ int conf_merge(struct arena *arena, struct conf_level *const *levels, size_t n, 
     struct merge m = {.arena = arena, .e = e};
     for (size_t i = 0; i < n; i++) {
         m.level = levels[i];
+        m.first = i == 0;
         m.strict = i > 0 && !is_superset(&levels[i]->facts, &levels[i - 1]->facts);
         merge_section(&m, out, &levels[i]->section);
     }

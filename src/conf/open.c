@@ -64,7 +64,7 @@ static char *config_program(void)
     return mem_strdup(PKGLIBEXECDIR "/config");
 }
 
-/* In the child: descriptor 3 is the snapshot, 2 carries the reason of a failure. */
+/* In the child: descriptor 3 is the snapshot, 4 carries the reason of a failure. */
 static void run_config(const char *program, char *const *argv, int fd, int errors)
 {
     int high = fcntl(fd, F_DUPFD, 10), high_errors = fcntl(errors, F_DUPFD, 10);

@@ -199,11 +199,17 @@ struct conf_pair *conf_section_pair(const struct conf_section *section, enum con
     return pair;
 }
 
-void conf_section_set_pair(struct arena *arena, struct conf_section *section, enum conf_strlist which, const char *key,
-                           const char *value, struct conf_place place)
+void conf_section_open_pairs(struct arena *arena, struct conf_section *section, enum conf_strlist which)
 {
     if (section->pairs == NULL)
         section->pairs = ARENA_ARRAY(arena, struct conf_pairs, STRLISTS);
+    section->pairs[which].opened = true;
+}
+
+void conf_section_set_pair(struct arena *arena, struct conf_section *section, enum conf_strlist which, const char *key,
+                           const char *value, struct conf_place place)
+{
+    conf_section_open_pairs(arena, section, which);
     struct conf_pairs *pairs = &section->pairs[which];
     struct conf_pair *pair = conf_section_pair(section, which, key);
     if (pair == NULL) {

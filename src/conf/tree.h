@@ -22,6 +22,7 @@ struct conf_value {
     uint64_t number;
     struct conf_place place;
     uint16_t def;                 /* place in the scope */
+    bool copied;                  /* merged: came with a section that only a less specific level has (for printing) */
 };
 
 struct conf_pair {
@@ -33,6 +34,7 @@ struct conf_pair {
 
 struct conf_pairs {
     struct conf_pair *first, *last, *by_key;
+    bool opened;                  /* the section stands in the file, even if empty */
 };
 
 struct conf_section {
@@ -50,6 +52,7 @@ struct conf_entry {
     const char *key;              /* lower case; what the same section again is found by */
     unsigned index;               /* in its list */
     const struct conf_builtin *builtin;
+    bool copied;                  /* as of a value */
     struct conf_place place;
     struct conf_section section;
     UT_hash_handle hh;
@@ -107,6 +110,8 @@ struct conf_list *conf_section_list(const struct conf_section *, unsigned def); 
 struct conf_entry *conf_section_entry(struct arena *, struct conf_section *, unsigned def, struct slice name,
                                       struct conf_place, bool *existed);
 struct conf_entry *conf_section_find_entry(const struct conf_section *, unsigned def, const char *name);
+/* "plugin {": makes the list exist. */
+void conf_section_open_pairs(struct arena *, struct conf_section *, enum conf_strlist);
 struct conf_pair *conf_section_pair(const struct conf_section *, enum conf_strlist, const char *key);
 void conf_section_set_pair(struct arena *, struct conf_section *, enum conf_strlist, const char *key, const char *value,
                            struct conf_place);
