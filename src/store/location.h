@@ -43,6 +43,7 @@ struct mail_storage {
     struct mail_namespace *ns;
     struct mail_location at;
     char separator;                /* the layout's */
+    struct mail_auto *autos;       /* mailbox {} blocks (internal.h) */
     struct list_index *list;       /* NULL = not opened yet, or none */
     bool list_checked;             /* tree and folders were compared (index-format 11.1) */
 };

@@ -1,0 +1,327 @@
+/* change.c - CREATE, DELETE, RENAME as operations (maildir-and-layouts 6.1 to 6.3).
+ *
+ * All three hold mailboxes.lock. Sessions of this process that have the mailbox open find it gone at their next step;
+ * those of others by the index-deleted record or the vanished folder. */
+#include "store/internal.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+struct change_op {
+    struct store_op op;
+    struct arena *arena;
+    struct mail_user *user;
+    struct mailbox_place place, to;
+    struct list_lock *lock, *lock2;
+    struct mailbox *box;
+    bool directory, locked, synced, marked;
+    const char *special_use;
+};
+
+static int refuse(struct error *e, enum error_class class, const char *vname, const char *text)
+{
+    error_set(e, class, "Mailbox %s: %s", vname, text);
+    return error_user(e, text);
+}
+
+static void *new_change(const struct mailbox_place *place, const struct op_class *class)
+{
+    struct change_op *c = store_op_new(sizeof(*c), class);
+
+    c->arena = arena_new();
+    c->user = mail_user_ref(place->ns->user);
+    c->place = (struct mailbox_place){place->ns, arena_strdup(c->arena, place->vname), arena_strdup(c->arena, place->name)};
+    return c;
+}
+
+static void end_change(struct store_op *op)
+{
+    struct change_op *c = (struct change_op *)op;
+
+    store_op_free(&op->inner);
+    store_op_give(op);
+    list_lock_release(&c->lock2);
+    list_lock_release(&c->lock);
+    mailbox_close(&c->box);
+    arena_free(c->arena);
+    mail_user_close(&c->user);
+}
+
+static enum step lock_list(struct change_op *c, struct error *e)
+{
+    if (c->lock != NULL)
+        return STEP_DONE;
+    return list_lock_try(c->place.ns->storage, &c->lock, e);
+}
+
+static bool is_inbox(const struct mailbox_place *place)
+{
+    return strcmp(place->name, "INBOX") == 0;
+}
+
+/* ---- create ---- */
+
+static enum step run_create(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct change_op *c = (struct change_op *)op;
+    enum mailbox_existence there;
+    enum step r;
+
+    if (c->box == NULL) {
+        if (mailbox_need(&c->place, MAILBOX_RIGHT_CREATE, e) < 0)
+            return STEP_ERROR;
+        if (c->special_use != NULL)
+            return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Special-use attributes can't be set"), STEP_ERROR;
+        if (*c->place.name == '\0' || c->place.ns->storage->at.layout == LAYOUT_NONE)
+            return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;
+        r = lock_list(c, e);
+        if (r != STEP_DONE)
+            return r;
+        if (folder_exists(c->place.ns->storage, c->place.name, &there, e) < 0)
+            return STEP_ERROR;
+        if (there == MAILBOX_EXISTS_YES && !(is_inbox(&c->place) && access(mail_location_path(&c->place.ns->storage->at, c->arena, c->place.name, PATH_MAILBOX), F_OK) < 0))
+            return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;
+        if (folder_create(c->place.ns->storage, c->place.name, c->directory, e) < 0)
+            return STEP_ERROR;
+        list_index_refresh_flag(c->place.ns->storage);
+        list_lock_release(&c->lock);
+        if (c->directory && c->place.ns->storage->at.layout == LAYOUT_FS) {
+            mailbox_log_append_name(c->place.ns->storage, MAILBOX_LOG_CREATE_DIR, c->place.vname);
+            return STEP_DONE;
+        }
+        if (mailbox_open(&c->box, &c->place, 0, e) < 0)
+            return STEP_ERROR;
+        /* UIDVALIDITY and GUID are given at once. */
+        op->inner = mailbox_sync(c->box, NULL, SYNC_FULL);
+    }
+    return store_op_inner(op, budget, e);
+}
+
+struct store_op *mailbox_create(const struct mailbox_place *place, bool directory, const char *special_use)
+{
+    static const struct op_class class = {run_create, end_change};
+    struct change_op *c = new_change(place, &class);
+
+    c->directory = directory;
+    c->special_use = special_use == NULL ? NULL : arena_strdup(c->arena, special_use);
+    return &c->op;
+}
+
+/* ---- delete ---- */
+
+static enum step delete_folder(struct change_op *c, struct error *e)
+{
+    struct mail_storage *storage = c->place.ns->storage;
+    unsigned char guid[16];
+    struct error ignored;
+    bool known = c->box != NULL && mailbox_guid(c->box, guid, &ignored) == 0;
+    enum mailbox_existence left;
+
+    if (folder_delete(storage, c->place.name, e) < 0)
+        return STEP_ERROR;
+    if (c->box != NULL)
+        mailbox_set_gone(c->box);
+    if (known)
+        mailbox_log_append(storage, MAILBOX_LOG_DELETE, guid);
+    if (folder_exists(storage, c->place.name, &left, &ignored) == 0 && left == MAILBOX_EXISTS_NO)
+        mailbox_log_append_name(storage, MAILBOX_LOG_DELETE_DIR, c->place.vname);
+    list_index_refresh_flag(storage);
+    return STEP_DONE;
+}
+
+/* Other processes that have it open learn it from the log. */
+static enum step mark_deleted(struct change_op *c, struct error *e)
+{
+    struct index_batch *batch = index_batch_new(c->arena, INDEX_EXTERNAL);
+    enum step r;
+
+    index_batch_deleted(batch);
+    r = index_commit(c->box->index, batch, NULL, e);
+    if (r == STEP_DONE)
+        c->marked = true;
+    return r;
+}
+
+static enum step run_delete(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct change_op *c = (struct change_op *)op;
+    enum mailbox_existence there;
+    enum step r;
+
+    if (c->lock == NULL) {
+        if (mailbox_need(&c->place, MAILBOX_RIGHT_DELETE, e) < 0)
+            return STEP_ERROR;
+        if (is_inbox(&c->place) && c->place.ns->inbox)
+            return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "INBOX can't be deleted."), STEP_ERROR;
+        if (*c->place.name == '\0' || c->place.ns->storage->at.layout == LAYOUT_NONE)
+            return mailbox_not_found(&c->place, e), STEP_ERROR;
+        r = lock_list(c, e);
+        if (r != STEP_DONE)
+            return r;
+        if (folder_exists(c->place.ns->storage, c->place.name, &there, e) < 0)
+            return STEP_ERROR;
+        if (there == MAILBOX_EXISTS_NO)
+            return mailbox_not_found(&c->place, e), STEP_ERROR;
+        if (there == MAILBOX_EXISTS_NOSELECT)
+            return delete_folder(c, e);
+        if (mailbox_open(&c->box, &c->place, 0, e) < 0) {
+            /* What cannot be opened can still be removed. */
+            log_error_value(c->user->log_p, e);
+            c->box = NULL;
+            return delete_folder(c, e);
+        }
+    }
+    if (c->box != NULL && !store_op_take(op, c->box))
+        return STEP_WAIT;
+    (void)budget;
+    if (!c->marked) {
+        r = mark_deleted(c, e);
+        if (r == STEP_ERROR && e->class != ERROR_SPACE && e->class != ERROR_QUOTA)
+            return r;
+        if (r == STEP_WAIT)
+            return r;
+    }
+    return delete_folder(c, e);
+}
+
+struct store_op *mailbox_delete(const struct mailbox_place *place)
+{
+    static const struct op_class class = {run_delete, end_change};
+    struct change_op *c = new_change(place, &class);
+
+    return &c->op;
+}
+
+/* ---- rename ---- */
+
+static int check_rename(struct change_op *c, struct error *e)
+{
+    const struct mail_storage *from = c->place.ns->storage, *to = c->to.ns->storage;
+    enum mailbox_existence there;
+
+    if (mailbox_need(&c->place, MAILBOX_RIGHT_DELETE, e) < 0 || mailbox_need(&c->to, MAILBOX_RIGHT_CREATE, e) < 0)
+        return -1;
+    if (strcmp(c->place.vname, c->to.vname) == 0)
+        return refuse(e, ERROR_EXISTS, c->place.vname, "Can't rename mailbox to itself.");
+    if (is_inbox(&c->place) && c->place.ns->inbox && (from->at.driver->can & DRIVER_INBOX_IS_ROOT) != 0 && *from->at.dirname == '\0')
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming INBOX isn't supported.");
+    if (from != to && (from->at.driver != to->at.driver || from->at.layout != to->at.layout))
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailboxes across specified storages.");
+    if (c->place.ns->type != MAIL_NAMESPACE_PRIVATE || c->to.ns->type != MAIL_NAMESPACE_PRIVATE)
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming not supported across non-private namespaces.");
+    if (*c->place.name == '\0' || from->at.layout == LAYOUT_NONE)
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Not supported");
+    if (folder_exists(from, c->place.name, &there, e) < 0)
+        return -1;
+    if (there == MAILBOX_EXISTS_NO && !folder_has_children(from, c->place.name))
+        return mailbox_not_found(&c->place, e);
+    if (*c->to.name == '\0' || folder_exists(to, c->to.name, &there, e) < 0)
+        return *c->to.name == '\0' ? refuse(e, ERROR_EXISTS, c->to.vname, "Target mailbox already exists") : -1;
+    if (there != MAILBOX_EXISTS_NO || (is_inbox(&c->to) && c->to.ns->inbox))
+        return refuse(e, ERROR_EXISTS, c->to.vname, "Target mailbox already exists");
+    if (from->at.layout == LAYOUT_FS && from == to && strncmp(c->to.name, c->place.name, strlen(c->place.name)) == 0 &&
+        c->to.name[strlen(c->place.name)] == '/')
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox under itself.");
+    return 0;
+}
+
+/* The longest child must still be a legal name (3.3). */
+static int check_lengths(struct change_op *c, struct error *e)
+{
+    struct folder_names names = {0};
+    size_t old = strlen(c->place.name), new = strlen(c->to.name);
+    int r = folder_list(c->place.ns->storage, c->arena, &names, e);
+
+    for (size_t i = 0; r == 0 && i < names.count; i++)
+        if (strncmp(names.at[i].name, c->place.name, old) == 0 && names.at[i].name[old] == c->place.ns->storage->separator &&
+            strlen(names.at[i].name) - old + new > (c->to.ns->storage->at.layout == LAYOUT_FS ? MAILBOX_NAME_MAX : 254))
+            r = refuse(e, ERROR_INVALID, c->place.vname, "Mailbox or child name too long");
+    VEC_FREE(&names);
+    return r;
+}
+
+static void set_children_gone(struct change_op *c)
+{
+    struct folder_names names = {0};
+    struct error e;
+    size_t new = strlen(c->to.name);
+
+    /* Renamed with their parent: what was open under the old name has no folder any more. */
+    if (folder_list(c->to.ns->storage, c->arena, &names, &e) == 0) {
+        for (size_t i = 0; i < names.count; i++) {
+            struct mailbox_place old = c->place;
+            struct mailbox *box;
+
+            if (strncmp(names.at[i].name, c->to.name, new) != 0 || names.at[i].name[new] != c->to.ns->storage->separator)
+                continue;
+            old.name = arena_printf(c->arena, "%s%c%s", c->place.name, c->place.ns->storage->separator, names.at[i].name + new + 1);
+            box = mailbox_find_open(&old);
+            if (box != NULL)
+                mailbox_set_gone(box);
+        }
+    }
+    VEC_FREE(&names);
+}
+
+static enum step stamp_rename(struct change_op *c, struct error *e)
+{
+    struct index_ext_def def = {.name = "last-rename-stamp", .header_size = 4};
+    struct index_batch *batch = index_batch_new(c->arena, INDEX_EXTERNAL);
+    unsigned char now[4];
+
+    bytes_put_le32(now, (uint32_t)time(NULL));
+    index_batch_ext_header(batch, index_ext(c->box->index, &def), 0, slice_of(now, 4));
+    return index_commit(c->box->index, batch, NULL, e);
+}
+
+static enum step run_rename(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct change_op *c = (struct change_op *)op;
+    struct mailbox *open;
+    enum step r;
+
+    (void)budget;
+    if (c->box != NULL) {
+        r = stamp_rename(c, e);
+        if (r == STEP_ERROR) {
+            log_error_value(c->user->log_p, e); /* the mailbox is renamed all the same */
+            return STEP_DONE;
+        }
+        return r;
+    }
+    r = list_lock_try(c->to.ns->storage, &c->lock, e);
+    if (r != STEP_DONE)
+        return r;
+    if (check_rename(c, e) < 0 || check_lengths(c, e) < 0)
+        return STEP_ERROR;
+    open = mailbox_find_open(&c->place);
+    if (open != NULL && open->job != NULL)
+        return list_lock_release(&c->lock), STEP_WAIT;
+    if (folder_rename(c->place.ns->storage, c->place.name, c->to.ns->storage, c->to.name, e) < 0) {
+        if (e->class == ERROR_EXISTS)
+            error_user(e, "Target mailbox already exists");
+        return STEP_ERROR;
+    }
+    if (open != NULL)
+        mailbox_set_gone(open);
+    set_children_gone(c);
+    mailbox_log_append_name(c->to.ns->storage, MAILBOX_LOG_RENAME, c->to.vname);
+    list_index_refresh_flag(c->to.ns->storage);
+    if (c->to.ns != c->place.ns)
+        list_index_refresh_flag(c->place.ns->storage);
+    list_lock_release(&c->lock);
+    if (mailbox_open(&c->box, &c->to, 0, e) < 0) {
+        c->box = NULL;
+        return STEP_DONE; /* only its children exist */
+    }
+    return STEP_MORE;
+}
+
+struct store_op *mailbox_rename(const struct mailbox_place *from, const struct mailbox_place *to)
+{
+    static const struct op_class class = {run_rename, end_change};
+    struct change_op *c = new_change(from, &class);
+
+    c->to = (struct mailbox_place){to->ns, arena_strdup(c->arena, to->vname), arena_strdup(c->arena, to->name)};
+    return &c->op;
+}

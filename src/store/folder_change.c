@@ -1,0 +1,218 @@
+/* folder_change.c - deleting and renaming mailbox folders (maildir-and-layouts 6.2, 6.3). The list lock is held.
+ *
+ * Deleting first renames the folder away, so that it is gone at once for everybody; a crash leaves a trash folder that a
+ * later delete, or LIST after an hour, removes. */
+#include "store/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/* ---- delete ---- */
+
+/* Renames the folder to the trash name and deletes that. */
+static int trash(const struct mail_location *at, struct arena *arena, const char *path, struct error *e)
+{
+    const char *base = arena_printf(arena, "%s/..DOVECOT-%s", at->root, at->layout == LAYOUT_FS ? "TrasH" : "TRASHED");
+    const char *target = base;
+    unsigned char random[8] = {0};
+    struct stat st;
+
+    if (stat(base, &st) == 0) {
+        if (getrandom(random, sizeof(random), 0) < 0)
+            bytes_put_le64(random, time_monotonic_ns());
+        target = arena_printf(arena, "%s/%s.%ld.%02x%02x%02x%02x%02x%02x%02x%02x", base, store_hostname(),
+                              (long)getpid(), random[0], random[1], random[2], random[3], random[4], random[5],
+                              random[6], random[7]);
+    }
+    if (os_rename(AT_FDCWD, path, AT_FDCWD, target, e) < 0)
+        return -1;
+    return folder_remove_tree(base, e);
+}
+
+static void remove_own_trees(const struct mail_location *at, struct arena *arena, const char *name,
+                             const char *mailbox_path, const struct log *log)
+{
+    static const enum mail_path kinds[] = {PATH_CONTROL, PATH_CACHE, PATH_INDEX, PATH_ALT};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        const char *path = mail_location_path(at, arena, name, kinds[i]);
+        struct error e;
+        struct stat st;
+
+        /* Those that live inside the mailbox folder went with it. */
+        if (path == NULL || strncmp(path, mailbox_path, strlen(mailbox_path)) == 0 || lstat(path, &st) < 0)
+            continue;
+        /* In the fs layout children live below: only the files of this one go. */
+        if (at->layout == LAYOUT_FS ? at->driver->remove(path, &e) < 0 : folder_remove_tree(path, &e) < 0)
+            log_error_value(log, &e);
+    }
+}
+
+static void remove_empty_parents(const struct mail_location *at, struct arena *arena, const char *path)
+{
+    char *p = arena_strdup(arena, path);
+    size_t root = strlen(mail_location_path(at, arena, "", PATH_MAILBOX));
+    struct error e;
+
+    for (;;) {
+        char *slash = strrchr(p, '/');
+
+        if (slash == NULL || (size_t)(slash - p) <= root)
+            return;
+        *slash = '\0';
+        if (os_rmdir(AT_FDCWD, p, &e) < 0)
+            return;
+    }
+}
+
+int folder_delete(const struct mail_storage *storage, const char *name, struct error *e)
+{
+    const struct mail_location *at = &storage->at;
+    struct arena *arena = arena_new();
+    const char *path = mail_location_path(at, arena, name, PATH_MAILBOX);
+    const char *dir = mail_location_path(at, arena, name, PATH_DIR);
+    struct error ignored;
+    struct stat st;
+    int r;
+
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+        r = os_unlink(AT_FDCWD, path, e);
+    } else if (at->layout != LAYOUT_FS) {
+        r = trash(at, arena, path, e);
+        if (r == 0)
+            remove_own_trees(at, arena, name, path, storage->ns->user->log_p);
+    } else if (*at->dirname != '\0') {
+        r = trash(at, arena, path, e);
+        if (r == 0) {
+            remove_own_trees(at, arena, name, path, storage->ns->user->log_p);
+            if (os_rmdir(AT_FDCWD, dir, &ignored) == 0 && at->no_noselect)
+                remove_empty_parents(at, arena, dir);
+        }
+    } else if (at->driver->is_mailbox(path)) {
+        r = at->driver->remove(path, e);
+        if (r == 0) {
+            remove_own_trees(at, arena, name, path, storage->ns->user->log_p);
+            if (os_rmdir(AT_FDCWD, dir, &ignored) == 0 && at->no_noselect)
+                remove_empty_parents(at, arena, dir);
+        }
+    } else if (os_rmdir(AT_FDCWD, dir, e) < 0) {
+        r = -1;
+        if (e->sys == ENOTEMPTY || e->sys == EEXIST) {
+            error_set(e, ERROR_EXISTS, "Mailbox has children, delete them first");
+            error_user(e, "Mailbox has children, delete them first");
+        }
+    } else {
+        r = 0;
+    }
+    arena_free(arena);
+    return r;
+}
+
+/* ---- rename ---- */
+
+static int rename_one(const struct mail_location *from_at, const char *from, const struct mail_location *to_at,
+                      const char *to, struct arena *arena, const struct log *log, struct error *e)
+{
+    static const enum mail_path kinds[] = {PATH_DIR, PATH_ALT, PATH_CONTROL, PATH_INDEX, PATH_CACHE};
+    const char *moved_from = NULL;
+    struct error sub;
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        const char *a = mail_location_path(from_at, arena, from, kinds[i]);
+        const char *b = mail_location_path(to_at, arena, to, kinds[i]);
+
+        if (a == NULL || b == NULL || (i > 0 && moved_from != NULL && strcmp(a, moved_from) == 0))
+            continue;
+        if (i == 0) {
+            moved_from = a;
+            if (os_rename(AT_FDCWD, a, AT_FDCWD, b, e) < 0)
+                return -1;
+            continue;
+        }
+        if (access(a, F_OK) < 0)
+            continue; /* never made, or moved with an earlier kind */
+        if (from_at->layout == LAYOUT_FS) {
+            /* The last part may be new below parents that this tree has not yet. */
+            struct mail_modes modes = mail_modes_of(to_at->root);
+            char *parent = arena_strdup(arena, b), *slash = strrchr(parent, '/');
+
+            if (slash != NULL) {
+                *slash = '\0';
+                if (folder_make(parent, &modes, &sub) < 0)
+                    log_error_value(log, &sub);
+            }
+        }
+        if (os_rename(AT_FDCWD, a, AT_FDCWD, b, &sub) < 0 && sub.class != ERROR_NOT_FOUND)
+            log_error_value(log, &sub);
+    }
+    return 0;
+}
+
+static int rename_flat(const struct mail_storage *from, const char *old, const struct mail_storage *to,
+                       const char *new, struct arena *arena, struct error *e)
+{
+    struct folder_names names = {0};
+    const struct log *log = from->ns->user->log_p;
+    size_t n = strlen(old);
+    bool exists = false, moved = false;
+    struct error sub;
+    int r = folder_list(from, arena, &names, e);
+
+    for (size_t i = 0; i < names.count; i++)
+        exists = exists || strcmp(names.at[i].name, old) == 0;
+    if (r == 0 && exists) {
+        r = rename_one(&from->at, old, &to->at, new, arena, log, e);
+        moved = r == 0;
+    }
+    for (size_t i = 0; r == 0 && i < names.count; i++) {
+        const char *name = names.at[i].name;
+        enum mailbox_existence there = MAILBOX_EXISTS_NO;
+
+        if (strncmp(name, old, n) != 0 || name[n] != from->separator)
+            continue;
+        const char *target = arena_printf(arena, "%s%c%s", new, to->separator, name + n + 1);
+        /* A child whose target exists stays (6.2). */
+        if (folder_exists(to, target, &there, &sub) < 0 || there != MAILBOX_EXISTS_NO)
+            continue;
+        if (rename_one(&from->at, name, &to->at, target, arena, log, &sub) < 0)
+            log_error_value(log, &sub);
+        else
+            moved = true;
+    }
+    VEC_FREE(&names);
+    if (r == 0 && !moved)
+        return error_set(e, ERROR_NOT_FOUND, "Mailbox doesn't exist: %s", old);
+    return r;
+}
+
+static int rename_fs(const struct mail_storage *from, const char *old, const struct mail_storage *to, const char *new,
+                     struct arena *arena, struct error *e)
+{
+    const char *dir = mail_location_path(&from->at, arena, old, PATH_DIR);
+    char *parent = mail_location_path(&to->at, arena, new, PATH_DIR), *slash = strrchr(parent, '/');
+    struct mail_modes modes = mail_modes_of(to->at.root);
+
+    if (slash != NULL && slash != parent) {
+        *slash = '\0';
+        if (folder_make(parent, &modes, e) < 0)
+            return -1;
+    }
+    if (rename_one(&from->at, old, &to->at, new, arena, from->ns->user->log_p, e) < 0)
+        return -1;
+    remove_empty_parents(&from->at, arena, dir);
+    return 0;
+}
+
+int folder_rename(const struct mail_storage *from, const char *old, const struct mail_storage *to, const char *new,
+                  struct error *e)
+{
+    struct arena *arena = arena_new();
+    int r = from->at.layout == LAYOUT_FS ? rename_fs(from, old, to, new, arena, e)
+                                         : rename_flat(from, old, to, new, arena, e);
+
+    arena_free(arena);
+    return r;
+}

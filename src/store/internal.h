@@ -1,0 +1,130 @@
+/* What the files of src/store share among themselves. Not for other folders. */
+#ifndef YARILO_STORE_INTERNAL_H
+#define YARILO_STORE_INTERNAL_H
+
+#include "store/driver.h"
+
+/* ---- user.c ---- */
+struct mail_auto { /* a mailbox {} block of a namespace */
+    struct mail_auto *next;
+    const char *vname;           /* with the namespace's prefix */
+    const char *special_use;     /* NULL = none */
+    bool create, subscribe, pattern;
+};
+struct mail_user {
+    unsigned refs;
+    struct settings *settings;
+    struct arena *arena;
+    const char *name, *home, *service, *session_id, *local_ip, *remote_ip;
+    const char *const *fields;
+    struct log log, *log_p;
+    bool no_notify;
+    struct mail_namespace *namespaces, *inbox;
+};
+const struct mail_auto *mail_namespace_autos(const struct mail_namespace *);
+const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL = no block names it */
+/* Special-use flags of a name, patterns included; NULL = none. */
+const char *mailbox_special_use(const struct mail_namespace *, const char *vname);
+
+/* ---- name.c ---- */
+const char *mailbox_vname_of(const struct mail_namespace *, struct arena *, const char *name);
+bool mailbox_name_storable(const struct mail_storage *, const char *name);
+
+/* ---- op.c ---- */
+struct op_class {
+    enum step (*run)(struct store_op *, struct budget *, struct error *);
+    void (*end)(struct store_op *);       /* releases what it holds; also when cancelled */
+};
+struct store_op {
+    const struct op_class *class;
+    struct store_op *prev, *next;         /* in mailbox.waiting */
+    void (*wake)(void *arg);
+    void *wake_arg;
+    struct mailbox *box;                  /* whose job this is, or for which it waits */
+    struct store_op *inner;               /* runs first: its waiting is ours */
+    bool queued, dead, async;             /* async: something will wake us; no polling */
+    unsigned retry_ms, tries;
+    uint64_t wait_since_ns;
+};
+void *store_op_new(size_t size, const struct op_class *);   /* the struct begins with a struct store_op */
+/* The mailbox's job is ours: true. Else we are queued and woken when it is free. */
+bool store_op_take(struct store_op *, struct mailbox *);
+void store_op_give(struct store_op *);
+void store_op_wake(struct store_op *);
+/* Steps op->inner and frees it when it has ended; STEP_DONE also when there is none. */
+enum step store_op_inner(struct store_op *, struct budget *, struct error *);
+/* fsync through the pool; *running goes false when done, with the result in *e. The op is woken. */
+struct store_fsync;
+struct store_fsync *store_fsync_start(struct store_op *, const int *fds, size_t n);
+bool store_fsync_done(struct store_fsync *, int *result, struct error *);
+void store_fsync_free(struct store_fsync **);   /* waits for the threads: descriptors may be closed then */
+
+/* ---- mailbox.c ---- */
+struct mailbox_view {
+    struct mailbox *box;
+    struct index_view *view;
+    bool read_only;
+    struct index_ranges recent;
+};
+void mailbox_wake_watches(struct mailbox *, const struct mailbox_watch *except);
+void mailbox_set_gone(struct mailbox *);
+/* The open object of this place, not referenced; NULL. */
+struct mailbox *mailbox_find_open(const struct mailbox_place *);
+int mailbox_not_found(const struct mailbox_place *, struct error *);
+
+/* ---- folder.c: mailboxes as folders ---- */
+/* Storage names that exist below a storage, sorted: containers too. */
+struct folder_name {
+    const char *name;            /* storage name */
+    bool selectable;
+};
+struct folder_names {
+    struct folder_name *at;
+    size_t count, room;
+};
+int folder_list(const struct mail_storage *, struct arena *, struct folder_names *, struct error *);
+int folder_exists(const struct mail_storage *, const char *name, enum mailbox_existence *, struct error *);
+int folder_create(const struct mail_storage *, const char *name, bool directory, struct error *);
+int folder_delete(const struct mail_storage *, const char *name, struct error *);
+int folder_rename(const struct mail_storage *, const char *from, const struct mail_storage *, const char *to,
+                  struct error *);
+bool folder_has_children(const struct mail_storage *, const char *name);
+/* mkdir -p of a folder of INDEX or CONTROL, modes of the mailbox. */
+int folder_make(const char *path, const struct mail_modes *, struct error *);
+int folder_remove_tree(const char *path, struct error *);
+
+/* ---- list_lock.c: mailboxes.lock (4.2) ---- */
+struct list_lock;
+enum step list_lock_try(const struct mail_storage *, struct list_lock **, struct error *);
+void list_lock_release(struct list_lock **);
+
+/* ---- mailbox_log.c: dovecot.mailbox.log (6.6) ---- */
+enum mailbox_log_type { MAILBOX_LOG_DELETE = 1, MAILBOX_LOG_DELETE_DIR, MAILBOX_LOG_RENAME, MAILBOX_LOG_SUBSCRIBE,
+                        MAILBOX_LOG_UNSUBSCRIBE, MAILBOX_LOG_CREATE_DIR };
+void mailbox_log_append(const struct mail_storage *, enum mailbox_log_type, const unsigned char guid[16]);
+void mailbox_log_append_name(const struct mail_storage *, enum mailbox_log_type, const char *vname);
+
+/* ---- subscriptions.c ---- */
+/* Vnames of the subscriptions file that this namespace keeps, sorted and unique. */
+struct name_list {
+    const char **at;
+    size_t count, room;
+};
+int subscriptions_read(const struct mail_namespace *, struct arena *, struct name_list *, struct error *);
+bool name_list_has(const struct name_list *, const char *name);
+/* Parses the bytes of a subscriptions file into storage names; linear. -1: a line is too long. */
+int subscriptions_parse(struct slice file, char separator, struct arena *, struct name_list *);
+
+/* ---- list_index.c (index-format 11.1) ---- */
+/* Fills `out` from the row when it is current. False: open the mailbox. */
+bool list_index_status(struct mail_storage *, const char *name, const char *path, unsigned items,
+                       struct mailbox_status *out);
+/* Writes the row after a change of the mailbox. Best effort: what is locked by others is left for the next time. */
+void list_index_update(struct mailbox *);
+/* Names were created, deleted, renamed under mailboxes.lock: the next LIST of any session compares again. */
+void list_index_refresh_flag(struct mail_storage *);
+/* Brings tree and folders together at the first LIST. */
+void list_index_compare(struct mail_storage *, const struct folder_names *);
+void list_index_close(struct list_index **);
+
+#endif

@@ -1,0 +1,343 @@
+/* list.c - LIST and LSUB: what exists, what is subscribed, what has children (maildir-and-layouts 5; imap 8).
+ *
+ * Per namespace all names are put into one sorted table (folders, mailbox {} blocks, INBOX, subscriptions, missing
+ * parents), in which children follow their parent; flags come from neighbours. Then patterns pick. */
+#include "store/internal.h"
+#include "store/pattern.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+struct entry {
+    const char *vname;
+    bool exists, selectable, subscribed, child_subscribed, has_children, child_special, implied;
+    const char *special_use;
+};
+
+struct mailbox_list {
+    struct mail_user *user;
+    struct arena *arena;
+    unsigned flags;
+    struct slice *patterns;
+    size_t pattern_count;
+    const struct mail_namespace *ns;    /* NULL after the last */
+    struct mailbox_pattern **compiled;
+    struct entry *at;                   /* of the namespace */
+    size_t count, room, next;
+    char separator;                     /* of the sort */
+    bool loaded, failed;
+    struct error error;
+    struct mailbox_info info;
+};
+
+struct mailbox_list *mailbox_list_begin(struct mail_user *user, const struct slice *patterns, size_t count, unsigned flags)
+{
+    struct mailbox_list *list = mem_zero(1, sizeof(*list));
+
+    list->user = mail_user_ref(user);
+    list->arena = arena_new();
+    list->flags = flags;
+    list->patterns = ARENA_ARRAY(list->arena, struct slice, count + 1);
+    for (size_t i = 0; i < count; i++)
+        list->patterns[i] = arena_slice(list->arena, patterns[i]);
+    list->pattern_count = count;
+    list->compiled = ARENA_ARRAY(list->arena, struct mailbox_pattern *, count + 1);
+    list->ns = user->namespaces;
+    return list;
+}
+
+void mailbox_list_end(struct mailbox_list **list_p)
+{
+    struct mailbox_list *list = *list_p;
+
+    if (list == NULL)
+        return;
+    *list_p = NULL;
+    mem_free(list->at);
+    arena_free(list->arena);
+    mail_user_close(&list->user);
+    mem_free(list);
+}
+
+/* ---- the table ---- */
+
+static void add(struct mailbox_list *list, const char *vname, bool exists, bool selectable, bool subscribed)
+{
+    VEC_PUSH(list, ((struct entry){.vname = vname, .exists = exists, .selectable = selectable, .subscribed = subscribed}));
+}
+
+/* The separator sorts before everything, so that children come right behind their parent. */
+static int compare_vnames(const char *a, const char *b, char separator)
+{
+    while (*a != '\0' && *a == *b)
+        a++, b++;
+    int x = *a == separator ? 1 : *a == '\0' ? 0 : (unsigned char)*a + 2;
+    int y = *b == separator ? 1 : *b == '\0' ? 0 : (unsigned char)*b + 2;
+    return x - y;
+}
+
+static int compare_entry(const void *x, const void *y, void *arg)
+{
+    const struct mailbox_list *list = arg;
+    const struct entry *a = x, *b = y;
+
+    return compare_vnames(a->vname, b->vname, list->separator);
+}
+
+static void sort_table(struct mailbox_list *list)
+{
+    size_t n = 0;
+
+    if (list->count > 1)
+        qsort_r(list->at, list->count, sizeof(*list->at), compare_entry, list);
+    for (size_t i = 0; i < list->count; i++) {
+        if (n > 0 && strcmp(list->at[n - 1].vname, list->at[i].vname) == 0) {
+            list->at[n - 1].exists |= list->at[i].exists;
+            list->at[n - 1].selectable |= list->at[i].selectable;
+            list->at[n - 1].subscribed |= list->at[i].subscribed;
+        } else {
+            list->at[n++] = list->at[i];
+        }
+    }
+    list->count = n;
+}
+
+static bool is_child(const char *child, const char *parent, char separator)
+{
+    size_t n = strlen(parent);
+
+    return strncmp(child, parent, n) == 0 && child[n] == separator;
+}
+
+/* Parents that nobody made, for every name; `implied` ones are shown as not existing. Only the longest missing chain per
+ * name is walked, so the total is bounded by the length of the names. */
+static void add_parents(struct mailbox_list *list)
+{
+    size_t count = list->count;
+    char separator = list->separator;
+    const char *last = "";
+
+    for (size_t i = 0; i < count; i++) {
+        const char *vname = list->at[i].vname;
+        size_t common = 0;
+
+        while (last[common] != '\0' && last[common] == vname[common])
+            common++;
+        for (const char *p = strchr(vname, separator); p != NULL; p = strchr(p + 1, separator)) {
+            size_t n = (size_t)(p - vname);
+
+            /* A prefix shared with the name before has been added with that one. */
+            if (n == 0 || (n < common && i > 0) || (n == common && last[n] == separator))
+                continue;
+            VEC_PUSH(list, ((struct entry){.vname = arena_str(list->arena, slice_of(vname, n)), .implied = true}));
+        }
+        last = vname;
+    }
+    sort_table(list);
+}
+
+/* Flags that follow from children: one pass from the end with a stack of open parents. */
+static void look_at_children(struct mailbox_list *list)
+{
+    size_t *stack = mem_alloc((list->count + 1) * sizeof(*stack)), depth = 0;
+
+    for (size_t i = 0; i < list->count; i++) {
+        struct entry *entry = &list->at[i];
+
+        while (depth > 0 && !is_child(entry->vname, list->at[stack[depth - 1]].vname, list->separator))
+            depth--;
+        if (depth > 0 && (entry->exists || entry->implied))
+            list->at[stack[depth - 1]].has_children = true;
+        for (size_t d = 0; d < depth; d++) {
+            list->at[stack[d]].child_subscribed |= entry->subscribed;
+            list->at[stack[d]].child_special |= entry->special_use != NULL && entry->exists;
+        }
+        stack[depth++] = i;
+    }
+    mem_free(stack);
+    /* An implied parent counts as a child only if something exists below it. */
+    for (size_t i = list->count; i-- > 0;) {
+        struct entry *entry = &list->at[i];
+
+        if (!entry->implied || entry->exists)
+            continue;
+        bool below = false;
+        for (size_t j = i + 1; j < list->count && is_child(list->at[j].vname, entry->vname, list->separator); j++) {
+            if (list->at[j].exists) {
+                below = true;
+                break;
+            }
+        }
+        entry->has_children = below;
+    }
+}
+
+static int load_namespace(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
+{
+    struct mail_storage *storage = ns->storage;
+    struct folder_names names = {0};
+    struct name_list subs = {0};
+    const struct mail_auto *automatic;
+    int r;
+
+    list->count = list->next = 0;
+    list->separator = ns->separator;
+    r = folder_list(storage, list->arena, &names, e);
+    if (r == 0 && conf_bool(ns->user->settings, SET_mailbox_list_index))
+        list_index_compare(storage, &names);
+    for (size_t i = 0; i < names.count; i++) {
+        const char *vname = mailbox_vname_of(ns, list->arena, names.at[i].name);
+
+        add(list, vname, true, names.at[i].selectable, false);
+    }
+    VEC_FREE(&names);
+    if (ns->inbox)
+        add(list, "INBOX", true, true, false);
+    LL_FOREACH(mail_namespace_autos(ns), automatic)
+        if (automatic->create)
+            add(list, automatic->vname, true, true, automatic->subscribe);
+    if (r == 0)
+        r = subscriptions_read(ns, list->arena, &subs, e);
+    for (size_t i = 0; i < subs.count; i++)
+        add(list, subs.at[i], false, false, true);
+    VEC_FREE(&subs);
+    sort_table(list);
+    add_parents(list);
+    for (size_t i = 0; i < list->count; i++)
+        list->at[i].special_use = mailbox_special_use(ns, list->at[i].vname);
+    look_at_children(list);
+    for (size_t i = 0; i < list->pattern_count; i++)
+        list->compiled[i] = mailbox_pattern_new(list->arena, list->patterns[i], ns->separator, ns->inbox);
+    return r;
+}
+
+/* ---- picking ---- */
+
+static bool matches(const struct mailbox_list *list, const char *vname)
+{
+    for (size_t i = 0; i < list->pattern_count; i++)
+        if (mailbox_pattern_run(list->compiled[i], slice_from_str(vname)))
+            return true;
+    return false;
+}
+
+static bool wanted(const struct mailbox_list *list, const struct entry *entry)
+{
+    unsigned flags = list->flags;
+    bool recursive = (flags & MAILBOX_LIST_SELECT_RECURSIVE) != 0;
+
+    if ((flags & MAILBOX_LIST_LSUB) != 0)
+        return entry->subscribed || entry->child_subscribed;
+    if ((flags & MAILBOX_LIST_SELECT_SUBSCRIBED) != 0 && !entry->subscribed && !(recursive && entry->child_subscribed))
+        return false;
+    if ((flags & MAILBOX_LIST_SELECT_SPECIAL_USE) != 0 && entry->special_use == NULL && !(recursive && entry->child_special))
+        return false;
+    if ((flags & (MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_SELECT_SPECIAL_USE)) != 0)
+        return true;
+    return entry->exists || entry->has_children;
+}
+
+/* LSUB: a parent of subscribed names is said only where they themselves do not match ("%"). */
+static bool lsub_parent_wanted(const struct mailbox_list *list, size_t i)
+{
+    const struct entry *entry = &list->at[i];
+
+    for (size_t j = i + 1; j < list->count && is_child(list->at[j].vname, entry->vname, list->separator); j++)
+        if (list->at[j].subscribed && !matches(list, list->at[j].vname))
+            return true;
+    return false;
+}
+
+static void fill_info(struct mailbox_list *list, const struct entry *entry)
+{
+    struct mailbox_info *info = &list->info;
+
+    *info = (struct mailbox_info){.vname = entry->vname, .special_use = entry->special_use};
+    info->ns = (struct mail_namespace *)(uintptr_t)list->ns;
+    if (!entry->exists)
+        info->flags |= MAILBOX_INFO_NONEXISTENT | MAILBOX_INFO_NOSELECT;
+    else if (!entry->selectable)
+        info->flags |= MAILBOX_INFO_NOSELECT;
+    info->flags |= entry->has_children ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
+    if (entry->subscribed)
+        info->flags |= MAILBOX_INFO_SUBSCRIBED;
+    if (entry->child_subscribed)
+        info->flags |= MAILBOX_INFO_CHILD_SUBSCRIBED;
+    if (entry->child_special)
+        info->flags |= MAILBOX_INFO_CHILD_SPECIAL_USE;
+    if ((list->flags & MAILBOX_LIST_LSUB) != 0 && !entry->subscribed)
+        info->flags |= MAILBOX_INFO_NOSELECT;
+    /* \NoInferiors is not said: every layout here can have children. */
+}
+
+static bool skip_namespace(const struct mailbox_list *list)
+{
+    const struct mail_namespace *ns = list->ns;
+
+    if (ns->unusable)
+        return true;
+    if ((list->flags & MAILBOX_LIST_HIDDEN) == 0 && (ns->list == MAIL_NAMESPACE_LIST_NO || ns->alias_for != NULL))
+        return true;
+    return false;
+}
+
+enum step mailbox_list_next(struct mailbox_list *list, struct budget *budget, const struct mailbox_info **out,
+                            struct error *e)
+{
+    while (list->ns != NULL) {
+        if (skip_namespace(list)) {
+            list->ns = list->ns->next;
+            continue;
+        }
+        if (!list->loaded) {
+            if (load_namespace(list, list->ns, &list->error) < 0) {
+                log_error_value(list->user->log_p, &list->error);
+                list->failed = true;
+            }
+            list->loaded = true;
+        }
+        while (list->next < list->count) {
+            const struct entry *entry = &list->at[list->next];
+
+            if (budget_spent(budget, 1))
+                return STEP_WAIT;
+            list->next++;
+            if (!wanted(list, entry) || !matches(list, entry->vname))
+                continue;
+            if ((list->flags & MAILBOX_LIST_LSUB) != 0 && !entry->subscribed && !lsub_parent_wanted(list, list->next - 1))
+                continue;
+            fill_info(list, entry);
+            *out = &list->info;
+            return STEP_MORE;
+        }
+        list->ns = list->ns->next;
+        list->loaded = false;
+    }
+    if (list->failed) {
+        *e = list->error;
+        return STEP_ERROR;
+    }
+    return STEP_DONE;
+}
+
+/* ---- existence ---- */
+
+int mailbox_exists(const struct mailbox_place *place, bool auto_boxes, enum mailbox_existence *out, struct error *e)
+{
+    const struct mail_auto *automatic;
+
+    if (mailbox_need(place, MAILBOX_RIGHT_LOOKUP, e) < 0)
+        return -1;
+    if (folder_exists(place->ns->storage, place->name, out, e) < 0)
+        return -1;
+    if (*out == MAILBOX_EXISTS_YES || !auto_boxes)
+        return 0;
+    automatic = mailbox_auto_of(place);
+    if ((place->ns->inbox && strcmp(place->name, "INBOX") == 0) || (automatic != NULL && automatic->create)) {
+        *out = MAILBOX_EXISTS_YES;
+        return 0;
+    }
+    if (*out == MAILBOX_EXISTS_NO && *place->name != '\0' && folder_has_children(place->ns->storage, place->name))
+        *out = MAILBOX_EXISTS_NOSELECT;
+    return 0;
+}

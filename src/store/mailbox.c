@@ -1,0 +1,467 @@
+/* mailbox.c - mailboxes that are open in this process, views, syncing and committing.
+ *
+ * One struct mailbox per mailbox, shared by all sessions: one index in memory, one uidlist, one descriptor of the log.
+ * A session has a view. What changes a mailbox is an op, and a mailbox runs one at a time (op.c). */
+#include "store/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+static struct mailbox *open_boxes; /* uthash by path and index path */
+
+int mailbox_not_found(const struct mailbox_place *place, struct error *e)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "Mailbox doesn't exist: %.100s", place->vname);
+    error_set(e, ERROR_NOT_FOUND, "Mailbox doesn't exist: %s", place->vname);
+    return error_user(e, text);
+}
+
+const struct store_driver *const *store_drivers(void)
+{
+    /* In the order of autodetection (maildir-and-layouts 1.4): formats with folders of their own come before Maildir. */
+    static const struct store_driver *const drivers[] = {&maildir_driver, NULL};
+
+    return drivers;
+}
+
+const struct store_driver *store_driver_find(const char *name)
+{
+    for (const struct store_driver *const *d = store_drivers(); *d != NULL; d++)
+        if (strcasecmp((*d)->name, name) == 0)
+            return *d;
+    return NULL;
+}
+
+void mailbox_log(const struct mailbox *box, enum log_level level, const char *fmt, ...)
+{
+    struct buffer text = {0};
+    va_list args;
+
+    va_start(args, fmt);
+    buffer_vprintf(&text, fmt, args);
+    va_end(args);
+    log_write(box->user->log_p, level, "Mailbox %s: %s", box->place.vname, buffer_cstr(&text));
+    buffer_free(&text);
+}
+
+void store_index_settings(const struct mail_user *user, struct index_settings *out)
+{
+    const struct settings *set = user->settings;
+    const char *lock = conf_str(set, SET_lock_method), *sync = conf_str(set, SET_mail_fsync);
+
+    *out = (struct index_settings){
+        .lock_method = strcmp(lock, "flock") == 0 ? OS_LOCK_FLOCK : strcmp(lock, "dotlock") == 0 ? OS_LOCK_DOTLOCK : OS_LOCK_FCNTL,
+        .fsync = strcmp(sync, "never") == 0 ? INDEX_FSYNC_NEVER : strcmp(sync, "always") == 0 ? INDEX_FSYNC_ALWAYS : INDEX_FSYNC_OPTIMIZED,
+        .mmap_disable = conf_bool(set, SET_mmap_disable),
+        .nfs = conf_bool(set, SET_mail_nfs_index),
+        .lock_timeout_secs = conf_secs(set, SET_mail_max_lock_timeout),
+        .log_rotate_min_size = conf_size(set, SET_mail_index_log_rotate_min_size),
+        .log_rotate_max_size = conf_size(set, SET_mail_index_log_rotate_max_size),
+        .log_rotate_min_age_secs = conf_secs(set, SET_mail_index_log_rotate_min_age),
+        .log2_max_age_secs = conf_secs(set, SET_mail_index_log2_max_age),
+        .rewrite_min_log_bytes = conf_size(set, SET_mail_index_rewrite_min_log_bytes),
+        .rewrite_max_log_bytes = conf_size(set, SET_mail_index_rewrite_max_log_bytes),
+        .cache_fields = conf_str(set, SET_mail_cache_fields),
+        .always_cache_fields = conf_str(set, SET_mail_always_cache_fields),
+        .never_cache_fields = conf_str(set, SET_mail_never_cache_fields),
+        .cache_unaccessed_drop_secs = conf_secs(set, SET_mail_cache_unaccessed_field_drop),
+        .cache_record_max_size = (uint32_t)conf_size(set, SET_mail_cache_record_max_size),
+        .cache_max_size = (uint32_t)conf_size(set, SET_mail_cache_max_size),
+        .cache_purge_min_size = (uint32_t)conf_size(set, SET_mail_cache_purge_min_size),
+        .cache_purge_delete_percent = conf_uint(set, SET_mail_cache_purge_delete_percentage),
+        .cache_purge_continued_percent = conf_uint(set, SET_mail_cache_purge_continued_percentage),
+    };
+}
+
+/* ---- opening ---- */
+
+static char *key_of(const struct mailbox_place *place, struct arena *arena, unsigned *size)
+{
+    const struct mail_location *at = &place->ns->storage->at;
+    const char *path = mail_location_path(at, arena, place->name, PATH_MAILBOX);
+    const char *index = mail_location_path(at, arena, place->name, PATH_INDEX);
+    size_t a, b;
+    char *key;
+
+    if (path == NULL)
+        return NULL;
+    a = strlen(path);
+    b = index == NULL ? 0 : strlen(index);
+    key = arena_alloc(arena, a + b + 2);
+    memcpy(key, path, a);
+    if (index != NULL)
+        memcpy(key + a + 1, index, b);
+    *size = (unsigned)(a + b + 2);
+    return key;
+}
+
+struct mailbox *mailbox_find_open(const struct mailbox_place *place)
+{
+    struct arena *arena = arena_new();
+    struct mailbox *box = NULL;
+    unsigned size;
+    const char *key = key_of(place, arena, &size);
+
+    /* An index in memory is one session's own. */
+    if (key != NULL && !place->ns->storage->at.index_memory)
+        HASH_FIND(hh, open_boxes, key, size, box);
+    arena_free(arena);
+    return box;
+}
+
+static void forget_key(struct mailbox *box)
+{
+    if (box->key != NULL)
+        HASH_DEL(open_boxes, box);
+    mem_free(box->key);
+    box->key = NULL;
+}
+
+void mailbox_set_gone(struct mailbox *box)
+{
+    box->gone = true;
+    forget_key(box);
+    mailbox_wake_watches(box, NULL);
+}
+
+static void free_box(struct mailbox *box)
+{
+    struct mail_user *user = box->user;
+
+    forget_key(box);
+    if (box->index != NULL)
+        index_cache_flush(box->index);
+    box->driver->close(box);
+    arena_free(box->arena);
+    mem_free(box);
+    mail_user_close(&user);
+}
+
+static int open_new(struct mailbox **out, const struct mailbox_place *place, bool create, struct error *e)
+{
+    struct mailbox *box = mem_zero(1, sizeof(*box));
+    struct mail_storage *storage = place->ns->storage;
+    struct driver_open how = {.create = create};
+    const struct mail_auto *automatic = mailbox_auto_of(place);
+    unsigned size;
+    char *key;
+
+    box->arena = arena_new();
+    box->refs = 1;
+    box->user = mail_user_ref(place->ns->user);
+    box->storage = storage;
+    box->driver = storage->at.driver;
+    box->place = (struct mailbox_place){place->ns, arena_strdup(box->arena, place->vname), arena_strdup(box->arena, place->name)};
+    for (size_t i = 0; i < 4; i++)
+        box->watch_ids[i] = -1;
+    key = key_of(&box->place, box->arena, &size);
+    if (key == NULL || *place->name == '\0') {
+        mailbox_not_found(place, e);
+        arena_free(box->arena);
+        mail_user_close(&box->user);
+        mem_free(box);
+        return -1;
+    }
+    box->path = mail_location_path(&storage->at, box->arena, place->name, PATH_MAILBOX);
+    box->index_path = mail_location_path(&storage->at, box->arena, place->name, PATH_INDEX);
+    box->control_path = mail_location_path(&storage->at, box->arena, place->name, PATH_CONTROL);
+    box->modes = mail_modes_of(box->path);
+    if (automatic != NULL && automatic->create && !create) {
+        enum mailbox_existence there;
+
+        how.create = folder_exists(storage, place->name, &there, e) == 0 && there != MAILBOX_EXISTS_YES;
+    }
+    if (box->driver->open(box, &how, e) < 0) {
+        struct mail_user *user = box->user;
+
+        arena_free(box->arena);
+        mem_free(box);
+        mail_user_close(&user);
+        return -1;
+    }
+    if (!storage->at.index_memory) {
+        box->key = mem_alloc(size);
+        memcpy(box->key, key, size);
+        box->key_size = size;
+        HASH_ADD_KEYPTR(hh, open_boxes, box->key, box->key_size, box);
+    }
+    *out = box;
+    if (how.create && automatic != NULL && automatic->subscribe && !mailbox_subscribed(place)) {
+        struct error ignored;
+
+        if (store_op_wait(mailbox_subscribe(place, true), &ignored) < 0)
+            log_error_value(box->user->log_p, &ignored);
+    }
+    return 0;
+}
+
+int mailbox_open(struct mailbox **out, const struct mailbox_place *place, unsigned flags, struct error *e)
+{
+    bool inbox = place->ns->inbox && strcmp(place->name, "INBOX") == 0;
+    struct mailbox *box;
+
+    if (mailbox_need(place, MAILBOX_RIGHT_LOOKUP | MAILBOX_RIGHT_READ, e) < 0)
+        return -1;
+    box = mailbox_find_open(place);
+    if (box != NULL) {
+        *out = mailbox_ref(box);
+        return 0;
+    }
+    return open_new(out, place, inbox || (flags & MAILBOX_OPEN_CREATE) != 0, e);
+}
+
+struct mailbox *mailbox_ref(struct mailbox *box)
+{
+    box->refs++;
+    return box;
+}
+
+void mailbox_close(struct mailbox **box_p)
+{
+    struct mailbox *box = *box_p;
+
+    *box_p = NULL;
+    if (box != NULL && --box->refs == 0)
+        free_box(box);
+}
+
+const struct mailbox_place *mailbox_where(const struct mailbox *box)
+{
+    return &box->place;
+}
+
+struct index *mailbox_index(const struct mailbox *box)
+{
+    return box->index;
+}
+
+int mailbox_guid(struct mailbox *box, unsigned char guid[16], struct error *e)
+{
+    return box->driver->guid(box, guid, e);
+}
+
+bool mailbox_read_only(const struct mailbox *box)
+{
+    return box->read_only || (mailbox_rights(&box->place) & (MAILBOX_RIGHT_WRITE | MAILBOX_RIGHT_SEEN | MAILBOX_RIGHT_TRASH | MAILBOX_RIGHT_EXPUNGE | MAILBOX_RIGHT_INSERT)) == 0;
+}
+
+bool mailbox_new_keywords(const struct mailbox *box)
+{
+    return !mailbox_read_only(box);
+}
+
+/* ---- views ---- */
+
+struct mailbox_view *mailbox_view_open(struct mailbox *box, bool read_only)
+{
+    struct mailbox_view *view = mem_zero(1, sizeof(*view));
+
+    view->box = mailbox_ref(box);
+    view->read_only = read_only || mailbox_read_only(box);
+    view->view = index_view_open(box->index);
+    return view;
+}
+
+void mailbox_view_close(struct mailbox_view **view_p)
+{
+    struct mailbox_view *view = *view_p;
+
+    if (view == NULL)
+        return;
+    *view_p = NULL;
+    index_view_close(&view->view);
+    index_ranges_free(&view->recent);
+    mailbox_close(&view->box);
+    mem_free(view);
+}
+
+struct mailbox *mailbox_view_box(const struct mailbox_view *view)
+{
+    return view->box;
+}
+
+struct index_view *mailbox_view_index(const struct mailbox_view *view)
+{
+    return view->view;
+}
+
+bool mailbox_view_read_only(const struct mailbox_view *view)
+{
+    return view->read_only;
+}
+
+static uint32_t unclaimed_from(const struct mailbox_view *view)
+{
+    struct index_status status;
+
+    index_status(view->box->index, &status);
+    return status.first_recent_uid == 0 ? 1 : status.first_recent_uid;
+}
+
+/* Messages that this session took over, and those that nobody has yet (RFC 3501 section 2.3.2). */
+bool mailbox_view_recent(const struct mailbox_view *view, uint32_t uid)
+{
+    return uid >= unclaimed_from(view) || index_ranges_has(&view->recent, uid);
+}
+
+uint32_t mailbox_view_recent_count(const struct mailbox_view *view)
+{
+    uint32_t count = 0, first, last, unclaimed = unclaimed_from(view);
+
+    if (index_view_seq_range(view->view, unclaimed, UINT32_MAX - 1, &first, &last))
+        count = last - first + 1;
+    for (size_t i = 0; i < view->recent.count; i++) {
+        const struct index_range *range = &view->recent.at[i];
+        uint32_t end = range->last < unclaimed ? range->last : unclaimed - 1;
+
+        if (range->first <= end && index_view_seq_range(view->view, range->first, end, &first, &last))
+            count += last - first + 1;
+    }
+    return count;
+}
+
+size_t mailbox_view_memory(const struct mailbox_view *view)
+{
+    return sizeof(*view) + index_view_memory(view->view) + view->recent.room * sizeof(*view->recent.at);
+}
+
+/* ---- sync ---- */
+
+struct sync_op {
+    struct store_op op;
+    struct mailbox *box;
+    struct mailbox_view *view;
+    struct driver_sync sync;
+};
+
+static int check_gone(struct mailbox *box, struct error *e)
+{
+    return box->gone ? mailbox_not_found(&box->place, e) : 0;
+}
+
+static enum step run_sync(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct sync_op *s = (struct sync_op *)op;
+    enum step r;
+
+    if (check_gone(s->box, e) < 0)
+        return STEP_ERROR;
+    if (!store_op_take(op, s->box))
+        return STEP_WAIT;
+    r = s->box->driver->sync(s->box, &s->sync, budget, e);
+    if (r == STEP_ERROR) {
+        error_context(e, "Mailbox %s: ", s->box->place.vname);
+        if (e->class == ERROR_NOT_FOUND)
+            mailbox_set_gone(s->box);
+    }
+    if (r != STEP_DONE)
+        return r;
+    if (s->view != NULL && s->sync.recent_first != 0)
+        index_ranges_add(&s->view->recent, s->sync.recent_first, s->sync.recent_last);
+    if (s->sync.changed) {
+        list_index_update(s->box);
+        mailbox_wake_watches(s->box, NULL);
+    }
+    return STEP_DONE;
+}
+
+static void end_sync(struct store_op *op)
+{
+    struct sync_op *s = (struct sync_op *)op;
+
+    s->box->driver->sync_end(s->box, &s->sync);
+    store_op_give(op);
+    mailbox_close(&s->box);
+}
+
+struct store_op *mailbox_sync(struct mailbox *box, struct mailbox_view *view, enum sync_why why)
+{
+    static const struct op_class class = {run_sync, end_sync};
+    struct sync_op *s = store_op_new(sizeof(*s), &class);
+
+    s->box = mailbox_ref(box);
+    s->view = view;
+    s->sync.why = why;
+    s->sync.take_recent = view != NULL && !view->read_only && (why == SYNC_SELECT || why == SYNC_POLL);
+    s->sync.give_up_busy = why == SYNC_POLL;
+    return &s->op;
+}
+
+/* ---- commit ---- */
+
+struct commit_op {
+    struct store_op op;
+    struct mailbox *box;
+    struct mailbox_view *view;
+    struct index_batch *batch;
+    struct index_commit *out;
+    unsigned rights;
+};
+
+static enum step run_commit(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct commit_op *c = (struct commit_op *)op;
+    uint64_t before;
+    enum step r;
+
+    (void)budget;
+    if (check_gone(c->box, e) < 0)
+        return STEP_ERROR;
+    if (c->view->read_only) {
+        error_set(e, ERROR_PERMISSION, "Mailbox %s: Mailbox is read-only", c->box->place.vname);
+        error_user(e, "Mailbox is read-only");
+        return STEP_ERROR;
+    }
+    if (mailbox_need(&c->box->place, c->rights, e) < 0)
+        return STEP_ERROR;
+    if (!store_op_take(op, c->box))
+        return STEP_WAIT;
+    before = index_generation(c->box->index);
+    r = index_commit(c->box->index, c->batch, c->out, e);
+    if (r == STEP_DONE && index_generation(c->box->index) != before)
+        mailbox_wake_watches(c->box, NULL);
+    if (r == STEP_ERROR)
+        error_context(e, "Mailbox %s: ", c->box->place.vname);
+    return r;
+}
+
+static void end_commit(struct store_op *op)
+{
+    struct commit_op *c = (struct commit_op *)op;
+
+    store_op_give(op);
+    mailbox_close(&c->box);
+}
+
+struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *batch, unsigned rights,
+                                struct index_commit *out)
+{
+    static const struct op_class class = {run_commit, end_commit};
+    struct commit_op *c = store_op_new(sizeof(*c), &class);
+
+    c->box = mailbox_ref(view->box);
+    c->view = view;
+    c->batch = batch;
+    c->rights = rights;
+    c->out = out;
+    return &c->op;
+}
+
+void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch, uint32_t uid)
+{
+    struct arena *arena = arena_new();
+    struct driver_value value;
+    unsigned char guid[16];
+    struct error e;
+
+    if (view->box->driver->item(view->box, uid, ITEM_GUID, arena, &value, &e) == 0 && value.text != NULL) {
+        store_guid_of_text(slice_from_str(value.text), guid);
+        index_batch_expunge(batch, uid, guid);
+    } else {
+        index_batch_expunge(batch, uid, NULL);
+    }
+    arena_free(arena);
+}

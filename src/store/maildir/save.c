@@ -1,0 +1,641 @@
+/* save.c - staging messages in tmp/, publishing them into new/ or cur/ (maildir-and-layouts 8.8, 8.9).
+ *
+ * Staged: a file in tmp/, whole, converted, dated; nobody sees it. Durable: its fsync, without a lock. Published, under
+ * the uidlist lock and the index log lock: rename, fsync of the folders, uidlist record, index record. A crash before the
+ * rename leaves a file in tmp/ (removed after 36 hours), one after it leaves a message that the next sync finds. */
+#include "store/internal.h"
+#include "store/maildir/maildir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BUFFER_SIZE 65536
+
+struct maildir_staged {
+    char *base;                /* tmp/<base> */
+    struct buffer buffer;
+    bool last_cr;
+    const char *source_base;   /* of a copy: the name to keep; NULL = base */
+    const char *source_guid;   /* of a copy */
+    const char *published;     /* "new/x" or "cur/x", once renamed */
+    bool has_tmp;
+};
+
+static struct maildir *maildir_of(const struct staged *s)
+{
+    return s->box->data;
+}
+
+static const char *tmp_name(struct staged *s, const struct maildir_staged *d)
+{
+    return arena_printf(s->arena, "tmp/%s", d->base);
+}
+
+static int space_text(struct error *e)
+{
+    if (e->class == ERROR_SPACE || e->class == ERROR_QUOTA)
+        error_user(e, "Not enough disk quota");
+    return -1;
+}
+
+static struct maildir_staged *new_staged(struct staged *s)
+{
+    struct maildir_staged *d = ARENA_NEW(s->arena, struct maildir_staged);
+
+    d->base = maildir_name_new(s->arena);
+    s->data = d;
+    s->fd = -1;
+    return d;
+}
+
+int maildir_stage(struct staged *s, struct error *e)
+{
+    struct maildir *m = maildir_of(s);
+    struct maildir_staged *d = new_staged(s);
+    const struct mail_modes *modes = &s->box->modes;
+    bool made = false;
+
+    for (int tries = 0; tries < 10; tries++) {
+        s->fd = os_create(m->dir, tmp_name(s, d), modes->file, modes->gid, e);
+        if (s->fd >= 0) {
+            d->has_tmp = true;
+            return 0;
+        }
+        if (e->class == ERROR_NOT_FOUND && !made) {
+            made = true;
+            if (os_mkdir(m->dir, "tmp", modes->dir, modes->gid, e) < 0 && e->class != ERROR_EXISTS)
+                break;
+        } else if (e->class == ERROR_EXISTS) {
+            d->base = maildir_name_new(s->arena);
+        } else {
+            break;
+        }
+    }
+    error_context(e, "%s/", s->box->path);
+    return space_text(e);
+}
+
+static int flush(struct staged *s, struct maildir_staged *d, struct error *e)
+{
+    if (d->buffer.size > 0 && os_write(s->fd, buffer_slice(&d->buffer), e) < 0)
+        return space_text(e);
+    s->size_physical += d->buffer.size;
+    buffer_reset(&d->buffer);
+    return 0;
+}
+
+static void put_byte(struct staged *s, struct maildir_staged *d, unsigned char c)
+{
+    buffer_append_byte(&d->buffer, c);
+    s->size_virtual++;
+}
+
+/* Line ends as mail_save_crlf says; a CR without LF stays as it is. */
+static void put_converted(struct staged *s, struct maildir_staged *d, struct slice bytes)
+{
+    bool crlf = maildir_of(s)->save_crlf;
+
+    for (size_t i = 0; i < bytes.size; i++) {
+        unsigned char c = bytes.at[i];
+
+        if (c == '\n') {
+            if (crlf) {
+                put_byte(s, d, '\r');
+                put_byte(s, d, '\n');
+            } else {
+                put_byte(s, d, '\n');
+                s->size_virtual++;
+            }
+            d->last_cr = false;
+            continue;
+        }
+        if (d->last_cr)
+            put_byte(s, d, '\r');
+        d->last_cr = c == '\r';
+        if (!d->last_cr) {
+            /* Up to the next line end at once. */
+            size_t from = i;
+
+            while (i + 1 < bytes.size && bytes.at[i + 1] != '\n' && bytes.at[i + 1] != '\r')
+                i++;
+            buffer_append(&d->buffer, bytes.at + from, i - from + 1);
+            s->size_virtual += i - from + 1;
+        }
+    }
+}
+
+int maildir_stage_write(struct staged *s, struct slice bytes, struct error *e)
+{
+    struct maildir_staged *d = s->data;
+
+    while (bytes.size > 0) {
+        struct slice part = slice_head(bytes, BUFFER_SIZE);
+
+        put_converted(s, d, part);
+        bytes = slice_from(bytes, part.size);
+        if (d->buffer.size >= BUFFER_SIZE && flush(s, d, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int maildir_stage_finish(struct staged *s, struct error *e)
+{
+    struct maildir_staged *d = s->data;
+
+    if (d->last_cr)
+        put_byte(s, d, '\r');
+    d->last_cr = false;
+    if (flush(s, d, e) < 0)
+        return -1;
+    buffer_free(&d->buffer);
+    if (s->meta.has_date && os_set_times(maildir_of(s)->dir, tmp_name(s, d), (time_t)s->meta.internal_date, e) < 0)
+        return -1;
+    return 0;
+}
+
+void maildir_discard(struct staged *s)
+{
+    struct maildir_staged *d = s->data;
+    struct error e;
+
+    if (s->fd >= 0)
+        close(s->fd);
+    s->fd = -1;
+    if (d == NULL)
+        return;
+    buffer_free(&d->buffer);
+    if (d->has_tmp && os_unlink(maildir_of(s)->dir, tmp_name(s, d), &e) < 0 && e.class != ERROR_NOT_FOUND)
+        log_error_value(mail_user_log(s->box->user), &e);
+    d->has_tmp = false;
+}
+
+/* ---- copies ---- */
+
+static bool same_modes(const struct mailbox *a, const struct mailbox *b)
+{
+    return a->modes.file == b->modes.file && a->modes.gid == b->modes.gid;
+}
+
+struct link_arg {
+    struct staged *s;
+    bool cannot;
+};
+
+static int link_file(struct maildir *from, const char *name, void *arg, struct error *e)
+{
+    struct link_arg *l = arg;
+    struct maildir *m = maildir_of(l->s);
+    struct maildir_staged *d = l->s->data;
+    struct stat st;
+
+    if (fstatat(from->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : error_sys(e, "stat", name);
+    if (!S_ISREG(st.st_mode)) {
+        l->cannot = true;
+        return 1;
+    }
+    if (os_link(from->dir, name, m->dir, tmp_name(l->s, d), e) < 0) {
+        if (e->class == ERROR_NOT_FOUND)
+            return 0;
+        if (e->sys == EXDEV || e->sys == EMLINK || e->sys == EPERM || e->sys == EACCES) {
+            l->cannot = true;
+            return 1;
+        }
+        return -1;
+    }
+    d->has_tmp = true;
+    l->s->size_physical = (uint64_t)st.st_size;
+    return 1;
+}
+
+int maildir_stage_copy(struct staged *s, struct mailbox *from_box, uint32_t uid, struct error *e)
+{
+    struct maildir *m = maildir_of(s), *from;
+    struct maildir_staged *d;
+    struct maildir_record *rec;
+    struct link_arg arg = {s, false};
+    uint64_t w, size;
+    int r;
+
+    if (from_box->driver != &maildir_driver || !m->copy_with_hardlinks || !same_modes(s->box, from_box))
+        return 0;
+    from = from_box->data;
+    d = new_staged(s);
+    r = maildir_file_do(from, uid, link_file, &arg, e);
+    if (r < 0)
+        return space_text(e);
+    if (r == 0)
+        return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
+    if (arg.cannot)
+        return 0;
+    rec = maildir_uidlist_find(&from->list, uid);
+    if (rec != NULL) {
+        struct slice base = slice_from_str(rec->base);
+
+        d->source_guid = maildir_guid_of(rec, s->arena);
+        if (maildir_size_field(base, 'W', &w))
+            s->size_virtual = w;
+        /* The name is kept only where it says the size rightly. */
+        if (s->size_virtual != 0 && maildir_size_field(base, 'S', &size) && size == s->size_physical &&
+            strcmp(d->source_guid, rec->base) == 0)
+            d->source_base = arena_strdup(s->arena, rec->base);
+    }
+    return 1;
+}
+
+int maildir_stage_again(struct staged *s, const struct staged *first, struct error *e)
+{
+    struct maildir *m = maildir_of(s), *other = first->box->data;
+    const struct maildir_staged *from = first->data;
+    struct maildir_staged *d;
+
+    if (first->box->driver != &maildir_driver || !same_modes(s->box, first->box) || m->save_crlf != other->save_crlf ||
+        s->meta.has_date != first->meta.has_date || s->meta.internal_date != first->meta.internal_date)
+        return 0;
+    d = new_staged(s);
+    if (os_link(other->dir, arena_printf(s->arena, "tmp/%s", from->base), m->dir, tmp_name(s, d), e) < 0) {
+        if (e->sys == EXDEV || e->sys == EMLINK || e->sys == EPERM || e->sys == EACCES)
+            return 0;
+        return space_text(e);
+    }
+    d->has_tmp = true;
+    s->size_physical = first->size_physical;
+    s->size_virtual = first->size_virtual;
+    return 1;
+}
+
+/* ---- publishing ---- */
+
+struct publish {
+    enum { PUBLISH_LOCK_LIST, PUBLISH_SYNC, PUBLISH_LOCK_INDEX, PUBLISH_RENAME, PUBLISH_SYNCED, PUBLISH_COMMIT } phase;
+    struct arena *arena;
+    struct driver_sync sync;
+    bool index_locked, without_uids, renamed;
+    unsigned syncs;
+    size_t list_before;
+    struct stat st_new, st_cur;
+    struct maildir_ext ext;
+    bool quiet_new, quiet_cur;
+    int new_fd, cur_fd;
+};
+
+static void close_fds(struct publish *p, struct maildir *m)
+{
+    if (p->new_fd >= 0)
+        close(p->new_fd);
+    if (p->cur_fd >= 0)
+        close(p->cur_fd);
+    if (m->sync_fd >= 0)
+        close(m->sync_fd);
+    p->new_fd = p->cur_fd = m->sync_fd = -1;
+}
+
+static void unlock(struct mailbox *box, struct publish *p)
+{
+    struct maildir *m = box->data;
+
+    if (p->index_locked)
+        index_unlock(box->index);
+    p->index_locked = false;
+    maildir_list_unlock(m);
+}
+
+/* The failure of one is the failure of all: what was renamed goes. */
+static void undo(struct mailbox *box, struct driver_publish *pub)
+{
+    struct maildir *m = box->data;
+    struct error e;
+
+    for (size_t i = 0; i < pub->count; i++) {
+        struct maildir_staged *d = pub->staged[i]->data;
+
+        if (d->published != NULL && os_unlink(m->dir, d->published, &e) < 0 && e.class != ERROR_NOT_FOUND)
+            log_error_value(mail_user_log(box->user), &e);
+        d->published = NULL;
+        pub->staged[i]->uid = 0;
+    }
+}
+
+static uint32_t letters_for(struct maildir *m, const struct mail_meta *meta)
+{
+    uint32_t letters = 0;
+
+    for (size_t i = 0; i < meta->keyword_count; i++) {
+        int letter = maildir_keyword_letter(&m->keywords, meta->keywords[i]);
+
+        if (letter < 0)
+            letter = maildir_keyword_add(&m->keywords, meta->keywords[i]);
+        if (letter >= 0)
+            letters |= 1u << letter;
+    }
+    return letters;
+}
+
+static char *sized_base(struct staged *s, const struct maildir_staged *d)
+{
+    char *base = arena_printf(s->arena, "%s,S=%llu", d->base, (unsigned long long)s->size_physical);
+
+    if (s->size_virtual != 0 || s->size_physical == 0)
+        base = arena_printf(s->arena, "%s,W=%llu", base, (unsigned long long)s->size_virtual);
+    return base;
+}
+
+/* tmp/x to its name. A kept name must not replace another file: link and unlink. */
+static int rename_one(struct maildir *m, struct staged *s, const char *base, const char *info, bool kept, struct error *e)
+{
+    struct maildir_staged *d = s->data;
+    const char *to = arena_printf(s->arena, "%s/%s%s", *info == '\0' ? "new" : "cur", base, info);
+    struct error ignored;
+
+    if (kept) {
+        if (os_link(m->dir, tmp_name(s, d), m->dir, to, e) < 0)
+            return -1;
+        os_unlink(m->dir, tmp_name(s, d), &ignored);
+    } else if (os_rename(m->dir, tmp_name(s, d), m->dir, to, e) < 0) {
+        return -1;
+    }
+    d->has_tmp = false;
+    d->published = to;
+    return 0;
+}
+
+static int publish_one(struct maildir *m, struct staged *s, bool with_uid, struct error *e)
+{
+    struct maildir_staged *d = s->data;
+    struct maildir_uidlist *list = &m->list;
+    const char *fields = NULL, *base = NULL, *info = "", *guid = s->meta.guid;
+    uint32_t letters = with_uid ? letters_for(m, &s->meta) : 0;
+    struct maildir_record *rec;
+
+    if ((s->meta.flags & INDEX_FLAGS_CLIENT) != 0 || s->meta.keyword_count > 0)
+        info = maildir_info_make(s->arena, NULL, s->meta.flags & INDEX_FLAGS_CLIENT, letters);
+    if (with_uid && d->source_base != NULL && guid == NULL) {
+        rec = maildir_uidlist_find_base(list, d->source_base, strlen(d->source_base));
+        if (rec == NULL) {
+            base = d->source_base;
+            if (rename_one(m, s, base, info, true, e) < 0) {
+                if (e->class != ERROR_EXISTS)
+                    return -1;
+                base = NULL;
+            }
+        }
+    }
+    if (base == NULL) {
+        base = sized_base(s, d);
+        if (guid == NULL)
+            guid = d->source_guid;
+        if (rename_one(m, s, base, info, false, e) < 0)
+            return -1;
+        if (guid != NULL)
+            fields = maildir_fields_set(s->arena, fields, 'G', guid);
+    }
+    if (!with_uid)
+        return 0;
+    if (s->meta.pop3_uidl != NULL)
+        fields = maildir_fields_set(s->arena, fields, 'P', s->meta.pop3_uidl);
+    if (s->meta.pop3_order != 0)
+        fields = maildir_fields_set(s->arena, fields, 'O', arena_printf(s->arena, "%u", s->meta.pop3_order));
+    if (s->meta.uid >= list->next_uid && s->meta.uid < UINT32_MAX - 1)
+        list->next_uid = s->meta.uid;
+    rec = maildir_uidlist_add(list, list->next_uid++, arena_strdup(list->arena, base),
+                              fields == NULL ? NULL : arena_strdup(list->arena, fields));
+    rec->where = *info == '\0' ? WHERE_NEW : WHERE_CUR;
+    rec->info = *info == '\0' ? NULL : arena_strdup(list->arena, info);
+    s->uid = rec->uid;
+    return 0;
+}
+
+/* A value with a space or a line end would break the record. */
+static bool field_ok(const char *value)
+{
+    return value == NULL || (strpbrk(value, " \r\n\t") == NULL && *value != '\0');
+}
+
+static enum step rename_all(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
+{
+    struct maildir *m = box->data;
+    bool any_new = false, any_cur = false;
+
+    maildir_ext_read(m, &p->ext);
+    p->quiet_new = fstatat(m->dir, "new", &p->st_new, 0) == 0 && (uint32_t)p->st_new.st_mtim.tv_sec == p->ext.new_mtime &&
+                   (uint32_t)p->st_new.st_mtim.tv_nsec == p->ext.new_mtime_ns;
+    p->quiet_cur = fstatat(m->dir, "cur", &p->st_cur, 0) == 0 && (uint32_t)p->st_cur.st_mtim.tv_sec == p->ext.cur_mtime &&
+                   (uint32_t)p->st_cur.st_mtim.tv_nsec == p->ext.cur_mtime_ns;
+    for (size_t i = 0; i < pub->count; i++) {
+        if (!field_ok(pub->staged[i]->meta.guid) || !field_ok(pub->staged[i]->meta.pop3_uidl))
+            return error_set(e, ERROR_INVALID, "GUID or UIDL cannot be stored"), STEP_ERROR;
+        if (!p->without_uids)
+            letters_for(m, &pub->staged[i]->meta);
+    }
+    /* Letters before names that use them. */
+    if (!p->without_uids && maildir_keywords_write(m, e) < 0)
+        return STEP_ERROR;
+    p->list_before = m->list.count;
+    p->renamed = true;
+    for (size_t i = 0; i < pub->count; i++) {
+        if (publish_one(m, pub->staged[i], !p->without_uids, e) < 0) {
+            space_text(e);
+            return STEP_ERROR;
+        }
+        const struct maildir_staged *d = pub->staged[i]->data;
+        any_new = any_new || d->published[0] == 'n';
+        any_cur = any_cur || d->published[0] == 'c';
+    }
+    p->phase = PUBLISH_SYNCED;
+    pub->fd_count = 0;
+    if (m->fsync_never)
+        return STEP_MORE;
+    if (any_new && (p->new_fd = openat(m->dir, "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
+        pub->fds[pub->fd_count++] = p->new_fd;
+    if (any_cur && (p->cur_fd = openat(m->dir, "cur", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
+        pub->fds[pub->fd_count++] = p->cur_fd;
+    pub->syncing = pub->fd_count > 0;
+    return pub->syncing ? STEP_WAIT : STEP_MORE;
+}
+
+/* The folders are durable: the list, whose sync the caller does too. */
+static enum step write_list(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
+{
+    struct maildir *m = box->data;
+    size_t doubled;
+    int r;
+
+    if (p->without_uids)
+        return STEP_DONE;
+    maildir_uidlist_index(&m->list, &doubled);
+    m->defer_sync = true;
+    r = maildir_list_write(m, p->list_before, e);
+    m->defer_sync = false;
+    if (r < 0)
+        return STEP_ERROR;
+    p->phase = PUBLISH_COMMIT;
+    if (m->sync_fd < 0)
+        return STEP_MORE;
+    pub->fds[0] = m->sync_fd;
+    pub->fd_count = 1;
+    pub->syncing = true;
+    return STEP_WAIT;
+}
+
+static void note_times(struct maildir *m, struct publish *p, struct index_batch *batch)
+{
+    struct maildir_ext ext = p->ext;
+    uint32_t now = (uint32_t)time(NULL);
+
+    if (p->quiet_new && fstatat(m->dir, "new", &p->st_new, 0) == 0 &&
+        ((uint32_t)p->st_new.st_mtim.tv_sec != ext.new_mtime || (uint32_t)p->st_new.st_mtim.tv_nsec != ext.new_mtime_ns)) {
+        ext.new_check = now;
+        ext.new_mtime = (uint32_t)p->st_new.st_mtim.tv_sec;
+        ext.new_mtime_ns = (uint32_t)p->st_new.st_mtim.tv_nsec;
+    }
+    if (p->quiet_cur && fstatat(m->dir, "cur", &p->st_cur, 0) == 0 &&
+        ((uint32_t)p->st_cur.st_mtim.tv_sec != ext.cur_mtime || (uint32_t)p->st_cur.st_mtim.tv_nsec != ext.cur_mtime_ns)) {
+        ext.cur_check = now;
+        ext.cur_mtime = (uint32_t)p->st_cur.st_mtim.tv_sec;
+        ext.cur_mtime_ns = (uint32_t)p->st_cur.st_mtim.tv_nsec;
+    }
+    maildir_ext_stat_list(m, &ext);
+    if (memcmp(&ext, &p->ext, sizeof(ext)) != 0)
+        maildir_ext_write(m, batch, &ext);
+}
+
+static enum step commit(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
+{
+    struct index_batch *batch = index_batch_new(p->arena, INDEX_EXTERNAL);
+
+    for (size_t i = 0; i < pub->count; i++) {
+        struct staged *s = pub->staged[i];
+        struct index_append *append = index_batch_append(batch, s->uid, s->meta.flags & INDEX_FLAGS_CLIENT);
+
+        for (size_t k = 0; k < s->meta.keyword_count; k++)
+            index_append_keyword(batch, append, s->meta.keywords[k]);
+        if (s->meta.min_modseq != 0)
+            index_append_modseq(batch, append, s->meta.min_modseq);
+    }
+    note_times(box->data, p, batch);
+    if (index_commit_locked(box->index, batch, &pub->commit, e) < 0)
+        return STEP_ERROR;
+    pub->changed = true;
+    return STEP_DONE;
+}
+
+/* Is the index so far that ours can be the next UIDs? */
+static bool is_behind(struct mailbox *box)
+{
+    struct maildir *m = box->data;
+    struct index_status status;
+
+    index_status(box->index, &status);
+    return !m->list.exists || m->list.recreate || m->list.version != 3 || status.uid_validity != m->list.uid_validity ||
+           (m->list.count > 0 && m->list.at[m->list.count - 1].uid >= status.next_uid);
+}
+
+static enum step run(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct budget *budget,
+                     struct error *e)
+{
+    struct maildir *m = box->data;
+    enum step r;
+
+    switch (p->phase) {
+    case PUBLISH_LOCK_LIST:
+        r = maildir_list_lock(m, e);
+        if (r == STEP_WAIT && !pub->need_uids && pub->staged[0]->meta.keyword_count == 0 && pub->count == 1) {
+            /* Somebody is busy with the list: the next sync gives the UID. */
+            p->without_uids = true;
+            p->phase = PUBLISH_RENAME;
+            return STEP_MORE;
+        }
+        p->phase = r == STEP_DONE ? PUBLISH_LOCK_INDEX : p->phase;
+        return r == STEP_DONE ? STEP_MORE : r;
+    case PUBLISH_SYNC:
+        /* Files and lines that the index does not know yet come first, so that UIDs ascend. */
+        r = maildir_sync(box, &p->sync, budget, e);
+        if (r != STEP_DONE)
+            return r;
+        maildir_sync_end(box, &p->sync);
+        p->phase = PUBLISH_LOCK_LIST;
+        return STEP_MORE;
+    case PUBLISH_LOCK_INDEX:
+        if (!p->index_locked) {
+            r = index_lock_try(box->index, "appending", e);
+            if (r != STEP_DONE)
+                return r;
+            p->index_locked = true;
+        }
+        if (maildir_list_refresh(m, e) < 0 || maildir_keywords_refresh(m, e) < 0 || maildir_list_begin(m, e) < 0)
+            return STEP_ERROR;
+        if (is_behind(box)) {
+            unlock(box, p);
+            if (++p->syncs > 5)
+                return error_set(e, ERROR_TEMPORARY, "%s: uidlist and index do not come together", box->path), STEP_ERROR;
+            p->sync = (struct driver_sync){.why = SYNC_FULL};
+            p->phase = PUBLISH_SYNC;
+            return STEP_MORE;
+        }
+        p->phase = PUBLISH_RENAME;
+        return STEP_MORE;
+    case PUBLISH_RENAME:
+        return rename_all(box, pub, p, e);
+    case PUBLISH_SYNCED:
+        close_fds(p, m);
+        return write_list(box, pub, p, e);
+    case PUBLISH_COMMIT:
+        close_fds(p, m);
+        return commit(box, pub, p, e);
+    }
+    return STEP_DONE;
+}
+
+enum step maildir_publish(struct mailbox *box, struct driver_publish *pub, struct budget *budget, struct error *e)
+{
+    struct publish *p = pub->state;
+    enum step r;
+
+    if (p == NULL) {
+        p = pub->state = mem_zero(1, sizeof(*p));
+        p->arena = arena_new();
+        p->new_fd = p->cur_fd = -1;
+    }
+    if (pub->sync_error.class != ERROR_NONE) {
+        *e = pub->sync_error;
+        r = STEP_ERROR;
+    } else {
+        do {
+            r = run(box, pub, p, budget, e);
+        } while (r == STEP_MORE && !budget_spent(budget, 1));
+    }
+    if (r == STEP_ERROR && p->renamed)
+        undo(box, pub);
+    if (r == STEP_ERROR && p->renamed && !p->without_uids) {
+        /* Lines of files that are gone again: the list is read anew. */
+        struct maildir *m = box->data;
+
+        m->list.exists = true;
+        m->list.ino = 0;
+    }
+    if (r == STEP_DONE) {
+        p->renamed = false;
+        pub->commit.uid_validity = ((struct maildir *)box->data)->list.uid_validity;
+    }
+    return r;
+}
+
+void maildir_publish_end(struct mailbox *box, struct driver_publish *pub)
+{
+    struct publish *p = pub->state;
+
+    if (p == NULL)
+        return;
+    pub->state = NULL;
+    maildir_sync_end(box, &p->sync);
+    if (p->renamed)
+        undo(box, pub); /* cancelled half-way */
+    close_fds(p, box->data);
+    unlock(box, p);
+    arena_free(p->arena);
+    mem_free(p);
+}

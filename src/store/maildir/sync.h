@@ -1,0 +1,31 @@
+/* The state of one running Maildir sync; shared by sync.c and sync_apply.c. */
+#ifndef YARILO_STORE_MAILDIR_SYNC_H
+#define YARILO_STORE_MAILDIR_SYNC_H
+
+#include "store/internal.h"
+#include "store/maildir/maildir.h"
+
+struct maildir_sync {
+    enum { SYNC_CHECKING, SYNC_LOCKING, SYNC_PREPARE, SYNC_SCANNING, SYNC_APPLYING } phase;
+    bool scan_new, scan_cur, move_new, pending, take_recent;
+    bool after_suspects;             /* a file came back: look again whatever the times say */
+    bool need_full;                  /* the uidlist is not to be relied on */
+    bool index_first;                /* only the index lock was taken */
+    bool index_locked;
+    bool scanned, full;              /* new/ was read; cur/ too, so that what was not seen is gone */
+    bool in_new, again, moved_any;
+    unsigned moved, rounds, scans;
+    uint32_t now;
+    uint64_t busy_since;
+    void *dir;
+    struct stat st_new, st_cur;      /* before the folders were read */
+    struct arena *arena;
+    struct maildir_entries entries, fresh;
+};
+
+/* UIDs for new files, requests to the files, one batch for the index. Locks are held. STEP_MORE: begin again with both
+ * locks. */
+enum step maildir_sync_apply(struct maildir *, struct driver_sync *, struct maildir_sync *, struct error *);
+void maildir_sync_release(struct maildir *, struct maildir_sync *);
+
+#endif

@@ -1,0 +1,391 @@
+/* save.c - saving and copying: staged without a lock, durable, then published together (DECISIONS 3.4).
+ *
+ * The message's own file is made durable before any lock is taken; folder and list once per commit, under the lock; the
+ * op is done, and the message may be acknowledged, when all of that is on disk. */
+#include "store/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define COPY_CHUNK 65536
+
+struct save {
+    struct staged s;
+    bool finished;
+};
+
+static void copy_meta(struct staged *s, const struct mail_meta *meta)
+{
+    struct slice *keywords;
+
+    s->meta = *meta;
+    keywords = meta->keyword_count == 0 ? NULL : ARENA_ARRAY(s->arena, struct slice, meta->keyword_count);
+    for (size_t i = 0; i < meta->keyword_count; i++)
+        keywords[i] = arena_slice(s->arena, meta->keywords[i]);
+    s->meta.keywords = keywords;
+    s->meta.guid = meta->guid == NULL ? NULL : arena_strdup(s->arena, meta->guid);
+    s->meta.pop3_uidl = meta->pop3_uidl == NULL ? NULL : arena_strdup(s->arena, meta->pop3_uidl);
+    s->meta.envelope_sender = meta->envelope_sender == NULL ? NULL : arena_strdup(s->arena, meta->envelope_sender);
+}
+
+static int new_save(struct mailbox *box, const struct mail_meta *meta, struct save **out, struct error *e)
+{
+    struct save *save;
+
+    if (box->gone)
+        return mailbox_not_found(&box->place, e);
+    if (mailbox_need(&box->place, MAILBOX_RIGHT_INSERT, e) < 0)
+        return -1;
+    if (box->read_only) {
+        error_set(e, ERROR_PERMISSION, "Mailbox %s: Mailbox is read-only", box->place.vname);
+        return error_user(e, "Mailbox is read-only");
+    }
+    save = mem_zero(1, sizeof(*save));
+    save->s.box = mailbox_ref(box);
+    save->s.arena = arena_new();
+    save->s.fd = -1;
+    copy_meta(&save->s, meta);
+    *out = save;
+    return 0;
+}
+
+static void free_save(struct save *save)
+{
+    mailbox_close(&save->s.box);
+    arena_free(save->s.arena);
+    mem_free(save);
+}
+
+int save_begin(struct mailbox *box, const struct mail_meta *meta, struct save **out, struct error *e)
+{
+    struct save *save;
+
+    if (new_save(box, meta, &save, e) < 0)
+        return -1;
+    if (box->driver->stage(&save->s, e) < 0) {
+        save_cancel(&save);
+        return -1;
+    }
+    *out = save;
+    return 0;
+}
+
+int save_write(struct save *save, struct slice bytes, struct error *e)
+{
+    return save->s.box->driver->stage_write(&save->s, bytes, e);
+}
+
+int save_finish(struct save *save, struct error *e)
+{
+    if (save->s.box->driver->stage_finish(&save->s, e) < 0)
+        return -1;
+    save->finished = true;
+    return 0;
+}
+
+void save_cancel(struct save **save_p)
+{
+    struct save *save = *save_p;
+
+    if (save == NULL)
+        return;
+    *save_p = NULL;
+    save->s.box->driver->discard(&save->s);
+    free_save(save);
+}
+
+uint64_t save_size(const struct save *save)
+{
+    return save->s.size_physical;
+}
+
+/* ---- copies ---- */
+
+/* Everything of the source that a copy keeps. */
+static int source_meta(struct mailbox *from, uint32_t uid, struct arena *arena, struct mail_meta *meta, struct error *e)
+{
+    struct index_record rec;
+    struct driver_value date;
+    unsigned n = index_keyword_count(from->index);
+    struct slice *keywords;
+
+    *meta = (struct mail_meta){0};
+    if (!index_get(from->index, uid, &rec))
+        return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
+    meta->flags = rec.flags & INDEX_FLAGS_CLIENT;
+    keywords = ARENA_ARRAY(arena, struct slice, n + 1);
+    for (unsigned i = 0; i < n; i++)
+        if (index_keyword_has(rec.keywords, i))
+            keywords[meta->keyword_count++] = slice_from_str(arena_strdup(arena, index_keyword_name(from->index, i)));
+    meta->keywords = keywords;
+    if (from->driver->item(from, uid, ITEM_INTERNAL_DATE, arena, &date, e) < 0)
+        return -1;
+    meta->has_date = true;
+    meta->internal_date = (int64_t)date.number;
+    return 0;
+}
+
+static int copy_bytes(struct save *save, const struct mime_source *source, struct error *e)
+{
+    unsigned char *buf = mem_alloc(COPY_CHUNK);
+    uint64_t at = 0;
+    int r = 0;
+
+    for (;;) {
+        ssize_t n = source->read(source->arg, at, buf, COPY_CHUNK, e);
+
+        if (n <= 0) {
+            r = n < 0 ? -1 : 0;
+            break;
+        }
+        if ((r = save_write(save, slice_of(buf, (size_t)n), e)) < 0)
+            break;
+        at += (uint64_t)n;
+    }
+    mem_free(buf);
+    return r < 0 ? -1 : save_finish(save, e);
+}
+
+static int copy_content(struct save *save, struct mailbox *from, uint32_t uid, struct error *e)
+{
+    struct mail_file file = {.fd = -1};
+    int r;
+
+    if (from->driver->read(from, uid, save->s.arena, &file, e) < 0)
+        return -1;
+    r = save->s.box->driver->stage(&save->s, e);
+    if (r == 0)
+        r = copy_bytes(save, &file.source, e);
+    from->driver->read_end(&file);
+    return r;
+}
+
+int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const struct mail_meta *given, struct save **out,
+              struct error *e)
+{
+    struct arena *arena = arena_new();
+    struct mail_meta meta;
+    struct save *save = NULL;
+    int r = 0;
+
+    if (given != NULL)
+        meta = *given;
+    else
+        r = source_meta(from, uid, arena, &meta, e);
+    if (r == 0)
+        r = new_save(to, &meta, &save, e);
+    arena_free(arena);
+    if (r < 0)
+        return -1;
+    r = to->driver->stage_copy(&save->s, from, uid, e);
+    if (r == 0) {
+        to->driver->discard(&save->s);
+        save->s.data = NULL;
+        r = copy_content(save, from, uid, e);
+    }
+    if (r < 0) {
+        save_cancel(&save);
+        return -1;
+    }
+    save->finished = true;
+    *out = save;
+    return 0;
+}
+
+static ssize_t read_fd(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
+{
+    ssize_t n = TEMP_FAILURE_RETRY(pread((int)(intptr_t)arg, buf, size, (off_t)offset));
+
+    return n < 0 ? error_sys(e, "read", "staged message") : n;
+}
+
+int save_again(struct save *first, struct mailbox *to, const struct mail_meta *meta, struct save **out, struct error *e)
+{
+    struct save *save;
+    int r;
+
+    if (new_save(to, meta, &save, e) < 0)
+        return -1;
+    r = to->driver == first->s.box->driver ? to->driver->stage_again(&save->s, &first->s, e) : 0;
+    if (r > 0 && first->s.fd >= 0) {
+        /* The same bytes: whoever commits first makes them durable, the other must know it too. */
+        save->s.fd = fcntl(first->s.fd, F_DUPFD_CLOEXEC, 0);
+        if (save->s.fd < 0)
+            r = error_sys(e, "dup", NULL);
+    } else if (r == 0) {
+        struct mime_source source = {read_fd, (void *)(intptr_t)first->s.fd, SLICE_EMPTY};
+
+        to->driver->discard(&save->s);
+        save->s.data = NULL;
+        r = to->driver->stage(&save->s, e);
+        if (r == 0 && first->s.fd < 0)
+            r = error_set(e, ERROR_BUG, "the first staged message is published already");
+        if (r == 0)
+            r = copy_bytes(save, &source, e);
+    }
+    if (r < 0) {
+        save_cancel(&save);
+        return -1;
+    }
+    save->finished = true;
+    *out = save;
+    return 0;
+}
+
+/* ---- commit ---- */
+
+struct save_op {
+    struct store_op op;
+    struct mailbox *box;
+    struct save **saves;
+    struct staged **staged;
+    size_t count;
+    struct arena *arena;
+    struct save_result *out;
+    struct driver_publish pub;
+    struct store_fsync *fsync;
+    bool durable, published;
+};
+
+static enum step wait_fsync(struct save_op *s, struct error *e)
+{
+    int result;
+
+    if (!store_fsync_done(s->fsync, &result, e)) {
+        s->op.async = true;
+        return STEP_WAIT;
+    }
+    store_fsync_free(&s->fsync);
+    return result == 0 ? STEP_DONE : STEP_ERROR;
+}
+
+/* The messages' own bytes. */
+static enum step make_durable(struct save_op *s, struct error *e)
+{
+    enum step r;
+
+    if (s->fsync == NULL) {
+        size_t n = 0;
+        int *fds = mem_alloc((s->count + 1) * sizeof(*fds));
+
+        for (size_t i = 0; i < s->count; i++)
+            if (s->staged[i]->fd >= 0)
+                fds[n++] = s->staged[i]->fd;
+        if (n == 0 || strcmp(conf_str(s->box->user->settings, SET_mail_fsync), "never") == 0) {
+            mem_free(fds);
+            return STEP_DONE;
+        }
+        s->fsync = store_fsync_start(&s->op, fds, n);
+        mem_free(fds);
+    }
+    r = wait_fsync(s, e);
+    return r;
+}
+
+static void close_staged(struct save_op *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->staged[i]->fd >= 0)
+            close(s->staged[i]->fd);
+        s->staged[i]->fd = -1;
+    }
+}
+
+static void fill_result(struct save_op *s)
+{
+    uint32_t *uids = ARENA_ARRAY(s->arena, uint32_t, s->count + 1);
+
+    for (size_t i = 0; i < s->count; i++)
+        uids[i] = s->staged[i]->uid;
+    *s->out = (struct save_result){s->pub.commit.uid_validity, uids, s->pub.commit.highest_modseq};
+}
+
+static enum step run_save(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct save_op *s = (struct save_op *)op;
+    enum step r;
+
+    if (s->box->gone)
+        return mailbox_not_found(&s->box->place, e), STEP_ERROR;
+    for (size_t i = 0; i < s->count; i++)
+        if (!s->saves[i]->finished || s->saves[i]->s.box != s->box)
+            return error_set(e, ERROR_BUG, "message is not staged as a whole for this mailbox"), STEP_ERROR;
+    if (s->count == 0) {
+        fill_result(s);
+        return STEP_DONE;
+    }
+    if (!s->durable) {
+        r = make_durable(s, e);
+        if (r != STEP_DONE)
+            return r;
+        close_staged(s);
+        s->durable = true;
+    }
+    if (!store_op_take(op, s->box))
+        return STEP_WAIT;
+    for (;;) {
+        if (s->pub.syncing) {
+            struct error sub;
+
+            if (s->fsync == NULL)
+                s->fsync = store_fsync_start(op, s->pub.fds, s->pub.fd_count);
+            r = wait_fsync(s, &sub);
+            if (r == STEP_WAIT)
+                return r;
+            s->pub.syncing = false;
+            if (r == STEP_ERROR)
+                s->pub.sync_error = sub;
+        }
+        r = s->box->driver->publish(s->box, &s->pub, budget, e);
+        if (r == STEP_WAIT && s->pub.syncing)
+            continue;
+        break;
+    }
+    if (r == STEP_ERROR)
+        error_context(e, "Mailbox %s: ", s->box->place.vname);
+    if (r != STEP_DONE)
+        return r;
+    s->published = true;
+    fill_result(s);
+    return STEP_DONE;
+}
+
+static void end_save(struct store_op *op)
+{
+    struct save_op *s = (struct save_op *)op;
+
+    store_fsync_free(&s->fsync);
+    s->box->driver->publish_end(s->box, &s->pub);
+    store_op_give(op);
+    for (size_t i = 0; i < s->count; i++)
+        save_cancel(&s->saves[i]); /* removes what was not published */
+    if (s->published) {
+        list_index_update(s->box);
+        mailbox_wake_watches(s->box, NULL);
+    }
+    mem_free(s->saves);
+    mem_free(s->staged);
+    mailbox_close(&s->box);
+}
+
+struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t count, bool need_uids, struct arena *arena,
+                             struct save_result *out)
+{
+    static const struct op_class class = {run_save, end_save};
+    struct save_op *s = store_op_new(sizeof(*s), &class);
+
+    s->box = mailbox_ref(box);
+    s->saves = mem_alloc((count + 1) * sizeof(*s->saves));
+    s->staged = mem_alloc((count + 1) * sizeof(*s->staged));
+    for (size_t i = 0; i < count; i++) {
+        s->saves[i] = saves[i];
+        s->staged[i] = &saves[i]->s;
+    }
+    s->count = count;
+    s->arena = arena;
+    s->out = out;
+    s->pub = (struct driver_publish){.staged = s->staged, .count = count, .need_uids = need_uids};
+    return &s->op;
+}

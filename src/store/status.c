@@ -1,0 +1,115 @@
+/* status.c - STATUS: from the list index where that is current, else from the mailbox (index-format 11.1). */
+#include "store/internal.h"
+
+struct status_op {
+    struct store_op op;
+    struct arena *arena;
+    struct mailbox_place place;
+    unsigned items;
+    struct mailbox_status *out;
+    struct mailbox *box;
+    bool synced;
+    uint32_t next_uid;          /* of the walk over sizes and dates */
+    uint64_t size;
+};
+
+static void find_first_saved(struct status_op *s)
+{
+    struct index_record rec;
+    struct mail *mail;
+    struct error e;
+    int64_t date;
+
+    if (!index_get_from(s->box->index, 1, &rec) || mail_open_uid(s->box, rec.uid, &mail, &e) < 0)
+        return;
+    if (mail_save_date(mail, &date, &e) == 0)
+        s->out->first_saved = (time_t)date;
+    mail_close(&mail);
+}
+
+/* Adds up virtual sizes, some messages a step. */
+static enum step sum_sizes(struct status_op *s, struct budget *budget, struct error *e)
+{
+    struct index_record rec;
+
+    while (index_get_from(s->box->index, s->next_uid, &rec)) {
+        struct mail *mail;
+        uint64_t size;
+        int r;
+
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
+        s->next_uid = rec.uid + 1;
+        if (mail_open_uid(s->box, rec.uid, &mail, e) < 0)
+            return STEP_ERROR;
+        r = mail_size_virtual(mail, &size, e);
+        mail_close(&mail);
+        if (r < 0 && e->class != ERROR_EXPUNGED)
+            return STEP_ERROR;
+        if (r == 0)
+            s->size += size;
+    }
+    s->out->size = s->size;
+    index_cache_flush(s->box->index);
+    return STEP_DONE;
+}
+
+static enum step run_status(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct status_op *s = (struct status_op *)op;
+    struct index_status status;
+    const char *path;
+    enum step r;
+
+    if (s->box == NULL) {
+        if (mailbox_need(&s->place, MAILBOX_RIGHT_LOOKUP | MAILBOX_RIGHT_READ, e) < 0)
+            return STEP_ERROR;
+        path = mail_location_path(&s->place.ns->storage->at, s->arena, s->place.name, PATH_MAILBOX);
+        if (path != NULL && mailbox_find_open(&s->place) == NULL &&
+            list_index_status(s->place.ns->storage, s->place.name, path, s->items, s->out))
+            return STEP_DONE;
+        if (mailbox_open(&s->box, &s->place, 0, e) < 0)
+            return STEP_ERROR;
+        op->inner = mailbox_sync(s->box, NULL, SYNC_POLL);
+    }
+    if (op->inner != NULL) {
+        r = store_op_inner(op, budget, e);
+        if (r != STEP_DONE)
+            return r;
+    }
+    index_status(s->box->index, &status);
+    if (!s->synced) {
+        s->synced = true;
+        s->next_uid = 1;
+        *s->out = (struct mailbox_status){
+            .messages = status.messages, .recent = status.recent, .uid_next = status.next_uid,
+            .uid_validity = status.uid_validity, .unseen = status.unseen, .deleted = status.deleted,
+            .highest_modseq = status.highest_modseq};
+        if ((s->items & STATUS_GUID) != 0 && mailbox_guid(s->box, s->out->guid, e) < 0)
+            return STEP_ERROR;
+        if ((s->items & STATUS_FIRST_SAVED) != 0)
+            find_first_saved(s);
+    }
+    return (s->items & STATUS_SIZE) != 0 ? sum_sizes(s, budget, e) : STEP_DONE;
+}
+
+static void end_status(struct store_op *op)
+{
+    struct status_op *s = (struct status_op *)op;
+
+    store_op_free(&op->inner);
+    mailbox_close(&s->box);
+    arena_free(s->arena);
+}
+
+struct store_op *mailbox_status(const struct mailbox_place *place, unsigned items, struct mailbox_status *out)
+{
+    static const struct op_class class = {run_status, end_status};
+    struct status_op *s = store_op_new(sizeof(*s), &class);
+
+    s->arena = arena_new();
+    s->place = (struct mailbox_place){place->ns, arena_strdup(s->arena, place->vname), arena_strdup(s->arena, place->name)};
+    s->items = items;
+    s->out = out;
+    return &s->op;
+}

@@ -1,0 +1,418 @@
+/* user.c - a user with namespaces, made of settings (maildir-and-layouts 2).
+ *
+ * Nothing on disk is made or locked here; locations are parsed, formats detected. Faults of the configuration make the
+ * login fail with Dovecot's texts. */
+#include "store/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <utlist.h>
+
+static const char *own(struct arena *arena, const char *text)
+{
+    return text == NULL ? NULL : arena_strdup(arena, text);
+}
+
+static bool userdb_field(void *arg, const char *field, struct arena *arena, const char **value, struct error *e)
+{
+    const struct mail_user *user = arg;
+    const char *fallback = strchr(field, ':');
+    size_t n = fallback == NULL ? strlen(field) : (size_t)(fallback - field);
+
+    (void)e;
+    *value = fallback == NULL ? NULL : arena_strdup(arena, fallback + 1);
+    for (size_t i = 0; user->fields != NULL && user->fields[i] != NULL; i++) {
+        const char *pair = user->fields[i];
+
+        if (strncmp(pair, field, n) == 0 && (pair[n] == '=' || pair[n] == '\0')) {
+            *value = pair[n] == '=' ? arena_strdup(arena, pair + n + 1) : "yes";
+            break;
+        }
+    }
+    return true;
+}
+
+static const char *field_of(const struct mail_user *user, const char *name, const char *fallback)
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 0; user->fields != NULL && user->fields[i] != NULL; i++) {
+        if (strncmp(user->fields[i], name, n) == 0 && user->fields[i][n] == '=')
+            return user->fields[i] + n + 1;
+    }
+    return fallback;
+}
+
+char *mail_user_expand(const struct mail_user *user, struct arena *arena, const char *text, struct error *e)
+{
+    const char *at = strchr(user->name, '@'), *auth_user = field_of(user, "auth_user", user->name);
+    const char *auth_at = strchr(auth_user, '@'), *hostname = conf_str(user->settings, SET_hostname);
+    char *local = arena_str(arena, slice_head(slice_from_str(user->name), at == NULL ? strlen(user->name) : (size_t)(at - user->name)));
+    char *auth_local = arena_str(arena, slice_head(slice_from_str(auth_user), auth_at == NULL ? strlen(auth_user) : (size_t)(auth_at - auth_user)));
+    const struct conf_var table[] = {
+        {'u', "user", user->name}, {'n', "username", local}, {'d', "domain", at == NULL ? "" : at + 1},
+        {'s', "service", user->service}, {'h', "home", user->home},
+        {'l', "lip", user->local_ip}, {0, "local_ip", user->local_ip},
+        {'r', "rip", user->remote_ip}, {0, "remote_ip", user->remote_ip},
+        {'p', "pid", arena_printf(arena, "%ld", (long)getpid())},
+        {'i', "uid", arena_printf(arena, "%ld", (long)geteuid())},
+        {0, "gid", arena_printf(arena, "%ld", (long)getegid())},
+        {0, "session", user->session_id}, {0, "auth_user", auth_user}, {0, "auth_username", auth_local},
+        {0, "auth_domain", auth_at == NULL ? "" : auth_at + 1},
+        {0, "hostname", *hostname != '\0' ? hostname : store_hostname()},
+        {0, NULL, NULL}};
+    const struct conf_var_func funcs[] = {{"userdb", userdb_field}, {NULL, NULL}};
+    struct conf_vars vars = {table, funcs, (void *)(uintptr_t)user, NULL};
+    bool failed = false;
+    char *out = conf_expand(arena, text, &vars, &failed, e);
+
+    return failed ? NULL : out;
+}
+
+/* A member of a namespace, expanded. NULL with *e. */
+static const char *ns_text(struct mail_user *user, const struct conf_block *block, const char *member, struct error *e)
+{
+    const char *out = block == NULL ? "" : mail_user_expand(user, user->arena, conf_block_str(block, member), e);
+
+    if (out == NULL) {
+        error_context(e, "Failed to expand settings: namespace/%s/%s: ", conf_block_name(block), member);
+        return NULL;
+    }
+    return out;
+}
+
+static const char *location_text(struct mail_user *user, const struct conf_block *block, struct error *e)
+{
+    const char *text = ns_text(user, block, "location", e), *out;
+
+    if (text == NULL || *text != '\0')
+        return text;
+    text = conf_str(user->settings, SET_mail_location);
+    if (conf_overridden(user->settings, SET_mail_location))
+        return text;
+    out = mail_user_expand(user, user->arena, text, e);
+    if (out == NULL)
+        error_context(e, "Failed to expand settings: mail_location: ");
+    return out;
+}
+
+static struct mail_auto *read_autos(struct mail_user *user, const struct mail_namespace *ns,
+                                    const struct conf_block *block)
+{
+    struct mail_auto *list = NULL;
+    size_t n = 0;
+    const struct conf_block *const *boxes = block == NULL ? NULL : conf_block_blocks(block, BLOCK_MAILBOX, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        struct mail_auto *box = ARENA_NEW(user->arena, struct mail_auto);
+        const char *name = conf_block_name(boxes[i]), *use = conf_block_str(boxes[i], "special_use");
+        const char *automatic = conf_block_str(boxes[i], "auto");
+
+        box->vname = ns->inbox && strcasecmp(name, "INBOX") == 0 ? "INBOX"
+                                                                 : arena_printf(user->arena, "%s%s", ns->prefix, name);
+        box->special_use = *use == '\0' ? NULL : use;
+        box->subscribe = strcmp(automatic, "subscribe") == 0;
+        box->create = box->subscribe || strcmp(automatic, "create") == 0;
+        box->pattern = strpbrk(name, "*?") != NULL;
+        LL_APPEND(list, box);
+    }
+    return list;
+}
+
+static int ns_check(const struct mail_namespace *ns, struct error *e)
+{
+    size_t n = strlen(ns->prefix);
+
+    if (ns->list != MAIL_NAMESPACE_LIST_NO && n > 0) {
+        if (ns->prefix[n - 1] != ns->separator)
+            return error_set(e, ERROR_INVALID, "namespace configuration error: list=yes requires prefix=%s to end with separator %c", ns->prefix, ns->separator);
+        if (ns->prefix[0] == ns->separator)
+            return error_set(e, ERROR_INVALID, "namespace configuration error: prefix=%s must not start with separator", ns->prefix);
+    }
+    return 0;
+}
+
+static int add_namespace(struct mail_user *user, const struct conf_block *block, struct error *e)
+{
+    static const struct {
+        const char *name;
+        enum mail_namespace_list list;
+    } lists[] = {{"no", MAIL_NAMESPACE_LIST_NO}, {"yes", MAIL_NAMESPACE_LIST_YES}, {"children", MAIL_NAMESPACE_LIST_CHILDREN}};
+    struct mail_namespace *ns = ARENA_NEW(user->arena, struct mail_namespace), *other;
+    struct mail_storage *storage = ARENA_NEW(user->arena, struct mail_storage);
+    const char *text, *separator = block == NULL ? "" : conf_block_str(block, "separator");
+
+    ns->user = user;
+    ns->storage = storage;
+    storage->ns = ns;
+    ns->name = block == NULL ? "" : conf_block_name(block);
+    ns->inbox = block == NULL || conf_block_bool(block, "inbox");
+    ns->hidden = block != NULL && conf_block_bool(block, "hidden");
+    ns->subscriptions = block == NULL || conf_block_bool(block, "subscriptions");
+    ns->list = MAIL_NAMESPACE_LIST_YES;
+    for (size_t i = 0; block != NULL && i < 3; i++) {
+        if (strcmp(conf_block_str(block, "list"), lists[i].name) == 0)
+            ns->list = lists[i].list;
+    }
+    if (block != NULL && strcmp(conf_block_str(block, "type"), "shared") == 0)
+        ns->type = MAIL_NAMESPACE_SHARED;
+    else if (block != NULL && strcmp(conf_block_str(block, "type"), "public") == 0)
+        ns->type = MAIL_NAMESPACE_PUBLIC;
+    ns->prefix = ns_text(user, block, "prefix", e);
+    if (ns->prefix == NULL || (text = location_text(user, block, e)) == NULL)
+        return -1;
+    if (ns->type != MAIL_NAMESPACE_PRIVATE) {
+        /* Other users' mailboxes come with the ACL; until then they are not offered. */
+        log_debug(user->log_p, "Namespace %s: shared and public namespaces are not offered", ns->name);
+        return 0;
+    }
+    if (mail_location_parse(&storage->at, user->arena, text, user->home, user->name, e) < 0)
+        return error_context(e, "Namespace '%s': ", ns->prefix);
+    storage->separator = mail_layout_separator(storage->at.layout);
+    ns->separator = *separator != '\0' ? *separator : storage->separator;
+    if (ns_check(ns, e) < 0)
+        return -1;
+    LL_FOREACH(user->namespaces, other)
+    {
+        if (strcmp(other->prefix, ns->prefix) == 0)
+            return error_set(e, ERROR_INVALID, "namespace configuration error: Duplicate namespace prefix: \"%s\"", ns->prefix);
+    }
+    if (ns->inbox && user->inbox != NULL)
+        return error_set(e, ERROR_INVALID, "namespace configuration error: There can be only one namespace with inbox=yes");
+    if (ns->inbox)
+        user->inbox = ns;
+    LL_APPEND(user->namespaces, ns);
+    storage->autos = read_autos(user, ns, block);
+    return 0;
+}
+
+static int resolve_aliases(struct mail_user *user, const struct conf_block *const *blocks, size_t n, struct error *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct mail_namespace *ns, *target;
+        const char *prefix, *alias;
+
+        if (!conf_block_assigned(blocks[i], "alias_for") || conf_block_bool(blocks[i], "disabled"))
+            continue;
+        prefix = ns_text(user, blocks[i], "prefix", e);
+        alias = ns_text(user, blocks[i], "alias_for", e);
+        if (prefix == NULL || alias == NULL)
+            return -1;
+        LL_FOREACH(user->namespaces, ns)
+            if (strcmp(ns->prefix, prefix) == 0)
+                break;
+        LL_FOREACH(user->namespaces, target)
+            if (strcmp(target->prefix, alias) == 0)
+                break;
+        if (ns == NULL)
+            continue;
+        if (target == NULL)
+            return error_set(e, ERROR_INVALID, "namespace configuration error: Namespace prefix=\"%s\": alias_for points to unknown namespace: %s", prefix, alias);
+        ns->alias_for = target;
+    }
+    return 0;
+}
+
+/* No namespace has prefix "": names without one lead nowhere, but there is a place that says so. */
+static void add_root(struct mail_user *user)
+{
+    struct mail_namespace *ns;
+    struct mail_storage *storage;
+
+    LL_FOREACH(user->namespaces, ns)
+        if (*ns->prefix == '\0')
+            return;
+    ns = ARENA_NEW(user->arena, struct mail_namespace);
+    storage = ARENA_NEW(user->arena, struct mail_storage);
+    *ns = (struct mail_namespace){.user = user, .name = "", .prefix = "", .separator = user->namespaces->separator,
+                                  .hidden = true, .unusable = true, .storage = storage};
+    storage->ns = ns;
+    storage->at = (struct mail_location){.driver = user->namespaces->storage->at.driver, .layout = LAYOUT_NONE, .root = "",
+                                         .dirname = "", .mailboxdir = "", .subscriptions = "", .list_index = ""};
+    storage->separator = '/';
+    LL_APPEND(user->namespaces, ns);
+}
+
+static int compare_order(const void *a, const void *b)
+{
+    const struct conf_block *const *x = a, *const *y = b;
+    unsigned m = conf_block_uint(*x, "order"), n = conf_block_uint(*y, "order");
+
+    return m < n ? -1 : m > n;
+}
+
+static int open_namespaces(struct mail_user *user, struct error *e)
+{
+    size_t n, used = 0;
+    const struct conf_block *const *blocks = conf_blocks(user->settings, BLOCK_NAMESPACE, &n);
+    const struct conf_block **sorted = ARENA_ARRAY(user->arena, const struct conf_block *, n + 1);
+
+    for (size_t i = 0; i < n; i++)
+        if (!conf_block_bool(blocks[i], "disabled"))
+            sorted[used++] = blocks[i];
+    /* Few: a stable sort by insertion. */
+    for (size_t i = 1; i < used; i++)
+        for (size_t j = i; j > 0 && compare_order(&sorted[j], &sorted[j - 1]) < 0; j--) {
+            const struct conf_block *swap = sorted[j];
+
+            sorted[j] = sorted[j - 1];
+            sorted[j - 1] = swap;
+        }
+    for (size_t i = 0; i < used; i++) {
+        if (add_namespace(user, sorted[i], e) < 0) {
+            if (!conf_block_bool(sorted[i], "ignore_on_failure"))
+                return -1;
+            log_error_value(user->log_p, e);
+        }
+    }
+    if (used == 0 && add_namespace(user, NULL, e) < 0)
+        return -1;
+    if (user->inbox == NULL)
+        return error_set(e, ERROR_INVALID, "namespace configuration error: inbox=yes namespace missing");
+    if (resolve_aliases(user, blocks, n, e) < 0)
+        return -1;
+    add_root(user);
+    return 0;
+}
+
+int mail_user_open(struct mail_user **out, struct settings *settings, const struct mail_user_params *params,
+                   struct error *e)
+{
+    struct mail_user *user = mem_zero(1, sizeof(*user));
+    size_t n = 0;
+
+    user->refs = 1;
+    user->arena = arena_new();
+    user->settings = settings_ref(settings);
+    user->name = own(user->arena, params->username);
+    user->home = params->home == NULL || *params->home == '\0' ? NULL : own(user->arena, params->home);
+    user->service = params->service == NULL ? "" : own(user->arena, params->service);
+    user->session_id = own(user->arena, params->session_id);
+    user->local_ip = own(user->arena, params->local_ip);
+    user->remote_ip = own(user->arena, params->remote_ip);
+    user->no_notify = params->no_notify;
+    if (params->log != NULL) {
+        user->log = *params->log;
+        user->log.prefix = params->log->prefix == NULL ? NULL : arena_strdup(user->arena, params->log->prefix);
+        user->log_p = &user->log;
+    }
+    while (params->fields != NULL && params->fields[n] != NULL)
+        n++;
+    if (n > 0) {
+        const char **fields = ARENA_ARRAY(user->arena, const char *, n + 1);
+
+        for (size_t i = 0; i < n; i++)
+            fields[i] = arena_strdup(user->arena, params->fields[i]);
+        user->fields = fields;
+    }
+    if (open_namespaces(user, e) < 0) {
+        mail_user_close(&user);
+        return -1;
+    }
+    *out = user;
+    return 0;
+}
+
+struct mail_user *mail_user_ref(struct mail_user *user)
+{
+    user->refs++;
+    return user;
+}
+
+void mail_user_close(struct mail_user **user_p)
+{
+    struct mail_user *user = *user_p;
+    struct mail_namespace *ns;
+
+    *user_p = NULL;
+    if (user == NULL || --user->refs > 0)
+        return;
+    LL_FOREACH(user->namespaces, ns)
+        list_index_close(&ns->storage->list);
+    settings_unref(user->settings);
+    arena_free(user->arena);
+    mem_free(user);
+}
+
+const char *mail_user_name(const struct mail_user *user)
+{
+    return user->name;
+}
+
+const char *mail_user_home(const struct mail_user *user)
+{
+    return user->home;
+}
+
+const struct settings *mail_user_settings(const struct mail_user *user)
+{
+    return user->settings;
+}
+
+const struct log *mail_user_log(const struct mail_user *user)
+{
+    return user->log_p;
+}
+
+struct mail_namespace *mail_user_namespaces(const struct mail_user *user)
+{
+    return user->namespaces;
+}
+
+struct mail_namespace *mail_user_inbox_namespace(const struct mail_user *user)
+{
+    return user->inbox;
+}
+
+/* ---- mailbox {} blocks ---- */
+
+const struct mail_auto *mail_namespace_autos(const struct mail_namespace *ns)
+{
+    return ns->storage->autos;
+}
+
+const struct mail_auto *mailbox_auto_of(const struct mailbox_place *place)
+{
+    const struct mail_auto *box;
+
+    LL_FOREACH(place->ns->storage->autos, box)
+        if (!box->pattern && strcmp(box->vname, place->vname) == 0)
+            return box;
+    return NULL;
+}
+
+/* Star and question mark as in a shell, separators too. Patterns are the configuration's own. */
+static bool wildcard_match(const char *pattern, const char *text)
+{
+    const char *star = NULL, *back = NULL;
+
+    while (*text != '\0') {
+        if (*pattern == '*') {
+            star = ++pattern;
+            back = text;
+        } else if (*pattern == '?' || *pattern == *text) {
+            pattern++;
+            text++;
+        } else if (star != NULL) {
+            pattern = star;
+            text = ++back;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
+}
+
+const char *mailbox_special_use(const struct mail_namespace *ns, const char *vname)
+{
+    const struct mail_auto *box;
+
+    LL_FOREACH(ns->storage->autos, box)
+        if (box->special_use != NULL &&
+            (box->pattern ? wildcard_match(box->vname, vname) : strcmp(box->vname, vname) == 0))
+            return box->special_use;
+    return NULL;
+}
