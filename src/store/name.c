@@ -170,8 +170,9 @@ static int missing_prefix(const struct mail_user *user, const char *vname, struc
 {
     char text[128];
     const struct mail_namespace *ns = mail_user_inbox_namespace(user);
+    int n = snprintf(text, sizeof(text), "Invalid mailbox name '%s': Missing namespace prefix '%s'", vname, ns->prefix);
 
-    snprintf(text, sizeof(text), "Invalid mailbox name '%.60s': Missing namespace prefix '%.30s'", vname, ns->prefix);
+    (void)n; /* a long one is cut */
     error_set(e, ERROR_INVALID, "%s", text);
     return error_user(e, text);
 }
