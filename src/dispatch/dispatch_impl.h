@@ -70,6 +70,7 @@ struct dispatcher {
     struct ev_loop *loop;
     const char *protocol;              /* "imap", "lmtp" ...: the service name of settings and idents */
     char **argv;                       /* of the workers, argv[0] the path */
+    const char *worker_path;           /* -x: instead of libexec/PROGRAM */
     const char *script;                /* name of the post-login socket, NULL = none */
     unsigned session_limit;            /* process_limit: sessions at one time */
     unsigned per_worker;               /* sessions a worker serves at one time; 0 = many, chosen by user */

@@ -1,9 +1,9 @@
 /* libexec/dispatch: stands where Dovecot starts imap, pop3, ... (DECISIONS 1.3).
  *
- *     dispatch [-l SESSIONS] [-n COUNT] [-k SECONDS] [-v BYTES] PROGRAM [POSTLOGIN-SOCKET]
+ *     dispatch [-l SESSIONS] [-n COUNT] [-k SECONDS] [-v BYTES] [-x PATH] PROGRAM [POSTLOGIN-SOCKET]
  *
  * master gives the options: sessions a worker serves at one time (0 = many), in its life (0 = without end), seconds
- * until an idle worker ends, address space of one. PROGRAM is the worker's, beside us in libexec; "lmtp-deliver" means
+ * until an idle worker ends, address space of one. PROGRAM is the worker's, beside us in libexec (-x: another one); "lmtp-deliver" means
  * that jobs come instead of logins. */
 #include "dispatch/dispatch_impl.h"
 
@@ -18,6 +18,10 @@ static bool take_option(void *arg, int letter, const char *value)
     struct dispatcher *d = arg;
     uint64_t number;
 
+    if (letter == 'x') {
+        d->worker_path = value;
+        return true;
+    }
     if (value == NULL || !slice_to_u64(slice_from_str(value), &number))
         return false;
     switch (letter) {
@@ -91,7 +95,8 @@ static void take_program(struct dispatcher *d)
         d->script = args[1];
     }
     d->argv = mem_zero(2, sizeof(*d->argv));
-    d->argv[0] = mem_printf("%s/%s", service_libexec_dir(), file);
+    d->argv[0] = d->worker_path != NULL ? mem_strdup(d->worker_path)
+                                        : mem_printf("%s/%s", service_libexec_dir(), file);
     if (access(d->argv[0], X_OK) < 0)
         log_fatal(EXIT_FATAL, "This version has no program %s", d->argv[0]);
 }
@@ -109,7 +114,7 @@ static int keep_conf(void)
 
 int main(int argc, char **argv)
 {
-    static const struct service_options options = {.name = "imap", .own_options = "l:n:k:v:", .option = take_option,
+    static const struct service_options options = {.name = "imap", .own_options = "l:n:k:v:x:", .option = take_option,
                                                    .flags = SERVICE_NO_IDLE_EXIT};
     static const struct service_handler handler = {.connected = connected, .finishing = finishing,
                                                    .terminate = terminate};

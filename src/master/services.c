@@ -231,6 +231,7 @@ static int take_executable(struct build *b, struct unit *unit, const struct conf
         prepend_word(&unit->argv, path);
         program = NULL;
     } else {
+        unit->dispatched = strcmp(program, "dispatch") == 0;
         if (!runnable(path) && assigned != NULL) {
             mem_free(path);
             path = mem_printf("%s/%s", assigned, program);
