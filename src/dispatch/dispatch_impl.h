@@ -69,7 +69,7 @@ struct dispatcher {
     struct service *service;
     struct ev_loop *loop;
     const char *protocol;              /* "imap", "lmtp" ...: the service name of settings and idents */
-    char **argv;                       /* of the workers, argv[0] the path */
+    char *program;                     /* path of the worker's program */
     const char *worker_path;           /* -x: instead of libexec/PROGRAM */
     const char *script;                /* name of the post-login socket, NULL = none */
     unsigned session_limit;            /* process_limit: sessions at one time */

@@ -94,11 +94,10 @@ static void take_program(struct dispatcher *d)
     } else {
         d->script = args[1];
     }
-    d->argv = mem_zero(2, sizeof(*d->argv));
-    d->argv[0] = d->worker_path != NULL ? mem_strdup(d->worker_path)
+    d->program = d->worker_path != NULL ? mem_strdup(d->worker_path)
                                         : mem_printf("%s/%s", service_libexec_dir(), file);
-    if (access(d->argv[0], X_OK) < 0)
-        log_fatal(EXIT_FATAL, "This version has no program %s", d->argv[0]);
+    if (access(d->program, X_OK) < 0)
+        log_fatal(EXIT_FATAL, "This version has no program %s", d->program);
 }
 
 static int keep_conf(void)

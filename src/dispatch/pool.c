@@ -31,6 +31,7 @@ struct worker {
 struct blamed {
     char *user;
     unsigned deaths;
+    pid_t last;               /* the worker that died last: several sessions of a user are one death */
     UT_hash_handle hh;
 };
 
@@ -44,7 +45,7 @@ static struct blamed *find_blamed(struct dispatcher *d, const char *user)
     return blamed;
 }
 
-static void blame(struct dispatcher *d, const char *user)
+static void blame(struct dispatcher *d, const char *user, pid_t pid)
 {
     struct blamed *blamed = find_blamed(d, user);
 
@@ -60,6 +61,9 @@ static void blame(struct dispatcher *d, const char *user)
         blamed->user = mem_strdup(user);
         HASH_ADD_KEYPTR(hh, d->blamed, blamed->user, strlen(blamed->user), blamed);
     }
+    if (blamed->last == pid)
+        return;
+    blamed->last = pid;
     if (++blamed->deaths == DEATHS_OWN_WORKER)
         log_warning(NULL, "Worker processes of user %s died %u times: the user gets a process of its own", user,
                     blamed->deaths);
@@ -108,7 +112,7 @@ static void lose_sessions(struct worker *worker, bool died)
         struct session *session = worker->sessions;
 
         if (died)
-            blame(worker->dispatcher, session->request.user);
+            blame(worker->dispatcher, session->request.user, worker->pid);
         session_worker_died(session); /* takes itself off the list */
     }
 }

@@ -102,8 +102,8 @@ __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const str
         log_error(NULL, "setpriority(%d) failed: %s", c->nice, strerror(errno));
     if (d->root && c->chroot == NULL)
         become_user(c);
-    (void)execv(d->argv[0], d->argv);
-    log_fatal(EXIT_EXEC_FAILED, "execv(%s) failed: %s", d->argv[0], strerror(errno));
+    (void)execl(d->program, mem_printf("dovecot/%s", service_name(d->service)), (char *)NULL);
+    log_fatal(EXIT_EXEC_FAILED, "execv(%s) failed: %s", d->program, strerror(errno));
 }
 
 void spawn_limit(struct dispatcher *d, pid_t pid, unsigned sessions)
