@@ -86,6 +86,12 @@ void doveadm_status_add(int *status, int more);
 
 /* ---- the commands (one file each or a family) ------------------------------------------------------------------- */
 
+int doveadm_user(struct doveadm *);
+int doveadm_auth_test(struct doveadm *);
+int doveadm_auth_lookup(struct doveadm *);
+int doveadm_auth_cache_flush(struct doveadm *);
+int doveadm_who(struct doveadm *);
+int doveadm_exec(struct doveadm *);
 int doveadm_absent(struct doveadm *); /* in the table, but not there yet: says so, 75 */
 int doveadm_config(struct doveadm *);
 int doveadm_help(struct doveadm *);

@@ -1,0 +1,198 @@
+/* cmd_auth.c - auth test, auth login, auth lookup, auth cache flush: questions to the auth service (doveadm 7.1). */
+#include "cmd_auth.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <termios.h>
+#include <unistd.h>
+
+/* -x key=value. Unknown keys go along where the protocol takes them; bad addresses are fatal. */
+void doveadm_auth_info(struct doveadm *d, struct auth_user_info *info, struct rpc_fields *extra)
+{
+    static const char *const ips[] = {"lip", "rip", "real_lip", "real_rip"};
+    static const char *const ports[] = {"lport", "rport", "real_lport", "real_rport"};
+    struct net_endpoint *ends[] = {&info->local, &info->remote, &info->real_local, &info->real_remote};
+    size_t n, i, j;
+    const char *const *list = doveadm_list(d, "auth-info", &n);
+    uint32_t port;
+
+    extra->at = ARENA_ARRAY(d->arena, struct rpc_field, n);
+    extra->count = 0;
+    for (i = 0; i < n; i++) {
+        const char *eq = strchr(list[i], '=');
+        const char *key = eq == NULL ? list[i] : arena_str(d->arena, slice_of(list[i], (size_t)(eq - list[i])));
+        const char *value = eq == NULL ? "" : eq + 1;
+        for (j = 0; j < 4; j++) {
+            if (strcmp(key, ips[j]) == 0 && !net_ip_parse(slice_from_str(value), &ends[j]->ip))
+                doveadm_fatal(DOVEADM_USAGE, "%s: Invalid ip", key);
+            if (strcmp(key, ports[j]) == 0) {
+                if (!slice_to_u32(slice_from_str(value), &port) || port > 65535)
+                    doveadm_fatal(DOVEADM_USAGE, "%s: Invalid port number", key);
+                ends[j]->port = (uint16_t)port;
+            }
+            if (strcmp(key, ips[j]) == 0 || strcmp(key, ports[j]) == 0)
+                break;
+        }
+        if (j < 4)
+            continue;
+        if (strcmp(key, "service") == 0)
+            info->service = value;
+        else if (strcmp(key, "session") == 0)
+            info->session = value;
+        else if (strcmp(key, "local_name") == 0)
+            info->local_name = value;
+        else if (strcmp(key, "debug") == 0)
+            info->debug = true;
+        else
+            extra->at[extra->count++] = (struct rpc_field){key, eq == NULL ? NULL : value};
+    }
+    info->extra = extra;
+}
+
+static const char *ask_password(struct doveadm *d)
+{
+    struct termios old, quiet;
+    bool terminal = tcgetattr(STDIN_FILENO, &old) == 0;
+    char line[1024];
+
+    if (terminal) {
+        quiet = old;
+        quiet.c_lflag &= ~(tcflag_t)ECHO;
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+        fputs("Password: ", stderr);
+    }
+    if (fgets(line, sizeof(line), stdin) == NULL)
+        line[0] = '\0';
+    if (terminal) {
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+        fputc('\n', stderr);
+    }
+    line[strcspn(line, "\r\n")] = '\0';
+    return arena_strdup(d->arena, line);
+}
+
+static void print_fields(const struct rpc_fields *fields)
+{
+    for (size_t i = 0; i < fields->count; i++)
+        printf("  %s%s%s\n", fields->at[i].key, fields->at[i].value == NULL ? "" : "=",
+               fields->at[i].value == NULL ? "" : fields->at[i].value);
+}
+
+static int test(struct doveadm *d, const char *socket)
+{
+    const char *user = doveadm_text(d, "user"), *password = doveadm_text(d, "password");
+    struct auth_user_info info = {.service = "doveadm"};
+    struct rpc_fields extra, fields = {NULL, 0};
+    struct auth_request_info request = {0};
+    struct error e;
+    int r;
+
+    if (user == NULL)
+        return doveadm_usage(d);
+    doveadm_auth_info(d, &info, &extra);
+    if (password == NULL)
+        password = ask_password(d);
+    request.service = info.service;
+    request.session = info.session;
+    request.local_name = info.local_name;
+    request.local = info.local;
+    request.remote = info.remote;
+    request.real_local = info.real_local;
+    request.real_remote = info.real_remote;
+    request.secured = AUTH_SECURED;
+    request.debug = info.debug;
+    r = auth_wait_plain(socket, &request, doveadm_text(d, "master-user"), user, password, d->arena, &fields, &e);
+    if (r < 0 && e.class != ERROR_PERMISSION) {
+        log_error(NULL, "auth-client: conn unix:%s: %s", socket, e.admin);
+        return DOVEADM_NOPERM;
+    }
+    printf("passdb: %s auth %s\n", user, r == 0 ? "succeeded" : "failed");
+    if (fields.count > 0) {
+        printf("extra fields:\n");
+        print_fields(&fields);
+    }
+    return r == 0 ? DOVEADM_OK : DOVEADM_NOPERM;
+}
+
+int doveadm_auth_test(struct doveadm *d)
+{
+    const char *socket = doveadm_text(d, "socket-path");
+
+    return test(d, socket != NULL ? socket : doveadm_socket(d, "auth-client"));
+}
+
+/* The first value of each name; a name by itself is followed by blanks only, as the real program prints it. */
+static void print_lookup(const char *kind, const char *user, const struct rpc_fields *fields)
+{
+    printf("%s: %s\n", kind, user);
+    for (size_t i = 0; i < fields->count; i++)
+        if (fields->at[i].value == NULL)
+            printf("  %-10s\n", fields->at[i].key);
+        else
+            printf("  %-10s: %s\n", fields->at[i].key, fields->at[i].value);
+}
+
+int doveadm_auth_lookup(struct doveadm *d)
+{
+    const char *socket = doveadm_text(d, "socket-path"), *field = doveadm_text(d, "field");
+    struct auth_user_info info = {.service = "doveadm"};
+    struct rpc_fields extra;
+    size_t n;
+    const char *const *users = doveadm_list(d, "user", &n);
+    int status = DOVEADM_OK;
+
+    if (n == 0)
+        return doveadm_usage(d);
+    doveadm_auth_info(d, &info, &extra);
+    if (socket == NULL)
+        socket = doveadm_socket(d, "auth-master");
+    for (size_t i = 0; i < n; i++) {
+        struct rpc_fields fields;
+        const char *found;
+        struct error e;
+        if (i > 0)
+            putchar('\n');
+        if (auth_wait_pass(socket, users[i], &info, d->arena, &found, &fields, &e) < 0) {
+            if (e.class == ERROR_NOT_FOUND) {
+                printf("passdb lookup: user %s doesn't exist\n", users[i]);
+                doveadm_status_add(&status, DOVEADM_NOUSER);
+            } else {
+                log_error(NULL, "auth-master: passdb lookup(%s): %s", users[i], e.admin);
+                log_error(NULL, "passdb lookup failed for %s", users[i]);
+                doveadm_status_add(&status, DOVEADM_TEMPFAIL);
+            }
+            continue;
+        }
+        if (field != NULL) {
+            const char *value = strcmp(field, "user") == 0 ? found : rpc_fields_get(&fields, field);
+            if (value != NULL)
+                printf("%s\n", value);
+            continue;
+        }
+        print_lookup("passdb", users[i], &(struct rpc_fields){&(struct rpc_field){"user", found}, 1});
+        for (size_t j = 0; j < fields.count; j++)
+            if (strcmp(fields.at[j].key, "user") != 0) {
+                if (fields.at[j].value == NULL)
+                    printf("  %-10s\n", fields.at[j].key);
+                else
+                    printf("  %-10s: %s\n", fields.at[j].key, fields.at[j].value);
+            }
+    }
+    return status;
+}
+
+int doveadm_auth_cache_flush(struct doveadm *d)
+{
+    const char *socket = doveadm_text(d, "socket-path");
+    size_t n;
+    const char *const *users = doveadm_list(d, "user", &n);
+    unsigned removed = 0;
+    struct error e;
+
+    if (socket == NULL)
+        socket = doveadm_socket(d, "auth-master");
+    if (auth_wait_cache_flush(socket, users, n, &removed, &e) < 0)
+        log_error(NULL, "auth-master: auth cache flush: %s", e.admin);
+    printf("%u cache entries flushed\n", removed);
+    return DOVEADM_OK;
+}

@@ -1,0 +1,11 @@
+/* What the commands that ask auth share. */
+#ifndef YARILO_DOVEADM_CMD_AUTH_H
+#define YARILO_DOVEADM_CMD_AUTH_H
+
+#include "doveadm.h"
+#include "rpc/auth_client.h"
+
+/* The repeated option -x (auth-info); *extra must live as long as the info. */
+void doveadm_auth_info(struct doveadm *, struct auth_user_info *, struct rpc_fields *extra);
+
+#endif

@@ -1,0 +1,169 @@
+/* cmd_user.c - doveadm user: what the userdb says of users, and which there are (doveadm 7.1). */
+#include "cmd_auth.h"
+#include "print.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+struct lookup {
+    struct doveadm *d;
+    const char *socket;
+    struct auth_user_info info;
+    struct rpc_fields extra;
+    bool header_printed;
+};
+
+static bool is_mask(const char *user)
+{
+    return strpbrk(user, "*?") != NULL;
+}
+
+static int list_users(struct lookup *l, const char *const *masks, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char **users;
+        size_t count;
+        struct error e;
+        if (!is_mask(masks[i])) {
+            printf("%s\n", masks[i]);
+            continue;
+        }
+        if (auth_wait_list(l->socket, masks[i], &l->info, l->d->arena, &users, &count, &e) < 0) {
+            log_error(NULL, "user listing failed: %s", e.admin);
+            return DOVEADM_TEMPFAIL;
+        }
+        for (size_t j = 0; j < count; j++)
+            printf("%s\n", users[j]);
+    }
+    return DOVEADM_OK;
+}
+
+static void expand(struct lookup *l, const char *template, const char *user, const struct rpc_fields *fields)
+{
+    const char *at = strchr(user, '@'), *home = rpc_fields_get(fields, "home");
+    struct arena *a = l->d->arena;
+    struct conf_var table[] = {
+        {'u', "user", user},
+        {'n', "username", arena_str(a, slice_of(user, at == NULL ? strlen(user) : (size_t)(at - user)))},
+        {'d', "domain", at == NULL ? "" : at + 1},
+        {'s', "service", l->info.service},
+        {'h', "home", home},
+        {0, NULL, NULL},
+    };
+    struct conf_vars vars = {.table = table};
+    bool failed = false;
+    struct error e;
+    char *text = conf_expand(a, template, &vars, &failed, &e);
+
+    if (failed)
+        log_error(NULL, "Failed to expand %s: %s", template, e.admin);
+    else
+        printf("%s\n", text);
+}
+
+static void print_row(struct doveadm *d, const char *field, const char *value)
+{
+    print_value(d, field);
+    print_value(d, value == NULL ? "" : value);
+}
+
+/* uid, gid, home and mail come first, as a mail process would use them; then the rest. */
+static void show_fields(struct lookup *l, const char *user, const struct rpc_fields *fields)
+{
+    static const char *const first[] = {"uid", "gid", "home", "mail"};
+    struct settings *set = doveadm_settings(l->d);
+    const char *values[4];
+
+    for (size_t i = 0; i < 4; i++)
+        values[i] = rpc_fields_get(fields, first[i]);
+    if (values[0] == NULL)
+        values[0] = conf_str(set, SET_mail_uid);
+    if (values[1] == NULL)
+        values[1] = conf_str(set, SET_mail_gid);
+    if (values[2] == NULL)
+        values[2] = conf_str(set, SET_mail_home);
+    if (values[3] == NULL)
+        values[3] = conf_str(set, SET_mail_location);
+    (void)user;
+    for (size_t i = 0; i < 4; i++)
+        if (*values[i] != '\0')
+            print_row(l->d, first[i], values[i]);
+    for (size_t i = 0; i < fields->count; i++) {
+        bool shown = false;
+        for (size_t j = 0; j < 4; j++)
+            shown = shown || strcmp(fields->at[i].key, first[j]) == 0;
+        if (!shown)
+            print_row(l->d, fields->at[i].key, fields->at[i].value);
+    }
+}
+
+static int show_user(struct lookup *l, const char *user)
+{
+    const char *field = doveadm_text(l->d, "field"), *template = doveadm_text(l->d, "expand-field");
+    bool plain = doveadm_flag(l->d, "userdb-only");
+    struct rpc_fields fields;
+    const char *found;
+    struct error e;
+
+    if (auth_wait_user(l->socket, user, &l->info, l->d->arena, &found, &fields, &e) < 0) {
+        if (e.class == ERROR_NOT_FOUND) {
+            fprintf(field != NULL || template != NULL ? stderr : stdout, "%suserdb lookup: user %s doesn't exist\n",
+                    field != NULL || template != NULL || plain ? "" : "\n", user);
+            return DOVEADM_NOUSER;
+        }
+        log_error(NULL, "doveadm(%s)<%d><>: Error: auth-master: userdb lookup(%s): %s", user, (int)getpid(), user, e.admin);
+        return DOVEADM_TEMPFAIL;
+    }
+    if (template != NULL)
+        expand(l, template, found, &fields);
+    else if (field != NULL) {
+        const char *value = rpc_fields_get(&fields, field);
+        if (value != NULL)
+            printf("%s\n", value);
+    } else if (plain) {
+        printf("userdb: %s\n  %-10s: %s\n", user, "user", found);
+        for (size_t i = 0; i < fields.count; i++)
+            if (fields.at[i].value == NULL)
+                printf("  %-10s\n", fields.at[i].key);
+            else
+                printf("  %-10s: %s\n", fields.at[i].key, fields.at[i].value);
+    } else
+        show_fields(l, found, &fields);
+    return DOVEADM_OK;
+}
+
+int doveadm_user(struct doveadm *d)
+{
+    struct lookup l = {.d = d, .info = {.service = "doveadm"}};
+    size_t n;
+    const char *const *users = doveadm_list(d, "user-mask", &n);
+    bool masks = false, table;
+    int status = DOVEADM_OK;
+
+    if (n == 0)
+        return doveadm_usage(d);
+    if (doveadm_given(d, "field") && doveadm_given(d, "expand-field")) {
+        log_error(NULL, "-e can't be used with -f");
+        return DOVEADM_USAGE;
+    }
+    doveadm_auth_info(d, &l.info, &l.extra);
+    l.socket = doveadm_text(d, "socket-path");
+    if (l.socket == NULL)
+        l.socket = doveadm_socket(d, conf_str(doveadm_settings(d), SET_auth_socket_path));
+    for (size_t i = 0; i < n; i++)
+        masks = masks || is_mask(users[i]);
+    if (masks)
+        return list_users(&l, users, n);
+    table = !doveadm_given(d, "field") && !doveadm_given(d, "expand-field") && !doveadm_flag(d, "userdb-only");
+    if (table) {
+        print_init(d, "tab");
+        print_header_simple(d, "field");
+        print_header_simple(d, "value");
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            putchar('\n');
+        doveadm_status_add(&status, show_user(&l, users[i]));
+    }
+    return status;
+}

@@ -1,0 +1,199 @@
+/* cmd_who.c - who, kick, penalty: what anvil counts (doveadm 7.2).
+ *
+ * A process may serve many sessions here, so `kick` does not kill it: the dispatcher is asked to end the sessions of the
+ * matching users (DECISIONS 1.5); a pid that is not one of our workers gets the signal, as with the real server. */
+#include "doveadm.h"
+#include "net/addr.h"
+#include "print.h"
+#include "rpc/anvil_client.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+#include <uthash.h>
+
+struct entry {
+    char *user, *service, *ip;
+    pid_t pid;
+    unsigned count;
+};
+
+struct who {
+    struct doveadm *d;
+    struct ev_loop *loop;
+    VEC(struct entry) entries;
+    const char *user_mask, *network;
+    bool failed;
+};
+
+static void take_line(void *arg, const char *ident, pid_t pid, unsigned count)
+{
+    struct who *w = arg;
+    struct slice rest = slice_from_str(ident), service, ip;
+    struct net_ip address;
+    struct entry e = {.pid = pid, .count = count};
+
+    if (!slice_split(&rest, '/', &service) || !slice_split(&rest, '/', &ip))
+        return; /* lmtp/user: deliveries are not shown */
+    e.service = arena_str(w->d->arena, service);
+    e.ip = arena_str(w->d->arena, ip);
+    e.user = arena_str(w->d->arena, text_tab_unescape(w->d->arena, rest));
+    if (w->user_mask != NULL && fnmatch(w->user_mask, e.user, 0) != 0)
+        return;
+    if (w->network != NULL && (!net_ip_parse(ip, &address) || !net_ip_in(&address, w->network)))
+        return;
+    VEC_PUSH(&w->entries, e);
+}
+
+static void dump_done(void *arg, bool ok, unsigned lines)
+{
+    struct who *w = arg;
+
+    (void)lines;
+    w->failed = !ok;
+    ev_break(w->loop, EVBREAK_ALL);
+}
+
+/* Masks: addresses and networks, or user names; one of each. */
+static int read_masks(struct who *w, const char *name)
+{
+    size_t n;
+    const char *const *masks = doveadm_list(w->d, name, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        struct slice mask = slice_from_str(masks[i]), ip = mask;
+        struct net_ip address;
+        ptrdiff_t slash = slice_find(mask, '/');
+        if (slash >= 0)
+            ip = slice_head(mask, (size_t)slash);
+        if (net_ip_parse(ip, &address)) {
+            if (w->network != NULL) {
+                log_error(NULL, "Multiple network masks not supported");
+                return DOVEADM_USAGE;
+            }
+            w->network = masks[i];
+        } else {
+            if (w->user_mask != NULL) {
+                log_error(NULL, "Multiple username masks not supported");
+                return DOVEADM_USAGE;
+            }
+            w->user_mask = masks[i];
+        }
+    }
+    return DOVEADM_OK;
+}
+
+static void ask_anvil(struct who *w)
+{
+    const char *path = doveadm_text(w->d, "socket-path");
+    struct anvil_client *anvil;
+    struct error e;
+    int fd;
+
+    if (path == NULL)
+        path = doveadm_socket(w->d, "anvil");
+    fd = line_connect(path, 0, &e);
+    if (fd < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "net_connect_unix(%s) failed: %s", path, strerror(e.sys));
+    w->loop = ev_loop_new(0);
+    anvil = anvil_client_new(w->loop, NULL, fd);
+    anvil_dump(anvil, take_line, dump_done, w);
+    ev_run(w->loop, 0);
+    anvil_client_free(anvil);
+    ev_loop_destroy(w->loop);
+    if (w->failed)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "%s: anvil gave no answer", path);
+}
+
+/* A row per user and protocol. */
+struct group {
+    const char *key, *user, *service;
+    unsigned count;
+    struct buffer pids, ips;
+    UT_hash_handle hh;
+};
+
+static void add_word(struct buffer *out, const char *word)
+{
+    struct slice rest = buffer_slice(out), one;
+
+    while (rest.size > 0 && slice_split(&rest, ' ', &one))
+        if (slice_equal_str(one, word))
+            return;
+    if (out->size > 0)
+        buffer_append_byte(out, ' ');
+    buffer_append_str(out, word);
+}
+
+static void print_groups(struct who *w)
+{
+    struct group *groups = NULL, *g, *next;
+    struct doveadm *d = w->d;
+
+    for (size_t i = 0; i < w->entries.count; i++) {
+        const struct entry *e = &w->entries.at[i];
+        char *key = arena_printf(d->arena, "%s\n%s", e->user, e->service);
+        HASH_FIND_STR(groups, key, g);
+        if (g == NULL) {
+            g = ARENA_NEW(d->arena, struct group);
+            *g = (struct group){.key = key, .user = e->user, .service = e->service};
+            HASH_ADD_KEYPTR(hh, groups, g->key, strlen(g->key), g);
+        }
+        g->count += e->count;
+        add_word(&g->pids, arena_printf(d->arena, "%d", (int)e->pid));
+        if (*e->ip != '\0')
+            add_word(&g->ips, e->ip);
+    }
+    print_init(d, "table");
+    print_header(d, "username", "username", 0);
+    print_header(d, "connections", "#", PRINT_RIGHT);
+    print_header(d, "service", "proto", 0);
+    print_header(d, "pids", "(pids)", 0);
+    print_header(d, "ips", "(ips)", 0);
+    HASH_ITER(hh, groups, g, next) {
+        print_value(d, g->user);
+        print_number(d, g->count);
+        print_value(d, g->service);
+        print_value(d, arena_printf(d->arena, "(%s)", buffer_cstr(&g->pids)));
+        print_value(d, arena_printf(d->arena, "(%s)", buffer_cstr(&g->ips)));
+        HASH_DEL(groups, g);
+        buffer_free(&g->pids);
+        buffer_free(&g->ips);
+    }
+}
+
+static void print_each(struct who *w)
+{
+    struct doveadm *d = w->d;
+
+    print_init(d, "table");
+    print_header_simple(d, "username");
+    print_header(d, "service", "proto", 0);
+    print_header_simple(d, "pid");
+    print_header_simple(d, "ip");
+    for (size_t i = 0; i < w->entries.count; i++)
+        for (unsigned j = 0; j < w->entries.at[i].count; j++) {
+            print_value(d, w->entries.at[i].user);
+            print_value(d, w->entries.at[i].service);
+            print_number(d, (uint64_t)w->entries.at[i].pid);
+            print_value(d, w->entries.at[i].ip);
+        }
+}
+
+int doveadm_who(struct doveadm *d)
+{
+    struct who w = {.d = d};
+    int status = read_masks(&w, "mask");
+
+    if (status != DOVEADM_OK)
+        return status;
+    ask_anvil(&w);
+    if (doveadm_flag(d, "separate-connections"))
+        print_each(&w);
+    else
+        print_groups(&w);
+    VEC_FREE(&w.entries);
+    return DOVEADM_OK;
+}
