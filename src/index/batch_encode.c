@@ -416,32 +416,35 @@ static void put_flag_element(struct encoder *c, const struct flag_op *op, uint32
     *prev = last;
 }
 
+/* What changes nothing is left out, as Dovecot does: a STORE of what is there already has no record and no modseq.
+ * Only the state before the batch is known here, so an operation that may overlap an earlier one keeps its range. */
 static void put_flags(struct encoder *c)
 {
-    uint32_t prev = 0;
+    uint32_t prev = 0, reached = 0;
 
     for (size_t n = 0; n < c->b->flags.count; n++) {
         const struct flag_op *op = &c->b->flags.at[n];
+        bool apart = n == 0 || op->first > reached;
         uint32_t first = 0, last = 0;
 
         for (uint32_t i = state_lower(c->s, op->first); i < c->s->count && state_uid(c->s, i) <= op->last; i++) {
-            if (!c->b->unchanged_since_set) { /* the whole range at once */
-                first = state_uid(c->s, i);
-                i = op->last == UINT32_MAX ? c->s->count : state_lower(c->s, op->last + 1);
-                last = state_uid(c->s, i - 1);
-                break;
-            }
-            if (may_change(c, i)) {
-                if (first == 0)
-                    first = state_uid(c->s, i);
-                last = state_uid(c->s, i);
-            } else if (first != 0) {
+            uint8_t old = state_record(c->s, i)[4];
+            uint32_t uid = state_uid(c->s, i);
+
+            if (!may_change(c, i) || (apart && ((old & ~op->remove) | op->add) == old))
+                continue;
+            if (first != 0 && uid != last + 1) {
                 put_flag_element(c, op, first, last, &prev);
                 first = 0;
             }
+            if (first == 0)
+                first = uid;
+            last = uid;
         }
         if (first != 0)
             put_flag_element(c, op, first, last, &prev);
+        if (op->last > reached)
+            reached = op->last;
     }
     if (prev != 0)
         end_record(c);
@@ -453,6 +456,7 @@ static void put_flags(struct encoder *c)
 struct keyword_change {
     struct slice name;
     int bit;                       /* -1: not known yet */
+    size_t number;                 /* order of appearance */
     bool named;                    /* by the operation at hand */
     struct index_ranges add, remove;
 };
@@ -502,6 +506,7 @@ static struct keyword_change *change_of(struct encoder *c, struct keyword_change
     k->bit = state_keyword_find(c->s, name);
     memmove(all->at + low + 1, all->at + low, (all->count - low) * sizeof(*all->at));
     all->at[low] = k;
+    k->number = all->count;
     all->order[all->count++] = k;
     return k;
 }
@@ -548,50 +553,84 @@ static bool has_bit(const struct state *s, uint32_t i, int bit)
            (state_record(s, i)[e->record_offset + bit / 8] & 1u << bit % 8) != 0;
 }
 
-/* Only what changes something is kept. Ranges run over UIDs that do not exist: nobody is there. */
+/* With what the batch has done so far. */
+static bool has_now(struct encoder *c, const struct keyword_change *k, uint32_t i)
+{
+    uint32_t uid = state_uid(c->s, i);
+
+    if (k->add.count > 0 && index_ranges_has(&k->add, uid))
+        return true;
+    return has_bit(c->s, i, k->bit) && (k->remove.count == 0 || !index_ranges_has(&k->remove, uid));
+}
+
 static void change_bit(struct encoder *c, struct keyword_change *k, uint32_t i, bool add)
 {
-    uint32_t uid = state_uid(c->s, i), from = uid;
-    struct index_ranges *to = add ? &k->add : &k->remove, *other = add ? &k->remove : &k->add;
+    uint32_t uid = state_uid(c->s, i);
+    struct index_ranges *other = add ? &k->remove : &k->add;
 
     if (other->count > 0)
         ranges_subtract(other, uid);
-    if (has_bit(c->s, i, k->bit) == add)
-        return;
-    if (i > 0 && to->count > 0 && to->at[to->count - 1].last == state_uid(c->s, i - 1))
-        from = to->at[to->count - 1].last + 1;
-    index_ranges_add(to, from, uid);
+    index_ranges_add(add ? &k->add : &k->remove, uid, uid);
+}
+
+struct keyword_list {
+    struct keyword_change **at;
+    size_t count;
+};
+
+/* Does the operation change anything about this message? Then all of its names are written for it, as Dovecot does;
+ * the number of records decides about modseqs (5). */
+static bool changes_message(struct encoder *c, const struct keyword_op *op, const struct keyword_list *named,
+                            const struct keyword_changes *all, uint32_t i)
+{
+    for (size_t n = 0; n < named->count; n++) {
+        if (has_now(c, named->at[n], i) == (op->modify == INDEX_REMOVE))
+            return true;
+    }
+    for (size_t k = 0; op->modify == INDEX_REPLACE && k < all->count; k++) {
+        if (!all->order[k]->named && has_now(c, all->order[k], i))
+            return true;
+    }
+    return false;
 }
 
 static void collect_keyword_op(struct encoder *c, struct keyword_changes *all, const struct keyword_op *op)
 {
-    VEC(struct keyword_change *) named = {0};
+    struct keyword_list named = {ARENA_ARRAY(c->b->arena, struct keyword_change *, op->count + 1), 0};
 
     for (size_t n = 0; n < op->count; n++) {
         struct keyword_change *k = change_of(c, all, op->names[n]);
 
+        if (!k->named)
+            named.at[named.count++] = k;
         k->named = true;
-        VEC_PUSH(&named, k);
     }
     if (op->modify == INDEX_REPLACE) {
         for (unsigned k = 0; k < c->s->keyword_count; k++)
             change_of(c, all, slice_from_str(c->s->keywords[k]));
     }
     for (uint32_t i = state_lower(c->s, op->first); i < c->s->count && state_uid(c->s, i) <= op->last; i++) {
-        if (!may_change(c, i))
+        if (!may_change(c, i) || !changes_message(c, op, &named, all, i))
             continue;
-        if (op->modify == INDEX_REPLACE) {
-            for (size_t k = 0; k < all->count; k++) {
-                if (!all->order[k]->named && (has_bit(c->s, i, all->order[k]->bit) || all->order[k]->add.count > 0))
-                    change_bit(c, all->order[k], i, false);
-            }
+        for (size_t k = 0; op->modify == INDEX_REPLACE && k < all->count; k++) {
+            if (!all->order[k]->named && has_now(c, all->order[k], i))
+                change_bit(c, all->order[k], i, false);
         }
         for (size_t n = 0; n < named.count; n++)
             change_bit(c, named.at[n], i, op->modify != INDEX_REMOVE);
     }
     for (size_t n = 0; n < named.count; n++)
         named.at[n]->named = false;
-    VEC_FREE(&named);
+}
+
+/* Known keywords in order of their bits, then new ones as they appeared. */
+static int compare_bits(const void *a, const void *b)
+{
+    const struct keyword_change *x = *(struct keyword_change *const *)a, *y = *(struct keyword_change *const *)b;
+
+    if (x->bit != y->bit)
+        return (unsigned)x->bit < (unsigned)y->bit ? -1 : 1; /* -1 goes last */
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
 static void put_keyword_record(struct encoder *c, uint8_t modify, struct slice name, const struct index_ranges *r)
@@ -626,6 +665,8 @@ static void put_keywords(struct encoder *c)
             index_ranges_add(&k->add, app->uid, app->uid);
         }
     }
+    if (all.count > 1)
+        qsort(all.order, all.count, sizeof(struct keyword_change *), compare_bits);
     for (size_t i = 0; i < all.count; i++) {
         struct keyword_change *k = all.order[i];
 
