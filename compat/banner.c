@@ -1,7 +1,7 @@
 /* The head of doveconf's output. */
 #include "compat/banner.h"
 
-#include "compat/lines.h"
+#include "conf/reading.h"
 
 #include <mntent.h>
 #include <netdb.h>
@@ -41,7 +41,7 @@ static bool read_release(const char *path, const char *key, struct buffer *out)
     struct buffer text = {0};
     struct error ignored;
     bool found = false;
-    if (lines_read_file(path, &text, &ignored) == 0) {
+    if (conf_read_file(path, &text, &ignored) == 0) {
         struct slice rest = buffer_slice(&text), line;
         while (!found && slice_split(&rest, '\n', &line)) {
             if (key != NULL && !slice_starts(line, slice_from_str(key)))
@@ -128,7 +128,7 @@ char *banner_instance_file(const char *wanted)
     struct buffer text = {0};
     struct error ignored;
     char *file = NULL;
-    if (lines_read_file("/var/lib/dovecot/instances", &text, &ignored) == 0) {
+    if (conf_read_file("/var/lib/dovecot/instances", &text, &ignored) == 0) {
         struct slice rest = buffer_slice(&text), line, part[4];
         while (slice_split(&rest, '\n', &line)) {
             size_t n = 0;

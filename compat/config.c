@@ -27,7 +27,7 @@ static void fail(const struct error *e)
 
 static struct conf_tree *read_file(const char *path)
 {
-    static const struct compat_options running = {.expand = true, .skip_unreadable_keys = true};
+    static const struct conf_reading running = {.expand = true, .skip_unreadable_keys = true};
     struct conf_tree *tree;
     struct error late, e;
     error_clear(&late);

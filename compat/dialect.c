@@ -482,7 +482,7 @@ static int read_all(struct dialect *d, struct error *late, struct error *e)
     return 0;
 }
 
-static void start_dialect(struct dialect *d, const char *path, const struct compat_options *options)
+static void start_dialect(struct dialect *d, const char *path, const struct conf_reading *options)
 {
     d->options = options;
     d->tree = conf_tree_new(path);
@@ -504,7 +504,7 @@ static int finish_dialect(struct dialect *d, int result, struct conf_tree **tree
     return result;
 }
 
-int compat_read(const char *path, const struct compat_options *options, struct conf_tree **tree, struct error *late,
+int compat_read(const char *path, const struct conf_reading *options, struct conf_tree **tree, struct error *late,
                 struct error *e)
 {
     struct dialect d = {0};
@@ -515,7 +515,7 @@ int compat_read(const char *path, const struct compat_options *options, struct c
     return finish_dialect(&d, result, tree);
 }
 
-int compat_read_text(const char *text, const struct compat_options *options, struct conf_tree **tree, struct error *e)
+int compat_read_text(const char *text, const struct conf_reading *options, struct conf_tree **tree, struct error *e)
 {
     struct dialect d = {0};
     struct error late;

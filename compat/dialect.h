@@ -34,7 +34,7 @@ struct dialect {
     struct conf_tree *tree;
     struct arena *arena;          /* the tree's */
     struct lines lines;
-    const struct compat_options *options;
+    const struct conf_reading *options;
     VEC(struct frame) frames;
     struct conf_place place;      /* of the line in hand */
     unsigned counter;             /* numbers unnamed sections */

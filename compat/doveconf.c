@@ -247,7 +247,7 @@ static void execute(const struct printer *p, const struct conf_section *merged, 
 
 static struct conf_tree *read_file(const struct options *o, struct error *late)
 {
-    struct compat_options how = {.expand = o->expand};
+    struct conf_reading how = {.expand = o->expand};
     struct conf_tree *tree;
     struct error e;
     if (o->modules.count > 0 && !o->all_files)

@@ -5,15 +5,11 @@
 #include "compat/lines.h"
 
 #include "base/log.h"
-#include "base/os.h"
+#include "conf/reading.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
-#include <unistd.h>
 
 enum { INCLUDE_MOST = 1000 };
-#define FILE_MOST ((size_t)64 << 20)
 
 static void push(struct lines *lines, const char *path)
 {
@@ -33,27 +29,10 @@ static void pop(struct lines *lines)
     mem_free(input);
 }
 
-int lines_read_file(const char *path, struct buffer *text, struct error *e)
-{
-    /* Links are followed: administrators keep configurations behind them. A folder reads as empty, as in Dovecot. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_sys(e, "open", path);
-    struct stat st;
-    ssize_t got = 0;
-    if (fstat(fd, &st) < 0 || !S_ISDIR(st.st_mode)) {
-        do {
-            got = os_pread(fd, text->size, 65536, text, e);
-        } while (got > 0 && text->size < FILE_MOST);
-    }
-    close(fd);
-    return got < 0 ? -1 : 0;
-}
-
 int lines_open(struct lines *lines, const char *path, struct error *e)
 {
     struct buffer text = {0};
-    if (lines_read_file(path, &text, e) < 0) {
+    if (conf_read_file(path, &text, e) < 0) {
         buffer_free(&text);
         return -1;
     }
@@ -183,7 +162,7 @@ static int include_one(struct lines *lines, const char *path, bool must, struct 
     }
     struct buffer text = {0};
     struct error why;
-    if (lines_read_file(path, &text, &why) < 0) {
+    if (conf_read_file(path, &text, &why) < 0) {
         buffer_free(&text);
         if (!must)
             return 0;

@@ -30,7 +30,5 @@ int lines_include(struct lines *, const char *pattern, bool must, struct error *
 /* Relative to the folder of the file that is being read. */
 const char *lines_path(const struct lines *, const char *name);
 void lines_close(struct lines *);
-/* A whole file onto the end of *text; -1 with "open(%s) failed: %m". */
-int lines_read_file(const char *path, struct buffer *text, struct error *);
 
 #endif

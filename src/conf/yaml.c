@@ -7,7 +7,7 @@ bool yaml_is_name(const char *path)
     return slice_ends(name, SLICE(".yaml")) || slice_ends(name, SLICE(".yml"));
 }
 
-int yaml_read(const char *path, const struct compat_options *options, struct conf_tree **tree, struct error *late, struct error *e)
+int yaml_read(const char *path, const struct conf_reading *options, struct conf_tree **tree, struct error *late, struct error *e)
 {
     (void)options;
     (void)tree;

@@ -50,7 +50,7 @@ static const char text[] =
 
 static struct conf *open_text(const char *from)
 {
-    static const struct compat_options running = {.expand = true};
+    static const struct conf_reading running = {.expand = true};
     struct conf_tree *tree;
     struct error e;
     ATF_REQUIRE_MSG(compat_read_text(from, &running, &tree, &e) == 0, "%s", e.admin);
