@@ -211,7 +211,7 @@ void mime_date_mail_put(struct buffer *out, int64_t unix_time, int zone);
 /* The server's zone at that moment, in minutes (TZ). */
 int mime_date_local_zone(int64_t unix_time);
 
-/* RFC 2047: decodes encoded-words of a header value into UTF-8, unfolds. Unknown charset: the word stays. Bytes that
+/* RFC 2047: decodes encoded-words of a header value into UTF-8, unfolds. Unknown charset: taken for UTF-8. Bytes that
  * are not UTF-8 become U+FFFD. */
 void mime_words_decode(struct buffer *out, struct slice value);
 

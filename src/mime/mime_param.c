@@ -244,3 +244,58 @@ bool mime_disposition_parse(struct arena *arena, struct slice value, struct slic
     mime_params_parse(arena, &l, params, mime_limits_default.params);
     return true;
 }
+
+/* ---- values as people read them ----------------------------------------------------------------------------- */
+
+/* RFC 2231 section 4: charset'language'text with percent escapes. */
+static struct slice decode_extended(struct arena *arena, struct slice value)
+{
+    struct buffer bytes = {0}, text = {0};
+    struct slice charset = SLICE_EMPTY;
+    ptrdiff_t first = slice_find(value, '\'');
+    ptrdiff_t second = first < 0 ? -1 : slice_find(slice_from(value, (size_t)first + 1), '\'');
+
+    if (second >= 0) {
+        charset = slice_head(value, (size_t)first);
+        value = slice_from(value, (size_t)(first + second) + 2);
+    }
+    for (size_t i = 0; i < value.size; i++) {
+        int high, low;
+        if (value.at[i] == '%' && i + 2 < value.size && (high = mime_hex_digit(value.at[i + 1])) >= 0 &&
+            (low = mime_hex_digit(value.at[i + 2])) >= 0) {
+            buffer_append_byte(&bytes, (unsigned char)(high << 4 | low));
+            i += 2;
+        } else {
+            buffer_append_byte(&bytes, value.at[i]);
+        }
+    }
+    if (!mime_charset_known(charset))
+        charset = SLICE_EMPTY;
+    (void)mime_charset_to_utf8(charset, buffer_slice(&bytes), &text);
+    struct slice kept = mime_keep(arena, buffer_slice(&text));
+    buffer_free(&bytes);
+    buffer_free(&text);
+    return kept;
+}
+
+struct slice mime_param_utf8(struct arena *arena, const struct mime_params *params, const char *name)
+{
+    struct slice wanted = slice_from_str(name);
+    const struct mime_param *plain = NULL;
+
+    for (size_t i = 0; i < params->count; i++) {
+        const struct mime_param *p = &params->at[i];
+        if (p->name.size == wanted.size + 1 && p->name.at[wanted.size] == '*' &&
+            slice_equal_nocase(slice_head(p->name, wanted.size), wanted))
+            return decode_extended(arena, p->value);
+        if (plain == NULL && slice_equal_nocase(p->name, wanted))
+            plain = p;
+    }
+    if (plain == NULL)
+        return SLICE_EMPTY;
+    struct buffer b = {0};
+    mime_words_decode(&b, plain->value);
+    struct slice kept = mime_keep(arena, buffer_slice(&b));
+    buffer_free(&b);
+    return kept;
+}

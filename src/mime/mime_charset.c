@@ -1,0 +1,289 @@
+/* Charsets to UTF-8 by iconv, and the case- and accent-folding of searches (i;unicode-casemap, RFC 5051, imap 11.2).
+ *
+ * UTF-8 itself is checked, not converted. Bytes that are not valid become U+FFFD, one for a run of them, so that
+ * what comes out is always UTF-8. A sequence that is cut by the end of a chunk is kept for the next one. */
+#include <errno.h>
+#include <iconv.h>
+
+#include <unicode/uchar.h>
+#include <unicode/unorm2.h>
+
+#include "mime/mime_internal.h"
+
+#define HOLD_SIZE 32
+#define CHARSET_NAME_MAX 64
+
+struct mime_charset {
+    iconv_t conv;              /* (iconv_t)-1: UTF-8 */
+    unsigned char hold[HOLD_SIZE];
+    size_t held;
+    bool broken, bad_before;
+};
+
+static bool name_is_utf8(struct slice name)
+{
+    return name.size == 0 || slice_equal_str_nocase(name, "utf-8") || slice_equal_str_nocase(name, "utf8") ||
+           slice_equal_str_nocase(name, "us-ascii") || slice_equal_str_nocase(name, "ascii");
+}
+
+static iconv_t open_conv(struct slice name)
+{
+    char text[CHARSET_NAME_MAX];
+
+    if (name.size >= sizeof(text))
+        return (iconv_t)-1;
+    for (size_t i = 0; i < name.size; i++) {
+        /* A name, nothing that iconv would take as an instruction ("//IGNORE") or a path. */
+        if (!(mime_is_atext(name.at[i]) || name.at[i] == '.' || name.at[i] == ':') || name.at[i] == '/' ||
+            name.at[i] >= 0x80)
+            return (iconv_t)-1;
+        text[i] = (char)name.at[i];
+    }
+    text[name.size] = '\0';
+    return iconv_open("UTF-8", text);
+}
+
+bool mime_charset_known(struct slice name)
+{
+    if (name_is_utf8(name))
+        return true;
+    iconv_t conv = open_conv(name);
+    if (conv == (iconv_t)-1)
+        return false;
+    iconv_close(conv);
+    return true;
+}
+
+struct mime_charset *mime_charset_open(struct slice name)
+{
+    iconv_t conv = (iconv_t)-1;
+
+    if (!name_is_utf8(name)) {
+        conv = open_conv(name);
+        if (conv == (iconv_t)-1)
+            return NULL;
+    }
+    struct mime_charset *c = mem_zero(1, sizeof(*c));
+    c->conv = conv;
+    return c;
+}
+
+static void put_bad(struct mime_charset *c, struct buffer *out)
+{
+    if (!c->bad_before)
+        buffer_append_str(out, MIME_REPLACEMENT);
+    c->bad_before = c->broken = true;
+}
+
+/* Length of the valid character at the front; 0: it is not valid; -1: cut off. */
+static int utf8_length(const unsigned char *p, size_t size)
+{
+    static const unsigned char least[] = {0, 0, 0x80, 0xa0, 0x90};
+    int n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+
+    for (int i = 1; i < n; i++) {
+        if ((size_t)i >= size)
+            return -1;
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        if (i == 1 && ((p[0] == 0xe0 && p[1] < least[3]) || (p[0] == 0xed && p[1] >= 0xa0) ||
+                       (p[0] == 0xf0 && p[1] < least[4]) || (p[0] == 0xf4 && p[1] >= 0x90)))
+            return 0;
+    }
+    return n;
+}
+
+/* Checks UTF-8; returns how much was consumed (less than all when the end is cut off). */
+static size_t check_utf8(struct mime_charset *c, struct slice in, struct buffer *out)
+{
+    size_t i = 0, from = 0;
+
+    while (i < in.size) {
+        if (in.at[i] < 0x80) {
+            i++;
+            continue;
+        }
+        int n = utf8_length(in.at + i, in.size - i);
+        if (n > 0) {
+            i += (size_t)n;
+            continue;
+        }
+        if (i > from) {
+            buffer_append(out, in.at + from, i - from);
+            c->bad_before = false;
+        }
+        from = i;
+        if (n < 0)
+            return i;
+        put_bad(c, out);
+        from = ++i;
+    }
+    if (i > from) {
+        buffer_append(out, in.at + from, i - from);
+        c->bad_before = false;
+    }
+    return i;
+}
+
+static size_t convert(struct mime_charset *c, struct slice in, struct buffer *out)
+{
+    char *at = (char *)(uintptr_t)in.at;
+    size_t left = in.size;
+
+    while (left > 0) {
+        buffer_reserve(out, left * 2 + 64);
+        char *to = (char *)out->at + out->size;
+        size_t room = out->room - out->size, before = out->size;
+        size_t got = iconv(c->conv, &at, &left, &to, &room);
+        int err = errno;
+        out->size = (size_t)((unsigned char *)to - out->at);
+        if (out->size > before)
+            c->bad_before = false;
+        if (got != (size_t)-1)
+            break;
+        if (err == EINVAL)
+            break;
+        if (err == EILSEQ) {
+            put_bad(c, out);
+            at++;
+            left--;
+        }
+    }
+    return in.size - left;
+}
+
+void mime_charset_feed(struct mime_charset *c, struct slice in, struct buffer *out)
+{
+    /* First the character that was cut: byte by byte until it is whole. */
+    while (c->held > 0 && in.size > 0) {
+        c->hold[c->held++] = in.at[0];
+        in = slice_from(in, 1);
+        struct slice held = slice_of(c->hold, c->held);
+        size_t used = c->conv == (iconv_t)-1 ? check_utf8(c, held, out) : convert(c, held, out);
+        if (used == 0 && c->held == HOLD_SIZE) {
+            put_bad(c, out);
+            used = c->held;
+        }
+        memmove(c->hold, c->hold + used, c->held - used);
+        c->held -= used;
+    }
+    if (in.size == 0)
+        return;
+    size_t used = c->conv == (iconv_t)-1 ? check_utf8(c, in, out) : convert(c, in, out);
+    struct slice rest = slice_from(in, used);
+    if (rest.size > HOLD_SIZE / 2) {       /* no charset has characters that long */
+        put_bad(c, out);
+        return;
+    }
+    if (rest.size > 0)
+        memcpy(c->hold, rest.at, rest.size);
+    c->held = rest.size;
+}
+
+bool mime_charset_close(struct mime_charset *c, struct buffer *out)
+{
+    if (c->held > 0)
+        put_bad(c, out);
+    bool good = !c->broken;
+    if (c->conv != (iconv_t)-1) {
+        /* Some converters keep a character until they know that nothing combines with it. */
+        buffer_reserve(out, 64);
+        char *to = (char *)out->at + out->size;
+        size_t room = out->room - out->size;
+        (void)iconv(c->conv, NULL, NULL, &to, &room);
+        out->size = (size_t)((unsigned char *)to - out->at);
+        iconv_close(c->conv);
+    }
+    mem_free(c);
+    return good;
+}
+
+bool mime_charset_to_utf8(struct slice name, struct slice text, struct buffer *out)
+{
+    struct mime_charset *c = mime_charset_open(name);
+    if (c == NULL)
+        return false;
+    mime_charset_feed(c, text, out);
+    return mime_charset_close(c, out);
+}
+
+/* ---- decomposed title case ---------------------------------------------------------------------------------- */
+
+static void put_utf8(struct buffer *out, UChar32 c)
+{
+    unsigned char b[4];
+    size_t n = 0;
+
+    if (c < 0x80) {
+        b[n++] = (unsigned char)c;
+    } else if (c < 0x800) {
+        b[n++] = (unsigned char)(0xc0 | c >> 6);
+        b[n++] = (unsigned char)(0x80 | (c & 0x3f));
+    } else if (c < 0x10000) {
+        b[n++] = (unsigned char)(0xe0 | c >> 12);
+        b[n++] = (unsigned char)(0x80 | (c >> 6 & 0x3f));
+        b[n++] = (unsigned char)(0x80 | (c & 0x3f));
+    } else {
+        b[n++] = (unsigned char)(0xf0 | c >> 18);
+        b[n++] = (unsigned char)(0x80 | (c >> 12 & 0x3f));
+        b[n++] = (unsigned char)(0x80 | (c >> 6 & 0x3f));
+        b[n++] = (unsigned char)(0x80 | (c & 0x3f));
+    }
+    buffer_append(out, b, n);
+}
+
+static void put_folded(struct buffer *out, UChar32 c)
+{
+    UErrorCode status = U_ZERO_ERROR;
+    const UNormalizer2 *nfkd = unorm2_getNFKDInstance(&status);
+    UChar text[32];
+
+    c = u_totitle(c);
+    if (U_SUCCESS(status)) {
+        int32_t n = unorm2_getDecomposition(nfkd, c, text, 32, &status);
+        if (n > 0 && U_SUCCESS(status)) {
+            for (int32_t i = 0; i < n;) {
+                UChar32 part;
+                U16_NEXT(text, i, n, part);
+                put_utf8(out, part);
+            }
+            return;
+        }
+    }
+    put_utf8(out, c);
+}
+
+void mime_normalise(struct buffer *out, struct slice s)
+{
+    size_t i = 0;
+
+    buffer_reserve(out, s.size);
+    while (i < s.size) {
+        unsigned char c = s.at[i];
+        if (c < 0x80) {
+            size_t from = out->size;
+            size_t n = i;
+            while (n < s.size && s.at[n] < 0x80)
+                n++;
+            buffer_append(out, s.at + i, n - i);
+            for (unsigned char *p = out->at + from, *end = out->at + out->size; p < end; p++)
+                if (*p >= 'a' && *p <= 'z')
+                    *p = (unsigned char)(*p - 0x20);
+            i = n;
+            continue;
+        }
+        int n = utf8_length(s.at + i, s.size - i);
+        if (n <= 0) {
+            buffer_append_str(out, MIME_REPLACEMENT);
+            i++;
+            while (i < s.size && s.at[i] >= 0x80 && utf8_length(s.at + i, s.size - i) <= 0)
+                i++;
+            continue;
+        }
+        UChar32 v = n == 2 ? c & 0x1f : n == 3 ? c & 0x0f : c & 0x07;
+        for (int k = 1; k < n; k++)
+            v = v << 6 | (s.at[i + (size_t)k] & 0x3f);
+        put_folded(out, v);
+        i += (size_t)n;
+    }
+}

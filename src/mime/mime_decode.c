@@ -1,0 +1,250 @@
+/* Content-Transfer-Encoding, undone in a stream: base64, quoted-printable (RFC 2045 section 6), uuencode.
+ *
+ * Lenient: what is not base64 ends it, a "=" that begins no escape stays, white space before a line end of
+ * quoted-printable is dropped. `broken` tells that the input was not valid. */
+#include "mime/mime_internal.h"
+
+enum mime_encoding mime_encoding_of(struct slice s)
+{
+    s = slice_trim(s);
+    if (s.size == 0 || slice_equal_str_nocase(s, "7bit") || slice_equal_str_nocase(s, "8bit") ||
+        slice_equal_str_nocase(s, "binary"))
+        return MIME_ENCODING_NONE;
+    if (slice_equal_str_nocase(s, "quoted-printable"))
+        return MIME_ENCODING_QP;
+    if (slice_equal_str_nocase(s, "base64"))
+        return MIME_ENCODING_BASE64;
+    if (slice_equal_str_nocase(s, "x-uuencode") || slice_equal_str_nocase(s, "x-uue") ||
+        slice_equal_str_nocase(s, "uuencode"))
+        return MIME_ENCODING_UUENCODE;
+    return MIME_ENCODING_UNKNOWN;
+}
+
+void mime_decoder_init(struct mime_decoder *d, enum mime_encoding encoding)
+{
+    *d = (struct mime_decoder){.encoding = encoding};
+}
+
+/* ---- base64: state counts the letters of the group, bits holds them ----------------------------------------- */
+
+static int base64_value(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+static void feed_base64(struct mime_decoder *d, struct slice in, struct buffer *out)
+{
+    buffer_reserve(out, in.size / 4 * 3 + 3);
+    for (size_t i = 0; i < in.size && !d->ended; i++) {
+        unsigned char c = in.at[i];
+        int v = base64_value(c);
+        if (v >= 0 && d->held == 0) {
+            d->bits = d->bits << 6 | (uint32_t)v;
+            if (++d->state == 4) {
+                unsigned char three[3] = {(unsigned char)(d->bits >> 16), (unsigned char)(d->bits >> 8),
+                                          (unsigned char)d->bits};
+                buffer_append(out, three, 3);
+                d->state = 0;
+                d->bits = 0;
+            }
+        } else if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+            continue;
+        } else if (c == '=' && d->state + d->held >= 2) {
+            d->held++;                     /* padding seen */
+            if (d->state + d->held == 4) {
+                if (d->state == 3) {
+                    buffer_append_byte(out, (unsigned char)(d->bits >> 10));
+                    buffer_append_byte(out, (unsigned char)(d->bits >> 2));
+                } else {
+                    buffer_append_byte(out, (unsigned char)(d->bits >> 4));
+                }
+                d->state = 0;
+                d->bits = 0;
+                d->held = 0;
+                d->ended = true;
+            }
+        } else {
+            d->broken = d->ended = true;
+        }
+    }
+}
+
+/* A group that was not finished gives the bytes it has. */
+static void finish_base64(struct mime_decoder *d, struct buffer *out)
+{
+    if (d->state == 0)
+        return;
+    d->broken = true;
+    if (d->state == 3) {
+        buffer_append_byte(out, (unsigned char)(d->bits >> 10));
+        buffer_append_byte(out, (unsigned char)(d->bits >> 2));
+    } else if (d->state == 2) {
+        buffer_append_byte(out, (unsigned char)(d->bits >> 4));
+    }
+}
+
+/* ---- quoted-printable: hold keeps white space, or "=" and what follows it ------------------------------------ */
+
+static void flush_hold(struct mime_decoder *d, struct buffer *out)
+{
+    buffer_append(out, d->hold, d->held);
+    d->held = 0;
+}
+
+/* White space at hand: kept until the next byte tells whether the line ends. Long runs cannot be held. */
+static void hold_byte(struct mime_decoder *d, unsigned char c, struct buffer *out)
+{
+    if (d->held == sizeof(d->hold))
+        flush_hold(d, out);
+    d->hold[d->held++] = c;
+}
+
+/* A byte behind "=". True: the escape is over and the byte was used. */
+static bool take_escape(struct mime_decoder *d, unsigned char c, struct buffer *out)
+{
+    unsigned char first = d->held > 1 ? d->hold[1] : 0;
+
+    if (c == '\n' && (d->held == 1 || first == ' ' || first == '\t' || first == '\r')) {
+        d->held = 0;                       /* soft line break */
+        return true;
+    }
+    if (d->held == 1 && mime_hex_digit(c) >= 0) {
+        hold_byte(d, c, out);
+        return true;
+    }
+    if (d->held == 2 && mime_hex_digit(first) >= 0 && mime_hex_digit(c) >= 0) {
+        buffer_append_byte(out, (unsigned char)(mime_hex_digit(first) << 4 | mime_hex_digit(c)));
+        d->held = 0;
+        return true;
+    }
+    if ((c == ' ' || c == '\t' || c == '\r') && (d->held == 1 || mime_hex_digit(first) < 0) &&
+        d->held < sizeof(d->hold)) {
+        hold_byte(d, c, out);
+        return true;
+    }
+    d->broken = true;
+    flush_hold(d, out);
+    return false;
+}
+
+static void feed_qp(struct mime_decoder *d, struct slice in, struct buffer *out)
+{
+    size_t i = 0;
+
+    while (i < in.size) {
+        unsigned char c = in.at[i];
+        if (d->held > 0 && d->hold[0] == '=') {
+            if (take_escape(d, c, out))
+                i++;
+        } else if (c == '=') {
+            flush_hold(d, out);
+            d->hold[d->held++] = c;
+            i++;
+        } else if (c == ' ' || c == '\t' || c == '\r') {
+            hold_byte(d, c, out);
+            i++;
+        } else if (c == '\n') {
+            bool crlf = d->held > 0 && d->hold[d->held - 1] == '\r';
+            d->held = 0;
+            buffer_append_str(out, crlf ? "\r\n" : "\n");
+            i++;
+        } else {
+            flush_hold(d, out);
+            size_t from = i;
+            while (i < in.size && (in.at[i] > '=' || (in.at[i] > ' ' && in.at[i] < '=')))
+                i++;
+            if (i == from)
+                i++;
+            buffer_append(out, in.at + from, i - from);
+        }
+    }
+}
+
+static void finish_qp(struct mime_decoder *d, struct buffer *out)
+{
+    if (d->held > 0 && d->hold[0] == '=') {
+        if (d->held > 1 && mime_hex_digit(d->hold[1]) >= 0)
+            flush_hold(d, out);
+    }
+    d->held = 0;
+}
+
+/* ---- uuencode: hold collects a line ------------------------------------------------------------------------- */
+
+static void take_uu_line(struct mime_decoder *d, struct buffer *out)
+{
+    struct slice line = slice_of(d->hold, d->held);
+
+    if (line.size > 0 && line.at[line.size - 1] == '\r')
+        line.size--;
+    if (d->state == 0) {
+        if (slice_starts(line, SLICE("begin ")))
+            d->state = 1;
+        return;
+    }
+    if (d->state != 1)
+        return;
+    if (slice_equal_str(line, "end")) {
+        d->state = 2;
+        return;
+    }
+    if (line.size == 0)
+        return;
+    size_t want = (line.at[0] - 0x20) & 0x3f, made = 0;
+    for (size_t i = 1; i < line.size && made < want; i += 4) {
+        uint32_t v = 0;
+        for (size_t k = 0; k < 4; k++)
+            v = v << 6 | (i + k < line.size ? (uint32_t)(line.at[i + k] - 0x20) & 0x3f : 0);
+        for (int shift = 16; shift >= 0 && made < want; shift -= 8, made++)
+            buffer_append_byte(out, (unsigned char)(v >> shift));
+    }
+    if (made < want)
+        d->broken = true;
+}
+
+static void feed_uu(struct mime_decoder *d, struct slice in, struct buffer *out)
+{
+    for (size_t i = 0; i < in.size; i++) {
+        if (in.at[i] == '\n') {
+            take_uu_line(d, out);
+            d->held = 0;
+        } else if (d->held < sizeof(d->hold)) {
+            d->hold[d->held++] = in.at[i];
+        } else {
+            d->broken = d->state == 1;     /* no line of uuencode is that long */
+        }
+    }
+}
+
+void mime_decoder_feed(struct mime_decoder *d, struct slice in, struct buffer *out)
+{
+    switch (d->encoding) {
+    case MIME_ENCODING_BASE64:
+        feed_base64(d, in, out);
+        break;
+    case MIME_ENCODING_QP:
+        feed_qp(d, in, out);
+        break;
+    case MIME_ENCODING_UUENCODE:
+        feed_uu(d, in, out);
+        break;
+    default:
+        buffer_append_slice(out, in);
+    }
+}
+
+void mime_decoder_finish(struct mime_decoder *d, struct buffer *out)
+{
+    if (d->encoding == MIME_ENCODING_BASE64)
+        finish_base64(d, out);
+    else if (d->encoding == MIME_ENCODING_QP)
+        finish_qp(d, out);
+    else if (d->encoding == MIME_ENCODING_UUENCODE && d->held > 0)
+        take_uu_line(d, out);
+}
