@@ -96,7 +96,10 @@ __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const str
         fail("dup2", "worker");
     if (high_conf >= 0 && (dup2(high_conf, FD_CONF) < 0 || lseek(FD_CONF, 0, SEEK_SET) < 0))
         fail("dup2", "configuration");
-    (void)close_range(high_conf >= 0 ? FD_CONF + 1 : FD_DISPATCH + 1, ~0U, 0);
+    (void)close(high);
+    if (high_conf >= 0)
+        (void)close(high_conf);
+    /* Everything else is close-on-exec. */
     set_environment(d, c);
     if (c->nice != 0 && setpriority(PRIO_PROCESS, 0, c->nice) < 0)
         log_error(NULL, "setpriority(%d) failed: %s", c->nice, strerror(errno));

@@ -46,6 +46,16 @@ void environment_prepare(struct master *master, const struct settings *set)
             VEC_PUSH(&list, mem_printf("%s=%s", copy, value));
         mem_free(copy);
     }
+#ifdef FAULTS
+    {
+        /* Fault tests reach every service (base/os.h). */
+        static const char *const tests[] = {"YARILO_FAULT", "YARILO_TRACE_FD", NULL};
+
+        for (size_t i = 0; tests[i] != NULL; i++)
+            if (getenv(tests[i]) != NULL)
+                VEC_PUSH(&list, mem_printf("%s=%s", tests[i], getenv(tests[i])));
+    }
+#endif
     add_word(&names, slice_from_str(always));
     VEC_PUSH(&list, NULL);
     master->environment = list.at;

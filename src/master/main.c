@@ -282,7 +282,7 @@ static int long_option(const char *word)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.file = DEFAULT_FILE};
+    static struct options options = {.file = DEFAULT_FILE}; /* lives as long as the process */
     const char *file = getenv("CONFIG_FILE");
     int letter;
 
