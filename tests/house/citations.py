@@ -38,7 +38,7 @@ def main(top, wants_list):
     names = "|".join(sorted(map(re.escape, sections), key=len, reverse=True))
     spec = re.compile(rf"(?<![\w/.-])({names})(?:\.md)? (\d+[a-z]?(?:\.\d+)*)(?![\w])")
     rfc_good = re.compile(r"RFC ([1-9]\d{2,3}) section ([1-9A-Z]\d*(?:\.\d+)*)")
-    rfc_bad = re.compile(r"RFC ?\d{3,4}(?:,| §| sec\.| [1-9]\d*\.\d| Section| chapter)")
+    rfc_bad = re.compile(r"RFC ?\d{3,4}(?:, ?\d+\.\d| §| sec\.| [1-9]\d*\.\d| Section \d| chapter)")
     seen, faults = collections.defaultdict(list), []
     for name in source_files(top):
         if not name.endswith((".c", ".h", ".sh", ".py")) or name.startswith("tests/house/"):

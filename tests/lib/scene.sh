@@ -17,7 +17,8 @@ scene_make()
     [ -z "$SCENE" ] || return 0
     SCENE=$(mktemp -d "${TMPDIR:-/tmp}/scene.XXXXXX")
     chmod 755 "$SCENE"
-    IP=127.$((1 + ($$ >> 16) % 250)).$((($$ >> 8) & 255)).$(($$ & 255))
+    IP=127.$((1 + ($$ >> 16) % 100)).$((($$ >> 8) & 255)).$(($$ & 255))
+    IP2=127.$((101 + ($$ >> 16) % 100)).$((($$ >> 8) & 255)).$(($$ & 255))
     printf 'SCENE=%s IP=%s\n' "$SCENE" "$IP" >scene.vars
     mkdir "$SCENE/home" "$SCENE/run" "$SCENE/state"
     if [ "$(id -u)" = 0 ]; then
@@ -110,10 +111,28 @@ scene_run()
     fi
 }
 
+# scene_second PROGRAM: another server on the same mail, at $IP2, with the configuration of the first; $SECOND is its pid.
+scene_second()
+{
+    mkdir "$SCENE/run2" "$SCENE/state2"
+    sed "s|^listen = .*|listen = $IP2|; s|$SCENE/run$|&2|; s|$SCENE/state$|&2|; s|$SCENE/log$|&2|" \
+        "$SCENE/dovecot.conf" >"$SCENE/second.conf"
+    program=dovecot
+    [ "$1" != ours ] || program=$OURS/dovecot
+    "$program" -F -c "$SCENE/second.conf" >>"$SCENE/out2" 2>&1 &
+    SECOND=$!
+    echo "SERVER=$SECOND" >>scene.vars
+    if ! python3 -B "$TOP_SRC/tests/lib/talk.py" --wait 30 --while-runs $SECOND "$IP2" $IMAP_PORT </dev/null >greeting2; then
+        cat "$SCENE/out2" "$SCENE/log2" 2>/dev/null
+        atf_fail "the second server does not answer"
+    fi
+}
+
 # scene_stop: asks the server to end and waits until it has.
 scene_stop()
 {
     kill "$SERVER" && wait "$SERVER"
+    [ -z "$SECOND" ] || { kill "$SECOND" && wait "$SECOND"; }
 }
 
 # scene_talk imap|imaps|lmtp|PORT: a conversation from standard input (see talk.py); what was said is printed.
@@ -132,7 +151,7 @@ scene_talk()
 # The log must hold nothing of these levels, but for scene_stop's signal and what the patterns given allow.
 scene_log_is_clean()
 {
-    if grep -E '(Warning|Error|Fatal|Panic): ' "$SCENE/log" >unclean; then
+    if grep -hE '(Warning|Error|Fatal|Panic): ' "$SCENE"/log* >unclean; then
         for pattern in 'master: Warning: Killed with signal 15 ' "$@"; do
             grep -vE "$pattern" unclean >rest
             mv rest unclean

@@ -1,0 +1,86 @@
+# Two servers on one store at the same time: nothing is lost, neither has anything to complain about, and both say the same.
+
+. "$TOP_SRC/tests/lib/scene.sh"
+
+load()
+{
+    python3 -B "$TOP_SRC/tests/lib/load.py" "$@"
+}
+
+# What the whole store is, as seen at an address: uids, flags, sizes of each message.
+state_at()
+{
+    for user in u1 u2 u3 u4; do
+        printf 'a LOGIN %s pass\nb SELECT INBOX\nc UID FETCH 1:* (FLAGS RFC822.SIZE)\nz LOGOUT\n' $user |
+            python3 -B "$TOP_SRC/tests/lib/talk.py" "$1" $IMAP_PORT |
+            grep -E '^\* ([0-9]+ FETCH|[0-9]+ EXISTS|OK \[(UIDVALIDITY|UIDNEXT))' | sed 's/\\Recent *//; s/ )/)/'
+    done
+}
+
+shared()
+{
+    seconds=5
+    [ -z "$YARILO_LONG" ] || seconds=60
+    scene_start "$1"
+    scene_second "$2"
+    : >acknowledged
+    : >acknowledged2
+    load run "$IP" $IMAP_PORT $LMTP_PORT $seconds acknowledged >run1 &
+    one=$!
+    load run "$IP2" $IMAP_PORT $LMTP_PORT $seconds acknowledged2 >run2 &
+    two=$!
+    wait $one || { cat run1; atf_fail "load on the first server"; }
+    wait $two || { cat run2; atf_fail "load on the second server"; }
+    cat run1 run2
+    cat acknowledged2 >>acknowledged
+    load check "$IP" $IMAP_PORT acknowledged || atf_fail "mail is missing at the first server"
+    load check "$IP2" $IMAP_PORT acknowledged || atf_fail "mail is missing at the second server"
+    state_at "$IP" >state1
+    state_at "$IP2" >state2
+    [ "$(wc -l <state1)" -gt 20 ] || atf_fail "there is no state to compare"
+    atf_check diff -u state1 state2
+    scene_stop
+    scene_log_is_clean
+}
+
+shared_head()
+{
+    atf_set require.user root
+    atf_set require.progs "dovecot python3"
+}
+
+atf_test_case with_dovecot cleanup
+with_dovecot_head()
+{
+    atf_set descr "ours beside a running Dovecot"
+    shared_head
+}
+with_dovecot_body()
+{
+    shared ours dovecot
+}
+with_dovecot_cleanup()
+{
+    scene_end
+}
+
+atf_test_case two_dovecots cleanup
+two_dovecots_head()
+{
+    atf_set descr "two real servers: the test's own measure"
+    shared_head
+}
+two_dovecots_body()
+{
+    shared dovecot dovecot
+}
+two_dovecots_cleanup()
+{
+    scene_end
+}
+
+atf_init_test_cases()
+{
+    atf_add_test_case with_dovecot
+    atf_add_test_case two_dovecots
+}
