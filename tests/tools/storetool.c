@@ -230,6 +230,7 @@ static void dump_one(struct mailbox *box, const struct index_record *rec)
         sha256_update(&ctx, (size_t)n, buf);
     if (n < 0)
         fail(&e);
+    mime_reader_free(reader);
     sha256_digest(&ctx, sizeof(digest), digest);
     printf("{\"uid\": %u, \"flags\": [", rec->uid);
     bool first = true;

@@ -58,6 +58,7 @@ struct maildir_uidlist {
 };
 
 void maildir_uidlist_free(struct maildir_uidlist *);
+struct arena *maildir_uidlist_arena(struct maildir_uidlist *);   /* for strings that records point to */
 /* Parses complete lines, with the header when the list is empty; appends records. *used: bytes consumed. ERROR_CORRUPT with
  * the reason ("line %n: ..." comes first) and what stood before the bad line kept. */
 int maildir_uidlist_parse(struct maildir_uidlist *, struct slice text, size_t *used, struct error *);

@@ -72,7 +72,7 @@ int maildir_file_do(struct maildir *m, uint32_t uid,
         r = act(m, path, arg, e);
         if (r == 1) {
             rec->where = WHERE_CUR;
-            rec->info = arena_strdup(m->list.arena, path + 4 + strlen(rec->base));
+            rec->info = arena_strdup(maildir_uidlist_arena(&m->list), path + 4 + strlen(rec->base));
         }
     }
     if (r == 0 && rec->where == WHERE_UNKNOWN) {
@@ -283,9 +283,9 @@ void maildir_mend(struct mailbox *box, uint32_t uid, uint64_t physical, uint64_t
         mailbox_log(box, LOG_LEVEL_ERROR, "UID=%u: file name says S=%llu, W=%llu, the file has %llu, %llu: corrected in uidlist",
                     uid, (unsigned long long)s, (unsigned long long)w, (unsigned long long)physical,
                     (unsigned long long)virtual_size);
-        rec->fields = maildir_fields_set(m->list.arena, rec->fields, 'S',
+        rec->fields = maildir_fields_set(maildir_uidlist_arena(&m->list), rec->fields, 'S',
                                          arena_printf(arena, "%llu", (unsigned long long)physical));
-        rec->fields = maildir_fields_set(m->list.arena, rec->fields, 'W',
+        rec->fields = maildir_fields_set(maildir_uidlist_arena(&m->list), rec->fields, 'W',
                                          arena_printf(arena, "%llu", (unsigned long long)virtual_size));
         m->list.recreate = true;
     }

@@ -401,10 +401,10 @@ static int publish_one(struct maildir *m, struct staged *s, bool with_uid, struc
         fields = maildir_fields_set(s->arena, fields, 'O', arena_printf(s->arena, "%u", s->meta.pop3_order));
     if (s->meta.uid >= list->next_uid && s->meta.uid < UINT32_MAX - 1)
         list->next_uid = s->meta.uid;
-    rec = maildir_uidlist_add(list, list->next_uid++, arena_strdup(list->arena, base),
-                              fields == NULL ? NULL : arena_strdup(list->arena, fields));
+    rec = maildir_uidlist_add(list, list->next_uid++, arena_strdup(maildir_uidlist_arena(list), base),
+                              fields == NULL ? NULL : arena_strdup(maildir_uidlist_arena(list), fields));
     rec->where = *info == '\0' ? WHERE_NEW : WHERE_CUR;
-    rec->info = *info == '\0' ? NULL : arena_strdup(list->arena, info);
+    rec->info = *info == '\0' ? NULL : arena_strdup(maildir_uidlist_arena(list), info);
     s->uid = rec->uid;
     return 0;
 }

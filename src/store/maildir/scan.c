@@ -134,7 +134,7 @@ static void note(struct maildir *m, struct maildir_record *rec, const struct mai
     if (*info == '\0')
         rec->info = NULL;
     else if (rec->info == NULL || strcmp(rec->info, info) != 0)
-        rec->info = arena_strdup(m->list.arena, info);
+        rec->info = arena_strdup(maildir_uidlist_arena(&m->list), info);
 }
 
 void maildir_entries_merge(struct maildir *m, const struct maildir_entries *entries, struct maildir_entries *fresh)

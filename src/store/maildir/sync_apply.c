@@ -21,6 +21,7 @@ struct apply {
     bool reset;                   /* UIDVALIDITY is another one: the index begins anew */
     bool touched;                 /* we renamed or unlinked files */
     bool failed_files;
+    bool appended;                /* next_uid grows by itself */
     uint32_t first_recent;
     uint32_t letters_known;       /* which keyword letters have a bit in the index */
     signed char letter_of[256];   /* letter of keyword i of the index, -1 = none */
@@ -50,11 +51,11 @@ static int add_fresh(struct apply *a, struct error *e)
         const struct maildir_entry *entry = &s->fresh.at[i];
         const char *info = entry->name + entry->base_size;
         struct maildir_record *rec = maildir_uidlist_add(list, list->next_uid++,
-            arena_str(list->arena, slice_of(entry->name, entry->base_size)), NULL);
+            arena_str(maildir_uidlist_arena(list), slice_of(entry->name, entry->base_size)), NULL);
 
         rec->where = entry->in_new ? WHERE_NEW : WHERE_CUR;
         rec->was_new = entry->in_new || entry->moved;
-        rec->info = *info == '\0' ? NULL : arena_strdup(list->arena, info);
+        rec->info = *info == '\0' ? NULL : arena_strdup(maildir_uidlist_arena(list), info);
         rec->seen = true;
     }
     /* Garbage: rewrite when most lines are of messages that are gone. */
@@ -160,7 +161,7 @@ static int rename_file(struct maildir *m, const char *name, void *arg, struct er
         return e->class == ERROR_NOT_FOUND ? 0 : -1;
     r->a->touched = true;
     r->rec->where = WHERE_CUR;
-    r->rec->info = arena_strdup(m->list.arena, info);
+    r->rec->info = arena_strdup(maildir_uidlist_arena(&m->list), info);
     return 1;
 }
 
@@ -239,6 +240,7 @@ static void append_message(struct apply *a, struct maildir_record *rec)
 
     maildir_info_parse(rec->info, &flags, &letters);
     append = index_batch_append(a->batch, rec->uid, flags);
+    a->appended = true;
     for (int i = 0; i < MAILDIR_LETTERS; i++)
         if ((letters & 1u << i) != 0)
             index_append_keyword(a->batch, append, letter_name(a, i));
@@ -453,7 +455,7 @@ static int apply(struct apply *a, struct error *e)
     next_uid = a->reset || (a->s->scanned && a->status.next_uid < list->next_uid) ? list->next_uid : a->status.next_uid;
     if (a->status.uid_validity != list->uid_validity && list->uid_validity != 0)
         index_batch_uid_validity(a->batch, list->uid_validity);
-    if (a->s->scanned && (a->reset || next_uid > a->status.next_uid))
+    if (a->s->scanned && !a->appended && (a->reset || next_uid > a->status.next_uid))
         index_batch_next_uid(a->batch, next_uid);
     if (a->s->scanned || a->sync->take_recent)
         note_recent(a, next_uid);

@@ -15,7 +15,7 @@ void maildir_uidlist_free(struct maildir_uidlist *list)
     *list = (struct maildir_uidlist){0};
 }
 
-static struct arena *arena_of(struct maildir_uidlist *list)
+struct arena *maildir_uidlist_arena(struct maildir_uidlist *list)
 {
     if (list->arena == NULL)
         list->arena = arena_new();
@@ -76,7 +76,7 @@ static int header_v3(struct maildir_uidlist *list, struct slice line, struct err
             buffer_append_slice(&others, field);
         }
     }
-    list->other_fields = arena_str(arena_of(list), buffer_slice(&others));
+    list->other_fields = arena_str(maildir_uidlist_arena(list), buffer_slice(&others));
     buffer_free(&others);
     return r;
 }
@@ -142,7 +142,7 @@ static int parse_fields(struct maildir_uidlist *list, struct slice *rest, struct
                     (const char *)line.at);
         list->recreate = true;
     }
-    *fields = bad || out.size == 0 ? NULL : arena_str(arena_of(list), buffer_slice(&out));
+    *fields = bad || out.size == 0 ? NULL : arena_str(maildir_uidlist_arena(list), buffer_slice(&out));
     buffer_free(&out);
     return 0;
 }
@@ -173,7 +173,7 @@ static int parse_record(struct maildir_uidlist *list, struct slice line, struct 
     if (slice_find(rest, '/') >= 0)
         return corrupt(e, "Broken filename: %.*s", rest);
     /* An info part in the list is no part of the identity. */
-    char *base = arena_str(arena_of(list), rest);
+    char *base = arena_str(maildir_uidlist_arena(list), rest);
     base[maildir_base_size(base)] = '\0';
     if (*base == '\0')
         return corrupt(e, "Invalid data: %.*s", line);

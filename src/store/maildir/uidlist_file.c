@@ -48,7 +48,7 @@ static void carry_over(struct maildir_uidlist *to, struct maildir_uidlist *from)
         if (rec == NULL || strcmp(rec->base, old->base) != 0)
             continue;
         rec->where = old->where;
-        rec->info = old->info == NULL ? NULL : arena_strdup(to->arena, old->info);
+        rec->info = old->info == NULL ? NULL : arena_strdup(maildir_uidlist_arena(to), old->info);
     }
 }
 
