@@ -131,7 +131,8 @@ struct index_view {
 
 struct ghost {
     uint32_t uid;
-    uint8_t flags;
+    uint8_t flags;          /* as of the expunge */
+    uint8_t changed, own_silent, visible; /* its flags changed before that, and the session has not heard of it */
 };
 
 /* ---- index.c ---- */

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-enum { JOURNAL_KEEP = 256, JOURNAL_MAX = 16384, CHANGED_MAX = 4096 };
+enum { JOURNAL_KEEP = 256, JOURNAL_MAX = 16384, CHANGED_MAX = 4096, GHOST_LOOK = 256 };
 
 struct segment {
     uint32_t first, last;
@@ -29,6 +29,7 @@ struct view_sync {
     uint32_t first_new, first_keyword;
     struct segment *segments;
     uint32_t segment_count, segment_at;
+    uint32_t ghost_at;            /* held back messages whose flags changed are told too */
     uint32_t next_uid_at;         /* within the segment: the next UID to look at */
     uint32_t visible_before;      /* messages from here on are new: no flag changes for them */
 };
@@ -107,7 +108,30 @@ static void add_ghost(struct index_view *v, uint32_t uid, uint8_t flags)
         v->ghost_room = v->ghost_room == 0 ? 4 : v->ghost_room * 2;
         v->ghosts = mem_realloc(v->ghosts, v->ghost_room * sizeof(*v->ghosts));
     }
-    v->ghosts[v->ghost_count++] = (struct ghost){uid, flags};
+    v->ghosts[v->ghost_count++] = (struct ghost){.uid = uid, .flags = flags};
+}
+
+/* What changed about a message before it went, which its session is still to be told (FETCH of a message that is
+ * held back shows the flags it had). */
+static void keep_change(struct index_view *v)
+{
+    struct ghost *g = &v->ghosts[v->ghost_count - 1];
+
+    if (v->changed_count > GHOST_LOOK) { /* not worth the search: telling too much is no fault */
+        g->changed = g->visible = 1;
+        return;
+    }
+    g->own_silent = 1;
+    for (uint32_t i = 0; i < v->changed_count; i++) {
+        const struct journal_entry *e = &v->changed[i];
+
+        if (g->uid < e->first || g->uid > e->last)
+            continue;
+        g->changed = 1;
+        g->visible |= e->visible;
+        if (e->view != v->id || !e->silent)
+            g->own_silent = 0;
+    }
 }
 
 /* Too many ranges to keep one by one: they become one that covers all, at the price of telling too much. */
@@ -161,10 +185,12 @@ static void catch_up(const struct index_view *view)
 
         if (e->first >= v->next_uid)
             continue;
-        if (e->expunged)
+        if (e->expunged) {
             add_ghost(v, e->first, e->flags);
-        else
+            keep_change(v);
+        } else {
             add_change(v, e);
+        }
     }
     v->pos = journal_end(index);
     if (v->ghost_count > sorted)
@@ -543,6 +569,23 @@ void index_view_sync(struct index_view *v, bool hold_expunges)
     trim_journal(index);
 }
 
+/* A held back message with something to tell and a UID below `uid`. */
+static bool next_ghost(struct index_view *v, struct view_sync *sync, uint64_t uid, struct index_change *out)
+{
+    for (; sync->ghost_at < v->ghost_count && v->ghosts[sync->ghost_at].uid < uid; sync->ghost_at++) {
+        struct ghost *g = &v->ghosts[sync->ghost_at];
+
+        if (!g->changed)
+            continue;
+        g->changed = 0;
+        *out = (struct index_change){.kind = INDEX_CHANGE_FLAGS, .uid = g->uid, .own_silent = g->own_silent,
+                                     .flags_visible = g->visible, .seq = ghost_seq(v, sync->ghost_at)};
+        sync->ghost_at++;
+        return true;
+    }
+    return false;
+}
+
 static bool next_flags(struct index_view *v, struct view_sync *sync, struct index_change *out)
 {
     const struct state *s = &v->index->state;
@@ -553,20 +596,22 @@ static bool next_flags(struct index_view *v, struct view_sync *sync, struct inde
 
         if (i == s->count || (uid = state_uid(s, i)) >= sync->visible_before) {
             sync->segment_at = sync->segment_count;
-            return false;
+            break;
         }
         if (uid > seg->last) {
             if (++sync->segment_at < sync->segment_count)
                 sync->next_uid_at = sync->segments[sync->segment_at].first;
             continue;
         }
+        if (next_ghost(v, sync, uid, out))
+            return true;
         sync->next_uid_at = uid + 1;
         *out = (struct index_change){.kind = INDEX_CHANGE_FLAGS, .uid = uid, .own_silent = seg->own_silent,
                                      .flags_visible = seg->visible,
                                      .seq = i + 1 + ghosts_below_uid(v, uid)};
         return true;
     }
-    return false;
+    return next_ghost(v, sync, UINT64_MAX, out);
 }
 
 bool index_view_next(struct index_view *v, struct index_change *out)
