@@ -1,0 +1,256 @@
+/* basic.c - commands that need no mailbox: NOOP, CAPABILITY, ID, ENABLE, NAMESPACE, LOGOUT, and CHECK. */
+#include "imap/session.h"
+
+#include <sys/utsname.h>
+
+void noop_begin(struct session *s, struct request *r)
+{
+    (void)s;
+    request_reply(r, "OK NOOP completed.");
+}
+
+void check_begin(struct session *s, struct request *r)
+{
+    (void)r;
+    r->op = mailbox_sync(s->box, s->view, SYNC_FULL);
+}
+
+enum step check_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    enum step step = request_op(s, r, budget, e);
+
+    if (step == STEP_ERROR && e->class == ERROR_NOT_FOUND) {
+        session_mailbox_lost(s);
+        return STEP_DONE;
+    }
+    if (step == STEP_DONE)
+        request_reply(r, "OK Check completed.");
+    return step;
+}
+
+void capability_begin(struct session *s, struct request *r)
+{
+    session_print(s, "* CAPABILITY %s", session_capabilities(s, r->arena));
+    request_reply(r, "OK Capability completed.");
+}
+
+/* ---- ID (RFC 2971, imap 5.2) ---------------------------------------------------------------------------------------- */
+
+static const char *id_value(struct request *r, struct slice key)
+{
+    struct utsname name;
+
+    if (slice_equal_str(key, "name"))
+        return "Dovecot";
+    if (slice_equal_str(key, "version"))
+        return "2.3.19.1";
+    if (slice_equal_str(key, "support-url"))
+        return "http://www.dovecot.org/";
+    if (slice_equal_str(key, "support-email"))
+        return "dovecot@dovecot.org";
+    if (slice_equal_str(key, "revision"))
+        return "9b53102964";
+    if (uname(&name) == 0 && slice_equal_str(key, "os"))
+        return arena_strdup(r->arena, name.sysname);
+    if (uname(&name) == 0 && slice_equal_str(key, "os-version"))
+        return arena_strdup(r->arena, name.release);
+    return NULL;
+}
+
+static bool next_word(struct slice *rest, struct slice *word)
+{
+    *rest = slice_trim(*rest);
+    return rest->size > 0 && slice_split(rest, ' ', word);
+}
+
+static void put_id(struct session *s, struct request *r, struct buffer *out)
+{
+    struct slice rest = slice_from_str(conf_str(s->set, SET_imap_id_send)), key, value;
+    bool first = true;
+
+    while (next_word(&rest, &key) && next_word(&rest, &value)) {
+        buffer_append_str(out, first ? "(" : " ");
+        first = false;
+        mime_put_nstring(out, key);
+        buffer_append_byte(out, ' ');
+        if (slice_equal_str(value, "*")) {
+            const char *text = id_value(r, key);
+
+            mime_put_nstring(out, text == NULL ? SLICE_EMPTY : slice_from_str(text));
+        } else {
+            mime_put_nstring(out, value);
+        }
+    }
+    buffer_append_str(out, first ? "NIL" : ")");
+}
+
+static bool is_logged_key(const char *list, struct slice key)
+{
+    struct slice rest = slice_from_str(list), word;
+
+    while (next_word(&rest, &word)) {
+        if (slice_equal_str(word, "*") || slice_equal_nocase(word, key))
+            return true;
+    }
+    return false;
+}
+
+static void put_printable(struct buffer *out, struct slice text)
+{
+    for (size_t i = 0; i < text.size && i < 80; i++)
+        buffer_append_byte(out, text.at[i] < ' ' || text.at[i] == 0x7f ? '?' : text.at[i]);
+}
+
+static void log_id(struct session *s, struct request *r)
+{
+    const char *list = conf_str(s->set, SET_imap_id_log);
+    struct buffer line = {0};
+
+    if (*list == '\0' || s->id_logged || r->args == NULL || r->args->type != IMAP_LIST)
+        return;
+    for (const struct imap_arg *a = r->args->children; a != NULL && a->next != NULL; a = a->next->next) {
+        if (a->text.size > 30 || a->type == IMAP_LIST || a->next->type == IMAP_LIST || !is_logged_key(list, a->text))
+            continue;
+        buffer_append_str(&line, line.size == 0 ? "" : ", ");
+        put_printable(&line, a->text);
+        buffer_append_byte(&line, '=');
+        put_printable(&line, a->next->text);
+    }
+    if (line.size > 0)
+        log_info(&s->log, "ID sent: %s", buffer_cstr(&line));
+    s->id_logged = true;
+    buffer_free(&line);
+}
+
+void id_begin(struct session *s, struct request *r)
+{
+    struct buffer out = {0};
+
+    log_id(s, r);
+    buffer_append_str(&out, "* ID ");
+    put_id(s, r, &out);
+    buffer_append_str(&out, "\r\n");
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    request_reply(r, "OK ID completed.");
+}
+
+/* ---- ENABLE (RFC 5161, imap 12.1) ------------------------------------------------------------------------------------ */
+
+void enable_begin(struct session *s, struct request *r)
+{
+    struct buffer out = {0};
+    bool condstore = false, qresync = false;
+
+    for (const struct imap_arg *a = r->args; a != NULL; a = a->next) {
+        if (!imap_arg_is_atom(a)) {
+            request_bad(s, r, "Invalid arguments");
+            buffer_free(&out);
+            return;
+        }
+        if (slice_equal_str_nocase(a->text, "CONDSTORE"))
+            condstore = true;
+        else if (slice_equal_str_nocase(a->text, "QRESYNC"))
+            qresync = true;
+        else
+            continue;
+        buffer_printf(&out, " %s", request_upper(r, a->text));
+    }
+    if (out.size > 0)
+        session_print(s, "* ENABLED%s", buffer_cstr(&out));
+    buffer_free(&out);
+    s->qresync = s->qresync || qresync;
+    if ((condstore || qresync) && !s->condstore) {
+        s->condstore = true;
+        if (s->view != NULL)
+            session_tell_modseq(s);
+    }
+    request_reply(r, "OK Enabled.");
+}
+
+/* ---- NAMESPACE (RFC 2342, imap 8.6) ----------------------------------------------------------------------------------- */
+
+static void put_namespaces(struct session *s, struct buffer *out, enum mail_namespace_type type)
+{
+    bool any = false;
+
+    for (const struct mail_namespace *ns = mail_user_namespaces(s->user); ns != NULL; ns = ns->next) {
+        char separator[2] = {ns->separator, '\0'};
+
+        if (ns->type != type || ns->hidden || ns->unusable)
+            continue;
+        buffer_append_str(out, any ? "(" : "((");
+        any = true;
+        /* the prefix is shown as clients write it */
+        struct buffer prefix = {0};
+
+        if (text_utf8_to_mutf7(&prefix, slice_from_str(ns->prefix)) < 0)
+            buffer_append_str(&prefix, ns->prefix);
+        mime_put_nstring(out, slice_of(prefix.at == NULL ? (const unsigned char *)"" : prefix.at, prefix.size));
+        buffer_free(&prefix);
+        buffer_append_byte(out, ' ');
+        mime_put_nstring(out, slice_from_str(separator));
+        buffer_append_byte(out, ')');
+    }
+    buffer_append_str(out, any ? ")" : "NIL");
+}
+
+void namespace_begin(struct session *s, struct request *r)
+{
+    struct buffer out = {0};
+
+    buffer_append_str(&out, "* NAMESPACE ");
+    put_namespaces(s, &out, MAIL_NAMESPACE_PRIVATE);
+    buffer_append_byte(&out, ' ');
+    put_namespaces(s, &out, MAIL_NAMESPACE_SHARED);
+    buffer_append_byte(&out, ' ');
+    put_namespaces(s, &out, MAIL_NAMESPACE_PUBLIC);
+    buffer_append_str(&out, "\r\n");
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    request_reply(r, "OK Namespace completed.");
+}
+
+/* ---- the rest ------------------------------------------------------------------------------------------------------- */
+
+void logout_begin(struct session *s, struct request *r)
+{
+    session_print(s, "* BYE Logging out");
+    request_reply(r, "OK Logout completed.");
+    reply_send(s, r);
+    session_bye(s, NULL, "Logged out");
+}
+
+void state_begin(struct session *s, struct request *r)
+{
+    request_bad(s, r, "Command is disabled for now");
+}
+
+void cancel_begin(struct session *s, struct request *r)
+{
+    if (!imap_arg_is_string(r->args))
+        request_bad(s, r, "Missing arguments");
+    else
+        request_reply(r, "NO Command tag not found.");
+}
+
+void metadata_begin(struct session *s, struct request *r)
+{
+    (void)s;
+    if (conf_bool(s->set, SET_imap_metadata))
+        request_reply(r, "NO [CANNOT] Mailbox attributes are not kept by this server.");
+    else
+        request_reply(r, "NO [CANNOT] Generic mailbox attributes not enabled.");
+}
+
+void urlauth_begin(struct session *s, struct request *r)
+{
+    request_bad(s, r, "URLAUTH disabled");
+}
+
+void unsupported_begin(struct session *s, struct request *r)
+{
+    (void)s;
+    request_reply(r, "NO [CANNOT] %s is not supported by this server.", r->name);
+    r->sync = false;
+}

@@ -1,0 +1,40 @@
+/* capability.c - the capability words after login, in Dovecot's order (imap 1.2). */
+#include "imap/session.h"
+
+static const char built_in[] =
+    "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS "
+    "THREAD=ORDEREDSUBJECT MULTIAPPEND URL-PARTIAL CATENATE UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED "
+    "I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN CONTEXT=SEARCH LIST-STATUS BINARY MOVE "
+    "SNIPPET=FUZZY PREVIEW=FUZZY PREVIEW STATUS=SIZE SAVEDATE";
+
+/* Does a mailbox block of any namespace name a special use? */
+static bool has_special_use(const struct settings *set)
+{
+    size_t n, m;
+    const struct conf_block *const *spaces = conf_blocks(set, BLOCK_NAMESPACE, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct conf_block *const *boxes = conf_block_blocks(spaces[i], BLOCK_MAILBOX, &m);
+
+        for (size_t k = 0; k < m; k++) {
+            if (*conf_block_str(boxes[k], "special_use") != '\0')
+                return true;
+        }
+    }
+    return false;
+}
+
+const char *session_capabilities(struct session *s, struct arena *arena)
+{
+    const char *own = conf_str(s->set, SET_imap_capability), *more = "";
+
+    if (*own != '\0' && *own != '+')
+        return arena_strdup(arena, own);
+    if (*own == '+')
+        more = own + 1;
+    return arena_printf(arena, "%s%s%s%s%s%s%s", built_in, *more == '\0' ? "" : " ", more,
+                        conf_bool(s->set, SET_imap_literal_minus) ? " LITERAL-" : " LITERAL+",
+                        conf_bool(s->set, SET_mailbox_list_index) ? " NOTIFY" : "",
+                        conf_bool(s->set, SET_imap_metadata) ? " METADATA" : "",
+                        has_special_use(s->set) ? " SPECIAL-USE" : "");
+}

@@ -1,0 +1,98 @@
+/* commands.c - the table of commands (imap 6.2, 3.2).
+ *
+ * A new command is a line here and a file with its begin and run. */
+#include "imap/session.h"
+
+#define SEL COMMAND_SELECTED
+#define SYNC COMMAND_SYNC
+#define HOLD (COMMAND_SYNC | COMMAND_HOLD)
+#define ALONE COMMAND_ALONE
+
+/* Sorted by name: command_find searches by halves. */
+static const struct command commands[] = {
+    {"APPEND", SYNC | ALONE | COMMAND_LITERAL8 | COMMAND_MESSAGE, 1, append_begin, append_run, append_end},
+    {"CANCELUPDATE", SEL, ARGS_ALL, unsupported_begin, NULL, NULL},
+    {"CAPABILITY", 0, ARGS_NONE, capability_begin, NULL, NULL},
+    {"CHECK", SEL | SYNC, ARGS_NONE, check_begin, check_run, NULL},
+    {"CLOSE", SEL | ALONE, ARGS_NONE, close_begin, close_run, NULL},
+    {"COPY", SEL | SYNC | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
+    {"CREATE", 0, 1, create_begin, mailbox_run, NULL},
+    {"DELETE", ALONE, 1, delete_begin, mailbox_run, NULL},
+    {"ENABLE", 0, ARGS_ALL, enable_begin, NULL, NULL},
+    {"EXAMINE", ALONE, 2, select_begin, select_run, select_end},
+    {"EXPUNGE", SEL | SYNC, ARGS_NONE, expunge_begin, expunge_run, expunge_end},
+    {"FETCH", SEL | HOLD, ARGS_ALL, fetch_begin, fetch_run, fetch_end},
+    {"GENURLAUTH", 0, ARGS_NONE, urlauth_begin, NULL, NULL},
+    {"GETMETADATA", 0, ARGS_ALL, metadata_begin, NULL, NULL},
+    {"ID", 0, ARGS_ALL, id_begin, NULL, NULL},
+    {"IDLE", ALONE, ARGS_NONE, idle_begin, idle_run, idle_end},
+    {"LIST", 0, ARGS_ALL, list_begin, list_run, list_end},
+    {"LOGOUT", ALONE, ARGS_NONE, logout_begin, NULL, NULL},
+    {"LSUB", 0, ARGS_ALL, lsub_begin, list_run, list_end},
+    {"MOVE", SEL | SYNC | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
+    {"NAMESPACE", 0, ARGS_NONE, namespace_begin, NULL, NULL},
+    {"NOOP", SYNC, ARGS_NONE, noop_begin, NULL, NULL},
+    {"NOTIFY", 0, ARGS_ALL, unsupported_begin, NULL, NULL},
+    {"RENAME", 0, 2, rename_begin, mailbox_run, NULL},
+    {"RESETKEY", 0, ARGS_NONE, urlauth_begin, NULL, NULL},
+    {"SEARCH", SEL | HOLD, ARGS_ALL, search_begin, search_run, search_end},
+    {"SELECT", ALONE, 2, select_begin, select_run, select_end},
+    {"SETMETADATA", 0, ARGS_ALL, metadata_begin, NULL, NULL},
+    {"SORT", SEL | HOLD, ARGS_ALL, search_begin, search_run, search_end},
+    {"STATUS", 0, 2, status_begin, status_run, NULL},
+    {"STORE", SEL | HOLD, ARGS_ALL, store_begin, store_run, store_end},
+    {"SUBSCRIBE", 0, 1, subscribe_begin, mailbox_run, NULL},
+    {"THREAD", SEL | HOLD, ARGS_ALL, unsupported_begin, NULL, NULL},
+    {"UID COPY", SEL | SYNC | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
+    {"UID EXPUNGE", SEL | SYNC | COMMAND_LATE, 1, expunge_begin, expunge_run, expunge_end},
+    {"UID FETCH", SEL | SYNC, ARGS_ALL, fetch_begin, fetch_run, fetch_end},
+    {"UID MOVE", SEL | SYNC | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
+    {"UID SEARCH", SEL | SYNC, ARGS_ALL, search_begin, search_run, search_end},
+    {"UID SORT", SEL | SYNC, ARGS_ALL, search_begin, search_run, search_end},
+    {"UID STORE", SEL | SYNC, ARGS_ALL, store_begin, store_run, store_end},
+    {"UID THREAD", SEL | SYNC, ARGS_ALL, unsupported_begin, NULL, NULL},
+    {"UNSELECT", SEL | ALONE, ARGS_NONE, unselect_begin, NULL, NULL},
+    {"UNSUBSCRIBE", 0, 1, unsubscribe_begin, mailbox_run, NULL},
+    {"URLFETCH", 0, ARGS_NONE, urlauth_begin, NULL, NULL},
+    {"X-CANCEL", 0, 1, cancel_begin, NULL, NULL},
+    {"X-STATE", 0, ARGS_NONE, state_begin, NULL, NULL},
+    {"XLIST", 0, ARGS_ALL, list_begin, list_run, list_end},
+};
+
+/* The name that stands in the table against (UID) name. */
+static int compare_name(const char *entry, bool uid, struct slice name)
+{
+    size_t n;
+
+    if (uid) {
+        int d = strncmp(entry, "UID ", 4);
+        if (d != 0)
+            return d;
+        entry += 4;
+    }
+    n = strlen(entry);
+    for (size_t i = 0; i < n && i < name.size; i++) {
+        int c = name.at[i] >= 'a' && name.at[i] <= 'z' ? name.at[i] - 32 : name.at[i];
+        if (entry[i] != c)
+            return entry[i] < c ? -1 : 1;
+    }
+    return n == name.size ? 0 : n < name.size ? -1 : 1;
+}
+
+const struct command *command_find(bool uid, struct slice name)
+{
+    size_t low = 0, high = sizeof(commands) / sizeof(commands[0]);
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int d = compare_name(commands[middle].name, uid, name);
+
+        if (d == 0)
+            return &commands[middle];
+        if (d < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}

@@ -1,0 +1,193 @@
+/* copy.c - COPY, MOVE and their UID forms (RFC 3501 section 6.4.7, RFC 6851; imap 9.2).
+ *
+ * Messages are staged one by one, then published together. MOVE does that in batches of MOVE_BATCH, each followed by
+ * the expunge of what it copied. */
+#include "imap/session.h"
+
+enum { MOVE_BATCH = 1000 };
+
+struct copy_state {
+    enum { COPY_STAGE, COPY_PUBLISH, COPY_EXPUNGE } stage;
+    bool move;
+    struct index_ranges seqs, from;  /* from: UIDs of this batch */
+    size_t at;
+    uint32_t seq;
+    struct mailbox *to;
+    struct mailbox_view *writer;     /* MOVE out of an examined mailbox expunges there (imap 9.2) */
+    VEC(struct save *) saves;
+    size_t count, moved;
+    struct save_result result;
+};
+
+void copy_begin(struct session *s, struct request *r)
+{
+    struct copy_state *t = r->state = ARENA_NEW(r->arena, struct copy_state);
+    struct mailbox_place place;
+    struct error e = {0};
+
+    t->move = strstr(r->command->name, "MOVE") != NULL;
+    if (r->args == NULL || r->args->next == NULL) {
+        request_bad(s, r, "Missing arguments");
+        return;
+    }
+    if (!imap_arg_is_string(r->args) || !imap_arg_is_string(r->args->next)) {
+        request_bad(s, r, "Invalid arguments");
+        return;
+    }
+    if (s->view == NULL) {
+        request_reply(r, "BAD No mailbox selected.");
+        return;
+    }
+    if (!request_set(s, r, r->args->text, &t->seqs) ||
+        !request_place(s, r, r->args->next, &place, ERROR_TRYCREATE))
+        return;
+    if (mailbox_open(&t->to, &place, 0, &e) < 0) {
+        t->to = NULL;
+        request_error_as(s, r, &e, ERROR_TRYCREATE);
+        return;
+    }
+    if (t->seqs.count == 0) {
+        request_reply(r, "OK No messages found.");
+        return;
+    }
+    if (t->move && s->examined)
+        t->writer = mailbox_view_open(s->box, false);
+}
+
+static enum step gone(struct session *s, struct request *r)
+{
+    (void)s;
+    request_reply(r, "NO [EXPUNGEISSUED] Some of the requested messages no longer exist.");
+    r->sync = true;
+    return STEP_DONE;
+}
+
+static void to_publish(struct request *r)
+{
+    struct copy_state *t = r->state;
+
+    t->count = t->saves.count;
+    r->op = save_commit(t->to, t->saves.at, t->saves.count, true, r->arena, &t->result);
+    t->saves.count = 0;
+    t->stage = COPY_PUBLISH;
+}
+
+static enum step stage_messages(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    struct copy_state *t = r->state;
+    struct index_record record;
+    struct save *save;
+
+    while (!t->move || t->saves.count < MOVE_BATCH) {
+        t->seq = imap_ranges_next(&t->seqs, &t->at, t->seq);
+        if (t->seq == 0)
+            break;
+        if (!index_view_get(mailbox_view_index(s->view), t->seq, &record) || record.expunged)
+            return gone(s, r);
+        if (save_copy(t->to, s->box, record.uid, NULL, &save, e) < 0)
+            return e->class == ERROR_EXPUNGED ? gone(s, r) : STEP_ERROR;
+        VEC_PUSH(&t->saves, save);
+        index_ranges_add(&t->from, record.uid, record.uid);
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
+    }
+    if (t->saves.count == 0) { /* MOVE: the last batch was full */
+        request_reply(r, "OK Move completed.");
+        return STEP_DONE;
+    }
+    to_publish(r);
+    return STEP_MORE;
+}
+
+/* "[COPYUID validity from to]", or nothing when the UIDs are not known. */
+static const char *copyuid(struct request *r)
+{
+    struct copy_state *t = r->state;
+    struct index_ranges to = {0};
+    struct buffer out = {0};
+    char *text;
+
+    for (size_t i = 0; i < t->count && t->result.uids != NULL; i++) {
+        if (t->result.uids[i] != 0)
+            index_ranges_add(&to, t->result.uids[i], t->result.uids[i]);
+    }
+    if (to.count > 0) {
+        buffer_printf(&out, "[COPYUID %u ", t->result.uid_validity);
+        imap_ranges_put(&out, &t->from);
+        buffer_append_byte(&out, ' ');
+        imap_ranges_put(&out, &to);
+        buffer_append_str(&out, "] ");
+    }
+    text = arena_str(r->arena, buffer_slice(&out));
+    buffer_free(&out);
+    index_ranges_free(&to);
+    return text;
+}
+
+static enum step published(struct session *s, struct request *r)
+{
+    struct copy_state *t = r->state;
+    struct index_batch *batch;
+
+    if (!t->move) {
+        request_reply(r, "OK %sCopy completed.", copyuid(r));
+        return STEP_DONE;
+    }
+    session_print(s, "* OK %sMoved UIDs.", copyuid(r));
+    batch = index_batch_new(r->arena, INDEX_INTERNAL);
+    for (size_t i = 0; i < t->from.count; i++) {
+        for (uint64_t uid = t->from.at[i].first; uid <= t->from.at[i].last; uid++)
+            mailbox_batch_expunge(s->view, batch, (uint32_t)uid);
+    }
+    s->stats.expunged += (uint32_t)t->count;
+    r->op = mailbox_commit(t->writer != NULL ? t->writer : s->view, batch, MAILBOX_RIGHT_EXPUNGE, NULL);
+    t->stage = COPY_EXPUNGE;
+    return STEP_MORE;
+}
+
+enum step copy_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    struct copy_state *t = r->state;
+    enum step step;
+
+    if (t->stage == COPY_STAGE) {
+        step = stage_messages(s, r, budget, e);
+        if (step == STEP_ERROR) {
+            request_error_as(s, r, e, ERROR_TRYCREATE);
+            return STEP_DONE;
+        }
+        return step;
+    }
+    step = request_op(s, r, budget, e);
+    if (step == STEP_ERROR) {
+        request_error_as(s, r, e, t->stage == COPY_PUBLISH ? ERROR_TRYCREATE : ERROR_PLAIN);
+        return STEP_DONE;
+    }
+    if (step != STEP_DONE)
+        return step;
+    if (t->stage == COPY_PUBLISH)
+        return published(s, r);
+    r->apply = true;
+    index_ranges_free(&t->from);
+    t->from = (struct index_ranges){0};
+    t->stage = COPY_STAGE;
+    return STEP_MORE;
+}
+
+void copy_end(struct session *s, struct request *r)
+{
+    struct copy_state *t = r->state;
+
+    (void)s;
+    if (t == NULL)
+        return;
+    for (size_t i = 0; i < t->saves.count; i++)
+        save_cancel(&t->saves.at[i]);
+    VEC_FREE(&t->saves);
+    index_ranges_free(&t->seqs);
+    index_ranges_free(&t->from);
+    if (t->writer != NULL)
+        mailbox_view_close(&t->writer);
+    if (t->to != NULL)
+        mailbox_close(&t->to);
+}

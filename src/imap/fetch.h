@@ -1,0 +1,54 @@
+/* FETCH inside: what was asked for (fetch_parse.c), and how it is written (fetch.c). */
+#ifndef YARILO_IMAP_FETCH_H
+#define YARILO_IMAP_FETCH_H
+
+#include "imap/session.h"
+
+enum fetch_kind {
+    /* written together, first */
+    FETCH_FLAGS, FETCH_UID, FETCH_MODSEQ, FETCH_INTERNALDATE, FETCH_SIZE, FETCH_PREVIEW, FETCH_SAVEDATE, FETCH_GUID,
+    FETCH_MAILBOX, FETCH_REAL_UID,
+    /* then these */
+    FETCH_ENVELOPE, FETCH_BODY, FETCH_BODYSTRUCTURE, FETCH_SECTION, FETCH_BINARY, FETCH_BINARY_SIZE
+};
+#define FETCH_FIRST_STREAMED FETCH_ENVELOPE
+
+struct fetch_item {
+    struct fetch_item *next;
+    enum fetch_kind kind;
+    const char *label;             /* what the reply calls it, origin included */
+    bool lazy, fuzzy;              /* PREVIEW */
+    bool sees;                     /* sets \Seen */
+    bool header;                   /* counts as header in the statistics */
+    struct mime_section section;
+    uint64_t from, count;          /* partial range; 0 and UINT64_MAX = all */
+};
+
+struct fetch {
+    struct fetch_item *items;      /* buffered ones first, each group in the order of the request */
+    bool flags, sees, needs_mail;
+    bool changed_since, vanished;
+    uint64_t modseq;
+
+    struct index_ranges seqs;
+    size_t at;
+    uint32_t seq;
+    struct index_ranges seen;      /* UIDs whose \Seen was newly set */
+
+    /* the message being written */
+    struct fetch_item *item;       /* the next one; NULL: none or the line is complete */
+    bool writing, gone;
+    struct index_record record;
+    struct mail *mail;
+    struct mime_reader *reader;
+    struct buffer decoded;         /* BINARY: the decoded part */
+    bool first;
+    bool committed, issued, failed, parse_failed;
+    const char *unknown_cte;
+};
+
+/* Items and modifiers. False: the request has been answered. */
+bool fetch_parse(struct session *, struct request *, struct fetch *, const struct imap_arg *items,
+                 const struct imap_arg **rest);
+
+#endif

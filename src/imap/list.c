@@ -1,0 +1,330 @@
+/* list.c - LIST, LSUB, XLIST (RFC 3501 section 6.3.8, RFC 5258, RFC 5819; imap 8.4). */
+#include "imap/session.h"
+
+struct list_state {
+    struct mailbox_list *list;
+    unsigned flags;                 /* of mailbox_list_begin */
+    bool lsub, extended, lsub_flags;
+    unsigned status_items;
+    bool x_size;
+    struct store_op *status_op;     /* of the mailbox that was listed last */
+    struct mailbox_place status_place;
+    struct mailbox_status status;
+    struct slice status_name;
+    struct slice *patterns;
+    size_t pattern_count;
+};
+
+static bool parse_selection(struct session *s, struct request *r, struct list_state *t, const struct imap_arg *list)
+{
+    static const struct {
+        const char *name;
+        unsigned flag;
+    } words[] = {{"SUBSCRIBED", MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_RETURN_SUBSCRIBED},
+                 {"RECURSIVEMATCH", MAILBOX_LIST_SELECT_RECURSIVE},
+                 {"SPECIAL-USE", MAILBOX_LIST_SELECT_SPECIAL_USE | MAILBOX_LIST_RETURN_SPECIAL_USE},
+                 {"REMOTE", 0}};
+
+    for (const struct imap_arg *a = list->children; a != NULL; a = a->next) {
+        size_t i = 0;
+
+        if (!imap_arg_is_atom(a)) {
+            request_bad(s, r, "List options contains non-atoms");
+            return false;
+        }
+        while (i < 4 && !slice_equal_str_nocase(a->text, words[i].name))
+            i++;
+        if (i == 4) {
+            request_bad(s, r, "Unknown select options");
+            return false;
+        }
+        t->flags |= words[i].flag;
+    }
+    if ((t->flags & MAILBOX_LIST_SELECT_RECURSIVE) != 0 &&
+        (t->flags & (MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_SELECT_SPECIAL_USE)) == 0) {
+        request_bad(s, r, "RECURSIVEMATCH must not be the only selection");
+        return false;
+    }
+    return true;
+}
+
+static bool parse_return(struct session *s, struct request *r, struct list_state *t, const struct imap_arg *list)
+{
+    for (const struct imap_arg *a = list->children; a != NULL; a = a->next) {
+        if (!imap_arg_is_atom(a)) {
+            request_bad(s, r, "List options contains non-atoms");
+            return false;
+        }
+        if (slice_equal_str_nocase(a->text, "SUBSCRIBED")) {
+            t->flags |= MAILBOX_LIST_RETURN_SUBSCRIBED;
+        } else if (slice_equal_str_nocase(a->text, "CHILDREN")) {
+            t->flags |= MAILBOX_LIST_RETURN_CHILDREN;
+        } else if (slice_equal_str_nocase(a->text, "SPECIAL-USE")) {
+            t->flags |= MAILBOX_LIST_RETURN_SPECIAL_USE;
+        } else if (slice_equal_str_nocase(a->text, "STATUS") && a->next != NULL && a->next->type == IMAP_LIST) {
+            a = a->next;
+            if (!request_status_items(s, r, a, &t->status_items, &t->x_size))
+                return false;
+        } else {
+            request_bad(s, r, "Unknown return options");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* `LIST ref ""`: the separator, and what of the reference is a root (imap 8.4). */
+static void tell_root(struct session *s, struct slice reference)
+{
+    const struct mail_namespace *ns, *found = mail_user_inbox_namespace(s->user);
+    struct slice root = SLICE("");
+    struct buffer out = {0};
+    char separator[2] = {found->separator, '\0'};
+    ptrdiff_t at;
+
+    for (ns = mail_user_namespaces(s->user); ns != NULL; ns = ns->next) {
+        if (*ns->prefix != '\0' && slice_starts(reference, slice_from_str(ns->prefix)))
+            root = slice_from_str(ns->prefix);
+    }
+    at = slice_find(reference, (unsigned char)found->separator);
+    if (root.size == 0 && at >= 0)
+        root = slice_head(reference, (size_t)at + 1);
+    buffer_append_str(&out, "* LIST (\\Noselect) ");
+    mime_put_nstring(&out, slice_from_str(separator));
+    buffer_append_byte(&out, ' ');
+    mime_put_astring(&out, root);
+    buffer_append_str(&out, "\r\n");
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+}
+
+/* Reference and pattern as one pattern in UTF-8; what is not mUTF-7 matches nothing. */
+static void add_pattern(struct request *r, struct list_state *t, struct slice reference, struct slice pattern)
+{
+    struct buffer joined = {0}, utf8 = {0};
+
+    buffer_append_slice(&joined, reference);
+    buffer_append_slice(&joined, pattern);
+    if (text_mutf7_to_utf8(&utf8, buffer_slice(&joined)) == 0)
+        t->patterns[t->pattern_count++] = arena_slice(r->arena, buffer_slice(&utf8));
+    buffer_free(&joined);
+    buffer_free(&utf8);
+}
+
+static bool parse_patterns(struct session *s, struct request *r, struct list_state *t, struct slice reference,
+                           const struct imap_arg *arg)
+{
+    size_t n = 1;
+
+    if (arg->type != IMAP_LIST) {
+        t->patterns = ARENA_NEW(r->arena, struct slice);
+        add_pattern(r, t, reference, arg->text);
+        return true;
+    }
+    for (const struct imap_arg *a = arg->children; a != NULL; a = a->next)
+        n++;
+    t->patterns = ARENA_ARRAY(r->arena, struct slice, n);
+    for (const struct imap_arg *a = arg->children; a != NULL; a = a->next) {
+        if (!imap_arg_is_string(a)) {
+            request_bad(s, r, "Invalid pattern list");
+            return false;
+        }
+        if (a->text.size > 0 || t->lsub)
+            add_pattern(r, t, reference, a->text);
+    }
+    return true;
+}
+
+static void begin(struct session *s, struct request *r, bool lsub)
+{
+    struct list_state *t = r->state = ARENA_NEW(r->arena, struct list_state);
+    const struct imap_arg *a = r->args, *reference, *pattern;
+
+    t->lsub = lsub;
+    if (!lsub && a != NULL && a->type == IMAP_LIST) {
+        t->extended = true;
+        if (!parse_selection(s, r, t, a))
+            return;
+        a = a->next;
+    }
+    if (!imap_arg_is_string(a)) {
+        request_bad(s, r, "Invalid reference");
+        return;
+    }
+    reference = a;
+    pattern = a->next;
+    if (pattern == NULL) {
+        request_bad(s, r, "Invalid pattern");
+        return;
+    }
+    a = pattern->next;
+    if (!lsub && a != NULL) {
+        if (!imap_arg_is_atom(a) || !slice_equal_str_nocase(a->text, "RETURN") || a->next == NULL ||
+            a->next->type != IMAP_LIST || a->next->next != NULL) {
+            request_bad(s, r, "Extra arguments");
+            return;
+        }
+        t->extended = true;
+        if (!parse_return(s, r, t, a->next))
+            return;
+    }
+    t->extended = t->extended || (!lsub && pattern->type == IMAP_LIST);
+    if (!t->extended && !lsub && pattern->text.size == 0) {
+        tell_root(s, reference->text);
+        request_reply(r, "OK List completed.");
+        return;
+    }
+    if (!parse_patterns(s, r, t, reference->text, pattern))
+        return;
+    if (lsub)
+        t->flags = MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_LSUB | MAILBOX_LIST_RETURN_SPECIAL_USE;
+    else if (!t->extended)
+        t->flags = MAILBOX_LIST_RETURN_CHILDREN | MAILBOX_LIST_RETURN_SPECIAL_USE;
+    if ((t->status_items & STATUS_HIGHESTMODSEQ) != 0)
+        r->condstore = true;
+    t->lsub_flags = lsub && strstr(conf_str(s->set, SET_imap_client_workarounds), "tb-lsub-flags") != NULL;
+    t->list = mailbox_list_begin(s->user, t->patterns, t->pattern_count, t->flags);
+}
+
+void list_begin(struct session *s, struct request *r)
+{
+    begin(s, r, false);
+}
+
+void lsub_begin(struct session *s, struct request *r)
+{
+    begin(s, r, true);
+}
+
+static void put_flag(struct buffer *out, const char *name, bool *first)
+{
+    buffer_printf(out, "%s%s", *first ? "" : " ", name);
+    *first = false;
+}
+
+static void put_info_flags(const struct list_state *t, struct buffer *out, const struct mailbox_info *info)
+{
+    bool first = true;
+    unsigned f = info->flags;
+
+    buffer_append_byte(out, '(');
+    if (t->lsub) {
+        if ((f & MAILBOX_INFO_NOSELECT) != 0 || (t->lsub_flags && (f & MAILBOX_INFO_NONEXISTENT) != 0))
+            put_flag(out, "\\Noselect", &first);
+    } else {
+        if ((t->flags & MAILBOX_LIST_RETURN_SUBSCRIBED) != 0 && (f & MAILBOX_INFO_SUBSCRIBED) != 0)
+            put_flag(out, "\\Subscribed", &first);
+        if ((f & MAILBOX_INFO_NONEXISTENT) != 0)
+            put_flag(out, t->extended ? "\\NonExistent" : "\\Noselect", &first);
+        else if ((f & MAILBOX_INFO_NOSELECT) != 0)
+            put_flag(out, "\\Noselect", &first);
+        if ((t->flags & MAILBOX_LIST_RETURN_CHILDREN) != 0 || !t->extended) {
+            if ((f & MAILBOX_INFO_NOINFERIORS) != 0)
+                put_flag(out, "\\NoInferiors", &first);
+            else if ((f & MAILBOX_INFO_CHILDREN) != 0)
+                put_flag(out, "\\HasChildren", &first);
+            else if ((f & MAILBOX_INFO_NOCHILDREN) != 0)
+                put_flag(out, "\\HasNoChildren", &first);
+        }
+    }
+    if ((t->flags & MAILBOX_LIST_RETURN_SPECIAL_USE) != 0 && info->special_use != NULL && *info->special_use != '\0')
+        put_flag(out, info->special_use, &first);
+    buffer_append_byte(out, ')');
+}
+
+static void put_child_info(const struct list_state *t, struct buffer *out, const struct mailbox_info *info)
+{
+    bool subscribed = (info->flags & MAILBOX_INFO_CHILD_SUBSCRIBED) != 0;
+    bool special = (info->flags & MAILBOX_INFO_CHILD_SPECIAL_USE) != 0;
+
+    if ((t->flags & MAILBOX_LIST_SELECT_RECURSIVE) == 0)
+        return;
+    /* Only what matches by its children alone says so (imap 8.4). */
+    if (subscribed && (info->flags & MAILBOX_INFO_SUBSCRIBED) == 0)
+        buffer_append_str(out, " (CHILDINFO (\"SUBSCRIBED\"))");
+    else if (special && info->special_use == NULL)
+        buffer_append_str(out, " (CHILDINFO (\"SPECIAL-USE\"))");
+}
+
+static void tell_mailbox(struct session *s, struct request *r, struct list_state *t, const struct mailbox_info *info)
+{
+    struct buffer out = {0}, name = {0};
+    char separator[2] = {info->ns->separator, '\0'};
+    struct error e = {0};
+
+    buffer_append_str(&out, t->lsub ? "* LSUB " : "* LIST ");
+    put_info_flags(t, &out, info);
+    buffer_append_byte(&out, ' ');
+    mime_put_nstring(&out, slice_from_str(separator));
+    buffer_append_byte(&out, ' ');
+    put_mailbox(&out, info->vname);
+    put_child_info(t, &out, info);
+    buffer_append_str(&out, "\r\n");
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    if ((t->status_items != 0 || t->x_size) && (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) == 0 &&
+        mailbox_place(s->user, r->arena, slice_from_str(info->vname), &t->status_place, &e) == 0) {
+        if (text_utf8_to_mutf7(&name, slice_from_str(info->vname)) == 0)
+            t->status_name = arena_slice(r->arena, buffer_slice(&name));
+        buffer_free(&name);
+        t->status_op = mailbox_status(&t->status_place,
+                                      (t->status_items & ~0x80000000u) | (t->x_size ? STATUS_SIZE : 0), &t->status);
+    }
+}
+
+/* The STATUS that belongs to the LIST line before it. */
+static enum step tell_status(struct session *s, struct request *r, struct list_state *t, struct budget *budget)
+{
+    struct error e = {0};
+    struct buffer out = {0};
+    enum step step = session_op(s, &t->status_op, budget, &e);
+
+    if (step == STEP_ERROR) {
+        if (e.class != ERROR_NOT_FOUND)
+            session_print(s, "* NO %s", error_reply(s, r->arena, &e, ERROR_PLAIN));
+        return STEP_DONE;
+    }
+    if (step != STEP_DONE)
+        return step;
+    put_status(s, &out, t->status_name, t->status_items, t->x_size, &t->status);
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    return STEP_DONE;
+}
+
+enum step list_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    struct list_state *t = r->state;
+
+    for (;;) {
+        const struct mailbox_info *info = NULL;
+        enum step step;
+
+        if (t->status_op != NULL && (step = tell_status(s, r, t, budget)) != STEP_DONE)
+            return step;
+        if (stream_full(s->io))
+            return STEP_OUTPUT_FULL;
+        step = mailbox_list_next(t->list, budget, &info, e);
+        if (step == STEP_MORE) {
+            tell_mailbox(s, r, t, info);
+            continue;
+        }
+        if (step == STEP_WAIT)
+            return STEP_MORE; /* its slice is used up */
+        if (step == STEP_DONE)
+            request_reply(r, t->lsub ? "OK Lsub completed." : "OK List completed.");
+        return step;
+    }
+}
+
+void list_end(struct session *s, struct request *r)
+{
+    struct list_state *t = r->state;
+
+    (void)s;
+    if (t == NULL)
+        return;
+    store_op_free(&t->status_op);
+    if (t->list != NULL)
+        mailbox_list_end(&t->list);
+}

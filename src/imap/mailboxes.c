@@ -1,0 +1,168 @@
+/* mailboxes.c - CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (imap 8.2, 8.3). All of them are one operation of the
+ * store and a text. */
+#include "imap/session.h"
+
+struct mailbox_state {
+    const char *done;          /* text of success */
+    enum error_use use;
+    bool selected;             /* DELETE of the selected mailbox: the session ends, whatever comes (imap 7.4) */
+};
+
+static struct mailbox_state *begin_op(struct request *r, struct store_op *op, const char *done, enum error_use use)
+{
+    struct mailbox_state *t = r->state = ARENA_NEW(r->arena, struct mailbox_state);
+
+    r->op = op;
+    t->done = done;
+    t->use = use;
+    return t;
+}
+
+static bool need_strings(struct session *s, struct request *r, unsigned n)
+{
+    const struct imap_arg *a = r->args;
+
+    for (unsigned i = 0; i < n; i++, a = a->next) {
+        if (a == NULL) {
+            request_bad(s, r, "Missing arguments");
+            return false;
+        }
+        if (!imap_arg_is_string(a)) {
+            request_bad(s, r, "Invalid arguments");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A name for CREATE or RENAME: one trailing separator is dropped, if the name is the same in both encodings (imap 8.2:
+ * Dovecot compares lengths). */
+static bool place_new(struct session *s, struct request *r, const struct imap_arg *arg, struct mailbox_place *place,
+                      bool *directory, enum error_use use)
+{
+    struct slice name;
+    struct error e = {0};
+    char separator = mail_user_inbox_namespace(s->user)->separator;
+
+    if (!request_name(s, r, arg->text, &name))
+        return false;
+    if (name.size > 1 && name.at[name.size - 1] == (unsigned char)separator && name.size == arg->text.size &&
+        name.at[name.size - 2] != (unsigned char)separator)
+        name.size--;
+    else if (name.size > 0 && name.at[name.size - 1] == (unsigned char)separator) {
+        /* a name that differs between the encodings keeps its separator, and is refused */
+        request_reply(r, "NO [CANNOT] Invalid mailbox name: %s.",
+                      name.size == 1 ? "Begins with hierarchy separator" : "Ends with hierarchy separator");
+        return false;
+    }
+    if (mailbox_place_new(s->user, r->arena, name, place, directory, &e) == 0)
+        return true;
+    request_error_as(s, r, &e, use);
+    return false;
+}
+
+void create_begin(struct session *s, struct request *r)
+{
+    struct mailbox_place place;
+    bool directory = false;
+
+    if (!need_strings(s, r, 1) || !place_new(s, r, r->args, &place, &directory, ERROR_PLAIN))
+        return;
+    begin_op(r, mailbox_create(&place, false, NULL), "OK Create completed.", ERROR_PLAIN);
+}
+
+void delete_begin(struct session *s, struct request *r)
+{
+    struct mailbox_place place;
+    struct mailbox_state *t;
+
+    if (!need_strings(s, r, 1))
+        return;
+    if (r->args->text.size == 0) {
+        request_reply(r, "NO [CANNOT] Storage root can't be deleted.");
+        return;
+    }
+    if (!request_place(s, r, r->args, &place, ERROR_NONEXISTENT))
+        return;
+    if (strcmp(place.vname, "INBOX") == 0) {
+        request_reply(r, "NO INBOX can't be deleted.");
+        return;
+    }
+    t = begin_op(r, NULL, "OK Delete completed.", ERROR_NONEXISTENT);
+    t->selected = s->box != NULL && strcmp(mailbox_where(s->box)->vname, place.vname) == 0;
+    if (t->selected)
+        session_unselect(s);
+    r->op = mailbox_delete(&place);
+}
+
+void rename_begin(struct session *s, struct request *r)
+{
+    struct mailbox_place from, to;
+    bool directory = false;
+
+    if (!need_strings(s, r, 2) || !request_place(s, r, r->args, &from, ERROR_NONEXISTENT) ||
+        !place_new(s, r, r->args->next, &to, &directory, ERROR_NONEXISTENT))
+        return;
+    begin_op(r, mailbox_rename(&from, &to), "OK Rename completed.", ERROR_NONEXISTENT);
+}
+
+void subscribe_begin(struct session *s, struct request *r)
+{
+    struct mailbox_place place;
+    enum mailbox_existence existence;
+    struct error e = {0};
+    struct slice name;
+
+    if (!need_strings(s, r, 1) || !request_name(s, r, r->args->text, &name))
+        return;
+    if (name.size > 0 && name.at[name.size - 1] == (unsigned char)mail_user_inbox_namespace(s->user)->separator) {
+        struct imap_arg cut = *r->args;
+
+        if (!request_place(s, r, &cut, &place, ERROR_PLAIN)) {
+            /* without the workaround such a name exists never (imap 8.3) */
+            request_reply(r, "NO Mailbox doesn't exist: %.*s.", (int)(r->args->text.size - 1),
+                          (const char *)r->args->text.at);
+            return;
+        }
+    } else if (name.size == 0) {
+        request_reply(r, "NO Mailbox doesn't exist: .");
+        return;
+    } else if (!request_place(s, r, r->args, &place, ERROR_PLAIN)) {
+        return;
+    }
+    if (mailbox_exists(&place, true, &existence, &e) < 0) {
+        request_error(s, r, &e);
+        return;
+    }
+    if (existence != MAILBOX_EXISTS_YES) {
+        request_reply(r, "NO Mailbox doesn't exist: %s.", place.vname);
+        return;
+    }
+    begin_op(r, mailbox_subscribe(&place, true), "OK Subscribe completed.", ERROR_PLAIN);
+}
+
+void unsubscribe_begin(struct session *s, struct request *r)
+{
+    struct mailbox_place place;
+
+    if (!need_strings(s, r, 1) || !request_place(s, r, r->args, &place, ERROR_NONEXISTENT))
+        return;
+    begin_op(r, mailbox_subscribe(&place, false), "OK Unsubscribe completed.", ERROR_NONEXISTENT);
+}
+
+enum step mailbox_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    static const char deleted[] = "Selected mailbox was deleted, have to disconnect.";
+    struct mailbox_state *t = r->state;
+    enum step step = request_op(s, r, budget, e);
+
+    if (step != STEP_DONE && step != STEP_ERROR)
+        return step;
+    if (step == STEP_ERROR)
+        request_error_as(s, r, e, t->use);
+    else
+        request_reply(r, "%s", t->done);
+    if (t->selected)
+        s->end_text = mem_strdup(deleted);
+    return STEP_DONE;
+}

@@ -1,0 +1,85 @@
+/* The IMAP line parser: bytes in pieces -> a tag, a command name, a tree of arguments (RFC 3501 section 4, imap 2).
+ *
+ * Pure over the buffer: it never reads or writes a connection. The caller offers what it has, is told how many bytes
+ * were used, and offers the rest again together with what has come since. A token is used only when it is complete,
+ * a literal as it comes; so nothing here holds more than one argument, and each argument has a cap. */
+#ifndef YARILO_IMAP_PARSER_H
+#define YARILO_IMAP_PARSER_H
+
+#include "base/base.h"
+
+#define IMAP_LIST_DEPTH 50       /* parentheses in parentheses */
+#define IMAP_ARGS_MAX 100000     /* arguments of one command, all levels */
+
+enum imap_arg_type { IMAP_NIL, IMAP_ATOM, IMAP_QUOTED, IMAP_LITERAL, IMAP_LIST };
+
+struct imap_arg {
+    enum imap_arg_type type;
+    bool literal8;               /* LITERAL: ~{n} */
+    struct slice text;           /* of NIL and ATOM: the spelling; of LIST: empty */
+    struct imap_arg *children;   /* of LIST */
+    struct imap_arg *next;
+};
+
+/* What a client may give where a string is wanted; NIL is a string of three letters there (imap 2). */
+static inline bool imap_arg_is_string(const struct imap_arg *a)
+{
+    return a != NULL && a->type != IMAP_LIST;
+}
+static inline bool imap_arg_is_atom(const struct imap_arg *a)
+{
+    return a != NULL && (a->type == IMAP_ATOM || a->type == IMAP_NIL);
+}
+
+enum imap_parse {
+    IMAP_PARSE_MORE,     /* needs more bytes */
+    IMAP_PARSE_DONE,
+    IMAP_PARSE_MESSAGE,  /* IMAP_PARSER_MESSAGE: a literal has been announced, its size is in literal_size */
+    IMAP_PARSE_BAD,      /* `problem` is the text; the rest of the line is to be skipped */
+    IMAP_PARSE_BYE       /* `problem` is the text of the last line that the client gets */
+};
+
+enum {
+    IMAP_PARSER_LITERAL8 = 1,       /* ~{n} is allowed */
+    IMAP_PARSER_MESSAGE = 2,        /* literals are messages: the parser stops in front of their bytes */
+    IMAP_PARSER_LITERAL_MINUS = 4   /* {n+} only up to 4096 bytes */
+};
+
+struct imap_parser {
+    struct arena *arena;
+    size_t max;                  /* imap_max_line_length */
+    unsigned flags;
+    unsigned want;               /* top-level arguments to read; 0 = the whole line */
+
+    struct imap_arg *args;       /* result: a list */
+    unsigned count;              /* top-level arguments read */
+    bool eol;                    /* the line end has been used too */
+    bool say_go_on;              /* a synchronising literal was announced: send "+ OK", clear it */
+    const char *problem;
+    uint64_t literal_size;       /* of the literal being read or, with IMAP_PARSE_MESSAGE, announced */
+    bool literal8, literal_plus;
+
+    /* inside */
+    struct imap_arg **tail[IMAP_LIST_DEPTH + 1];
+    unsigned depth, items;
+    size_t total, scanned, literal_have;
+    unsigned char *literal;
+    enum { IMAP_AT_TOKEN, IMAP_AT_LITERAL_LF, IMAP_AT_LITERAL } at;
+};
+
+void imap_parser_init(struct imap_parser *, struct arena *, size_t max, unsigned flags, unsigned want);
+/* Reads on. *used bytes of `in` are done with, whatever is returned. */
+enum imap_parse imap_parser_read(struct imap_parser *, struct slice in, size_t *used);
+
+/* Tag and command name off the front of a line. DONE: *used stands behind the name (a UID prefix goes into *uid).
+ * BAD: problem and, if it could be read, the tag; *used stands where skipping of the line begins. */
+struct imap_line {
+    struct slice tag, name;      /* borrow from `in`; tag empty: it was invalid */
+    bool uid;
+    const char *problem;         /* "Error in IMAP tag: Invalid tag", "Error in IMAP command: Invalid command name" */
+};
+enum imap_parse imap_line_read(struct slice in, struct imap_line *, size_t *used);
+/* Skips to behind the next LF. True: it was there. */
+bool imap_skip_line(struct slice in, size_t *used);
+
+#endif

@@ -1,0 +1,120 @@
+/* search.c - the walk over the messages, in bounded steps. */
+#include "imap/search.h"
+
+/* ---- starting ---------------------------------------------------------------------------------------------------------- */
+
+/* [CHARSET name] (SEARCH), or charset as an argument of its own (SORT, THREAD). */
+static bool take_charset(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg)
+{
+    if (arg == NULL || !imap_arg_is_string(arg)) {
+        request_bad(s, r, "Invalid charset argument");
+        return false;
+    }
+    if (!mime_charset_known(arg->text)) {
+        request_reply(r, "NO [BADCHARSET] Unknown charset.");
+        r->sync = false;
+        if ((q->returns & RETURN_SAVE) != 0) {
+            index_ranges_free(&s->saved);
+            s->saved = (struct index_ranges){0};
+        }
+        return false;
+    }
+    q->charset = arena_str(r->arena, arg->text);
+    return true;
+}
+
+void search_begin(struct session *s, struct request *r)
+{
+    struct search *q = r->state = ARENA_NEW(r->arena, struct search);
+    const struct imap_arg *a = r->args;
+    bool sort = strstr(r->command->name, "SORT") != NULL;
+
+    if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "RETURN") && a->next != NULL &&
+        a->next->type == IMAP_LIST) {
+        if (!search_parse_returns(s, r, q, a->next))
+            return;
+        a = a->next->next;
+    }
+    if (sort) {
+        if (!sort_parse(s, r, q, a))
+            return;
+        a = a->next;
+        if (!take_charset(s, r, q, a))
+            return;
+        a = a->next;
+    } else if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "CHARSET")) {
+        if (!take_charset(s, r, q, a->next))
+            return;
+        a = a->next->next;
+    }
+    if (!search_parse(s, r, q, a))
+        return;
+    r->hold = !r->uid || q->has_set;
+    q->count = index_view_count(mailbox_view_index(s->view));
+}
+
+/* ---- the walk ---------------------------------------------------------------------------------------------------------- */
+
+static enum step walk(struct session *s, struct search *q, struct budget *budget)
+{
+    while (q->in_message || q->seq < q->count) {
+        struct error e = {0};
+        struct index_record record;
+        enum step step;
+        bool yes;
+
+        if (!q->in_message)
+            q->seq++;
+        step = store_search_match(q->match, s->view, q->seq, budget, &yes, &e);
+        q->in_message = step == STEP_MORE;
+        if (step == STEP_MORE)
+            return step;
+        if (step == STEP_ERROR && e.class == ERROR_EXPUNGED)
+            q->issued = true;
+        else if (step == STEP_ERROR)
+            log_error_value(&s->log, &e);
+        if (yes) {
+            index_ranges_add(&q->hits, q->seq, q->seq);
+            if (q->has_modseq && index_view_get(mailbox_view_index(s->view), q->seq, &record) &&
+                record.modseq > q->modseq)
+                q->modseq = record.modseq;
+        }
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
+    }
+    q->walked = true;
+    return STEP_DONE;
+}
+
+enum step search_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    struct search *q = r->state;
+    bool sort = q->sort != NULL;
+    enum step step;
+
+    if (!q->walked && walk(s, q, budget) != STEP_DONE)
+        return STEP_MORE;
+    if (sort && (step = sort_run(s, r, q, budget, e)) != STEP_DONE)
+        return step;
+    step = search_tell(s, r, q);
+    if (step != STEP_DONE)
+        return step;
+    index_cache_flush(mailbox_index(s->box));
+    request_reply(r, "OK %s%s completed.", q->issued ? "[EXPUNGEISSUED] " : "", sort ? "Sort" : "Search");
+    return STEP_DONE;
+}
+
+void search_end(struct session *s, struct request *r)
+{
+    struct search *q = r->state;
+
+    (void)s;
+    if (q == NULL)
+        return;
+    store_search_free(q->match);
+    for (size_t i = 0; i < q->with_ranges.count; i++)
+        index_ranges_free(&q->with_ranges.at[i]->ranges);
+    VEC_FREE(&q->with_ranges);
+    index_ranges_free(&q->hits);
+    mem_free(q->order);
+}

@@ -1,0 +1,56 @@
+/* SEARCH and SORT inside: arguments to keys (search_parse.c), the walk over the messages (search.c), the answers
+ * (search_result.c). Keys and matching are src/store/search.h. */
+#ifndef YARILO_IMAP_SEARCH_H
+#define YARILO_IMAP_SEARCH_H
+
+#include "imap/session.h"
+#include "store/search.h"
+
+enum search_return {
+    RETURN_MIN = 0x1, RETURN_MAX = 0x2, RETURN_ALL = 0x4, RETURN_COUNT = 0x8, RETURN_SAVE = 0x10, RETURN_UPDATE = 0x20,
+    RETURN_PARTIAL = 0x40, RETURN_RELEVANCY = 0x80
+};
+
+struct sort_program;
+struct sort_item;
+
+struct search {
+    struct search_key *root;
+    VEC(struct search_key *) with_ranges;
+    struct store_search *match;
+    const char *charset;
+    bool extended;                           /* RETURN was given */
+    unsigned returns;
+    uint32_t partial_first, partial_last;
+    bool has_modseq, has_set;
+    unsigned depth;
+
+    uint32_t seq, count;                     /* where the walk is */
+    bool in_message;
+    bool issued;                             /* a message was gone before it could be looked at */
+
+    struct index_ranges hits;                /* sequence numbers */
+    uint64_t modseq;
+    bool walked, told;
+    size_t hit_at;                           /* of the answer being written */
+    uint32_t hit;
+
+    struct sort_program *sort;
+    uint32_t *order;                         /* SORT: hits in their order */
+    uint32_t order_count, order_at, sorted_to;
+    struct sort_item *sort_items;
+};
+
+/* Keys up to the end of the arguments. False: the request has been answered. */
+bool search_parse(struct session *, struct request *, struct search *, const struct imap_arg *);
+bool search_parse_returns(struct session *, struct request *, struct search *, const struct imap_arg *list);
+/* Text of a key in UTF-8. */
+bool search_text(struct session *, struct request *, struct search *, const struct imap_arg *, struct slice *utf8);
+/* Writes the answer. MORE: it is written. */
+enum step search_tell(struct session *, struct request *, struct search *);
+
+/* sort.c */
+bool sort_parse(struct session *, struct request *, struct search *, const struct imap_arg *program);
+enum step sort_run(struct session *, struct request *, struct search *, struct budget *, struct error *);
+
+#endif

@@ -1,0 +1,355 @@
+/* select.c - SELECT, EXAMINE, CLOSE, UNSELECT (RFC 3501 section 6.3.1, 6.4.2; imap 8.1). */
+#include "imap/session.h"
+
+struct select_state {
+    const struct imap_arg *name;
+    bool opened, synced, enable_sent;
+    bool qresync;
+    uint32_t uid_validity;
+    uint64_t modseq;
+    struct imap_set known;
+    bool has_known;
+};
+
+void session_unselect(struct session *s)
+{
+    mailbox_watch_remove(&s->watch);
+    sync_free(s);
+    if (s->view != NULL)
+        mailbox_view_close(&s->view);
+    if (s->box != NULL) {
+        index_cache_flush(mailbox_index(s->box));
+        mailbox_close(&s->box);
+    }
+    index_ranges_free(&s->saved);
+    s->saved = (struct index_ranges){0};
+    s->messages = s->recent = s->hint_uid = 0;
+    s->modseq_told = s->examined = false;
+    s->modseq_confirmed = 0;
+}
+
+void session_mailbox_lost(struct session *s)
+{
+    static const char text[] = "IMAP session state is inconsistent, please relogin.";
+
+    session_bye(s, text, text);
+}
+
+static bool parse_qresync(struct session *s, struct request *r, struct select_state *t, const struct imap_arg *list)
+{
+    const struct imap_arg *a = list != NULL && list->type == IMAP_LIST ? list->children : NULL;
+    uint64_t modseq;
+
+    if (!s->qresync) {
+        request_bad(s, r, "QRESYNC not enabled");
+        return false;
+    }
+    if (a == NULL) {
+        request_bad(s, r, "QRESYNC parameters missing");
+        return false;
+    }
+    if (!imap_arg_is_atom(a) || !slice_to_u32(a->text, &t->uid_validity) || !imap_arg_is_atom(a->next) ||
+        !imap_number(a->next->text, &modseq)) {
+        request_bad(s, r, "Invalid QRESYNC parameters");
+        return false;
+    }
+    t->modseq = modseq;
+    t->qresync = true;
+    a = a->next->next;
+    if (a != NULL && a->type != IMAP_LIST) {
+        if (imap_set_parse(r->arena, a->text, &t->known) < 0 || slice_find(a->text, '*') >= 0) {
+            request_bad(s, r, "Invalid QRESYNC known-uids");
+            return false;
+        }
+        t->has_known = true;
+        a = a->next;
+    }
+    if (a != NULL && a->type == IMAP_LIST) {
+        struct imap_set seqs, uids;
+        const struct imap_arg *first = a->children;
+
+        if (!imap_arg_is_atom(first) || !imap_arg_is_atom(first->next)) {
+            request_bad(s, r, "Invalid QRESYNC known-uid-set");
+            return false;
+        }
+        if (imap_set_parse(r->arena, first->text, &seqs) < 0 || imap_set_parse(r->arena, first->next->text, &uids) < 0) {
+            request_bad(s, r, "Invalid QRESYNC sets");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool parse_options(struct session *s, struct request *r, struct select_state *t, const struct imap_arg *list)
+{
+    for (const struct imap_arg *a = list->children; a != NULL; a = a->next) {
+        if (!imap_arg_is_atom(a)) {
+            request_bad(s, r, "SELECT options contain non-atoms");
+            return false;
+        }
+        if (slice_equal_str_nocase(a->text, "CONDSTORE")) {
+            s->condstore = true;
+        } else if (slice_equal_str_nocase(a->text, "QRESYNC")) {
+            if (!parse_qresync(s, r, t, a->next))
+                return false;
+            a = a->next;
+            s->condstore = true;
+        } else {
+            request_bad(s, r, "Unknown FETCH modifier");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void close_earlier(struct session *s)
+{
+    if (s->view == NULL)
+        return;
+    session_print(s, "* OK [CLOSED] Previous mailbox closed.");
+    session_unselect(s);
+}
+
+void select_begin(struct session *s, struct request *r)
+{
+    struct select_state *t = r->state = ARENA_NEW(r->arena, struct select_state);
+    struct mailbox_place place;
+    struct error e = {0};
+
+    if (!imap_arg_is_string(r->args)) {
+        request_bad(s, r, "Invalid arguments");
+        return;
+    }
+    close_earlier(s);
+    if (!request_place(s, r, r->args, &place, ERROR_PLAIN))
+        return;
+    if (r->args->next != NULL && r->args->next->type == IMAP_LIST && !parse_options(s, r, t, r->args->next))
+        return;
+    if (mailbox_open(&s->box, &place, 0, &e) < 0) {
+        s->box = NULL;
+        request_error(s, r, &e);
+        return;
+    }
+    s->examined = r->command->name[0] == 'E';
+    s->view = mailbox_view_open(s->box, s->examined);
+    r->op = mailbox_sync(s->box, s->view, s->examined ? SYNC_POLL : SYNC_SELECT);
+}
+
+/* Keyword names that this session learnt are its own, as long as it stays with the mailbox. */
+static void take_keywords(struct session *s)
+{
+    const char *vname = mailbox_where(s->box)->vname;
+
+    if (s->keywords_of == NULL || strcmp(s->keywords_of, vname) != 0) {
+        session_keywords_forget(s);
+        s->keywords_of = mem_strdup(vname);
+    }
+    for (struct session_keyword *k = s->keywords; k != NULL; k = k->hh.next)
+        k->bit = -1;
+    s->keywords_seen = 0;
+    session_keywords_refresh(s);
+}
+
+static void tell_vanished_earlier(struct session *s, struct select_state *t)
+{
+    struct index_ranges gone = {0}, wanted = {0};
+    struct index_record record;
+    struct error e = {0};
+    struct buffer out = {0};
+    uint32_t next = index_view_next_uid(mailbox_view_index(s->view)), uid = 1;
+
+    if (index_vanished_since(mailbox_index(s->box), t->modseq, &gone, &e) < 0) {
+        /* The logs do not reach back: everything that is missing below the next UID. */
+        index_ranges_free(&gone);
+        gone = (struct index_ranges){0};
+        while (uid < next) {
+            uint32_t to = index_get_from(mailbox_index(s->box), uid, &record) && record.uid < next ? record.uid : next;
+
+            if (to > uid)
+                index_ranges_add(&gone, uid, to - 1);
+            uid = to + 1;
+        }
+    }
+    if (t->has_known) {
+        for (size_t i = 0; i < t->known.count; i++) {
+            uint32_t a = t->known.at[i].first, b = t->known.at[i].last;
+
+            index_ranges_add(&wanted, a < b ? a : b, a < b ? b : a);
+        }
+    } else {
+        index_ranges_add(&wanted, 1, UINT32_MAX);
+    }
+    {
+        struct index_ranges both = {0};
+        size_t i = 0, k = 0;
+
+        while (i < gone.count && k < wanted.count) {
+            uint32_t a = gone.at[i].first > wanted.at[k].first ? gone.at[i].first : wanted.at[k].first;
+            uint32_t b = gone.at[i].last < wanted.at[k].last ? gone.at[i].last : wanted.at[k].last;
+
+            if (a <= b)
+                index_ranges_add(&both, a, b);
+            if (gone.at[i].last < wanted.at[k].last)
+                i++;
+            else
+                k++;
+        }
+        if (both.count > 0) {
+            buffer_append_str(&out, "* VANISHED (EARLIER) ");
+            imap_ranges_put(&out, &both);
+            buffer_append_str(&out, "\r\n");
+            session_write(s, buffer_slice(&out));
+        }
+        index_ranges_free(&both);
+    }
+    buffer_free(&out);
+    index_ranges_free(&gone);
+    index_ranges_free(&wanted);
+}
+
+static void tell_changed_since(struct session *s, struct select_state *t)
+{
+    struct index_ranges seqs = {0};
+    struct index_record record;
+    size_t at = 0;
+
+    if (t->has_known)
+        imap_set_resolve(&t->known, IMAP_SET_UIDS, mailbox_view_index(s->view), &s->saved, &seqs);
+    else if (s->messages > 0)
+        index_ranges_add(&seqs, 1, s->messages);
+    for (uint32_t seq = 0; (seq = imap_ranges_next(&seqs, &at, seq)) != 0;) {
+        struct buffer out = {0};
+
+        if (!index_view_get(mailbox_view_index(s->view), seq, &record) || record.modseq <= t->modseq)
+            continue;
+        buffer_printf(&out, "* %u FETCH (UID %u FLAGS ", seq, record.uid);
+        session_put_flags(s, &out, record.flags, mailbox_view_recent(s->view, record.uid), record.keywords);
+        buffer_printf(&out, " MODSEQ (%llu))\r\n", (unsigned long long)record.modseq);
+        session_write(s, buffer_slice(&out));
+        buffer_free(&out);
+    }
+    index_ranges_free(&seqs);
+}
+
+static void tell_mailbox(struct session *s, struct select_state *t)
+{
+    const struct index_view *view = mailbox_view_index(s->view);
+    struct index_status status;
+    uint32_t unseen;
+
+    index_status(mailbox_index(s->box), &status);
+    s->messages = index_view_count(view);
+    s->recent = mailbox_view_recent_count(s->view);
+    session_tell_flags(s);
+    session_print(s, "* %u EXISTS", s->messages);
+    session_print(s, "* %u RECENT", s->recent);
+    unseen = index_view_first_unseen(view);
+    if (unseen != 0)
+        session_print(s, "* OK [UNSEEN %u] First unseen.", unseen);
+    session_print(s, "* OK [UIDVALIDITY %u] UIDs valid", status.uid_validity);
+    session_print(s, "* OK [UIDNEXT %u] Predicted next UID", index_view_next_uid(view));
+    if (status.modseq_enabled || s->condstore)
+        session_tell_modseq(s);
+    if (t->qresync && t->uid_validity == status.uid_validity) {
+        tell_vanished_earlier(s, t);
+        tell_changed_since(s, t);
+    }
+}
+
+static enum step select_failed(struct session *s, struct request *r, struct error *e)
+{
+    request_error(s, r, e);
+    session_unselect(s);
+    return STEP_DONE;
+}
+
+enum step select_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    struct select_state *t = r->state;
+    struct index_change change;
+    struct index_status status;
+    enum step step = request_op(s, r, budget, e);
+    bool read_only;
+
+    if (step == STEP_ERROR)
+        return select_failed(s, r, e);
+    if (step != STEP_DONE)
+        return step;
+    index_status(mailbox_index(s->box), &status);
+    if (s->condstore && !status.modseq_enabled && !t->enable_sent && !s->examined && !mailbox_read_only(s->box)) {
+        struct index_batch *batch = index_batch_new(r->arena, INDEX_INTERNAL);
+
+        t->enable_sent = true;
+        index_batch_enable_modseq(batch);
+        r->op = mailbox_commit(s->view, batch, 0, NULL);
+        return STEP_MORE;
+    }
+    index_view_sync(mailbox_view_index(s->view), false);
+    while (index_view_next(mailbox_view_index(s->view), &change)) {
+    }
+    take_keywords(s);
+    tell_mailbox(s, t);
+    read_only = s->examined || mailbox_read_only(s->box);
+    request_reply(r, "OK [%s] %s completed.", read_only ? "READ-ONLY" : "READ-WRITE",
+                  r->command->name[0] == 'E' ? "Examine" : "Select");
+    return STEP_DONE;
+}
+
+/* A SELECT that was cut off leaves nothing selected. */
+void select_end(struct session *s, struct request *r)
+{
+    if (r->reply == NULL)
+        session_unselect(s);
+}
+
+/* ---- CLOSE, UNSELECT -------------------------------------------------------------------------------------------------- */
+
+enum { CLOSE_COMMIT, CLOSE_APPLY };
+
+void close_begin(struct session *s, struct request *r)
+{
+    struct index_batch *batch;
+
+    if (!s->examined && !mailbox_view_read_only(s->view) && expunge_batch(s, r->arena, NULL, &batch)) {
+        int *stage = r->state = ARENA_NEW(r->arena, int);
+
+        *stage = CLOSE_COMMIT;
+        r->op = mailbox_commit(s->view, batch, MAILBOX_RIGHT_EXPUNGE, NULL);
+        return;
+    }
+    session_unselect(s);
+    request_reply(r, "OK Close completed.");
+}
+
+enum step close_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    int *stage = r->state;
+    enum step step = request_op(s, r, budget, e);
+
+    if (step == STEP_ERROR && e->class == ERROR_PERMISSION) {
+        request_reply(r, "OK Closed without expunging: Permission denied.");
+        session_unselect(s);
+        return STEP_DONE;
+    }
+    if (step == STEP_ERROR) {
+        request_error(s, r, e);
+        session_unselect(s);
+        return STEP_DONE;
+    }
+    if (step != STEP_DONE)
+        return step;
+    if (*stage == CLOSE_COMMIT) {
+        *stage = CLOSE_APPLY;
+        r->op = mailbox_sync(s->box, s->view, SYNC_APPLY);
+        return STEP_MORE;
+    }
+    session_unselect(s);
+    request_reply(r, "OK Close completed.");
+    return STEP_DONE;
+}
+
+void unselect_begin(struct session *s, struct request *r)
+{
+    session_unselect(s);
+    request_reply(r, "OK Unselect completed.");
+}

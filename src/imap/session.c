@@ -1,0 +1,570 @@
+/* session.c - one IMAP session: from bytes to requests, from requests to replies.
+ *
+ * The phases: LINE (tag and name) -> ARGS (arguments, as the command wants them) -> SKIP (the rest of the line) ->
+ * CONDSTORE (when the command turns it on) -> RUN (in steps) -> LINE. A finished request that wants a
+ * synchronisation waits in `finished` until the input is used up, the queue is full, or a command comes that must
+ * not overlap with others; then SYNC answers them all (imap 6.2). */
+#include "imap/session.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include <utlist.h>
+
+/* ---- requests ----------------------------------------------------------------------------------------------------- */
+
+static struct request *request_new(struct session *s, const struct imap_line *line, const struct command *command)
+{
+    struct arena *arena = worker_arena(s->worker);
+    struct request *r = ARENA_NEW(arena, struct request);
+    char *name;
+
+    r->arena = arena;
+    r->command = command;
+    r->tag = arena_str(arena, line->tag);
+    name = arena_printf(arena, "%s%.*s", line->uid ? "UID " : "", (int)line->name.size, (const char *)line->name.at);
+    mem_free(s->last_command);
+    s->last_command = mem_strdup(name);
+    for (char *c = name; *c != '\0'; c++) {
+        if (*c >= 'a' && *c <= 'z')
+            *c = (char)(*c - 32);
+    }
+    r->name = name;
+    r->uid = line->uid;
+    r->begun_ns = r->last_ns = time_monotonic_ns();
+    if (command != NULL) {
+        r->sync = (command->flags & COMMAND_SYNC) != 0;
+        r->hold = (command->flags & COMMAND_HOLD) != 0;
+    }
+    return r;
+}
+
+static void end_command(struct session *s, struct request *r)
+{
+    store_op_free(&r->op);
+    store_op_free(&r->condstore_op);
+    if (!r->ended && r->command != NULL && r->command->end != NULL)
+        r->command->end(s, r);
+    r->ended = true;
+}
+
+static void request_free(struct session *s, struct request *r)
+{
+    if (r == NULL)
+        return;
+    end_command(s, r);
+    worker_arena_back(s->worker, r->arena);
+}
+
+/* The request `now` is over: answer it, or let it wait for a synchronisation. */
+static enum step finish_request(struct session *s)
+{
+    struct request *r = s->now;
+
+    s->now = NULL;
+    r->last_ns = time_monotonic_ns();
+    s->last_command_ns = r->last_ns;
+    end_command(s, r);
+    if (s->phase == PHASE_RUN || s->phase == PHASE_CONDSTORE || s->phase == PHASE_ARGS)
+        s->phase = PHASE_LINE;
+    if (r->sync && s->view != NULL && s->phase != PHASE_OVER) {
+        *s->finished_tail = r;
+        s->finished_tail = &r->next;
+        s->finished_count++;
+        return STEP_MORE;
+    }
+    reply_send(s, r);
+    request_free(s, r);
+    if (s->end_text != NULL && s->phase != PHASE_OVER) {
+        char *text = s->end_text;
+
+        s->end_text = NULL;
+        session_bye(s, text, text);
+        mem_free(text);
+    }
+    return STEP_MORE;
+}
+
+static enum step check_bad_count(struct session *s)
+{
+    if (s->bad_count >= SESSION_BAD_MAX)
+        session_bye(s, "Too many invalid IMAP commands.", "Too many invalid IMAP commands.");
+    return STEP_MORE;
+}
+
+/* ---- phases --------------------------------------------------------------------------------------------------------- */
+
+static enum step go_sync(struct session *s)
+{
+    s->after_sync = s->phase;
+    s->phase = PHASE_SYNC;
+    return STEP_MORE;
+}
+
+static enum step need_input(struct session *s)
+{
+    if (s->finished != NULL)
+        return go_sync(s);
+    return STEP_INPUT;
+}
+
+static enum step step_line(struct session *s)
+{
+    struct imap_line line;
+    const struct command *command;
+    struct request *r;
+    size_t used;
+
+    switch (imap_line_read(stream_input(s->io), &line, &used)) {
+    case IMAP_PARSE_MORE:
+        return need_input(s);
+    case IMAP_PARSE_DONE:
+        break;
+    default:
+        reply_bad_line(s, line.tag, line.problem);
+        stream_consume(s->io, used);
+        s->phase = PHASE_SKIP;
+        return check_bad_count(s);
+    }
+    command = command_find(line.uid, line.name);
+    if (s->finished != NULL &&
+        (s->finished_count >= SESSION_QUEUE || (command != NULL && (command->flags & COMMAND_ALONE) != 0)))
+        return go_sync(s);
+    r = s->now = request_new(s, &line, command);
+    stream_consume(s->io, used);
+    s->phase = PHASE_SKIP;
+    if (command == NULL) {
+        request_bad(s, r, "Unknown command");
+        finish_request(s);
+        return check_bad_count(s);
+    }
+    if ((command->flags & (COMMAND_SELECTED | COMMAND_LATE)) == COMMAND_SELECTED && s->view == NULL) {
+        request_reply(r, "BAD No mailbox selected.");
+        return finish_request(s);
+    }
+    if (command->args != ARGS_NONE) {
+        unsigned flags = conf_bool(s->set, SET_imap_literal_minus) ? IMAP_PARSER_LITERAL_MINUS : 0;
+
+        if ((command->flags & COMMAND_LITERAL8) != 0)
+            flags |= IMAP_PARSER_LITERAL8;
+        imap_parser_init(&r->parser, r->arena, conf_size(s->set, SET_imap_max_line_length), flags,
+                         (unsigned)command->args);
+        s->phase = PHASE_ARGS;
+    }
+    return STEP_MORE;
+}
+
+static void begin_command(struct session *s)
+{
+    struct request *r = s->now;
+    uint64_t from = time_monotonic_ns();
+
+    s->phase = PHASE_RUN;
+    r->args = r->parser.args;
+    r->command->begin(s, r);
+    r->run_ns += time_monotonic_ns() - from;
+    if (r->reply == NULL && r->condstore && !s->modseq_told)
+        s->phase = PHASE_CONDSTORE;
+    else if (r->condstore)
+        s->condstore = true;
+}
+
+static enum step step_args(struct session *s)
+{
+    struct request *r = s->now;
+    enum imap_parse got;
+    size_t used;
+
+    got = imap_parser_read(&r->parser, stream_input(s->io), &used);
+    stream_consume(s->io, used);
+    if (r->parser.say_go_on) {
+        r->parser.say_go_on = false;
+        session_print(s, "+ OK");
+    }
+    switch (got) {
+    case IMAP_PARSE_MORE:
+        return need_input(s);
+    case IMAP_PARSE_DONE:
+    case IMAP_PARSE_MESSAGE:
+        if (r->parser.eol || (r->command->flags & COMMAND_MESSAGE) != 0)
+            begin_command(s);
+        else
+            s->phase = PHASE_SKIP;
+        return STEP_MORE;
+    case IMAP_PARSE_BYE:
+        session_bye(s, r->parser.problem, r->parser.problem);
+        return STEP_MORE;
+    default:
+        request_bad(s, r, "%s", r->parser.problem);
+        s->phase = PHASE_SKIP;
+        finish_request(s);
+        return check_bad_count(s);
+    }
+}
+
+/* The rest of the line, then: the command that stood in it, or the next line. */
+static enum step step_skip(struct session *s)
+{
+    size_t used;
+    bool found = imap_skip_line(stream_input(s->io), &used);
+
+    stream_consume(s->io, used);
+    if (!found)
+        return need_input(s);
+    if (s->now != NULL)
+        begin_command(s);
+    else
+        s->phase = PHASE_LINE;
+    return STEP_MORE;
+}
+
+/* Turns CONDSTORE on: permanently for the mailbox, once, and tells the client (imap 12.1). */
+static enum step step_condstore(struct session *s, struct budget *budget, struct error *e)
+{
+    struct request *r = s->now;
+    struct index_status status;
+
+    s->condstore = true;
+    if (s->view == NULL) {
+        s->phase = PHASE_RUN;
+        return STEP_MORE;
+    }
+    index_status(mailbox_index(s->box), &status);
+    if (!r->condstore_asked && !status.modseq_enabled && !mailbox_view_read_only(s->view)) {
+        struct index_batch *batch = index_batch_new(r->arena, INDEX_INTERNAL);
+
+        r->condstore_asked = true;
+        index_batch_enable_modseq(batch);
+        r->condstore_op = mailbox_commit(s->view, batch, 0, NULL);
+    }
+    if (r->condstore_op != NULL) {
+        enum step step = session_op(s, &r->condstore_op, budget, e);
+
+        if (step == STEP_ERROR)
+            log_error_value(&s->log, e);
+        else if (step != STEP_DONE)
+            return step;
+    }
+    session_tell_modseq(s);
+    s->phase = PHASE_RUN;
+    return STEP_MORE;
+}
+
+static enum step step_run(struct session *s, struct budget *budget, struct error *e)
+{
+    struct request *r = s->now;
+    enum step step = STEP_DONE;
+
+    if (r->reply == NULL) {
+        uint64_t from = time_monotonic_ns();
+
+        step = r->command->run(s, r, budget, e);
+        if (s->phase == PHASE_OVER)
+            return STEP_MORE;
+        r->last_ns = time_monotonic_ns();
+        r->run_ns += r->last_ns - from;
+    }
+    if (step == STEP_ERROR)
+        request_error(s, r, e);
+    if (r->reply == NULL)
+        return step;
+    finish_request(s);
+    return check_bad_count(s);
+}
+
+static enum step step_sync(struct session *s, struct budget *budget)
+{
+    enum step step = sync_step(s, budget);
+
+    if (step != STEP_DONE)
+        return step;
+    if (s->phase != PHASE_OVER)
+        s->phase = s->after_sync;
+    return STEP_MORE;
+}
+
+static enum step step_phase(struct session *s, struct budget *budget)
+{
+    struct error e = {0};
+
+    switch (s->phase) {
+    case PHASE_LINE:
+        return step_line(s);
+    case PHASE_ARGS:
+        return step_args(s);
+    case PHASE_SKIP:
+        return step_skip(s);
+    case PHASE_CONDSTORE:
+        return step_condstore(s, budget, &e);
+    case PHASE_RUN:
+        return step_run(s, budget, &e);
+    case PHASE_SYNC:
+        return step_sync(s, budget);
+    case PHASE_OVER:
+        break;
+    }
+    return STEP_DONE;
+}
+
+enum step session_step(struct session *s, struct budget *budget)
+{
+    enum step step = STEP_MORE;
+
+    s->stepping = true;
+    while (step == STEP_MORE && s->phase != PHASE_OVER) {
+        if (stream_full(s->io))
+            step = STEP_OUTPUT_FULL;
+        else if (budget_spent(budget, 1))
+            break;
+        else
+            step = step_phase(s, budget);
+    }
+    s->stepping = false;
+    if (step == STEP_INPUT && stream_ended(s->io) && s->phase != PHASE_OVER)
+        session_bye(s, NULL, NULL);
+    if (s->phase == PHASE_OVER)
+        return STEP_DONE;
+    if (step == STEP_OUTPUT_FULL)
+        stream_deadline(s->io, SESSION_OUTPUT_SECS);
+    else
+        stream_deadline(s->io, s->watch != NULL || (s->now != NULL && step != STEP_INPUT) ? 0 : SESSION_INPUT_SECS);
+    return step;
+}
+
+/* ---- the connection ------------------------------------------------------------------------------------------------- */
+
+void session_wake(struct session *s)
+{
+    worker_queue(s->worker, s);
+}
+
+static void on_event(void *arg)
+{
+    session_wake(arg);
+}
+
+static void on_closed(void *arg, const struct error *e)
+{
+    struct session *s = arg;
+
+    s->closed = true;
+    if (e->class != ERROR_NONE) {
+        session_bye(s, NULL, NULL);
+        s->over_ns = 1;
+    }
+    session_wake(s); /* what came before the end is still to be done */
+}
+
+bool session_may_go(struct session *s)
+{
+    /* `closed` comes once: a client that closed its side first may still read the rest. */
+    if (s->phase != PHASE_OVER || !s->closed)
+        return false;
+    stream_flush(s->io);
+    return stream_pending(s->io) == 0 || time_monotonic_ns() - s->over_ns > (uint64_t)SESSION_FINISH_SECS * 1000000000;
+}
+
+static void on_deadline(void *arg)
+{
+    struct session *s = arg;
+
+    if (stream_pending(s->io) > 0)
+        session_bye(s, NULL, "Inactivity - client didn't read output for 300 secs");
+    else
+        session_bye(s, "Disconnected for inactivity.", "Inactivity - no input for 1800 secs");
+    session_wake(s);
+}
+
+static const struct stream_handler stream_handler = {
+    .readable = on_event, .writable = on_event, .closed = on_closed, .deadline = on_deadline};
+
+static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop;
+    (void)events;
+    session_wake(w->data);
+}
+
+/* The line at the end of a session (imap 14.2). */
+static void log_end(struct session *s)
+{
+    struct arena *arena = worker_arena(s->worker);
+    const struct session_stats *t = &s->stats;
+    struct error e;
+    char *format, *last;
+    const struct conf_var table[] = {
+        {'i', "input", arena_printf(arena, "%llu", (unsigned long long)stream_bytes_in(s->io))},
+        {'o', "output", arena_printf(arena, "%llu", (unsigned long long)stream_bytes_out(s->io))},
+        {0, "session", s->session_id},
+        {0, "fetch_hdr_count", arena_printf(arena, "%llu", (unsigned long long)t->hdr_count)},
+        {0, "fetch_hdr_bytes", arena_printf(arena, "%llu", (unsigned long long)t->hdr_bytes)},
+        {0, "fetch_body_count", arena_printf(arena, "%llu", (unsigned long long)t->body_count)},
+        {0, "fetch_body_bytes", arena_printf(arena, "%llu", (unsigned long long)t->body_bytes)},
+        {0, "deleted", arena_printf(arena, "%u", t->deleted)},
+        {0, "expunged", arena_printf(arena, "%u", t->expunged)},
+        {0, "trashed", arena_printf(arena, "%u", t->trashed)},
+        {0, "appended", arena_printf(arena, "%u", t->appended)},
+        {0, "autoexpunged", "0"},
+        {'u', "user", mail_user_name(s->user)},
+        {0, NULL, NULL}};
+    const struct conf_vars vars = {.table = table};
+
+    format = conf_expand(arena, conf_str(s->set, SET_imap_logout_format), &vars, NULL, &e);
+    if (s->end_reason != NULL) {
+        log_info(&s->log, "Disconnected: %s %s", s->end_reason, format);
+    } else {
+        uint64_t ago = time_monotonic_ns() - s->last_command_ns;
+
+        if (s->last_command == NULL)
+            last = arena_strdup(arena, "No commands sent");
+        else if (s->now != NULL)
+            last = arena_printf(arena, "%s running for %llu.%03llu + waiting input for 0.000 secs, 0 B in + %llu B out, "
+                                "state=wait-input", s->last_command,
+                                (unsigned long long)(s->now->run_ns / 1000000000),
+                                (unsigned long long)(s->now->run_ns / 1000000 % 1000),
+                                (unsigned long long)stream_pending(s->io));
+        else
+            last = arena_printf(arena, "%s finished %llu.%03llu secs ago", s->last_command,
+                                (unsigned long long)(ago / 1000000000), (unsigned long long)(ago / 1000000 % 1000));
+        log_info(&s->log, "Disconnected: Connection closed (%s) %s", last, format);
+    }
+    worker_arena_back(s->worker, arena);
+}
+
+static void end_phase(struct session *s)
+{
+    s->phase = PHASE_OVER;
+    s->over_ns = time_monotonic_ns();
+    stream_finish(s->io, SESSION_FINISH_SECS);
+    ev_timer_stop(worker_loop(s->worker), &s->alarm);
+    ev_timer_set(&s->alarm, SESSION_FINISH_SECS + 0.1, 0);
+    ev_timer_start(worker_loop(s->worker), &s->alarm);
+    session_wake(s);
+}
+
+void session_bye(struct session *s, const char *bye, const char *reason)
+{
+    if (s->phase == PHASE_OVER)
+        return;
+    if (bye != NULL)
+        session_print(s, "* BYE %s", bye);
+    s->end_reason = reason == NULL ? NULL : mem_strdup(reason);
+    log_end(s);
+    mem_free((void *)(uintptr_t)s->end_reason);
+    s->end_reason = NULL;
+    end_phase(s);
+}
+
+void session_kick(struct session *s, const char *bye)
+{
+    session_bye(s, bye, bye);
+}
+
+static void greet(struct session *s, const struct imap_login *login)
+{
+    struct arena *arena = worker_arena(s->worker);
+    const char *caps = session_capabilities(s, arena);
+
+    if (login->tag == NULL)
+        session_print(s, "* PREAUTH [CAPABILITY %s] Logged in as %s", caps, mail_user_name(s->user));
+    else if (login->nocap)
+        session_print(s, "* CAPABILITY %s\r\n%s OK Logged in", caps, login->tag);
+    else
+        session_print(s, "%s OK [CAPABILITY %s] Logged in", login->tag, caps);
+    worker_arena_back(s->worker, arena);
+}
+
+static int open_user(struct session *s, const struct imap_login *login, struct error *e)
+{
+    struct conf_filter filter = {.service = "imap", .local_ip = login->local_ip, .remote_ip = login->remote_ip};
+    struct mail_user_params params = {.username = login->user, .home = login->home, .service = "imap",
+                                      .session_id = s->session_id, .local_ip = login->local_ip,
+                                      .remote_ip = login->remote_ip, .fields = login->fields, .log = &s->log};
+    struct settings *set = conf_settings(worker_conf(s->worker), &filter, e);
+
+    if (set == NULL)
+        return -1;
+    if (login->fields != NULL) {
+        struct settings *own = settings_override_all(set, login->fields, e);
+
+        settings_unref(set);
+        if (own == NULL)
+            return -1;
+        set = own;
+    }
+    s->set = set;
+    s->log.debug = conf_bool(set, SET_mail_debug);
+    return mail_user_open(&s->user, set, &params, e);
+}
+
+struct session *session_new(struct imap_worker *worker, int fd, int out_fd, const struct imap_login *login)
+{
+    struct session *s = mem_zero(1, sizeof(*s));
+    struct stream_limits limits = {0};
+    struct error e = {0};
+
+    s->worker = worker;
+    s->id = login->id;
+    s->session_id = login->session == NULL || *login->session == '\0' ? NULL : mem_strdup(login->session);
+    s->log.prefix = s->session_id == NULL
+                        ? mem_printf("imap(%s)<%ld>: ", login->user, (long)getpid())
+                        : mem_printf("imap(%s)<%ld><%s>: ", login->user, (long)getpid(), s->session_id);
+    s->finished_tail = &s->finished;
+    s->last_command_ns = time_monotonic_ns();
+    ev_init(&s->retry, on_timer);
+    ev_init(&s->alarm, on_timer);
+    s->retry.data = s->alarm.data = s;
+    if (open_user(s, login, &e) < 0) {
+        limits.input_max = 0;
+        s->io = stream_new(worker_loop(worker), fd, out_fd, &limits, &stream_handler, s);
+        log_error_value(&s->log, &e);
+        if (login->tag != NULL)
+            session_print(s, "%s OK Logged in, but initialization failed.", login->tag);
+        session_print(s, "* BYE Internal error occurred. Refer to server log for more information.");
+        end_phase(s);
+        return s;
+    }
+    limits.input_max = conf_size(s->set, SET_imap_max_line_length) + 16384;
+    s->io = stream_new(worker_loop(worker), fd, out_fd, &limits, &stream_handler, s);
+    if (login->input.size > 0)
+        stream_unread(s->io, login->input);
+    greet(s, login);
+    return s;
+}
+
+void session_free(struct session *s)
+{
+    struct request *r;
+
+    if (s == NULL)
+        return;
+    ev_timer_stop(worker_loop(s->worker), &s->retry);
+    ev_timer_stop(worker_loop(s->worker), &s->alarm);
+    sync_free(s);
+    request_free(s, s->now);
+    while ((r = s->finished) != NULL) {
+        s->finished = r->next;
+        request_free(s, r);
+    }
+    session_unselect(s);
+    session_keywords_forget(s);
+    mem_free(s->end_text);
+    mem_free(s->last_command);
+    stream_free(s->io);
+    mail_user_close(&s->user);
+    settings_unref(s->set);
+    mem_free(s->log.prefix);
+    mem_free(s->session_id);
+    mem_free(s);
+}
+
+size_t session_memory(const struct session *s)
+{
+    size_t n = sizeof(*s) + stream_memory(s->io) + HASH_COUNT(s->keywords) * sizeof(struct session_keyword);
+
+    if (s->now != NULL)
+        n += arena_used(s->now->arena);
+    if (s->view != NULL)
+        n += mailbox_view_memory(s->view);
+    return n;
+}

@@ -1,0 +1,294 @@
+/* Inside of src/imap: sessions, requests (a command that a client sent), the table of commands.
+ *
+ *     bytes -> session_step -> parser -> struct request -> command->begin (arguments -> what to do)
+ *           -> command->run (in steps) -> synchronisation (sync.c) -> tagged reply (reply.c)
+ *
+ * A command is data first: see commands.c. `begin` looks at the arguments; it answers with request_bad, request_no or
+ * request_ok, or leaves the request to `run`. `run` is a coroutine by hand: it does one slice and returns a step;
+ * what it keeps between steps lives in request->state, in the request's arena. A request whose reply is set is over.
+ *
+ * Requests that want a synchronisation wait for it together (imap 6.2), at most SESSION_QUEUE of them. */
+#ifndef YARILO_IMAP_SESSION_H
+#define YARILO_IMAP_SESSION_H
+
+#include "imap/imap.h"
+#include "imap/parser.h"
+#include "imap/set.h"
+#include "net/stream.h"
+#include "store/store.h"
+
+#include <uthash.h>
+
+enum { SESSION_QUEUE = 4, SESSION_BAD_MAX = 20 };
+enum { SESSION_INPUT_SECS = 30 * 60, SESSION_OUTPUT_SECS = 5 * 60, SESSION_FINISH_SECS = 5 };
+
+struct request;
+
+enum command_flags {
+    COMMAND_SELECTED = 0x1,   /* needs a selected mailbox; said before the arguments are looked at */
+    COMMAND_SYNC = 0x2,       /* wants a synchronisation before its tagged reply */
+    COMMAND_HOLD = 0x4,       /* ... in which no EXPUNGE may be sent (RFC 3501 section 7.4.1) */
+    COMMAND_ALONE = 0x8,      /* changes the mailbox: earlier commands are answered first */
+    COMMAND_UID = 0x10,       /* exists with UID in front of it only, or too: see uid_only */
+    COMMAND_LITERAL8 = 0x20,
+    COMMAND_MESSAGE = 0x40,   /* literals are messages that are not gathered (APPEND) */
+    COMMAND_LATE = 0x80       /* SELECTED is checked by begin itself, after the arguments (COPY, MOVE, UID EXPUNGE) */
+};
+
+struct command {
+    const char *name;         /* upper case, with "UID " */
+    unsigned flags;
+    int args;                 /* top-level arguments to read: ARGS_NONE, ARGS_ALL, or a number */
+    void (*begin)(struct session *, struct request *);
+    enum step (*run)(struct session *, struct request *, struct budget *, struct error *); /* NULL: begin did it all */
+    void (*end)(struct session *, struct request *);   /* gives back what `state` holds; may be NULL */
+};
+enum { ARGS_NONE = -1, ARGS_ALL = 0 };
+
+const struct command *command_find(bool uid, struct slice name);
+
+struct request {
+    struct request *next;
+    const struct command *command;
+    struct arena *arena;
+    char *tag;
+    char *name;               /* upper case, with "UID " */
+    bool uid;
+    bool hold;                /* of the synchronisation; from the command's flags, SEARCH decides itself */
+    bool sync;
+    bool send_uid;            /* FETCHs of the synchronisation name the UID (UID STORE) */
+    bool apply;               /* the mailbox was changed: the synchronisation carries it out */
+    bool condstore;           /* CONDSTORE has to be turned on before run */
+    bool ended;               /* command->end was called */
+    struct imap_parser parser;
+    const struct imap_arg *args;
+    void *state;
+    struct store_op *op;      /* the operation that request_op works on */
+    struct store_op *condstore_op;
+    bool condstore_asked;
+    const char *reply;        /* "OK Fetch completed." once it is over */
+    uint64_t begun_ns, run_ns, last_ns;
+};
+
+/* A keyword name as this session shows it: names of the index, and those that were only mentioned (imap 9.3). A hash
+ * by the name in lower case; walking it gives the order in which the session learnt them. */
+struct session_keyword {
+    char *name, *key;
+    int bit;                  /* in the index; -1: not there */
+    UT_hash_handle hh;
+};
+
+enum session_phase { PHASE_LINE, PHASE_ARGS, PHASE_CONDSTORE, PHASE_RUN, PHASE_SKIP, PHASE_SYNC, PHASE_OVER };
+
+struct session_stats {
+    uint64_t hdr_count, hdr_bytes, body_count, body_bytes;
+    uint32_t deleted, expunged, trashed, appended;
+};
+
+struct session {
+    struct session *next, *prev;          /* of the worker */
+    struct session *next_run;             /* run queue */
+    struct imap_worker *worker;
+    uint32_t id;
+    bool queued, stepping;
+    bool closed;                          /* the stream has told that the client's side has ended */
+    uint64_t over_ns;                     /* since when the session is over */
+
+    struct stream *io;
+    struct settings *set;
+    struct mail_user *user;
+    struct log log;
+    char *session_id;
+    ev_timer retry;                       /* of a waiting store_op */
+    ev_timer alarm;                       /* idle notices and the news delay */
+
+    enum session_phase phase, after_sync;
+    struct request *now;
+    struct request *finished, **finished_tail;
+    unsigned finished_count;
+    struct sync *sync;                    /* a synchronisation in progress (sync.c) */
+    unsigned bad_count;
+    const char *end_reason;               /* for the log line; NULL = the connection was closed */
+    char *end_text;                       /* owned */
+    char *last_command;
+    uint64_t last_command_ns;
+
+    bool condstore, qresync, id_logged;
+
+    /* the selected mailbox */
+    struct mailbox *box;
+    struct mailbox_view *view;
+    bool examined, modseq_told;
+    uint32_t messages, recent;            /* as last told */
+    uint64_t modseq_confirmed;
+    struct index_ranges saved;            /* UIDs of "$" */
+    struct mime_hint hint;                /* where the last partial FETCH ended, of message hint_uid */
+    uint32_t hint_uid;
+    char *keywords_of;                    /* the mailbox whose keyword names stand in `keywords` */
+    struct session_keyword *keywords;
+    unsigned keywords_told, keywords_seen; /* of all of them; of the index's */
+
+    /* IDLE */
+    struct mailbox_watch *watch;
+    bool news;
+    uint64_t keepalive_ns;
+
+    struct session_stats stats;
+};
+
+/* ---- session.c ---- */
+struct session *session_new(struct imap_worker *, int fd, int out_fd, const struct imap_login *);
+void session_free(struct session *);
+/* One slice. DONE: the session is over. */
+enum step session_step(struct session *, struct budget *);
+/* Over, and its last words are out (or nobody takes them): it may be freed. */
+bool session_may_go(struct session *);
+/* Puts it on the run queue; idempotent; from the loop, never from inside a step of the same session. */
+void session_wake(struct session *);
+/* Last line for the client ("* BYE text"; NULL: none), then the connection ends. `reason` for the log. */
+void session_bye(struct session *, const char *bye, const char *reason);
+void session_kick(struct session *, const char *bye);
+size_t session_memory(const struct session *);
+
+/* ---- worker.c ---- */
+void worker_queue(struct imap_worker *, struct session *);
+struct ev_loop *worker_loop(const struct imap_worker *);
+struct conf *worker_conf(const struct imap_worker *);
+struct arena *worker_arena(struct imap_worker *);            /* a fresh one, maybe used before */
+void worker_arena_back(struct imap_worker *, struct arena *);
+void worker_session_over(struct imap_worker *, struct session *);
+
+/* ---- reply.c ---- */
+void session_print(struct session *, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* adds CRLF */
+void session_write(struct session *, struct slice);
+/* "OK text." and alike: the reply of a request that is over. The final '.' becomes the time it took. */
+void request_reply(struct request *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* BAD Error in IMAP command NAME: text. Counts as a bad command. */
+void request_bad(struct session *, struct request *, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* NO [CODE] text. for an error of the store; logs what is not the user's doing. */
+void request_error(struct session *, struct request *, const struct error *);
+enum error_use { ERROR_PLAIN, ERROR_TRYCREATE, ERROR_NONEXISTENT };
+void request_error_as(struct session *, struct request *, const struct error *, enum error_use);
+/* The text of an error with its code, without NO: "[NOPERM] Permission denied". In the arena. */
+const char *error_reply(struct session *, struct arena *, const struct error *, enum error_use);
+void reply_send(struct session *, struct request *);
+void reply_bad_line(struct session *, struct slice tag, const char *problem);
+
+/* ---- sync.c ---- */
+/* Starts or goes on with the synchronisation for the finished requests, and answers them. DONE: none is left. */
+enum step sync_step(struct session *, struct budget *);
+void sync_free(struct session *);
+/* The synchronisation of IDLE: news without a tagged reply. */
+enum step sync_news(struct session *, struct budget *);
+void session_keywords_refresh(struct session *);
+struct session_keyword *session_keyword_add(struct session *, struct slice name);   /* finds, or makes one */
+void session_keywords_forget(struct session *);
+void session_put_flags(struct session *, struct buffer *, uint8_t flags, bool recent, struct slice keywords);
+void session_tell_flags(struct session *);                            /* FLAGS and PERMANENTFLAGS */
+void session_tell_modseq(struct session *);                           /* * OK [HIGHESTMODSEQ n] Highest */
+uint64_t session_highest_modseq(const struct session *);
+
+/* ---- select.c ---- */
+void session_unselect(struct session *);
+/* The store says the mailbox is gone: BYE, end. */
+void session_mailbox_lost(struct session *);
+
+/* ---- request.c: what commands share ---- */
+/* Works on request->op. DONE: the operation has ended and is freed; ERROR: too. */
+enum step request_op(struct session *, struct request *, struct budget *, struct error *);
+enum step session_op(struct session *, struct store_op **, struct budget *, struct error *);
+/* The argument as a mailbox name: from mUTF-7 to a place. On failure the request has been answered (true: go on). */
+bool request_place(struct session *, struct request *, const struct imap_arg *, struct mailbox_place *,
+                   enum error_use);
+/* mUTF-7 to UTF-8 in the request's arena; answers NO on failure. */
+bool request_name(struct session *, struct request *, struct slice mutf7, struct slice *utf8);
+/* A name for output: astring in mUTF-7. */
+void put_mailbox(struct buffer *, const char *utf8);
+/* Flags of STORE and APPEND: a list or atoms up to the end. False: answered. */
+/* (RFC 3501 section 2.3.2) */
+struct flag_list {
+    uint8_t flags;
+    struct slice *keywords;
+    size_t keyword_count;
+};
+bool request_flags(struct session *, struct request *, const struct imap_arg *, bool list, struct flag_list *);
+/* The arguments of a sequence set; text must be an atom (or a string for COPY). False: answered. */
+bool request_set(struct session *, struct request *, struct slice text, struct index_ranges *seqs);
+/* 32 bits or 63 bits, digits only. */
+bool imap_number(struct slice, uint64_t *);
+const char *request_upper(struct request *, struct slice);
+/* Status items (STATUS, LIST RETURN): false: answered. */
+bool request_status_items(struct session *, struct request *, const struct imap_arg *list, unsigned *items, bool *x_size);
+void put_status(struct session *, struct buffer *, struct slice name, unsigned items, bool x_size,
+                const struct mailbox_status *);
+
+/* ---- capability.c ---- */
+const char *session_capabilities(struct session *, struct arena *);
+
+/* ---- the commands, one file a family ---- */
+void noop_begin(struct session *, struct request *);
+void check_begin(struct session *, struct request *);
+enum step check_run(struct session *, struct request *, struct budget *, struct error *);
+void capability_begin(struct session *, struct request *);
+void id_begin(struct session *, struct request *);
+void enable_begin(struct session *, struct request *);
+void namespace_begin(struct session *, struct request *);
+void logout_begin(struct session *, struct request *);
+void state_begin(struct session *, struct request *);
+void cancel_begin(struct session *, struct request *);
+void metadata_begin(struct session *, struct request *);
+void urlauth_begin(struct session *, struct request *);
+void unsupported_begin(struct session *, struct request *);
+
+void select_begin(struct session *, struct request *);
+enum step select_run(struct session *, struct request *, struct budget *, struct error *);
+void select_end(struct session *, struct request *);
+void close_begin(struct session *, struct request *);
+enum step close_run(struct session *, struct request *, struct budget *, struct error *);
+void unselect_begin(struct session *, struct request *);
+
+void create_begin(struct session *, struct request *);
+void delete_begin(struct session *, struct request *);
+void rename_begin(struct session *, struct request *);
+void subscribe_begin(struct session *, struct request *);
+void unsubscribe_begin(struct session *, struct request *);
+enum step mailbox_run(struct session *, struct request *, struct budget *, struct error *);
+
+void list_begin(struct session *, struct request *);
+void lsub_begin(struct session *, struct request *);
+enum step list_run(struct session *, struct request *, struct budget *, struct error *);
+void list_end(struct session *, struct request *);
+
+void status_begin(struct session *, struct request *);
+enum step status_run(struct session *, struct request *, struct budget *, struct error *);
+
+void append_begin(struct session *, struct request *);
+enum step append_run(struct session *, struct request *, struct budget *, struct error *);
+void append_end(struct session *, struct request *);
+
+void store_begin(struct session *, struct request *);
+enum step store_run(struct session *, struct request *, struct budget *, struct error *);
+void store_end(struct session *, struct request *);
+void expunge_begin(struct session *, struct request *);
+enum step expunge_run(struct session *, struct request *, struct budget *, struct error *);
+void expunge_end(struct session *, struct request *);
+/* A batch with an expunge request for each \Deleted message (of `uids`, NULL = of all). False: there is none. */
+bool expunge_batch(struct session *, struct arena *, const struct index_ranges *seqs, struct index_batch **);
+
+void copy_begin(struct session *, struct request *);
+enum step copy_run(struct session *, struct request *, struct budget *, struct error *);
+void copy_end(struct session *, struct request *);
+
+void fetch_begin(struct session *, struct request *);
+enum step fetch_run(struct session *, struct request *, struct budget *, struct error *);
+void fetch_end(struct session *, struct request *);
+
+void search_begin(struct session *, struct request *);
+enum step search_run(struct session *, struct request *, struct budget *, struct error *);
+void search_end(struct session *, struct request *);
+
+void idle_begin(struct session *, struct request *);
+enum step idle_run(struct session *, struct request *, struct budget *, struct error *);
+void idle_end(struct session *, struct request *);
+
+#endif

@@ -1,0 +1,65 @@
+/* status.c - STATUS (RFC 3501 section 6.3.10, imap 8.5). */
+#include "imap/session.h"
+
+struct status_state {
+    unsigned items;
+    bool x_size, selected;
+    struct mailbox_place place;
+    struct mailbox_status result;
+};
+
+/* X-SIZE alone still needs the size. */
+static unsigned store_items(const struct status_state *t)
+{
+    return (t->items & ~0x80000000u) | (t->x_size ? STATUS_SIZE : 0);
+}
+
+void status_begin(struct session *s, struct request *r)
+{
+    struct status_state *t = r->state = ARENA_NEW(r->arena, struct status_state);
+    const struct imap_arg *list;
+
+    if (r->args == NULL || (list = r->args->next) == NULL) {
+        request_bad(s, r, "Missing arguments");
+        return;
+    }
+    if (!imap_arg_is_string(r->args) || list->type != IMAP_LIST) {
+        request_bad(s, r, "Invalid arguments");
+        return;
+    }
+    if (!request_status_items(s, r, list, &t->items, &t->x_size) || !request_place(s, r, r->args, &t->place, ERROR_PLAIN))
+        return;
+    r->condstore = (t->items & STATUS_HIGHESTMODSEQ) != 0 && !s->condstore;
+    t->selected = s->box != NULL && strcmp(mailbox_where(s->box)->vname, t->place.vname) == 0;
+    r->op = mailbox_status(&t->place, store_items(t), &t->result);
+}
+
+/* What the session has been told of its mailbox, not what has come since. */
+static void from_view(struct session *s, struct status_state *t)
+{
+    struct index_status status;
+
+    index_view_status(mailbox_view_index(s->view), &status);
+    t->result.messages = status.messages;
+    t->result.unseen = status.unseen;
+    t->result.recent = mailbox_view_recent_count(s->view);
+    t->result.uid_next = index_view_next_uid(mailbox_view_index(s->view));
+}
+
+enum step status_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    struct status_state *t = r->state;
+    enum step step;
+    struct buffer out = {0};
+
+    step = request_op(s, r, budget, e);
+    if (step != STEP_DONE)
+        return step;
+    if (t->selected && s->view != NULL)
+        from_view(s, t);
+    put_status(s, &out, r->args->text, t->items, t->x_size, &t->result);
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    request_reply(r, t->selected ? "OK [CLIENTBUG] Status on selected mailbox completed." : "OK Status completed.");
+    return STEP_DONE;
+}

@@ -1,0 +1,176 @@
+/* store_flags.c - STORE and UID STORE (RFC 3501 section 6.4.6, RFC 7162 section 3.1.3; imap 9.3).
+ *
+ * The batch is committed as this view's own; the synchronisation afterwards sends the FETCHs of what really changed. */
+#include "imap/session.h"
+
+struct store_state {
+    struct index_ranges seqs;
+    struct index_commit commit;
+    bool conditional;
+};
+
+static bool parse_modifiers(struct session *s, struct request *r, const struct imap_arg *list, uint64_t *modseq,
+                            bool *conditional)
+{
+    for (const struct imap_arg *a = list->children; a != NULL; a = a->next->next) {
+        if (!imap_arg_is_atom(a) || a->next == NULL) {
+            request_bad(s, r, "Invalid STORE modifiers");
+            return false;
+        }
+        if (!slice_equal_str_nocase(a->text, "UNCHANGEDSINCE")) {
+            request_bad(s, r, "Unknown STORE modifier");
+            return false;
+        }
+        if (!imap_arg_is_atom(a->next) || !imap_number(a->next->text, modseq)) {
+            request_bad(s, r, "Invalid modseq");
+            return false;
+        }
+        *conditional = true;
+    }
+    return true;
+}
+
+static bool parse_action(struct slice word, enum index_modify *modify, bool *silent)
+{
+    *modify = INDEX_REPLACE;
+    if (word.size > 0 && (word.at[0] == '+' || word.at[0] == '-')) {
+        *modify = word.at[0] == '+' ? INDEX_ADD : INDEX_REMOVE;
+        word = slice_from(word, 1);
+    }
+    *silent = slice_equal_str_nocase(word, "FLAGS.SILENT");
+    return *silent || slice_equal_str_nocase(word, "FLAGS");
+}
+
+static unsigned rights_for(const struct flag_list *flags, enum index_modify modify)
+{
+    unsigned rights = 0;
+
+    if (modify == INDEX_REPLACE)
+        return MAILBOX_RIGHT_WRITE;
+    if ((flags->flags & INDEX_SEEN) != 0)
+        rights |= MAILBOX_RIGHT_SEEN;
+    if ((flags->flags & INDEX_DELETED) != 0)
+        rights |= MAILBOX_RIGHT_TRASH;
+    if ((flags->flags & ~(INDEX_SEEN | INDEX_DELETED)) != 0 || flags->keyword_count > 0)
+        rights |= MAILBOX_RIGHT_WRITE;
+    return rights;
+}
+
+static void fill_batch(struct session *s, struct index_batch *batch, const struct index_ranges *seqs,
+                       enum index_modify modify, const struct flag_list *flags)
+{
+    const struct index_view *view = mailbox_view_index(s->view);
+
+    for (size_t i = 0; i < seqs->count; i++) {
+        uint32_t first = index_view_uid(view, seqs->at[i].first), last = index_view_uid(view, seqs->at[i].last);
+
+        if (modify == INDEX_REPLACE || flags->flags != 0)
+            index_batch_flags(batch, first, last, modify, flags->flags);
+        if (modify == INDEX_REPLACE || flags->keyword_count > 0)
+            index_batch_keywords(batch, first, last, modify, flags->keywords, flags->keyword_count);
+    }
+}
+
+void store_begin(struct session *s, struct request *r)
+{
+    struct store_state *t = r->state = ARENA_NEW(r->arena, struct store_state);
+    const struct imap_arg *a = r->args;
+    struct flag_list flags;
+    struct index_batch *batch;
+    enum index_modify modify;
+    uint64_t modseq = 0;
+    bool silent, list;
+
+    if (!imap_arg_is_atom(a) || a->next == NULL) {
+        request_bad(s, r, "Invalid arguments");
+        return;
+    }
+    a = a->next;
+    if (a->type == IMAP_LIST) {
+        if (!parse_modifiers(s, r, a, &modseq, &t->conditional))
+            return;
+        a = a->next;
+    }
+    if (!imap_arg_is_atom(a) || !parse_action(a->text, &modify, &silent)) {
+        request_bad(s, r, "Invalid arguments");
+        return;
+    }
+    a = a->next;
+    list = a != NULL && a->type == IMAP_LIST;
+    if ((list && a->next != NULL)) {
+        request_bad(s, r, "Invalid arguments");
+        return;
+    }
+    if (!request_flags(s, r, a, list, &flags) || !request_set(s, r, r->args->text, &t->seqs))
+        return;
+    r->send_uid = r->uid;
+    if (s->examined) {
+        if (t->conditional)
+            request_reply(r, "NO CONDSTORE failed: Mailbox is read-only.");
+        else
+            request_reply(r, "OK Store ignored with read-only mailbox.");
+        return;
+    }
+    r->condstore = t->conditional;
+    for (size_t i = 0; i < flags.keyword_count; i++)
+        session_keyword_add(s, flags.keywords[i]);
+    if (modify != INDEX_REMOVE && (flags.flags & INDEX_DELETED) != 0)
+        s->stats.deleted += (uint32_t)imap_ranges_count(&t->seqs);
+    batch = index_batch_new(r->arena, INDEX_INTERNAL);
+    fill_batch(s, batch, &t->seqs, modify, &flags);
+    if (t->conditional)
+        index_batch_unchanged_since(batch, modseq);
+    index_batch_by(batch, mailbox_view_index(s->view), silent);
+    if (!index_batch_empty(batch)) {
+        r->op = mailbox_commit(s->view, batch, rights_for(&flags, modify), &t->commit);
+        r->apply = true;
+    }
+}
+
+static void put_modified(struct session *s, struct request *r, const struct index_ranges *uids)
+{
+    struct index_ranges seqs = {0};
+    struct buffer out = {0};
+
+    if (r->uid) {
+        imap_ranges_put(&out, uids);
+    } else {
+        for (size_t i = 0; i < uids->count; i++) {
+            uint32_t a, b;
+
+            if (index_view_seq_range(mailbox_view_index(s->view), uids->at[i].first, uids->at[i].last, &a, &b))
+                index_ranges_add(&seqs, a, b);
+        }
+        imap_ranges_put(&out, &seqs);
+        index_ranges_free(&seqs);
+    }
+    request_reply(r, "OK [MODIFIED %s] Conditional store failed.", buffer_cstr(&out));
+    buffer_free(&out);
+}
+
+enum step store_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    struct store_state *t = r->state;
+    enum step step = request_op(s, r, budget, e);
+
+    if (step == STEP_ERROR && e->class == ERROR_PERMISSION) {
+        r->apply = false; /* flags without right stay as they are, silently (imap 9.3) */
+        step = STEP_DONE;
+    }
+    if (step != STEP_DONE)
+        return step;
+    if (t->conditional && t->commit.failed.count > 0)
+        put_modified(s, r, &t->commit.failed);
+    else
+        request_reply(r, "OK Store completed.");
+    return STEP_DONE;
+}
+
+void store_end(struct session *s, struct request *r)
+{
+    struct store_state *t = r->state;
+
+    (void)s;
+    if (t != NULL)
+        index_ranges_free(&t->seqs);
+}

@@ -1,0 +1,433 @@
+/* sync.c - what has changed in the selected mailbox, told in the oracle's order (imap 7.2, RFC 3501 section 7).
+ *
+ * A synchronisation first brings mailbox and index together (a store_op, in steps), then takes the changes into the
+ * view. Requests that forbid EXPUNGE are answered first, in a pass that holds expunges back; then the others. The
+ * lines are written in pieces, so that a hundred thousand changes do not pile up in the output buffer. */
+#include "imap/session.h"
+
+enum sync_stage { STAGE_REFRESH, STAGE_PASS, STAGE_TELL };
+
+struct sync_flag {
+    uint32_t uid, seq;         /* seq: as before the expunges */
+    bool own_silent, visible;
+};
+
+struct sync {
+    enum sync_stage stage;
+    struct store_op *op;
+    bool hold;                 /* of this pass */
+    bool second;               /* the pass without holding is still to come */
+    bool tell_uid;
+    bool keywords, exists, invalid;
+    VEC(struct sync_flag) flags;
+    VEC(struct index_change) expunged; /* highest number first */
+    size_t flag_at, expunge_at;
+    uint64_t modseq_sent;
+};
+
+/* ---- keywords ------------------------------------------------------------------------------------------------------- */
+
+struct session_keyword *session_keyword_add(struct session *s, struct slice name)
+{
+    struct arena *arena = worker_arena(s->worker);
+    struct slice key = text_lowered(arena, name);
+    struct session_keyword *k;
+
+    HASH_FIND(hh, s->keywords, key.at, key.size, k);
+    if (k == NULL) {
+        k = mem_zero(1, sizeof(*k));
+        k->name = mem_strndup(name);
+        k->key = mem_strndup(key);
+        k->bit = -1;
+        HASH_ADD_KEYPTR(hh, s->keywords, k->key, key.size, k);
+    }
+    worker_arena_back(s->worker, arena);
+    return k;
+}
+
+/* Takes the index's names into the session's order, behind those that it has. */
+void session_keywords_refresh(struct session *s)
+{
+    struct index *index = mailbox_index(s->box);
+    unsigned count = index_keyword_count(index);
+
+    for (unsigned i = s->keywords_seen; i < count; i++)
+        session_keyword_add(s, slice_from_str(index_keyword_name(index, i)))->bit = (int)i;
+    s->keywords_seen = count;
+}
+
+void session_keywords_forget(struct session *s)
+{
+    struct session_keyword *k, *next;
+
+    HASH_ITER(hh, s->keywords, k, next) {
+        HASH_DEL(s->keywords, k);
+        mem_free(k->name);
+        mem_free(k->key);
+        mem_free(k);
+    }
+    mem_free(s->keywords_of);
+    s->keywords_of = NULL;
+    s->keywords_told = s->keywords_seen = 0;
+}
+
+static void put_word(struct buffer *out, const char *word, bool *first)
+{
+    if (!*first)
+        buffer_append_byte(out, ' ');
+    *first = false;
+    buffer_append_str(out, word);
+}
+
+static const struct {
+    uint8_t bit;
+    const char *name;
+} system_flags[] = {{INDEX_ANSWERED, "\\Answered"}, {INDEX_FLAGGED, "\\Flagged"}, {INDEX_DELETED, "\\Deleted"},
+                    {INDEX_SEEN, "\\Seen"}, {INDEX_DRAFT, "\\Draft"}};
+
+void session_put_flags(struct session *s, struct buffer *out, uint8_t flags, bool recent, struct slice keywords)
+{
+    struct session_keyword *k;
+    bool first = true, any = false;
+
+    buffer_append_byte(out, '(');
+    for (size_t i = 0; i < sizeof(system_flags) / sizeof(system_flags[0]); i++) {
+        if ((flags & system_flags[i].bit) != 0)
+            put_word(out, system_flags[i].name, &first);
+    }
+    if (recent)
+        put_word(out, "\\Recent", &first);
+    for (size_t i = 0; i < keywords.size; i++)
+        any = any || keywords.at[i] != 0;
+    for (k = s->keywords; any && k != NULL; k = k->hh.next) {
+        if (k->bit >= 0 && index_keyword_has(keywords, (unsigned)k->bit))
+            put_word(out, k->name, &first);
+    }
+    buffer_append_byte(out, ')');
+}
+
+static void put_all_flags(struct session *s, struct buffer *out)
+{
+    buffer_append_str(out, "\\Answered \\Flagged \\Deleted \\Seen \\Draft");
+    for (struct session_keyword *k = s->keywords; k != NULL; k = k->hh.next) {
+        buffer_append_byte(out, ' ');
+        buffer_append_str(out, k->name);
+    }
+}
+
+void session_tell_flags(struct session *s)
+{
+    struct buffer out = {0};
+
+    buffer_append_str(&out, "* FLAGS (");
+    put_all_flags(s, &out);
+    buffer_append_str(&out, ")\r\n");
+    if (s->examined || mailbox_view_read_only(s->view)) {
+        buffer_append_str(&out, "* OK [PERMANENTFLAGS ()] Read-only mailbox.\r\n");
+    } else {
+        buffer_append_str(&out, "* OK [PERMANENTFLAGS (");
+        put_all_flags(s, &out);
+        buffer_printf(&out, "%s)] Flags permitted.\r\n", mailbox_new_keywords(s->box) ? " \\*" : "");
+    }
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    s->keywords_told = HASH_COUNT(s->keywords);
+}
+
+uint64_t session_highest_modseq(const struct session *s)
+{
+    struct index_status status;
+
+    index_status(mailbox_index(s->box), &status);
+    return status.highest_modseq > 0 ? status.highest_modseq : 1;
+}
+
+void session_tell_modseq(struct session *s)
+{
+    uint64_t modseq = session_highest_modseq(s);
+
+    session_print(s, "* OK [HIGHESTMODSEQ %llu] Highest", (unsigned long long)modseq);
+    s->modseq_told = true;
+    s->modseq_confirmed = modseq;
+}
+
+/* ---- one pass ------------------------------------------------------------------------------------------------------- */
+
+void sync_free(struct session *s)
+{
+    struct sync *y = s->sync;
+
+    if (y == NULL)
+        return;
+    store_op_free(&y->op);
+    VEC_FREE(&y->flags);
+    VEC_FREE(&y->expunged);
+    mem_free(y);
+    s->sync = NULL;
+}
+
+/* Drains the view. Numbers of FLAGS changes count as after the expunges; clients hear of them before. */
+static void take_changes(struct session *s, struct sync *y)
+{
+    struct index_change c;
+    size_t gone;
+
+    y->flags.count = y->expunged.count = 0;
+    y->flag_at = y->expunge_at = 0;
+    y->keywords = y->exists = false;
+    index_view_sync(mailbox_view_index(s->view), y->hold);
+    while (index_view_next(mailbox_view_index(s->view), &c)) {
+        switch (c.kind) {
+        case INDEX_CHANGE_EXPUNGED:
+            VEC_PUSH(&y->expunged, c);
+            break;
+        case INDEX_CHANGE_APPENDED:
+            y->exists = true;
+            break;
+        case INDEX_CHANGE_FLAGS: {
+            struct sync_flag f = {c.uid, c.seq, c.own_silent, c.flags_visible};
+            VEC_PUSH(&y->flags, f);
+            break;
+        }
+        case INDEX_CHANGE_KEYWORDS:
+            y->keywords = true;
+            break;
+        case INDEX_CHANGE_HEADER:
+            break;
+        case INDEX_CHANGE_INVALID:
+            y->invalid = true;
+            break;
+        }
+    }
+    gone = y->expunged.count; /* lowest number is last */
+    for (size_t i = 0, below = 0; i < y->flags.count; i++) {
+        while (gone > 0 && y->expunged.at[gone - 1].seq <= y->flags.at[i].seq + below) {
+            gone--;
+            below++;
+        }
+        y->flags.at[i].seq += (uint32_t)below;
+    }
+}
+
+static void tell_flag_change(struct session *s, struct sync *y, const struct sync_flag *f)
+{
+    struct index_record record;
+    struct buffer out = {0};
+    bool modseq = s->condstore, flags = f->visible && !f->own_silent;
+
+    if ((!flags && !modseq) || !index_view_get_uid(mailbox_view_index(s->view), f->uid, &record))
+        return;
+    buffer_printf(&out, "* %u FETCH (", f->seq);
+    if (y->tell_uid || s->qresync)
+        buffer_printf(&out, "UID %u ", f->uid);
+    if (modseq) {
+        buffer_printf(&out, "MODSEQ (%llu)%s", (unsigned long long)record.modseq, flags ? " " : "");
+        if (record.modseq > y->modseq_sent)
+            y->modseq_sent = record.modseq;
+    }
+    if (flags) {
+        buffer_append_str(&out, "FLAGS ");
+        session_put_flags(s, &out, record.flags, mailbox_view_recent(s->view, f->uid), record.keywords);
+    }
+    buffer_append_str(&out, ")\r\n");
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+}
+
+static void tell_vanished(struct session *s, struct sync *y)
+{
+    struct index_ranges uids = {0};
+    struct buffer out = {0};
+
+    for (size_t i = y->expunged.count; i-- > 0;)
+        index_ranges_add(&uids, y->expunged.at[i].uid, y->expunged.at[i].uid);
+    buffer_append_str(&out, "* VANISHED ");
+    imap_ranges_put(&out, &uids);
+    buffer_append_str(&out, "\r\n");
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    index_ranges_free(&uids);
+    y->expunge_at = y->expunged.count;
+}
+
+static bool pause_output(struct session *s, size_t i)
+{
+    return i % 64 == 63 && stream_full(s->io);
+}
+
+/* False: the client has to read first. */
+static bool tell_changes(struct session *s, struct sync *y)
+{
+    uint32_t count, recent;
+
+    if (y->flag_at == 0 && y->expunge_at == 0) {
+        session_keywords_refresh(s);
+        if (HASH_COUNT(s->keywords) > s->keywords_told)
+            session_tell_flags(s);
+    }
+    for (; y->flag_at < y->flags.count; y->flag_at++) {
+        if (pause_output(s, y->flag_at))
+            return false;
+        tell_flag_change(s, y, &y->flags.at[y->flag_at]);
+    }
+    if (s->qresync && y->expunge_at < y->expunged.count)
+        tell_vanished(s, y);
+    for (; y->expunge_at < y->expunged.count; y->expunge_at++) {
+        if (pause_output(s, y->expunge_at))
+            return false;
+        session_print(s, "* %u EXPUNGE", y->expunged.at[y->expunge_at].seq);
+    }
+    count = index_view_count(mailbox_view_index(s->view));
+    recent = mailbox_view_recent_count(s->view);
+    if (y->exists && count + y->expunged.count > s->messages)
+        session_print(s, "* %u EXISTS", count);
+    s->messages = count;
+    if (recent != s->recent)
+        session_print(s, "* %u RECENT", recent);
+    s->recent = recent;
+    return true;
+}
+
+/* QRESYNC: does this reply have to say how far the client has heard everything (imap 7.2)? */
+static const char *modseq_code(struct session *s, struct sync *y, struct request *r)
+{
+    uint64_t highest = session_highest_modseq(s);
+
+    if (!s->qresync || highest <= s->modseq_confirmed)
+        return NULL;
+    if (highest <= y->modseq_sent) {
+        if (!y->hold)
+            s->modseq_confirmed = highest;
+        return NULL;
+    }
+    if (!y->hold)
+        s->modseq_confirmed = highest;
+    return arena_printf(r->arena, "[HIGHESTMODSEQ %llu] ", (unsigned long long)s->modseq_confirmed);
+}
+
+static void answer_requests(struct session *s, struct sync *y)
+{
+    struct request **at = &s->finished, *r;
+
+    while ((r = *at) != NULL) {
+        const char *code;
+
+        if (r->hold != y->hold) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        s->finished_count--;
+        code = modseq_code(s, y, r);
+        if (code != NULL && strncmp(r->reply, "OK ", 3) == 0 && r->reply[3] != '[')
+            r->reply = arena_printf(r->arena, "OK %s%s", code, r->reply + 3);
+        else if (code != NULL)
+            session_print(s, "* OK %sHighest", code);
+        reply_send(s, r);
+        worker_arena_back(s->worker, r->arena);
+    }
+    s->finished_tail = at;
+}
+
+static void begin_pass(struct session *s, struct sync *y)
+{
+    bool hold = false, plain = false;
+
+    y->tell_uid = false;
+    for (const struct request *r = s->finished; r != NULL; r = r->next) {
+        hold = hold || r->hold;
+        plain = plain || !r->hold;
+    }
+    y->hold = hold;
+    y->second = hold && plain;
+    for (const struct request *r = s->finished; r != NULL; r = r->next)
+        y->tell_uid = y->tell_uid || r->send_uid;
+    take_changes(s, y);
+    y->stage = STAGE_TELL;
+}
+
+static struct sync *sync_begin(struct session *s)
+{
+    enum sync_why why = SYNC_POLL;
+
+    if (s->sync == NULL) {
+        s->sync = mem_zero(1, sizeof(*s->sync));
+        for (const struct request *r = s->finished; r != NULL; r = r->next) {
+            if (r->apply)
+                why = SYNC_APPLY;
+        }
+        s->sync->op = mailbox_sync(s->box, s->view, why);
+    }
+    return s->sync;
+}
+
+static enum step refresh(struct session *s, struct sync *y, struct budget *budget)
+{
+    struct error e = {0};
+    enum step step = session_op(s, &y->op, budget, &e);
+
+    if (step == STEP_DONE) {
+        begin_pass(s, y);
+        return STEP_MORE;
+    }
+    if (step != STEP_ERROR)
+        return step;
+    if (e.class == ERROR_NOT_FOUND) {
+        y->invalid = true;
+        y->stage = STAGE_TELL;
+        return STEP_MORE;
+    }
+    /* The mailbox could not be read now: say so, and go on with what is known. */
+    {
+        struct arena *arena = worker_arena(s->worker);
+
+        session_print(s, "* NO %s", error_reply(s, arena, &e, ERROR_PLAIN));
+        worker_arena_back(s->worker, arena);
+    }
+    begin_pass(s, y);
+    return STEP_MORE;
+}
+
+enum step sync_step(struct session *s, struct budget *budget)
+{
+    struct sync *y;
+
+    if (s->view == NULL) { /* closed meanwhile: nothing to tell */
+        struct sync none = {0};
+
+        answer_requests(s, &none);
+        none.hold = true;
+        answer_requests(s, &none);
+        return STEP_DONE;
+    }
+    y = sync_begin(s);
+    if (y->stage == STAGE_REFRESH) {
+        enum step step = refresh(s, y, budget);
+
+        if (step != STEP_MORE)
+            return step;
+    }
+    if (y->stage == STAGE_PASS)
+        begin_pass(s, y);
+    if (y->invalid) {
+        sync_free(s);
+        session_mailbox_lost(s);
+        return STEP_DONE;
+    }
+    if (!tell_changes(s, y))
+        return STEP_OUTPUT_FULL;
+    answer_requests(s, y);
+    if (y->second) {
+        y->stage = STAGE_PASS;
+        return STEP_MORE;
+    }
+    sync_free(s);
+    return STEP_DONE;
+}
+
+enum step sync_news(struct session *s, struct budget *budget)
+{
+    if (s->view == NULL)
+        return STEP_DONE;
+    return sync_step(s, budget);
+}

@@ -1,0 +1,212 @@
+/* worker.c - the sessions of a process take turns.
+ *
+ * A session that has something to do stands in the run queue; each round of the loop gives every queued session one
+ * slice of at most 2 ms (DECISIONS 3.5). While the queue is not empty an idle watcher keeps the loop from sleeping, so
+ * that new input, the sync pool and inotify are looked at between two rounds. */
+#include "imap/session.h"
+
+#include <utlist.h>
+
+enum { SPARE_ARENAS = 8, SLICE_MS = 2 };
+
+struct imap_worker {
+    struct ev_loop *loop;
+    struct conf *conf;
+    const struct imap_worker_handler *handler;
+    void *arg;
+    struct session *sessions;
+    unsigned count;
+    struct session *first, **last;
+    ev_check check;
+    ev_idle busy;
+    ev_io pool, watch;
+    struct arena *spare[SPARE_ARENAS];
+    unsigned spares;
+};
+
+static void run_one(struct imap_worker *w, struct session *s)
+{
+    struct budget budget = budget_ms(SLICE_MS);
+
+    if (session_step(s, &budget) == STEP_MORE)
+        worker_queue(w, s);
+    else if (session_may_go(s))
+        worker_session_over(w, s);
+}
+
+static void run_round(struct ev_loop *loop, ev_check *watcher, int events)
+{
+    struct imap_worker *w = watcher->data;
+    struct session *s = w->first, *next;
+
+    (void)events;
+    w->first = NULL;
+    w->last = &w->first;
+    for (; s != NULL; s = next) {
+        next = s->next_run;
+        s->next_run = NULL;
+        s->queued = false;
+        run_one(w, s);
+    }
+    if (w->first == NULL)
+        ev_idle_stop(loop, &w->busy);
+}
+
+static void nothing(struct ev_loop *loop, ev_idle *w, int events)
+{
+    (void)loop;
+    (void)w;
+    (void)events;
+}
+
+void worker_queue(struct imap_worker *w, struct session *s)
+{
+    if (s->queued)
+        return;
+    s->queued = true;
+    s->next_run = NULL;
+    *w->last = s;
+    w->last = &s->next_run;
+    ev_idle_start(w->loop, &w->busy);
+}
+
+static void unqueue(struct imap_worker *w, struct session *s)
+{
+    struct session **at = &w->first;
+
+    if (!s->queued)
+        return;
+    while (*at != s)
+        at = &(*at)->next_run;
+    *at = s->next_run;
+    if (w->last == &s->next_run)
+        w->last = at;
+    s->queued = false;
+}
+
+static void on_pool(struct ev_loop *loop, ev_io *w, int events)
+{
+    (void)loop;
+    (void)w;
+    (void)events;
+    os_sync_poll();
+}
+
+static void on_watch(struct ev_loop *loop, ev_io *w, int events)
+{
+    (void)loop;
+    (void)w;
+    (void)events;
+    store_watch_poll();
+}
+
+struct imap_worker *imap_worker_new(struct ev_loop *loop, struct conf *conf, const struct imap_worker_handler *handler,
+                                    void *arg)
+{
+    struct imap_worker *w = mem_zero(1, sizeof(*w));
+
+    w->loop = loop;
+    w->conf = conf;
+    w->handler = handler;
+    w->arg = arg;
+    w->last = &w->first;
+    ev_check_init(&w->check, run_round);
+    ev_idle_init(&w->busy, nothing);
+    w->check.data = w;
+    ev_check_start(loop, &w->check);
+    if (os_sync_fd() >= 0) {
+        ev_io_init(&w->pool, on_pool, os_sync_fd(), EV_READ);
+        ev_io_start(loop, &w->pool);
+    }
+    if (store_watch_fd() >= 0) {
+        ev_io_init(&w->watch, on_watch, store_watch_fd(), EV_READ);
+        ev_io_start(loop, &w->watch);
+    }
+    return w;
+}
+
+void imap_worker_free(struct imap_worker *w)
+{
+    while (w->sessions != NULL)
+        worker_session_over(w, w->sessions);
+    ev_check_stop(w->loop, &w->check);
+    ev_idle_stop(w->loop, &w->busy);
+    if (os_sync_fd() >= 0)
+        ev_io_stop(w->loop, &w->pool);
+    if (ev_is_active(&w->watch))
+        ev_io_stop(w->loop, &w->watch);
+    while (w->spares > 0)
+        arena_free(w->spare[--w->spares]);
+    mem_free(w);
+}
+
+unsigned imap_worker_sessions(const struct imap_worker *w)
+{
+    return w->count;
+}
+
+void imap_worker_adopt(struct imap_worker *w, int fd, int out_fd, const struct imap_login *login)
+{
+    struct session *s = session_new(w, fd, out_fd, login);
+
+    DL_APPEND(w->sessions, s);
+    w->count++;
+    if (s->phase != PHASE_OVER)
+        worker_queue(w, s);
+}
+
+void imap_worker_kick(struct imap_worker *w, uint32_t id, const char *reason)
+{
+    struct session *s;
+
+    DL_FOREACH(w->sessions, s) {
+        if (s->id == id)
+            session_kick(s, reason);
+    }
+}
+
+void imap_worker_shutdown(struct imap_worker *w, const char *bye)
+{
+    struct session *s, *next;
+
+    DL_FOREACH_SAFE(w->sessions, s, next)
+        session_kick(s, bye);
+}
+
+void worker_session_over(struct imap_worker *w, struct session *s)
+{
+    uint32_t id = s->id;
+
+    unqueue(w, s);
+    DL_DELETE(w->sessions, s);
+    w->count--;
+    session_free(s);
+    if (w->handler->ended != NULL)
+        w->handler->ended(w->arg, id);
+}
+
+struct ev_loop *worker_loop(const struct imap_worker *w)
+{
+    return w->loop;
+}
+
+struct conf *worker_conf(const struct imap_worker *w)
+{
+    return w->conf;
+}
+
+/* Idle sessions hold no arena: a few used ones serve all. One that has grown is given back to the system. */
+struct arena *worker_arena(struct imap_worker *w)
+{
+    return w->spares > 0 ? w->spare[--w->spares] : arena_new();
+}
+
+void worker_arena_back(struct imap_worker *w, struct arena *arena)
+{
+    if (w->spares == SPARE_ARENAS) {
+        arena_free(arena);
+        return;
+    }
+    arena_reset(arena);
+    w->spare[w->spares++] = arena;
+}

@@ -1,0 +1,68 @@
+/* Searching: a tree of keys as data, and the matching of one message in bounded steps.
+ *
+ * IMAP, doveadm, Sieve and virtual mailboxes parse their own syntax into the same tree. Keys are judged in three rounds
+ * of rising cost: what the index knows, what header and sizes tell, what the bodies hold. A key that a round cannot
+ * judge is unknown (three-valued logic); so most messages are decided without opening them, and a body is read once for
+ * all keys together.
+ *
+ *     k = search_key_new(arena, SEARCH_HEADER); k->name = SLICE("Subject"); k->key = mime_key_new(arena, text);
+ *     search = store_search_new(arena, root);
+ *     for (seq = 1; seq <= count; seq++)
+ *         while ((step = store_search_match(search, view, seq, &budget, &yes, &e)) == STEP_MORE) ...
+ *     store_search_free(search); */
+#ifndef YARILO_STORE_SEARCH_H
+#define YARILO_STORE_SEARCH_H
+
+#include "store/store.h"
+
+enum search_type {
+    SEARCH_AND, SEARCH_OR,                   /* of `children`; AND without children is true, OR is false */
+    SEARCH_ALL, SEARCH_NONE,
+    /* the index alone */
+    SEARCH_SEQS,                             /* `ranges` are sequence numbers of the view */
+    SEARCH_UIDS,                             /* `ranges` are UIDs */
+    SEARCH_FLAGS,                            /* any of `flags` (INDEX_SEEN ...) */
+    SEARCH_RECENT,
+    SEARCH_KEYWORD,                          /* `name`, in any case */
+    SEARCH_MODSEQ,                           /* at least `number` */
+    /* header, sizes, dates */
+    SEARCH_DATE,                             /* `date` and `when`; `number` is a day, or with `exact` a unix time */
+    SEARCH_LARGER, SEARCH_SMALLER,           /* than `number` octets (virtual size) */
+    SEARCH_HEADER,                           /* field `name` contains `key`; an empty key: the field is there */
+    SEARCH_GUID,                             /* is `name` */
+    /* bodies */
+    SEARCH_BODY, SEARCH_TEXT                 /* contains `key` */
+};
+enum search_date { SEARCH_INTERNAL, SEARCH_SENT, SEARCH_SAVED };
+enum search_when { SEARCH_BEFORE, SEARCH_ON, SEARCH_SINCE };
+
+struct search_key {
+    struct search_key *next, *children;
+    enum search_type type;
+    bool negate;
+    bool addresses;                          /* HEADER: match each address as "Name" <box@host> too (From, To, Cc, Bcc) */
+    bool exact;
+    uint8_t flags;
+    enum search_date date;
+    enum search_when when;
+    uint64_t number;                         /* day: days since 1970, local calendar; SENT: the Date header's own zone */
+    struct slice name;
+    struct mime_key key;
+    struct index_ranges ranges;              /* freed by whoever made it */
+    size_t at;                               /* inside: BODY, TEXT: place among the keys of its kind */
+};
+
+struct search_key *search_key_new(struct arena *, enum search_type);
+/* "1-Jan-2022", one or two digits of the day. False: it is not such a date. */
+bool search_date_parse(struct slice, uint64_t *day);
+
+struct store_search;
+/* The tree stays the caller's and must not change; everything lives in the arena, except an open message. */
+struct store_search *store_search_new(struct arena *, struct search_key *root);
+/* DONE: *matches. MORE: the slice is used up, call again with the same message. ERROR: it could not be read
+ * (ERROR_EXPUNGED: it is gone); it counts as not matching, go on with the next. */
+enum step store_search_match(struct store_search *, struct mailbox_view *, uint32_t seq, struct budget *, bool *matches,
+                             struct error *);
+void store_search_free(struct store_search *);         /* closes what is open; NULL is fine */
+
+#endif
