@@ -284,6 +284,8 @@ static void set_option(struct index_settings *set, const char *option)
         set->lock_timeout_secs = n;
     else if (slice_equal_str(name, "fields"))
         set->cache_fields = eq + 1;
+    else if (slice_equal_str(name, "always"))
+        set->always_cache_fields = eq + 1;
     else if (slice_equal_str(name, "purge_min"))
         set->cache_purge_min_size = n;
     else
