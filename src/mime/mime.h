@@ -307,7 +307,6 @@ enum mime_encoding {
     MIME_ENCODING_NONE,        /* 7bit, 8bit, binary, absent */
     MIME_ENCODING_QP,
     MIME_ENCODING_BASE64,
-    MIME_ENCODING_UUENCODE,
     MIME_ENCODING_UNKNOWN
 };
 enum mime_encoding mime_encoding_of(struct slice content_transfer_encoding);

@@ -177,6 +177,8 @@ static bool read_date(struct reader *r, int64_t *unix_time, int *zone)
         return false;
     if (!day_exists(year, month, day) || !take_clock(r, &hour, &minute, &second))
         return false;
+    if (mime_lex_more(&r->lex) && !mime_is_atext(*r->lex.at))
+        return false;
     *zone = zone_of(next_word(r));
     *unix_time = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - *zone * 60;
     return true;

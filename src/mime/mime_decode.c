@@ -1,4 +1,5 @@
-/* Content-Transfer-Encoding, undone in a stream: base64, quoted-printable (RFC 2045 section 6), uuencode.
+/* Content-Transfer-Encoding, undone in a stream: base64, quoted-printable (RFC 2045 section 6). Others, uuencode too,
+ * are unknown, as in the real server (BINARY: UNKNOWN-CTE).
  *
  * Lenient: what is not base64 ends it, a "=" that begins no escape stays, white space before a line end of
  * quoted-printable is dropped. `broken` tells that the input was not valid. */
@@ -14,9 +15,6 @@ enum mime_encoding mime_encoding_of(struct slice s)
         return MIME_ENCODING_QP;
     if (slice_equal_str_nocase(s, "base64"))
         return MIME_ENCODING_BASE64;
-    if (slice_equal_str_nocase(s, "x-uuencode") || slice_equal_str_nocase(s, "x-uue") ||
-        slice_equal_str_nocase(s, "uuencode"))
-        return MIME_ENCODING_UUENCODE;
     return MIME_ENCODING_UNKNOWN;
 }
 
@@ -41,10 +39,16 @@ static int base64_value(unsigned char c)
 static void feed_base64(struct mime_decoder *d, struct slice in, struct buffer *out)
 {
     buffer_reserve(out, in.size / 4 * 3 + 3);
-    for (size_t i = 0; i < in.size && !d->ended; i++) {
+    for (size_t i = 0; i < in.size; i++) {
         unsigned char c = in.at[i];
         int v = base64_value(c);
-        if (v >= 0 && d->held == 0) {
+        if (d->ended) {
+            /* Data behind the padding is not valid, and not taken. */
+            if (v >= 0)
+                d->broken = true;
+            if (d->broken)
+                return;
+        } else if (v >= 0 && d->held == 0) {
             d->bits = d->bits << 6 | (uint32_t)v;
             if (++d->state == 4) {
                 unsigned char three[3] = {(unsigned char)(d->bits >> 16), (unsigned char)(d->bits >> 8),
@@ -166,60 +170,12 @@ static void feed_qp(struct mime_decoder *d, struct slice in, struct buffer *out)
     }
 }
 
-static void finish_qp(struct mime_decoder *d, struct buffer *out)
+/* White space and unfinished escapes at the end are dropped. */
+static void finish_qp(struct mime_decoder *d)
 {
-    if (d->held > 0 && d->hold[0] == '=') {
-        if (d->held > 1 && mime_hex_digit(d->hold[1]) >= 0)
-            flush_hold(d, out);
-    }
-    d->held = 0;
-}
-
-/* ---- uuencode: hold collects a line ------------------------------------------------------------------------- */
-
-static void take_uu_line(struct mime_decoder *d, struct buffer *out)
-{
-    struct slice line = slice_of(d->hold, d->held);
-
-    if (line.size > 0 && line.at[line.size - 1] == '\r')
-        line.size--;
-    if (d->state == 0) {
-        if (slice_starts(line, SLICE("begin ")))
-            d->state = 1;
-        return;
-    }
-    if (d->state != 1)
-        return;
-    if (slice_equal_str(line, "end")) {
-        d->state = 2;
-        return;
-    }
-    if (line.size == 0)
-        return;
-    size_t want = (line.at[0] - 0x20) & 0x3f, made = 0;
-    for (size_t i = 1; i < line.size && made < want; i += 4) {
-        uint32_t v = 0;
-        for (size_t k = 0; k < 4; k++)
-            v = v << 6 | (i + k < line.size ? (uint32_t)(line.at[i + k] - 0x20) & 0x3f : 0);
-        for (int shift = 16; shift >= 0 && made < want; shift -= 8, made++)
-            buffer_append_byte(out, (unsigned char)(v >> shift));
-    }
-    if (made < want)
+    if (d->held > 0 && d->hold[0] == '=')
         d->broken = true;
-}
-
-static void feed_uu(struct mime_decoder *d, struct slice in, struct buffer *out)
-{
-    for (size_t i = 0; i < in.size; i++) {
-        if (in.at[i] == '\n') {
-            take_uu_line(d, out);
-            d->held = 0;
-        } else if (d->held < sizeof(d->hold)) {
-            d->hold[d->held++] = in.at[i];
-        } else {
-            d->broken = d->state == 1;     /* no line of uuencode is that long */
-        }
-    }
+    d->held = 0;
 }
 
 void mime_decoder_feed(struct mime_decoder *d, struct slice in, struct buffer *out)
@@ -231,9 +187,6 @@ void mime_decoder_feed(struct mime_decoder *d, struct slice in, struct buffer *o
     case MIME_ENCODING_QP:
         feed_qp(d, in, out);
         break;
-    case MIME_ENCODING_UUENCODE:
-        feed_uu(d, in, out);
-        break;
     default:
         buffer_append_slice(out, in);
     }
@@ -244,7 +197,5 @@ void mime_decoder_finish(struct mime_decoder *d, struct buffer *out)
     if (d->encoding == MIME_ENCODING_BASE64)
         finish_base64(d, out);
     else if (d->encoding == MIME_ENCODING_QP)
-        finish_qp(d, out);
-    else if (d->encoding == MIME_ENCODING_UUENCODE && d->held > 0)
-        take_uu_line(d, out);
+        finish_qp(d);
 }

@@ -93,7 +93,7 @@ struct mime_budget mime_budget_of(const struct mime_limits *);
 
 /* ---- text --------------------------------------------------------------------------------------------------- */
 
-/* Decodes encoded-words without touching white space around them otherwise; unfolds. */
+uint32_t mime_entity_code(const char *name);   /* of "amp"; 0: no such character */
 int mime_hex_digit(unsigned char c);   /* -1: none */
 
 #endif

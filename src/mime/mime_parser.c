@@ -8,8 +8,11 @@
  *    but the parts around it that end there keep it;
  *  - a boundary line without LF at the end of the mail ends parts and begins none;
  *  - after the closing boundary of a multipart its boundary means nothing any more.
- * Depth, parts and header bytes are capped; the stack is an array, so nesting costs no recursion. */
+ * Depth, parts and header bytes are capped; the stack is an array, so nesting costs no recursion. A multipart or
+ * message at the deepest level is not looked into; the last part that is allowed runs to the end of the mail. */
 #include "mime/mime_internal.h"
+
+#define BOUNDARY_MAX 80        /* longer ones are compared by their first 80 bytes (RFC 2046 allows 70) */
 
 enum state {
     IN_HEADER,
@@ -155,7 +158,13 @@ static void begin_part(struct mime_parser *p, const struct mime_place *at)
         else
             message = true;
     }
-    p->parts++;
+    if (++p->parts >= p->limits.parts) {
+        /* The last part takes all that follows. */
+        part->flags |= MIME_PART_CUT;
+        for (size_t i = 0; i < p->open.count; i++)
+            p->open.at[i].boundary = SLICE_EMPTY;
+        p->boundaries = 0;
+    }
     p->envelope.envelope = NULL;
     if ((p->flags & MIME_PARSE_DATA) != 0) {
         part->data = ARENA_NEW(p->arena, struct mime_part_data);
@@ -327,9 +336,22 @@ static ptrdiff_t match_boundary(const struct mime_parser *p, struct slice line, 
     return best;
 }
 
-static bool has_room(const struct mime_parser *p)
+/* A container too deep, or a message when no part may follow, is not looked into. */
+static void cut_container(const struct mime_parser *p, struct mime_part *part)
 {
-    return p->open.count <= p->limits.depth && p->parts < p->limits.parts;
+    uint32_t containers = MIME_PART_MULTIPART | MIME_PART_DIGEST | MIME_PART_MESSAGE;
+
+    if ((part->flags & containers) == 0)
+        return;
+    if (p->open.count < p->limits.depth) {
+        if (p->parts < p->limits.parts)
+            return;
+        containers = MIME_PART_MESSAGE;
+    }
+    if ((part->flags & containers) != 0) {
+        part->flags &= ~containers;
+        part->flags |= MIME_PART_CUT;
+    }
 }
 
 /* The header of the top part ended at `end`: what is it? */
@@ -350,14 +372,12 @@ static void end_header(struct mime_parser *p, const struct mime_place *end)
     }
     if (part->data != NULL && (part->flags & MIME_PART_IS_MIME) == 0)
         mime_data_forget_content(part->data);
-    if ((part->flags & (MIME_PART_MULTIPART | MIME_PART_MESSAGE)) != 0 && !has_room(p)) {
-        part->flags &= ~(uint32_t)(MIME_PART_MULTIPART | MIME_PART_DIGEST | MIME_PART_MESSAGE);
-        part->flags |= MIME_PART_CUT;
-    }
-    if ((part->flags & MIME_PART_MULTIPART) != 0 && p->part_boundary.at != NULL) {
+    cut_container(p, part);
+    bool last = p->parts >= p->limits.parts;
+    if ((part->flags & MIME_PART_MULTIPART) != 0 && p->part_boundary.at != NULL && !last) {
         struct buffer b = {0};
         buffer_append_str(&b, "--");
-        buffer_append_slice(&b, p->part_boundary);
+        buffer_append_slice(&b, slice_head(p->part_boundary, BOUNDARY_MAX));
         o->boundary = arena_slice(p->arena, buffer_slice(&b));
         buffer_free(&b);
         p->boundaries++;

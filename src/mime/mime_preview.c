@@ -1,11 +1,15 @@
 /* PREVIEW: the first 200 characters of a mail's text (imap 10.7; RFC 8970).
  *
- * The parts are walked in order; the first that gives text ends it. Quoted lines count only if there is nothing else.
- * At most 64 KiB of a part are decoded: what comes later is not looked at, whatever a sender puts in front. */
+ * The first text part that is not inside an attached message gives it. Quoted lines count only if there is nothing
+ * else. At most 64 KiB of a part are decoded: what comes later is not looked at, whatever a sender puts in front. */
+#include <stdlib.h>
+
+#include "base/text.h"
 #include "mime/mime_internal.h"
 
 #define PREVIEW_CHARS 200
 #define PREVIEW_BYTES 65536u
+#define ENTITY_MAX 10
 
 /* A line of text being collected, and what it adds up to. */
 struct sink {
@@ -19,8 +23,8 @@ static void put_char(struct buffer *out, size_t *chars, bool *space, const unsig
 {
     if (*chars >= PREVIEW_CHARS)
         return;
-    if (size == 1 && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n')) {
-        *space = *chars > 0;
+    if (size == 1 && (*at == ' ' || (*at >= '\t' && *at <= '\r'))) {
+        *space = out->size > 0;
         return;
     }
     if (size == 1 && *at == '\0')
@@ -28,10 +32,13 @@ static void put_char(struct buffer *out, size_t *chars, bool *space, const unsig
     if (size == 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0)
         return;                            /* byte order mark */
     if (*space) {
-        buffer_append_byte(out, ' ');
         *space = false;
-        if (++*chars >= PREVIEW_CHARS)
+        if (*chars + 2 > PREVIEW_CHARS) {
+            *chars = PREVIEW_CHARS;        /* no room for the word behind it: no space either */
             return;
+        }
+        buffer_append_byte(out, ' ');
+        ++*chars;
     }
     buffer_append(out, at, size);
     ++*chars;
@@ -47,8 +54,11 @@ static void sink_put(struct sink *s, const unsigned char *at, size_t size)
     if (s->line_start) {
         s->in_quote = *at == '>';
         s->line_start = false;
-        if (s->in_quote)
+        if (s->in_quote) {
+            if (s->quoted_chars == 0)
+                s->quoted_chars = 1;       /* the mark counts */
             return;
+        }
     }
     if (s->in_quote)
         put_char(&s->quoted, &s->quoted_chars, &s->quoted_space, at, size);
@@ -78,77 +88,51 @@ static void take_plain(struct sink *s, struct slice text)
 
 static void put_code(struct sink *s, uint32_t c)
 {
-    unsigned char b[4];
-    size_t n;
+    struct buffer b = {0};
 
     if (c == 0 || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
         return;
-    if (c == 0xa0)
-        c = ' ';
-    if (c < 0x80) {
-        b[0] = (unsigned char)c;
-        n = 1;
-    } else if (c < 0x800) {
-        b[0] = (unsigned char)(0xc0 | c >> 6);
-        b[1] = (unsigned char)(0x80 | (c & 0x3f));
-        n = 2;
-    } else if (c < 0x10000) {
-        b[0] = (unsigned char)(0xe0 | c >> 12);
-        b[1] = (unsigned char)(0x80 | (c >> 6 & 0x3f));
-        b[2] = (unsigned char)(0x80 | (c & 0x3f));
-        n = 3;
-    } else {
-        b[0] = (unsigned char)(0xf0 | c >> 18);
-        b[1] = (unsigned char)(0x80 | (c >> 12 & 0x3f));
-        b[2] = (unsigned char)(0x80 | (c >> 6 & 0x3f));
-        b[3] = (unsigned char)(0x80 | (c & 0x3f));
-        n = 4;
-    }
-    s->line_start = false;
-    sink_put(s, b, n);
+    text_utf8_put(&b, c);
+    sink_put(s, b.at, b.size);
+    buffer_free(&b);
 }
 
-/* "&name;" or "&#123;" at the front: its length, 0 if it is none. */
+static void put_entity(struct sink *s, const char *name)
+{
+    uint32_t code = 0;
+    char *end;
+
+    if (name[0] != '#') {
+        put_code(s, mime_entity_code(name));
+        return;
+    }
+    bool hex = (name[1] | 0x20) == 'x';
+    const char *number = name + (hex ? 2 : 1);
+    if (mime_hex_digit((unsigned char)*number) < 0)
+        return;
+    code = (uint32_t)strtoul(number, &end, hex ? 16 : 10);
+    if (*end == '\0')
+        put_code(s, code);
+}
+
+/* "&name;" at the front: its length. What is none loses its ampersand; one that is cut off by the end vanishes. */
 static size_t take_entity(struct sink *s, struct slice in)
 {
-    static const struct {
-        const char *name;
-        uint32_t code;
-    } names[] = {{"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}, {"nbsp", 0xa0},
-                 {"copy", 0xa9}, {"reg", 0xae}, {"trade", 0x2122}, {"hellip", 0x2026}, {"ndash", 0x2013},
-                 {"mdash", 0x2014}, {"lsquo", 0x2018}, {"rsquo", 0x2019}, {"ldquo", 0x201c}, {"rdquo", 0x201d},
-                 {"laquo", 0xab}, {"raquo", 0xbb}, {"bull", 0x2022}, {"middot", 0xb7}, {"euro", 0x20ac},
-                 {"pound", 0xa3}, {"yen", 0xa5}, {"cent", 0xa2}, {"sect", 0xa7}, {"deg", 0xb0}, {"auml", 0xe4},
-                 {"ouml", 0xf6}, {"uuml", 0xfc}, {"Auml", 0xc4}, {"Ouml", 0xd6}, {"Uuml", 0xdc}, {"szlig", 0xdf},
-                 {"eacute", 0xe9}, {"egrave", 0xe8}, {"ecirc", 0xea}, {"agrave", 0xe0}, {"aacute", 0xe1},
-                 {"acirc", 0xe2}, {"aring", 0xe5}, {"Aring", 0xc5}, {"ccedil", 0xe7}, {"ntilde", 0xf1},
-                 {"oacute", 0xf3}, {"oslash", 0xf8}, {"Oslash", 0xd8}, {"aelig", 0xe6}, {"iacute", 0xed},
-                 {"uacute", 0xfa}, {"zwnj", 0x200c}, {"zwj", 0x200d}, {"shy", 0xad}};
-    struct slice head = slice_head(in, 12);
-    ptrdiff_t end = slice_find(head, ';');
+    char name[ENTITY_MAX + 1];
+    size_t n = 0;
 
-    if (end < 2)
-        return 0;
-    struct slice name = slice_head(slice_from(in, 1), (size_t)end - 1);
-    if (name.at[0] == '#') {
-        uint32_t code = 0;
-        bool hex = name.size > 1 && (name.at[1] | 0x20) == 'x';
-        for (size_t i = hex ? 2 : 1; i < name.size; i++) {
-            int digit = mime_hex_digit(name.at[i]);
-            if (digit < 0 || (!hex && digit > 9))
-                return 0;
-            code = code * (hex ? 16 : 10) + (uint32_t)digit;
+    for (size_t i = 1; i < in.size; i++) {
+        unsigned char c = in.at[i];
+        if (c == ';') {
+            name[n] = '\0';
+            put_entity(s, name);
+            return i + 1;
         }
-        put_code(s, code);
-        return (size_t)end + 1;
+        if (n == ENTITY_MAX || !(c == '#' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')))
+            return 1;
+        name[n++] = (char)c;
     }
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (slice_equal_str(name, names[i].name)) {
-            put_code(s, names[i].code);
-            return (size_t)end + 1;
-        }
-    }
-    return 0;
+    return in.size;
 }
 
 static bool tag_is(struct slice tag, const char *name)
@@ -187,10 +171,8 @@ static void take_html(struct sink *s, struct slice in)
             if (n > in.size)
                 n = in.size;
             if (until == NULL && quotes == 0) {
-                size_t entity = in.at[0] == '&' ? take_entity(s, in) : 0;
-                s->line_start = false;
-                if (entity > 0)
-                    n = entity;
+                if (in.at[0] == '&')
+                    n = take_entity(s, in);
                 else
                     sink_put(s, in.at, n);
             }
@@ -202,19 +184,23 @@ static void take_html(struct sink *s, struct slice in)
             continue;
         }
         if (slice_starts(in, SLICE("<!--"))) {
+            in = slice_from(in, 4);
             ptrdiff_t end = slice_find_slice(in, SLICE("-->"));
             in = end < 0 ? SLICE_EMPTY : slice_from(in, (size_t)end + 3);
             continue;
         }
         size_t size = tag_end(in);
         struct slice tag = slice_head(slice_from(in, 1), size - 1);
-        until = tag_is(tag, "style") ? "</style" : tag_is(tag, "script") ? "</script" : NULL;
+        bool empty = tag.size > 1 && tag.at[tag.size - 2] == '/';
+        until = empty ? NULL : tag_is(tag, "style") ? "</style" : tag_is(tag, "script") ? "</script" : NULL;
         if (tag_is(tag, "blockquote"))
             quotes++;
         else if (tag_is(tag, "/blockquote") && quotes > 0)
             quotes--;
+        bool line_start = s->line_start;
         s->line_start = false;
         sink_put(s, &blank, 1);
+        s->line_start = line_start;
         in = slice_from(in, size);
     }
 }
@@ -263,50 +249,52 @@ static int read_part(const struct mime_source *source, const struct mime_part *p
     return 0;
 }
 
-/* 0: no text part, 1: plain, 2: HTML. */
-static int kind_of(const struct mime_part *part)
+static bool is_html(const struct mime_part *part)
 {
-    const struct mime_part_data *d = part->data;
+    return part->data->type.at != NULL && slice_equal_str_nocase(part->data->subtype, "html");
+}
 
-    if (part->children != NULL || (part->flags & (MIME_PART_MULTIPART | MIME_PART_MESSAGE)) != 0)
-        return 0;
-    if (d->type.at == NULL)
-        return 1;
-    if (slice_equal_str_nocase(d->type, "application") && slice_equal_str_nocase(d->subtype, "xhtml+xml"))
-        return 2;
-    if (!slice_equal_str_nocase(d->type, "text"))
-        return 0;
-    return slice_equal_str_nocase(d->subtype, "html") ? 2 : 1;
+/* The part whose text counts: attached messages are not looked into. */
+static struct mime_part *find_text(struct mime_part *root)
+{
+    struct mime_part *part = root;
+
+    while (part != NULL) {
+        const struct mime_part_data *d = part->data;
+        if ((part->flags & (MIME_PART_MULTIPART | MIME_PART_MESSAGE)) == 0 &&
+            (d->type.at == NULL || slice_equal_str_nocase(d->type, "text")))
+            return part;
+        if ((part->flags & MIME_PART_MESSAGE) == 0 || part->children == NULL) {
+            part = mime_part_following(root, part);
+            continue;
+        }
+        while (part != root && part->next == NULL)
+            part = part->parent;
+        part = part == root ? NULL : part->next;
+    }
+    return NULL;
 }
 
 int mime_preview(struct arena *arena, const struct mime_source *source, struct mime_part *root, struct buffer *out,
                  struct error *e)
 {
     struct sink sink = {.line_start = true};
+    struct mime_part *part = find_text(root);
     struct buffer text = {0};
     int result = 0;
 
     (void)arena;
-    for (struct mime_part *part = root; part != NULL && sink.chars == 0; part = mime_part_following(root, part)) {
-        int kind = kind_of(part);
-        if (kind == 0 || mime_encoding_of(part->data->encoding) == MIME_ENCODING_UNKNOWN)
-            continue;
-        buffer_reset(&text);
-        if (read_part(source, part, &text, e) < 0) {
-            result = -1;
-            break;
-        }
-        sink.line_start = true;
-        if (kind == 2)
+    if (part != NULL && mime_encoding_of(part->data->encoding) != MIME_ENCODING_UNKNOWN)
+        result = read_part(source, part, &text, e);
+    if (result == 0 && part != NULL) {
+        if (is_html(part))
             take_html(&sink, buffer_slice(&text));
         else
             take_plain(&sink, buffer_slice(&text));
-        if (sink.chars == 0 && sink.quoted_chars > 0)
-            break;
     }
     if (result == 0 && sink.chars > 0) {
         buffer_append_slice(out, buffer_slice(&sink.text));
-    } else if (result == 0 && sink.quoted_chars > 0) {
+    } else if (result == 0 && sink.quoted.size > 0) {
         buffer_append_byte(out, '>');
         buffer_append_slice(out, buffer_slice(&sink.quoted));
     }

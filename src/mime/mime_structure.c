@@ -88,9 +88,11 @@ static void put_single(struct buffer *out, const struct mime_part *part, bool ex
     } else if (message) {
         buffer_append_str(out, "\"message\" \"rfc822\" ");
         put_params(out, &d->params, false);
-    } else if (slice_equal_str_nocase(d->type, "multipart") || (part->flags & MIME_PART_CUT) != 0) {
+    } else if (slice_equal_str_nocase(d->type, "multipart") ||
+               (slice_equal_str_nocase(d->type, "message") && slice_equal_str_nocase(d->subtype, "rfc822"))) {
         /* Looks like a container, was not looked into: opaque bytes. */
-        buffer_append_str(out, "\"application\" \"octet-stream\" NIL");
+        buffer_append_str(out, "\"application\" \"octet-stream\" ");
+        put_params(out, &d->params, false);
     } else {
         mime_put_nstring_nolf(out, d->type);
         buffer_append_byte(out, ' ');

@@ -117,7 +117,10 @@ static void put_word(struct buffer *out, struct slice charset, struct slice byte
 {
     if (!mime_charset_known(charset))
         charset = SLICE_EMPTY;             /* the real server takes it for UTF-8 */
+    size_t from = out->size;
     (void)mime_charset_to_utf8(charset, bytes, out);
+    for (unsigned char *nul; (nul = out->size == from ? NULL : memchr(out->at + from, '\0', out->size - from)) != NULL;)
+        *nul = ' ';
 }
 
 void mime_words_decode(struct buffer *out, struct slice s)

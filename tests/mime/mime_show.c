@@ -116,6 +116,37 @@ static ssize_t read_file(void *arg, uint64_t offset, void *buf, size_t size, str
     return (ssize_t)have;
 }
 
+/* What searches, sorting and threading see: decoded subject, its base, the date, the preview. */
+static void show_text(struct arena *arena, const struct mime_source *source, struct mime_part *root)
+{
+    struct buffer b = {0};
+    struct error e = {0};
+    struct slice block;
+    struct mime_field f;
+    int64_t when = 0;
+    int zone = 0;
+    bool reply;
+
+    if (mime_header_read(arena, source, NULL, &block, &e) < 0)
+        exit(1);
+    if (mime_header_find(block, "Subject", &f)) {
+        mime_words_decode(&b, f.value);
+        show("subject", buffer_slice(&b));
+        show("base-subject", mime_base_subject(arena, f.value, &reply));
+    }
+    if (mime_header_find(block, "Date", &f)) {
+        buffer_reset(&b);
+        if (mime_date_parse(f.value, &when, &zone))
+            buffer_printf(&b, "%lld tz=%d", (long long)when, zone);
+        show("date", buffer_slice(&b));
+    }
+    buffer_reset(&b);
+    if (mime_preview(arena, source, root, &b, &e) < 0)
+        exit(1);
+    show("preview", buffer_slice(&b));
+    buffer_free(&b);
+}
+
 static void show_mail(const char *name, int fd, char **sections, int sections_count)
 {
     struct arena *arena = arena_new();
@@ -149,6 +180,7 @@ static void show_mail(const char *name, int fd, char **sections, int sections_co
     if (mime_structure_to_body(&b, structure, &e) < 0)
         buffer_append_str(&b, e.admin);
     show("BODY-derived", buffer_slice(&b));
+    show_text(arena, &source, root);
     for (int i = 0; i < sections_count; i++)
         show_section(arena, &source, root, sections[i]);
     buffer_free(&b);
