@@ -53,7 +53,8 @@ struct doveadm {
     const char *formatter;             /* -f, or NULL */
     bool debug, verbose, no_titles;
     struct doveadm_value *values;      /* options and positional arguments */
-    const char *username;              /* of the mail command at work, for the log prefix; NULL = none */
+    const char *username;              /* of the mail command at work; NULL = none */
+    bool iterating;                    /* several users: rows begin with the user's name */
 };
 
 /* ---- arguments ------------------------------------------------------------------------------------------------ */
@@ -92,6 +93,17 @@ int doveadm_auth_lookup(struct doveadm *);
 int doveadm_auth_cache_flush(struct doveadm *);
 int doveadm_who(struct doveadm *);
 int doveadm_exec(struct doveadm *);
+int doveadm_mailbox_list(struct doveadm *);
+int doveadm_mailbox_status(struct doveadm *);
+int doveadm_mailbox_create(struct doveadm *);
+int doveadm_mailbox_delete(struct doveadm *);
+int doveadm_mailbox_subscribe(struct doveadm *);
+int doveadm_mailbox_unsubscribe(struct doveadm *);
+int doveadm_mailbox_rename(struct doveadm *);
+int doveadm_save(struct doveadm *);
+int doveadm_index(struct doveadm *);
+int doveadm_force_resync(struct doveadm *);
+int doveadm_purge(struct doveadm *);
 int doveadm_absent(struct doveadm *); /* in the table, but not there yet: says so, 75 */
 int doveadm_config(struct doveadm *);
 int doveadm_help(struct doveadm *);

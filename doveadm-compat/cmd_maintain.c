@@ -1,0 +1,132 @@
+/* cmd_maintain.c - index, force-resync, purge: what brings a mailbox and its index together (doveadm 6.7). */
+#include "mail.h"
+
+#include <stdio.h>
+
+static int mask_prepare(struct doveadm *d)
+{
+    return doveadm_text(d, "mailbox-mask") == NULL ? doveadm_usage(d) : DOVEADM_OK;
+}
+
+static int each_mailbox(struct doveadm *d, struct mail_user *user,
+                        int (*run)(struct doveadm *, struct mail_user *, const char *))
+{
+    const char *mask = doveadm_text(d, "mailbox-mask"), **names;
+    int status = DOVEADM_OK;
+    size_t n;
+    struct error e;
+
+    if (doveadm_mailbox_match(d, user, &mask, 1, 0, &names, &n, &e) < 0)
+        return doveadm_mail_failed(d, &e, "Listing mailboxes failed");
+    for (size_t i = 0; i < n; i++)
+        doveadm_status_add(&status, run(d, user, names[i]));
+    return status;
+}
+
+static int resync_one(struct doveadm *d, struct mail_user *user, const char *name)
+{
+    struct mailbox_place place;
+    struct mailbox *box;
+    struct error e;
+    int status = DOVEADM_OK;
+
+    if (mailbox_place(user, d->arena, slice_from_str(name), &place, &e) < 0 || mailbox_open(&box, &place, 0, &e) < 0)
+        /* A name that does not exist is no error here. */
+        return e.class == ERROR_NOT_FOUND ? DOVEADM_OK
+                                          : doveadm_mail_failed(d, &e, "Opening mailbox %s failed", name);
+    if (doveadm_mailbox_sync(box, NULL, SYNC_RESYNC, &e) < 0)
+        status = doveadm_mail_failed(d, &e, "Forcing a resync on mailbox %s failed", name);
+    mailbox_close(&box);
+    return status;
+}
+
+static int resync_run(struct doveadm *d, struct mail_user *user)
+{
+    return each_mailbox(d, user, resync_one);
+}
+
+int doveadm_force_resync(struct doveadm *d)
+{
+    static const struct mail_command command = {mask_prepare, resync_run};
+
+    return doveadm_mail_run(d, &command);
+}
+
+/* Fills the cache with what its decisions want of each message. */
+static int cache_messages(struct mailbox_view *view, struct error *e)
+{
+    struct index_view *index = mailbox_view_index(view);
+    uint32_t count = index_view_count(index);
+
+    for (uint32_t seq = 1; seq <= count; seq++) {
+        struct mail *mail;
+        struct mime_part *root;
+        if (mail_open(view, seq, &mail, e) < 0) {
+            if (e->class == ERROR_EXPUNGED)
+                continue;
+            return -1;
+        }
+        if (mail_parts(mail, false, &root, e) < 0 && e->class != ERROR_EXPUNGED) {
+            mail_close(&mail);
+            return -1;
+        }
+        mail_close(&mail);
+    }
+    index_cache_flush(mailbox_index(mailbox_view_box(view)));
+    return 0;
+}
+
+static int index_one(struct doveadm *d, struct mail_user *user, const char *name)
+{
+    int64_t most = -1;
+    struct mailbox *box;
+    struct mailbox_view *view;
+    struct error e;
+    int status = DOVEADM_OK;
+
+    doveadm_number(d, "max-recent", &most);
+    if (doveadm_mailbox_open(d, user, name, 0, &box, &e) < 0)
+        return doveadm_mail_failed(d, &e, "Opening mailbox %s failed", name);
+    view = mailbox_view_open(box, true);
+    if (doveadm_mailbox_sync(box, view, SYNC_FULL, &e) < 0)
+        status = doveadm_mail_failed(d, &e, "Syncing mailbox %s failed", name);
+    else if (most < 0 || (int64_t)mailbox_view_recent_count(view) <= most) {
+        index_view_sync(mailbox_view_index(view), false);
+        for (struct index_change change; index_view_next(mailbox_view_index(view), &change);)
+            ;
+        if (cache_messages(view, &e) < 0)
+            status = doveadm_mail_failed(d, &e, "Mailbox %s: indexing failed", name);
+    }
+    mailbox_view_close(&view);
+    mailbox_close(&box);
+    return status;
+}
+
+static int index_run(struct doveadm *d, struct mail_user *user)
+{
+    return each_mailbox(d, user, index_one);
+}
+
+int doveadm_index(struct doveadm *d)
+{
+    static const struct mail_command command = {mask_prepare, index_run};
+
+    if (doveadm_flag(d, "queue"))
+        doveadm_fatal(DOVEADM_TEMPFAIL, "index -q: the indexer service is not available in this version");
+    return doveadm_mail_run(d, &command);
+}
+
+/* Formats that keep no deleted mail have nothing to purge: Maildir is silent. */
+static int purge_run(struct doveadm *d, struct mail_user *user)
+{
+    (void)d;
+    (void)user;
+    return DOVEADM_OK;
+}
+
+int doveadm_purge(struct doveadm *d)
+{
+    static const struct mail_command command = {NULL, purge_run};
+
+    return doveadm_mail_run(d, &command);
+}
