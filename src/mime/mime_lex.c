@@ -42,11 +42,11 @@ static bool take_delimited(struct mime_lex *l, struct buffer *out, unsigned char
 
     while (l->at < l->end) {
         unsigned char c = *l->at++;
+        if (c == '\\' && out != NULL && l->at < l->end)
+            sure = out->size;
         if (c == '\\' && l->at < l->end && *l->at != '\r' && *l->at != '\n' && *l->at != '\0') {
-            if (out != NULL) {
-                sure = out->size;
+            if (out != NULL)
                 buffer_append_byte(out, *l->at);
-            }
             l->at++;
             continue;
         }
@@ -60,7 +60,7 @@ static bool take_delimited(struct mime_lex *l, struct buffer *out, unsigned char
             buffer_append_str(out, MIME_REPLACEMENT);
             sure = out->size;
         } else if (c == '\n') {
-            if (out->size > sure && out->at[out->size - 1] == '\r')
+            while (out->size > sure && out->at[out->size - 1] == '\r')
                 out->size--;
             sure = out->size;
         } else {

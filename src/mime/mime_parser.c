@@ -319,8 +319,8 @@ static ptrdiff_t match_boundary(const struct mime_parser *p, struct slice line, 
 
     if (p->boundaries == 0 || line.size < 2 || line.at[0] != '-' || line.at[1] != '-')
         return -1;
-    if (line.at[line.size - 1] == '\n')
-        line.size--;
+    bool lf = line.at[line.size - 1] == '\n';
+    line.size -= lf;
     if (line.at[line.size - 1] == '\r')
         line.size--;
     for (size_t i = p->open.count; i-- > 0;) {
@@ -330,7 +330,7 @@ static ptrdiff_t match_boundary(const struct mime_parser *p, struct slice line, 
         best = (ptrdiff_t)i;
         size = b.size;
         *closing = line.size >= size + 2 && line.at[size] == '-' && line.at[size + 1] == '-';
-        if (line.size == size || (*closing && line.size == size + 2))
+        if (line.size == size || (*closing && line.size == size + 2 && lf))
             break;
     }
     return best;
