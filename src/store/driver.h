@@ -51,6 +51,11 @@ struct driver_sync {
     enum sync_why why;
     bool take_recent;              /* raise first_recent_uid to next_uid; Maildir empties new/ */
     bool give_up_busy;             /* polls: rather DONE without news than a long wait */
+    /* A session's requests: committed under the sync's locks and carried out at once, because a Dovecot that saves at
+     * that moment marks requests of others as done without having looked at them. */
+    struct index_batch *batch;
+    struct index_commit *commit;   /* of the batch; may be NULL */
+    bool expunges;                 /* the batch has some: all locks are needed */
     /* out */
     uint32_t recent_first, recent_last; /* UIDs that this sync took over as recent; 0 = none */
     bool changed;

@@ -396,18 +396,15 @@ struct commit_op {
     struct store_op op;
     struct mailbox *box;
     struct mailbox_view *view;
-    struct index_batch *batch;
-    struct index_commit *out;
+    struct driver_sync sync;
     unsigned rights;
 };
 
 static enum step run_commit(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct commit_op *c = (struct commit_op *)op;
-    uint64_t before;
     enum step r;
 
-    (void)budget;
     if (check_gone(c->box, e) < 0)
         return STEP_ERROR;
     if (c->view->read_only) {
@@ -419,12 +416,16 @@ static enum step run_commit(struct store_op *op, struct budget *budget, struct e
         return STEP_ERROR;
     if (!store_op_take(op, c->box))
         return STEP_WAIT;
-    before = index_generation(c->box->index);
-    r = index_commit(c->box->index, c->batch, c->out, e);
-    if (r == STEP_DONE && index_generation(c->box->index) != before)
-        mailbox_wake_watches(c->box, NULL);
-    if (r == STEP_ERROR)
+    r = c->box->driver->sync(c->box, &c->sync, budget, e);
+    if (r == STEP_ERROR) {
         error_context(e, "Mailbox %s: ", c->box->place.vname);
+        if (e->class == ERROR_NOT_FOUND)
+            mailbox_set_gone(c->box);
+    }
+    if (r == STEP_DONE && c->sync.changed) {
+        list_index_update(c->box);
+        mailbox_wake_watches(c->box, NULL);
+    }
     return r;
 }
 
@@ -432,6 +433,7 @@ static void end_commit(struct store_op *op)
 {
     struct commit_op *c = (struct commit_op *)op;
 
+    c->box->driver->sync_end(c->box, &c->sync);
     store_op_give(op);
     mailbox_close(&c->box);
 }
@@ -444,9 +446,9 @@ struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *b
 
     c->box = mailbox_ref(view->box);
     c->view = view;
-    c->batch = batch;
     c->rights = rights;
-    c->out = out;
+    c->sync = (struct driver_sync){.why = SYNC_APPLY, .batch = batch, .commit = out,
+                                   .expunges = (rights & MAILBOX_RIGHT_EXPUNGE) != 0};
     return &c->op;
 }
 

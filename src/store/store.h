@@ -202,8 +202,9 @@ size_t mailbox_view_memory(const struct mailbox_view *);
  * gone (deleted, renamed, its mount vanished): end the session. */
 struct store_op *mailbox_sync(struct mailbox *, struct mailbox_view *, enum sync_why);
 
-/* Commits an internal batch (STORE, EXPUNGE, cache ...) for a view; rights are checked by what the batch says it needs.
- * The batch's arena must live until the op ends. ERROR_PERMISSION on a read-only view. */
+/* Commits an internal batch (STORE, EXPUNGE, cache ...) for a view and carries it out in the files, under one hold of the
+ * locks. `rights`: what it needs (MAILBOX_RIGHT_EXPUNGE where it has expunge requests). A SYNC_POLL or SYNC_APPLY
+ * afterwards brings in what others did. The batch's arena must live until the op ends. ERROR_PERMISSION on a read-only view. */
 struct store_op *mailbox_commit(struct mailbox_view *, struct index_batch *, unsigned rights, struct index_commit *out);
 /* An expunge request with the message's GUID, as Dovecot writes it. */
 void mailbox_batch_expunge(struct mailbox_view *, struct index_batch *, uint32_t uid);

@@ -4,6 +4,7 @@
  *
  * Commands: list PATTERN, lsub PATTERN, create NAME, delete NAME, rename OLD NEW, subscribe NAME, unsubscribe NAME,
  * status NAME, save NAME FLAGS FILE..., dump NAME (JSON lines), body NAME UID, flags NAME UIDS +|-|=FLAGS,
+ * load NAME SECONDS SEED (random saves, flag changes, expunges of its own messages, looks; says what was done),
  * expunge NAME UIDS, copy NAME UIDS DEST, move NAME UIDS DEST, sync NAME, resync NAME, select NAME, watch NAME SECONDS.
  * FLAGS are words joined by commas: Seen,Answered,kw1; "-" for none. Exit status 1 and the error's texts on standard
  * error when something fails; log lines go there too. */
@@ -422,6 +423,125 @@ static void cmd_watch(char **args)
     mailbox_close(&box);
 }
 
+/* ---- load: what a busy session does, for tests beside a real Dovecot ---- */
+
+struct own {
+    uint32_t *at;
+    size_t count, room;
+};
+
+static void load_save(struct mailbox *box, unsigned seed, unsigned number, struct own *own)
+{
+    unsigned n = 1 + (unsigned)random() % 3;
+    struct save *saves[3];
+    struct save_result result;
+    struct mail_meta meta = {.flags = random() % 3 == 0 ? INDEX_SEEN : 0};
+    struct slice keyword = slice_from_str(random() % 2 == 0 ? "kwA" : "kwB");
+    struct arena *scratch = arena_new();
+    struct error e;
+
+    if (random() % 4 == 0) {
+        meta.keywords = &keyword;
+        meta.keyword_count = 1;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        char *text = arena_printf(scratch, "From: load@example.org\nX-Id: s%u-%u-%u\nSubject: load\n\n%*s\n", seed, number, i,
+                                  (int)(random() % 3000), "body");
+
+        if (save_begin(box, &meta, &saves[i], &e) < 0 || save_write(saves[i], slice_from_str(text), &e) < 0 ||
+            save_finish(saves[i], &e) < 0)
+            fail(&e);
+    }
+    run(save_commit(box, saves, n, true, scratch, &result));
+    for (unsigned i = 0; i < n; i++) {
+        printf("+ s%u-%u-%u %u\n", seed, number, i, result.uids[i]);
+        VEC_PUSH(own, result.uids[i]);
+    }
+    fflush(stdout);
+    arena_free(scratch);
+}
+
+static void load_expunge(struct mailbox_view *view, struct own *own)
+{
+    struct arena *scratch = arena_new();
+    struct index_batch *batch = index_batch_new(scratch, INDEX_INTERNAL);
+    size_t i = (size_t)random() % own->count;
+
+    printf("- %u\n", own->at[i]);
+    fflush(stdout);
+    mailbox_batch_expunge(view, batch, own->at[i]);
+    commit(view, batch, MAILBOX_RIGHT_EXPUNGE);
+    own->at[i] = own->at[--own->count];
+    arena_free(scratch);
+}
+
+static void load_flags(struct mailbox_view *view)
+{
+    struct arena *scratch = arena_new();
+    struct index_batch *batch = index_batch_new(scratch, INDEX_INTERNAL);
+    uint32_t count = index_view_count(mailbox_view_index(view));
+    struct slice keyword = slice_from_str(random() % 2 == 0 ? "kwA" : "kwC");
+    uint32_t uid = count == 0 ? 0 : index_view_uid(mailbox_view_index(view), 1 + (uint32_t)random() % count);
+
+    if (uid != 0) {
+        index_batch_flags(batch, uid, uid, random() % 2 ? INDEX_ADD : INDEX_REMOVE, random() % 2 ? INDEX_SEEN : INDEX_FLAGGED);
+        if (random() % 3 == 0)
+            index_batch_keywords(batch, uid, uid, random() % 2 ? INDEX_ADD : INDEX_REMOVE, &keyword, 1);
+        commit(view, batch, MAILBOX_RIGHT_WRITE);
+    }
+    arena_free(scratch);
+}
+
+static void load_look(struct mailbox_view *view)
+{
+    uint32_t count = index_view_count(mailbox_view_index(view));
+    const struct mime_source *source;
+    struct slice text;
+    struct mail *mail;
+    uint64_t size;
+    struct error e;
+
+    if (count == 0 || mail_open(view, 1 + (uint32_t)random() % count, &mail, &e) < 0)
+        return;
+    if ((mail_source(mail, &source, &e) < 0 || mail_envelope(mail, &text, &e) < 0 || mail_size_virtual(mail, &size, &e) < 0) &&
+        e.class != ERROR_EXPUNGED)
+        fail(&e);
+    mail_close(&mail);
+}
+
+static void cmd_load(char **args)
+{
+    struct mailbox *box = open_box(args[0], SYNC_POLL);
+    struct mailbox_view *view = mailbox_view_open(box, false);
+    uint64_t until = time_monotonic_ns() + (uint64_t)atoi(args[1]) * 1000000000ull;
+    unsigned seed = (unsigned)atoi(args[2]), number = 0;
+    struct own own = {0};
+
+    srandom(seed);
+    while (time_monotonic_ns() < until) {
+        struct index_change change;
+        long what = random() % 10;
+
+        if (what < 3)
+            load_save(box, seed, number++, &own);
+        else if (what < 4 && own.count > 3)
+            load_expunge(view, &own);
+        else if (what < 7)
+            load_flags(view);
+        else
+            load_look(view);
+        run(mailbox_sync(box, view, random() % 20 == 0 ? SYNC_SELECT : SYNC_POLL));
+        index_view_sync(mailbox_view_index(view), false);
+        while (index_view_next(mailbox_view_index(view), &change))
+            if (change.kind == INDEX_CHANGE_INVALID)
+                printf("! invalid\n");
+        index_cache_flush(mailbox_index(box));
+    }
+    VEC_FREE(&own);
+    mailbox_view_close(&view);
+    mailbox_close(&box);
+}
+
 static struct settings *load_settings(const char *file, const char *const *pairs, struct conf **conf)
 {
     struct settings *set, *changed;
@@ -479,6 +599,8 @@ static void run_command(const char *command, char **args)
         cmd_copy(args, *command == 'm');
     } else if (strcmp(command, "sync") == 0 || strcmp(command, "resync") == 0 || strcmp(command, "select") == 0) {
         cmd_sync(args, *command == 'r' ? SYNC_RESYNC : strcmp(command, "sync") == 0 ? SYNC_FULL : SYNC_SELECT);
+    } else if (strcmp(command, "load") == 0) {
+        cmd_load(args);
     } else if (strcmp(command, "watch") == 0) {
         cmd_watch(args);
     } else {

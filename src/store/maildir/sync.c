@@ -303,8 +303,14 @@ static enum step lock_both(struct maildir *m, struct driver_sync *sync, struct m
     return STEP_MORE;
 }
 
-static enum step prepare(struct maildir *m, struct maildir_sync *s, struct error *e)
+static enum step prepare(struct maildir *m, struct driver_sync *sync, struct maildir_sync *s, struct error *e)
 {
+    if (sync->batch != NULL) {
+        if (index_commit_locked(m->box->index, sync->batch, sync->commit, e) < 0)
+            return STEP_ERROR;
+        sync->batch = NULL;
+        sync->changed = true;
+    }
     if (maildir_list_refresh(m, e) < 0 || maildir_keywords_refresh(m, e) < 0)
         return STEP_ERROR;
     if (s->index_first) {
@@ -331,17 +337,26 @@ static enum step run(struct maildir *m, struct driver_sync *sync, struct maildir
 
     switch (s->phase) {
     case SYNC_CHECKING:
+        if (sync->batch != NULL) {
+            s->now = (uint32_t)time(NULL);
+            s->index_first = !sync->expunges;
+            s->phase = SYNC_LOCKING;
+            return stat_folders(m, &s->st_new, &s->st_cur, e) < 0 ? STEP_ERROR : STEP_MORE;
+        }
         if (check(m, sync, s, &work, e) < 0)
             return STEP_ERROR;
         if (!work)
             return STEP_DONE;
         s->index_first = !s->scan_new && !s->scan_cur && !s->move_new;
+        /* Without a scan, what the folders are like before we change them. */
+        if (stat_folders(m, &s->st_new, &s->st_cur, e) < 0)
+            return STEP_ERROR;
         s->phase = SYNC_LOCKING;
         return STEP_MORE;
     case SYNC_LOCKING:
         return lock_both(m, sync, s, e);
     case SYNC_PREPARE:
-        return prepare(m, s, e);
+        return prepare(m, sync, s, e);
     case SYNC_SCANNING:
         r = scan_step(m, s, e);
         if (r != STEP_DONE)

@@ -367,7 +367,7 @@ static void note_times(struct apply *a)
     struct maildir_sync *s = a->s;
     struct maildir_ext old, ext;
     struct stat st_new, st_cur;
-    bool quiet;
+    bool quiet, quiet_new;
 
     maildir_ext_read(m, &old);
     ext = old;
@@ -383,9 +383,12 @@ static void note_times(struct apply *a)
     }
     /* Our own renames and unlinks are no news to us; the check time makes a later look possible where another's change may
      * hide in the same second. */
-    quiet = s->full || (uint32_t)s->st_cur.st_mtim.tv_sec == old.cur_mtime;
+    quiet = s->full || ((uint32_t)s->st_cur.st_mtim.tv_sec == old.cur_mtime &&
+                        (uint32_t)s->st_cur.st_mtim.tv_nsec == old.cur_mtime_ns);
+    quiet_new = s->scanned || ((uint32_t)s->st_new.st_mtim.tv_sec == old.new_mtime &&
+                               (uint32_t)s->st_new.st_mtim.tv_nsec == old.new_mtime_ns);
     if ((a->touched || s->moved_any) && fstatat(m->dir, "new", &st_new, 0) == 0 && fstatat(m->dir, "cur", &st_cur, 0) == 0) {
-        if (s->scanned || s->index_first) {
+        if (quiet_new) {
             ext.new_mtime = (uint32_t)st_new.st_mtim.tv_sec;
             ext.new_mtime_ns = (uint32_t)st_new.st_mtim.tv_nsec;
             ext.new_check = s->now;
@@ -498,7 +501,7 @@ enum step maildir_sync_apply(struct maildir *m, struct driver_sync *sync, struct
         r = apply(&a, e);
     if (r == 0) {
         index_maintain(m->box->index);
-        sync->changed = index_generation(m->box->index) != before;
+        sync->changed = sync->changed || index_generation(m->box->index) != before;
     }
     arena_free(a.arena);
     maildir_sync_release(m, s);
