@@ -195,7 +195,7 @@ int mime_header_cache_merge(struct arena *, const struct slice *values, size_t c
  * (decremented); NULL = mime_limits_default. With `fill`, missing parts get the placeholders MISSING_MAILBOX, MISSING_DOMAIN,
  * SYNTAX_ERROR, INVALID_ROUTE; otherwise they are empty and `invalid` is set. NULL list: no address. */
 struct mime_address *mime_address_parse(struct arena *, struct slice value, uint32_t *left, bool fill);
-/* "Name, quoted" <box@host>, ... ; groups as "name: a, b;". */
+/* "Name, quoted" <box@host>, Atom <box@host>, <box@host>; groups as "name: <a>, <b>;". */
 void mime_address_write(struct buffer *out, const struct mime_address *);
 /* The first real address (not a group mark) as mailbox@domain; false if there is none or it is incomplete. */
 bool mime_address_first(struct arena *, struct slice value, struct slice *address);
@@ -347,12 +347,16 @@ struct mime_key {
 };
 struct mime_key mime_key_new(struct arena *, struct slice utf8);
 
-/* Decoded header value (imap 11.1: SUBJECT, HEADER). */
+/* HEADER: the value with encoded-words decoded, unfolded. */
 bool mime_match_value(const struct mime_key *, struct slice raw_value);
-/* FROM, TO, CC, BCC: the decoded header, or each address as "Name, Quoted" <box@host>. */
+/* SUBJECT: the same after white space runs became one space each. */
+bool mime_match_subject(const struct mime_key *, struct slice raw_value);
+/* FROM, TO, CC, BCC: the addresses rewritten as mime_address_write does, then decoded. */
 bool mime_match_addresses(const struct mime_key *, struct slice raw_value);
+
+enum mime_match_kind { MIME_MATCH_VALUE, MIME_MATCH_ADDRESSES, MIME_MATCH_SUBJECT };
 /* Any field called `name` in the block; an empty key matches presence. */
-bool mime_match_header(const struct mime_key *, struct slice block, struct slice name, bool addresses);
+bool mime_match_header(const struct mime_key *, struct slice block, struct slice name, enum mime_match_kind);
 
 /* BODY and TEXT (imap 11.2) for several keys in one pass, in steps of about `budget` bytes. found[i] is set for each
  * key that occurs; the pass stops when all are found. The tree needs data. `with_headers`: TEXT. */

@@ -256,13 +256,11 @@ static void put_word(struct buffer *out, struct slice s, bool dots)
 
 static void put_one(struct buffer *out, const struct mime_address *a)
 {
-    bool bracket = a->name.size > 0 || a->route.size > 0;
     if (a->name.size > 0) {
         put_word(out, a->name, false);
         buffer_append_byte(out, ' ');
     }
-    if (bracket)
-        buffer_append_byte(out, '<');
+    buffer_append_byte(out, '<');
     if (a->route.size > 0) {
         buffer_append_slice(out, a->route);
         buffer_append_byte(out, ':');
@@ -275,8 +273,7 @@ static void put_one(struct buffer *out, const struct mime_address *a)
         buffer_append_byte(out, '@');
         buffer_append_slice(out, a->domain);
     }
-    if (bracket)
-        buffer_append_byte(out, '>');
+    buffer_append_byte(out, '>');
 }
 
 void mime_address_write(struct buffer *out, const struct mime_address *list)

@@ -45,38 +45,40 @@ bool mime_match_value(const struct mime_key *key, struct slice raw)
     return found;
 }
 
-/* Display names with their encoded-words decoded. */
-static void decode_names(struct arena *arena, struct mime_address *list)
+/* White space runs of the raw value become one space, those in encoded-words stay. */
+bool mime_match_subject(const struct mime_key *key, struct slice raw)
 {
-    struct buffer b = {0};
+    struct buffer one = {0};
+    bool space = false;
 
-    for (struct mime_address *a = list; a != NULL; a = a->next) {
-        if (a->name.size == 0)
-            continue;
-        buffer_reset(&b);
-        mime_words_decode(&b, a->name);
-        a->name = mime_keep(arena, buffer_slice(&b));
+    for (size_t i = 0; i < raw.size; i++) {
+        unsigned char c = raw.at[i];
+        bool blank = c == ' ' || c == '\t' || c == '\r' || c == '\n';
+        if (blank && !space && one.size > 0)
+            buffer_append_byte(&one, ' ');
+        space = blank;
+        if (!blank)
+            buffer_append_byte(&one, c);
     }
-    buffer_free(&b);
+    bool found = mime_match_value(key, buffer_slice(&one));
+    buffer_free(&one);
+    return found;
 }
 
+/* Only the rewritten form is looked at: comments and odd spacing are not text. */
 bool mime_match_addresses(const struct mime_key *key, struct slice raw)
 {
-    if (mime_match_value(key, raw))
-        return true;
     struct arena *arena = arena_new();
     struct buffer text = {0};
-    struct mime_address *list = mime_address_parse(arena, raw, NULL, true);
 
-    decode_names(arena, list);
-    mime_address_write(&text, list);
-    bool found = match_utf8(key, buffer_slice(&text));
+    mime_address_write(&text, mime_address_parse(arena, raw, NULL, true));
+    bool found = mime_match_value(key, buffer_slice(&text));
     buffer_free(&text);
     arena_free(arena);
     return found;
 }
 
-bool mime_match_header(const struct mime_key *key, struct slice block, struct slice name, bool addresses)
+bool mime_match_header(const struct mime_key *key, struct slice block, struct slice name, enum mime_match_kind kind)
 {
     struct mime_headers h;
     struct mime_field f;
@@ -85,7 +87,12 @@ bool mime_match_header(const struct mime_key *key, struct slice block, struct sl
     while (mime_headers_next(&h, &f)) {
         if (f.name.size == 0 || !slice_equal_nocase(f.name, name))
             continue;
-        if (key->text.size == 0 || (addresses ? mime_match_addresses(key, f.value) : mime_match_value(key, f.value)))
+        if (key->text.size == 0)
+            return true;
+        bool found = kind == MIME_MATCH_ADDRESSES ? mime_match_addresses(key, f.value)
+                     : kind == MIME_MATCH_SUBJECT ? mime_match_subject(key, f.value)
+                                                  : mime_match_value(key, f.value);
+        if (found)
             return true;
     }
     return false;
@@ -180,10 +187,10 @@ static int search_header(struct mime_search *s, struct error *e)
     while (s->missing > 0 && mime_headers_next(&h, &f)) {
         buffer_reset(&s->text);
         buffer_reset(&s->folded);
-        if (f.name.size > 0) {
+        if (f.value.size > 0)              /* "Name:  " as it is written */
+            buffer_append(&s->text, f.raw.at, (size_t)(f.value.at - f.raw.at));
+        else
             buffer_append_slice(&s->text, f.name);
-            buffer_append_str(&s->text, ": ");
-        }
         mime_words_decode(&s->text, f.value);
         buffer_append_byte(&s->text, '\n');
         mime_normalise(&s->folded, buffer_slice(&s->text));

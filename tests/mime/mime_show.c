@@ -2,7 +2,8 @@
  *
  *   mime_show FILE...      for each: "FILE name\n", then "key size\n" + bytes + "\n" for each answer
  *
- * With -s SECTION in front (repeatable: "2.HEADER", "TEXT<5.10>", "HEADER.FIELDS (To)") also the bytes of those. */
+ * With -s SECTION in front (repeatable: "2.HEADER", "TEXT<5.10>", "HEADER.FIELDS (To)") also the bytes of those,
+ * with -k KEY whether the text occurs in body, text, subject, from ("BTSF", "-" where not). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -147,7 +148,32 @@ static void show_text(struct arena *arena, const struct mime_source *source, str
     buffer_free(&b);
 }
 
-static void show_mail(const char *name, int fd, char **sections, int sections_count)
+/* Does the key occur in body, text, subject, from? */
+static void show_match(struct arena *arena, const struct mime_source *source, struct mime_part *root, const char *text)
+{
+    struct mime_key key = mime_key_new(arena, slice_from_str(text));
+    struct error e = {0};
+    struct slice block;
+    bool body = false, all = false;
+
+    for (int i = 0; i < 2; i++) {
+        struct mime_search *search = mime_search_new(arena, source, root, &key, i == 0 ? &body : &all, 1, i == 1);
+        enum step step;
+        while ((step = mime_search_step(search, 1, &e)) == STEP_MORE)
+            ;
+        if (step != STEP_DONE)
+            exit(1);
+        mime_search_free(search);
+    }
+    if (mime_header_read(arena, source, NULL, &block, &e) < 0)
+        exit(1);
+    char answer[5] = {body ? 'B' : '-', all ? 'T' : '-',
+                      mime_match_header(&key, block, SLICE("Subject"), MIME_MATCH_SUBJECT) ? 'S' : '-',
+                      mime_match_header(&key, block, SLICE("From"), MIME_MATCH_ADDRESSES) ? 'F' : '-', 0};
+    show(text, slice_from_str(answer));
+}
+
+static void show_mail(const char *name, int fd, char **sections, int sections_count, char **keys, int keys_count)
 {
     struct arena *arena = arena_new();
     struct file f = {fd};
@@ -183,18 +209,24 @@ static void show_mail(const char *name, int fd, char **sections, int sections_co
     show_text(arena, &source, root);
     for (int i = 0; i < sections_count; i++)
         show_section(arena, &source, root, sections[i]);
+    for (int i = 0; i < keys_count; i++)
+        show_match(arena, &source, root, keys[i]);
     buffer_free(&b);
     arena_free(arena);
 }
 
 int main(int argc, char **argv)
 {
-    char *sections[64];
-    int count = 0;
+    char *sections[64], *keys[64];
+    int count = 0, keys_count = 0;
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-s") == 0 && i + 1 < argc && count < 64) {
             sections[count++] = argv[++i];
+            continue;
+        }
+        if (strcmp(argv[i], "-k") == 0 && i + 1 < argc && keys_count < 64) {
+            keys[keys_count++] = argv[++i];
             continue;
         }
         int fd = open(argv[i], O_RDONLY | O_CLOEXEC);
@@ -202,7 +234,7 @@ int main(int argc, char **argv)
             perror(argv[i]);
             return 1;
         }
-        show_mail(argv[i], fd, sections, count);
+        show_mail(argv[i], fd, sections, count, keys, keys_count);
         close(fd);
     }
     return 0;
