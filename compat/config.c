@@ -13,6 +13,7 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { SNAPSHOT_FD = 3, REASON_FD = 4 };
@@ -25,12 +26,25 @@ static void fail(const struct error *e)
     _exit(EXIT_FATAL);
 }
 
+static void keep_first(void *arg, const char *text)
+{
+    struct error *e = arg;
+    if (e->class == ERROR_NONE)
+        error_set(e, ERROR_INVALID, "%s", text);
+}
+
 static struct conf_tree *read_file(const char *path)
 {
     static const struct conf_reading running = {.expand = true, .skip_unreadable_keys = true};
     struct conf_tree *tree;
     struct error late, e;
     error_clear(&late);
+    if (yaml_is_name(path) && getenv("YARILO_LENIENT") != NULL) {
+        error_clear(&e);
+        if (yaml_read_all(path, &running, true, &tree, keep_first, &e) > 0)
+            fail(&e);
+        return tree;
+    }
     int result = yaml_is_name(path) ? yaml_read(path, &running, &tree, &late, &e) : compat_read(path, &running, &tree, &late, &e);
     if (result < 0)
         fail(&e);

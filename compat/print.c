@@ -8,18 +8,6 @@
 
 #define HIDDEN_PART "#hidden_use-P_to_show#"
 
-static bool is_secret_key(const char *key)
-{
-    static const char *const suffixes[] = {"_password", "_key", "_nonce"};
-    size_t size = strlen(key);
-    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-        size_t end = strlen(suffixes[i]);
-        if (size > end && strcmp(key + size - end, suffixes[i]) == 0)
-            return true;
-    }
-    return strncmp(key, "ssl_dh", 6) == 0;
-}
-
 /* The earliest of the words that announce a secret; *url when it is a scheme. */
 static const char *find_hint(const char *text, size_t *size, bool *url)
 {
@@ -112,7 +100,7 @@ static bool needs_quotes(const char *value)
 void print_value(const struct printer *p, const char *key, const char *value)
 {
     struct buffer hidden = {0};
-    if (!p->show_secrets && value[0] != '\0' && is_secret_key(key)) {
+    if (!p->show_secrets && value[0] != '\0' && conf_key_is_secret(key)) {
         buffer_append_str(p->out, "# hidden, use -P to show it");
     } else if (!p->show_secrets && hide_parts(value, &hidden)) {
         /* Parts that were in need of quotes are escaped, but the quotes themselves are left out. */

@@ -183,6 +183,18 @@ bool conf_module_known(const char *module)
     return false;
 }
 
+bool conf_key_is_secret(const char *key)
+{
+    static const char *const suffixes[] = {"_password", "_key", "_nonce"};
+    size_t size = strlen(key);
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        size_t end = strlen(suffixes[i]);
+        if (size > end && strcmp(key + size - end, suffixes[i]) == 0)
+            return true;
+    }
+    return strncmp(key, "ssl_dh", 6) == 0;
+}
+
 /* ---- built-in services ----------------------------------------------------------------------------------------- */
 
 static const struct conf_builtin services[] = {

@@ -67,6 +67,9 @@ const struct conf_builtin *conf_builtin_listeners(size_t *n);         /* sorted 
 /* The built-in default of a member, or the plain one. */
 struct slice conf_builtin_default(const struct conf_builtin *, const struct conf_def *);
 
+/* Its value is hidden when settings are printed (config 8.8). */
+bool conf_key_is_secret(const char *key);
+
 /* Checks and brings into the form that is printed: "5m" -> "5 mins". *number as conf_parse_value. */
 int conf_canonical_value(const struct conf_def *, const char *text, struct arena *, const char **canonical,
                          uint64_t *number, struct error *);

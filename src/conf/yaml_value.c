@@ -77,10 +77,6 @@ const char *yaml_value_text(struct yaml *y, const struct conf_def *def, const st
     case CONF_TIME:
     case CONF_TIME_MSECS:
         return is_digits(node->text) ? arena_printf(y->arena, "%s secs", node->text) : node->text;
-    case CONF_UINT: {
-        /* "0993" is decimal in a port; a plain number has no other base here either. */
-        return node->text;
-    }
     default:
         return node->text;
     }
@@ -93,7 +89,9 @@ void yaml_set_text(struct yaml *y, struct conf_section *section, unsigned def, c
     uint64_t number;
     const char *copy = arena_strdup(y->tree->arena, text);
     if (conf_canonical_value(&section->scope->defs[def], copy, y->tree->arena, &canonical, &number, &e) < 0) {
-        FAULT(y, at, "%s: %s", section->scope->defs[def].name, e.admin);
+        const struct conf_def *d = &section->scope->defs[def];
+        FAULT(y, at, "%s: %s%s%s%s", d->name, e.admin, d->type == CONF_ENUM ? " (known: " : "", d->type == CONF_ENUM ? d->value : "",
+              d->type == CONF_ENUM ? ")" : "");
         return;
     }
     struct conf_place place = {arena_strdup(y->tree->arena, at->file), at->line};
@@ -112,7 +110,7 @@ static const char *resolve(struct yaml *y, struct conf_level *level, const struc
             text++;
         } while (*text == ' ' || *text == '\t');
         const char *slash = strrchr(at->file, '/');
-        if (text[0] != '/' && slash != NULL)
+        if (y->how->expand && text[0] != '/' && slash != NULL)
             text = arena_printf(y->arena, "%.*s/%s", (int)(slash - at->file), at->file, text);
         result = conf_file_value(y->tree, y->how, "", def->name, global, text, &value, &e);
     } else if (strchr(text, '$') != NULL && level != NULL) {
