@@ -9,16 +9,16 @@
 int doveadm_exec(struct doveadm *d)
 {
     size_t n;
-    const char *const *args = doveadm_list(d, "args", &n);
+    const char *const *args = doveadm_list(d, "args", &n), *binary = doveadm_text(d, "binary");
     const char *path, **argv;
 
-    if (n == 0)
+    if (binary == NULL)
         return doveadm_usage(d);
-    path = arena_printf(d->arena, "%s/%s", service_libexec_dir(), args[0]);
-    argv = ARENA_ARRAY(d->arena, const char *, n + 1);
+    path = arena_printf(d->arena, "%s/%s", service_libexec_dir(), binary);
+    argv = ARENA_ARRAY(d->arena, const char *, n + 2);
     argv[0] = path;
-    for (size_t i = 1; i < n; i++)
-        argv[i] = args[i];
+    for (size_t i = 0; i < n; i++)
+        argv[i + 1] = args[i];
     /* The program reads the same file: by CONFIG_FILE, so that its own arguments stay what was given. */
     if (d->config_path != NULL)
         setenv("CONFIG_FILE", d->config_path, 1);
