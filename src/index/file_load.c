@@ -30,6 +30,8 @@ struct load {
     uint64_t offset;
     unsigned first;         /* the first of logs[] to apply */
     bool need_repair, need_new_log;
+    bool last_try;
+    bool beyond;            /* the base's position is behind the end of the log: that position stands */
     uint64_t head, modseq, tail, tail_last, request_end;
     struct buffer notes;
 };
@@ -191,11 +193,13 @@ static void begin_at(struct load *l, unsigned first, uint32_t seq, uint64_t offs
 
 /* The base's position is in none of the logs that are there. What the head log has is applied as a whole when the
  * base is older (12.3); a position beyond the log's end means that the base has all of it. */
-static void lost_log(struct load *l, const char *why)
+static int lost_log(struct load *l, const char *why)
 {
     struct loaded_log *log = &l->logs[1];
     uint32_t seq = state_get(&l->state, BASE_AT_LOG_SEQ), head = state_get(&l->state, BASE_AT_LOG_HEAD);
 
+    if (!l->last_try)
+        return 1; /* others may have appended, rotated and rewritten between our looks at the files */
     index_error(l->index, "Index %s/%s: Index mapped (file_seq=%u): Lost log for seq=%u offset=%u: %s - fscking "
                           "(reopen_reason: index unchanged)",
                 l->index->path, l->index->prefix, log->h.file_seq, seq, head, why);
@@ -205,13 +209,16 @@ static void lost_log(struct load *l, const char *why)
     l->need_repair = true;
     if (seq < log->h.file_seq) {
         begin_at(l, 1, log->h.file_seq, log->h.header_size);
-    } else {
-        begin_at(l, 1, log->h.file_seq, log->bytes.size);
-        buffer_printf(&l->notes, "log_file_head_offset %u -> %zu\n", head, log->bytes.size);
+        return 0;
     }
+    /* The base has all of this log and more. A base at the very beginning of a log without predecessor would be
+     * dropped for that log (7.3), so the position is kept and a new log follows on from it. */
+    begin_at(l, 1, log->h.file_seq, log->bytes.size);
+    l->beyond = l->need_new_log = true;
+    return 0;
 }
 
-/* 6.3. */
+/* 6.3. 1: the files changed while they were read; again. */
 static int find_start(struct load *l, struct error *e)
 {
     struct loaded_log *old = &l->logs[0], *log = &l->logs[1];
@@ -234,12 +241,11 @@ static int find_start(struct load *l, struct error *e)
     if (log->h.file_seq == seq) {
         begin_at(l, 1, seq, offset);
         if (offset < log->h.header_size || offset > log->bytes.size)
-            lost_log(l, "Offset is outside of the log");
+            return lost_log(l, "Offset is outside of the log");
         return 0;
     }
     if (seq > log->h.file_seq) {
-        lost_log(l, "Log is older than the index");
-        return 0;
+        return lost_log(l, "Log is older than the index");
     }
     if (open_older(l, e) < 0)
         return -1;
@@ -264,40 +270,7 @@ static int find_start(struct load *l, struct error *e)
     snprintf(why, sizeof(why), "Missing middle file seq=%u (between %u..4294967295, we have seqs %u): Not found from "
                                ".log.2: %s (initial_mapped=0)",
              seq, seq, log->h.file_seq, old->usable ? "Different sequence" : "File doesn't exist");
-    lost_log(l, why);
-    return 0;
-}
-
-static void apply_log(struct load *l, const struct loaded_log *log, const char *suffix, uint64_t from, bool newest)
-{
-    struct log_walk walk = {.bytes = buffer_slice(&log->bytes), .at = log->h.header_size};
-    uint64_t modseq = log->h.initial_modseq;
-    struct log_record r;
-    enum log_scan scan;
-    uint32_t bad = 0;
-
-    state_apply_begin(&l->state);
-    while ((scan = format_log_next(&walk, &r)) == LOG_SCAN_RECORD) {
-        modseq = format_modseq_after(&r, modseq, log->h.minor);
-        if (r.offset >= from)
-            state_apply(&l->state, &r, modseq);
-        if (newest && requests_is(&r))
-            l->request_end = r.offset + r.size;
-        if (newest && !format_tail_after(&r, &l->tail_last, &l->tail, &bad)) {
-            snprintf(walk.why, sizeof(walk.why), "log_file_tail_offset %u goes past sync offset %llu", bad,
-                     (unsigned long long)(r.offset + r.size));
-            scan = LOG_SCAN_BROKEN;
-            break;
-        }
-    }
-    state_apply_end(&l->state);
-    if (scan == LOG_SCAN_BROKEN) {
-        corrupted_log(l->index, suffix, log->h.file_seq, walk.why, walk.at);
-        l->need_repair = true;
-        l->need_new_log |= newest;
-    }
-    l->head = walk.at;
-    l->modseq = modseq;
+    return lost_log(l, why);
 }
 
 /* Whatever was handed out must never be handed out again for less (14.3). */
@@ -309,6 +282,55 @@ static uint64_t base_modseq(const struct state *s)
         return 0;
     x = &s->exts[s->ext_modseq];
     return x->header_size >= 16 ? bytes_le64(x->header) : 0;
+}
+
+static enum log_scan walk_log(struct load *l, const struct loaded_log *log, struct log_walk *w, uint64_t from,
+                              bool newest)
+{
+    struct log_record r;
+    enum log_scan scan;
+    uint32_t bad = 0;
+
+    while ((scan = format_log_next(w, &r)) == LOG_SCAN_RECORD) {
+        l->modseq = format_modseq_after(&r, l->modseq, log->h.minor);
+        if (r.offset >= from)
+            state_apply(&l->state, &r, l->modseq);
+        if (newest && requests_is(&r))
+            l->request_end = r.offset + r.size;
+        if (newest && !format_tail_after(&r, &l->tail_last, &l->tail, &bad)) {
+            snprintf(w->why, sizeof(w->why), "log_file_tail_offset %u goes past sync offset %llu", bad,
+                     (unsigned long long)(r.offset + r.size));
+            return LOG_SCAN_BROKEN;
+        }
+    }
+    return scan;
+}
+
+/* The whole file is walked, for the modseq and the tail; applied is what begins at `from`. */
+static void apply_log(struct load *l, const struct loaded_log *log, const char *suffix, uint64_t from, bool newest)
+{
+    struct log_walk walk = {.bytes = buffer_slice(&log->bytes), .at = log->h.header_size};
+    enum log_scan scan;
+
+    l->modseq = log->h.initial_modseq;
+    state_apply_begin(&l->state);
+    scan = walk_log(l, log, &walk, from, newest);
+    if (scan == LOG_SCAN_BROKEN || walk.at < from) {
+        corrupted_log(l->index, suffix, log->h.file_seq, scan == LOG_SCAN_BROKEN ? walk.why : "Unexpected garbage",
+                      walk.at);
+        l->need_repair = true;
+        l->need_new_log |= newest;
+    }
+    if (walk.at < from && from <= walk.bytes.size) {
+        /* the damage lies in what the base index has already; that its position is good is known */
+        walk.at = (size_t)from;
+        if (l->modseq < base_modseq(&l->state))
+            l->modseq = base_modseq(&l->state);
+        if (walk_log(l, log, &walk, from, newest) == LOG_SCAN_BROKEN)
+            corrupted_log(l->index, suffix, log->h.file_seq, walk.why, walk.at);
+    }
+    state_apply_end(&l->state);
+    l->head = walk.at;
 }
 
 static void apply_all(struct load *l)
@@ -337,6 +359,8 @@ static void apply_all(struct load *l)
     apply_log(l, log, ".log", l->offset, true);
     if (l->modseq < least)
         l->modseq = least;
+    if (l->beyond)
+        return;
     state_put(&l->state, BASE_AT_LOG_SEQ, log->h.file_seq);
     state_put(&l->state, BASE_AT_LOG_HEAD, (uint32_t)l->head);
 }
@@ -407,9 +431,11 @@ static void free_load(struct load *l)
     buffer_free(&l->notes);
 }
 
-int file_load(struct index *index, struct error *e)
+/* 1: again. */
+static int try_load(struct index *index, bool last_try, struct error *e)
 {
-    struct load l = {.index = index, .logs = {{.fd = -1}, {.fd = -1}}};
+    struct load l = {.index = index, .logs = {{.fd = -1}, {.fd = -1}}, .last_try = last_try};
+    struct index_view *views = index->views;
     int ret;
 
     l.state.sink = &index_sink;
@@ -431,20 +457,25 @@ int file_load(struct index *index, struct error *e)
     index->deleted = 0;
     check_family(&l);
     /* applying tells views nothing: they get the difference as a whole */
-    struct index_view *views = index->views;
     index->views = NULL;
-    if (l.logs[1].usable) {
-        if (find_start(&l, e) < 0) {
-            index->views = views;
-            free_load(&l);
-            return -1;
-        }
+    ret = 0;
+    if (l.logs[1].usable && (ret = find_start(&l, e)) == 0)
         apply_all(&l);
-    } else {
+    else if (ret == 0)
         without_log(&l);
-    }
     index->views = views;
-    take(&l);
+    if (ret == 0)
+        take(&l);
     free_load(&l);
-    return 0;
+    return ret;
+}
+
+int file_load(struct index *index, struct error *e)
+{
+    enum { TRIES = 4 };
+    int ret = 1;
+
+    for (int i = 1; ret == 1; i++)
+        ret = try_load(index, i == TRIES, e);
+    return ret;
 }

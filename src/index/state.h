@@ -39,6 +39,7 @@ struct state {
     char **keywords;                /* names in order of bits */
     uint32_t *keyword_order;        /* positions sorted by name without case */
     unsigned keyword_count;
+    bool keywords_broken;           /* the header does not say what the names above are */
 
     int applying_ext;               /* the "current extension" of the log walk, -1 = none */
     uint16_t applying_record_size;
@@ -110,6 +111,7 @@ unsigned state_keyword_add(struct state *, struct slice name); /* known or new *
 /* Reads the header of extension keywords; a text of 10.1 when it is broken (what can be read is taken). */
 const char *state_keywords_load(struct state *);
 void state_keywords_free(struct state *);
+void state_keywords_store(struct state *); /* names into the header, growing it by the formula when it must */
 /* Makes room for bit i in every record. */
 void state_keyword_fit(struct state *, unsigned i);
 

@@ -91,10 +91,12 @@ const char *state_keywords_load(struct state *s)
     uint32_t count;
 
     state_keywords_free(s);
+    s->keywords_broken = false;
     if (s->ext_keywords < 0)
         return NULL;
     e = &s->exts[s->ext_keywords];
     h = slice_of(e->header, e->header_size);
+    s->keywords_broken = h.size < 4;
     if (h.size < 4)
         return "keywords_count larger than header size";
     count = bytes_le32(h.at);
@@ -120,6 +122,7 @@ const char *state_keywords_load(struct state *s)
         snprintf(unknown, sizeof(unknown), "unknown-%u", i);
         remember(s, slice_from_str(unknown));
     }
+    s->keywords_broken = problem != NULL;
     return problem;
 }
 
@@ -153,12 +156,20 @@ static void emit_names(const struct state *s, struct buffer *out)
 unsigned state_keyword_add(struct state *s, struct slice name)
 {
     int known = state_keyword_find(s, name);
-    struct buffer h = {0};
-    struct state_ext *e;
 
     if (known >= 0)
         return (unsigned)known;
     remember(s, name);
+    state_keywords_store(s);
+    return s->keyword_count - 1;
+}
+
+void state_keywords_store(struct state *s)
+{
+    struct buffer h = {0};
+    struct state_ext *e;
+
+    s->keywords_broken = false;
     emit_names(s, &h);
     e = s->ext_keywords < 0 ? NULL : &s->exts[s->ext_keywords];
     if (e == NULL || h.size > e->header_size || e->record_size * 8u < s->keyword_count) {
@@ -176,7 +187,6 @@ unsigned state_keyword_add(struct state *s, struct slice name)
             memcpy(e->header, h.at, h.size);
     }
     buffer_free(&h);
-    return s->keyword_count - 1;
 }
 
 void state_keyword_fit(struct state *s, unsigned i)

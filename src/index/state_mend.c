@@ -8,13 +8,11 @@
 
 struct counts {
     uint32_t seen, deleted, first_unseen, first_deleted;
-    bool ordered;
 };
 
 static struct counts count_records(const struct state *s)
 {
-    struct counts c = {.first_unseen = state_get(s, BASE_AT_NEXT_UID), .ordered = true};
-    uint32_t prev = 0;
+    struct counts c = {.first_unseen = state_get(s, BASE_AT_NEXT_UID)};
 
     c.first_deleted = c.first_unseen;
     for (uint32_t i = s->count; i-- > 0;) {
@@ -29,14 +27,22 @@ static struct counts count_records(const struct state *s)
             c.first_deleted = bytes_le32(r);
         }
     }
+    return c;
+}
+
+/* One pass over the records: everything that looks messages up relies on the order. */
+static bool is_ordered(const struct state *s)
+{
+    uint32_t prev = 0;
+
     for (uint32_t i = 0; i < s->count; i++) {
         uint32_t uid = state_uid(s, i);
 
         if (uid <= prev)
-            c.ordered = false;
+            return false;
         prev = uid;
     }
-    return c;
+    return true;
 }
 
 bool state_damaged(const struct state *s)
@@ -47,7 +53,7 @@ bool state_damaged(const struct state *s)
     return next == 0 || (state_get(s, BASE_AT_UID_VALIDITY) == 0 && next != 1) || (s->count > 0 && last == 0) ||
            last >= next || state_get(s, BASE_AT_SEEN) > messages || state_get(s, BASE_AT_DELETED) > messages ||
            recent == 0 || recent > next || state_get(s, BASE_AT_UNSEEN_LOWWATER) > next ||
-           state_get(s, BASE_AT_DELETED_LOWWATER) > next;
+           state_get(s, BASE_AT_DELETED_LOWWATER) > next || s->keywords_broken || !is_ordered(s);
 }
 
 /* Drops records whose UIDs are zero or not ascending, keeping the first of them. */
@@ -93,6 +99,8 @@ void state_mend(struct state *s, struct buffer *notes)
     uint32_t next, recent;
 
     state_squeeze(s);
+    if (s->keywords_broken)
+        state_keywords_store(s);
     drop_unordered(s, notes);
     next = state_get(s, BASE_AT_NEXT_UID);
     if (next == 0)
