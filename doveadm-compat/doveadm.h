@@ -104,6 +104,12 @@ int doveadm_save(struct doveadm *);
 int doveadm_index(struct doveadm *);
 int doveadm_force_resync(struct doveadm *);
 int doveadm_purge(struct doveadm *);
+int doveadm_fetch(struct doveadm *);
+int doveadm_search(struct doveadm *);
+int doveadm_flags(struct doveadm *);
+int doveadm_expunge(struct doveadm *);
+int doveadm_copy(struct doveadm *);
+int doveadm_deduplicate(struct doveadm *);
 int doveadm_absent(struct doveadm *); /* in the table, but not there yet: says so, 75 */
 int doveadm_config(struct doveadm *);
 int doveadm_help(struct doveadm *);
