@@ -38,7 +38,7 @@ static int commit(struct doveadm *d, struct mailbox_view *view, struct index_bat
     if (index_batch_empty(batch))
         return DOVEADM_OK;
     if (store_op_wait(mailbox_commit(view, batch, rights, NULL), &e) < 0 ||
-        doveadm_mailbox_sync(mailbox_view_box(view), view, SYNC_APPLY, &e) < 0)
+        doveadm_mailbox_sync(mailbox_view_box(view), NULL, SYNC_APPLY, &e) < 0)
         return doveadm_mail_failed(d, &e, "Mailbox %s: Mailbox sync failed", vname);
     drain(view);
     return DOVEADM_OK;

@@ -383,11 +383,8 @@ static int put_sent(struct fetch_mail *m, struct error *e)
 
     if (mail_sent_date(m->mail, &when, &zone, e) < 0)
         return -1;
-    if (when == 0)
-        print_value(m->d, "");
-    else
-        print_value(m->d, arena_printf(m->arena, "%s (%c%02d%02d)", local_text(m, when), zone < 0 ? '-' : '+',
-                                       abs(zone) / 60, abs(zone) % 60));
+    print_value(m->d, arena_printf(m->arena, "%s (%c%02d%02d)", local_text(m, when), zone < 0 ? '-' : '+',
+                                   abs(zone) / 60, abs(zone) % 60));
     return 0;
 }
 

@@ -88,7 +88,7 @@ static int index_one(struct doveadm *d, struct mail_user *user, const char *name
     if (doveadm_mailbox_open(d, user, name, 0, &box, &e) < 0)
         return doveadm_mail_failed(d, &e, "Opening mailbox %s failed", name);
     view = mailbox_view_open(box, true);
-    if (doveadm_mailbox_sync(box, view, SYNC_FULL, &e) < 0)
+    if (doveadm_mailbox_sync(box, NULL, SYNC_FULL, &e) < 0)
         status = doveadm_mail_failed(d, &e, "Syncing mailbox %s failed", name);
     else if (most < 0 || (int64_t)mailbox_view_recent_count(view) <= most) {
         index_view_sync(mailbox_view_index(view), false);

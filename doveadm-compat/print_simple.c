@@ -10,7 +10,8 @@ static bool last_column(const struct print *p)
 
 static void put(struct slice s)
 {
-    fwrite(s.at, 1, s.size, stdout);
+    if (s.size > 0)
+        fwrite(s.at, 1, s.size, stdout);
 }
 
 /* ---- flow: title=value title=value ------------------------------------------------------------------------------ */

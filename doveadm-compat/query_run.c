@@ -139,7 +139,8 @@ static int walk_mailbox(struct doveadm *d, struct query *q, struct mailbox *box,
     int status = DOVEADM_OK;
     struct error e;
 
-    if (doveadm_mailbox_sync(box, view, walk->why, &e) < 0) {
+    /* Without the view: \Recent stays for the mail client. */
+    if (doveadm_mailbox_sync(box, NULL, walk->why, &e) < 0) {
         status = walk->failed(d, place->vname, &e);
         mailbox_view_close(&view);
         return status;
