@@ -36,10 +36,13 @@ void file_log_take(struct index *index, int fd, const struct log_header *h, uint
 
 static int broken(struct index *index, const char *why, uint64_t at, struct error *e)
 {
+    bool told = index->need_new_log;
+
     index->need_repair = index->need_new_log = true;
     error_set(e, ERROR_CORRUPT, "Corrupted transaction log file %s/%s.log seq %u: %s (sync_offset=%llu)", index->path,
               index->prefix, index->log.h.file_seq, why, (unsigned long long)at);
-    index_error(index, "%s", e->admin);
+    if (!told) /* every refresh comes by here until a lock holder has mended it */
+        index_error(index, "%s", e->admin);
     return -1;
 }
 

@@ -4,6 +4,8 @@
  * by all, so everybody must compute the same offsets. */
 #include "index/state.h"
 
+enum { EXT_HEADERS_MAX = 64 * 1024 * 1024, EXTS_MAX = 1024 };
+
 int state_ext_find(const struct state *s, struct slice name)
 {
     for (unsigned i = 0; i < s->ext_count; i++) {
@@ -111,7 +113,7 @@ static struct state_ext *copy_exts(const struct state *s)
 /* Sizes that would make a record larger than the format allows are refused by whoever applies the log. */
 static bool record_fits(const struct state *s, int grown, uint32_t record_size)
 {
-    uint32_t total = 5 + 8 + record_size;
+    uint32_t total = 5 + 8u + record_size;
 
     for (unsigned i = 0; i < s->ext_count; i++) {
         if ((int)i != grown)
@@ -120,12 +122,24 @@ static bool record_fits(const struct state *s, int grown, uint32_t record_size)
     return total < RECORD_SIZE_MAX - 8;
 }
 
+/* A log of a few kilobytes could ask for gigabytes of headers. */
+static bool headers_fit(const struct state *s, int grown, uint32_t header_size)
+{
+    uint64_t total = header_size;
+
+    for (unsigned i = 0; i < s->ext_count; i++) {
+        if ((int)i != grown)
+            total += s->exts[i].header_size;
+    }
+    return total <= EXT_HEADERS_MAX && s->ext_count < EXTS_MAX;
+}
+
 int state_ext_add(struct state *s, struct slice name, uint32_t reset_id, uint32_t header_size, uint16_t record_size,
                   uint16_t record_align)
 {
     struct state_ext *old, *e;
 
-    if (!record_fits(s, -1, record_size))
+    if (!record_fits(s, -1, record_size) || !headers_fit(s, -1, header_size))
         return -1;
     old = copy_exts(s);
     s->exts = mem_realloc(s->exts, sizeof(*s->exts) * (s->ext_count + 1));
@@ -165,6 +179,8 @@ void state_ext_resize(struct state *s, unsigned ext, uint32_t header_size, uint1
         if (to < from ? no_shrink : e->header_size == header_size)
             return;
     }
+    if (to > from && !headers_fit(s, (int)ext, header_size))
+        header_size = e->header_size;
     if (to >= from || !no_shrink)
         resize_header(e, header_size); /* also when it shrinks inside the padding (4.5) */
     if (!record_fits(s, (int)ext, record_size))
