@@ -111,6 +111,8 @@ struct session {
     struct postlogin *postlogin;
     char *ident;                       /* told to anvil, NULL = not */
     bool answered, scripted, delivered, counted;
+    bool taken;                        /* the worker has read it: no other one may get it */
+    unsigned attempts;
     UT_hash_handle hh;
 };
 
@@ -121,7 +123,8 @@ void session_start_job(struct session *);
 /* The pool's events. */
 void session_worker_ready(struct session *);
 void session_worker_died(struct session *);
-/* A worker's END or ANSWER. */
+/* A worker's TAKEN, END or ANSWER. */
+void session_taken(struct session *);
 void session_ended(struct session *);
 void session_answered(struct session *, const struct slice *fields, size_t count);
 /* The post-login script is done: fields replaced by its answer; error class not NONE: the login is refused. */
@@ -137,6 +140,7 @@ struct worker;
 int pool_assign(struct session *, const struct credentials *, struct error *);
 int pool_send(struct worker *, struct slice packet, int fd, struct error *);
 void pool_remove(struct session *);
+void pool_broken(struct worker *);                     /* gets nothing more; its end will be reported */
 pid_t pool_pid(const struct worker *);
 void pool_finish(struct dispatcher *);                 /* nothing more will come */
 void pool_kill(struct dispatcher *, int signal);

@@ -124,6 +124,7 @@ static void child_ended(struct ev_loop *loop, ev_child *watcher, int events)
 
     (void)loop, (void)events;
     report_end(worker, watcher->rstatus);
+    worker->finishing = true; /* what it had not read goes to others */
     lose_sessions(worker, died);
     free_worker(worker);
 }
@@ -186,6 +187,8 @@ static void take_packet(void *arg, struct slice packet, int fd)
         /* A worker speaks for its own sessions only. */
         if (session == NULL || session->worker != worker)
             log_error(NULL, "Worker %ld speaks of a session that it does not have", (long)worker->pid);
+        else if (slice_equal_str(fields[0], "TAKEN"))
+            session_taken(session);
         else if (slice_equal_str(fields[0], "END"))
             session_ended(session);
         else if (slice_equal_str(fields[0], "ANSWER"))
@@ -304,6 +307,11 @@ void pool_remove(struct session *session)
 int pool_send(struct worker *worker, struct slice packet, int fd, struct error *error)
 {
     return packet_conn_send(worker->conn, packet, fd, error);
+}
+
+void pool_broken(struct worker *worker)
+{
+    worker->finishing = true;
 }
 
 pid_t pool_pid(const struct worker *worker)

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { ATTEMPTS_MOST = 3 }; /* workers that may die before one reads the session */
+
 static uint64_t now_usecs(void)
 {
     struct timespec now;
@@ -80,7 +82,7 @@ static void tell_client(struct session *session)
     static const char text[] = "Internal error occurred. Refer to server log for more information.";
     char line[512];
 
-    if (session->fd < 0 || session->delivered)
+    if (session->fd < 0 || session->taken)
         return;
     if (strcmp(protocol, "imap") == 0 && tag != NULL)
         (void)snprintf(line, sizeof(line), "%s NO [UNAVAILABLE] %s\r\n", tag, text);
@@ -208,10 +210,32 @@ static int deliver(struct session *session, struct error *error)
     if (result < 0)
         return -1;
     session->delivered = true;
+    return 0;
+}
+
+/* The descriptor was kept for the case that the worker dies before it reads its socket. */
+void session_taken(struct session *session)
+{
+    session->taken = true;
     if (session->fd >= 0)
         (void)close(session->fd);
     session->fd = -1;
-    return 0;
+}
+
+static bool try_another(struct session *session)
+{
+    struct error error;
+
+    if (session->taken || session->attempts++ >= ATTEMPTS_MOST)
+        return false;
+    if (session->ident != NULL)
+        service_anvil_disconnect(session->dispatcher->service, pool_pid(session->worker), session->ident);
+    session->ident = NULL;
+    session->delivered = false;
+    pool_remove(session);
+    if (choose_worker(session, &error) < 0)
+        session_fail_log(session, &error);
+    return true;
 }
 
 void session_worker_ready(struct session *session)
@@ -233,7 +257,10 @@ void session_worker_ready(struct session *session)
             session_fail_log(session, &error);
         return;
     }
-    if (deliver(session, &error) < 0)
+    if (deliver(session, &error) == 0)
+        return;
+    pool_broken(session->worker);
+    if (!try_another(session))
         session_fail_log(session, &error);
 }
 
@@ -262,6 +289,8 @@ void session_worker_died(struct session *session)
 {
     struct error error;
 
+    if (try_another(session))
+        return;
     (void)error_set(&error, ERROR_TEMPORARY, "The worker process of the session has died");
     if (session->delivered && session->job == NULL)
         session_free(session);

@@ -335,8 +335,8 @@ int main(int argc, char **argv)
             return long_option(optarg);
         default:
             fprintf(stderr, optopt == 'c' || optopt == 'i' || optopt == 'o'
-                                ? "dovecot: option requires an argument -- '%c'\n"
-                                : "dovecot: invalid option -- '%c'\n", optopt);
+                                ? "%s: option requires an argument -- '%c'\n"
+                                : "%s: invalid option -- '%c'\n", argv[0], optopt);
             fputs(usage, stderr);
             return EXIT_FATAL;
         }

@@ -205,19 +205,30 @@ static void stop_waited(struct ev_loop *loop, ev_timer *timer, int events)
     ev_break(loop, EVBREAK_ALL);
 }
 
-static bool only_logs_left(const struct master *master)
+/* The log service writes on until the last of us has gone, anvil sees that master has. */
+static bool only_helpers_left(const struct master *master)
 {
-    unsigned logs = 0, all = HASH_COUNT(master->processes);
-
     for (const struct process *p = master->processes; p != NULL; p = p->hh.next)
-        if (p->unit->type == UNIT_LOG)
-            logs++;
-    return all == logs;
+        if (p->unit->type != UNIT_LOG && p->unit->type != UNIT_ANVIL)
+            return false;
+    return true;
+}
+
+/* Who has clients of its own says good-bye to them; auth, dict, stats ... end when nobody is connected any more. */
+static void end_sessions(struct generation *generation)
+{
+    for (size_t i = 0; i < generation->unit_count; i++) {
+        struct unit *unit = &generation->units[i];
+
+        if (unit->protocol[0] == '\0' && unit->type != UNIT_LOGIN)
+            continue;
+        for (struct process *p = unit->processes; p != NULL; p = p->next)
+            process_kill(p, SIGTERM);
+    }
 }
 
 static void stop(struct master *master)
 {
-    unsigned count;
     bool kill_clients = conf_bool(master->now->set, SET_shutdown_clients);
 
     if (master->stopping)
@@ -227,14 +238,14 @@ static void stop(struct master *master)
     control_close(master);
     monitor_retire(master->now);
     if (kill_clients) {
-        kill_all(master->now, SIGTERM, &count);
+        end_sessions(master->now);
         for (struct generation *g = master->old; g != NULL; g = g->next)
-            kill_all(g, SIGTERM, &count);
+            end_sessions(g);
     }
     ev_timer_init(&master->stop_timer, stop_waited, STOP_WAIT_SECS, 0.);
     master->stop_timer.data = master;
     ev_timer_start(master->loop, &master->stop_timer);
-    if (only_logs_left(master))
+    if (only_helpers_left(master))
         ev_break(master->loop, EVBREAK_ALL);
 }
 
@@ -243,6 +254,8 @@ static void stop(struct master *master)
 static void take_end(struct ev_loop *loop, ev_signal *watcher, int events)
 {
     (void)loop, (void)events;
+    if (((struct master *)watcher->data)->stopping)
+        return;
     log_warning(NULL, "Killed with signal %d (by pid=%ld uid=%ld code=%s)", watcher->signum, (long)sender.pid,
                 (long)sender.uid, code_text((int)sender.code));
     stop(watcher->data);
@@ -285,7 +298,7 @@ static void child_ended(struct ev_loop *loop, ev_child *watcher, int events)
     (void)events;
     monitor_child_ended(master, watcher->rpid, watcher->rstatus);
     free_finished(master);
-    if (master->stopping && only_logs_left(master))
+    if (master->stopping && only_helpers_left(master))
         ev_break(loop, EVBREAK_ALL);
 }
 
@@ -363,10 +376,8 @@ static void say_starting(struct master *master)
 
 static int open_all(struct master *master, struct conf *conf, struct error *error)
 {
-    if (generation_new(master, conf, &master->now, error) < 0) {
-        conf_free(conf);
+    if (generation_new(master, conf, &master->now, error) < 0)
         return -1;
-    }
     if (basedir_prepare(master, master->now->set, error) < 0)
         return -1;
     raise_fd_limit(master->now);
@@ -415,7 +426,7 @@ int master_run(struct master *master, struct conf *conf, int started_fd)
         (void)close(started_fd);
     }
     ev_run(master->loop, 0);
-    if (!only_logs_left(master))
+    if (!only_helpers_left(master))
         log_warning(NULL, "Processes aren't dying after SIGTERM, leaving %u of them", HASH_COUNT(master->processes));
     basedir_forget(master);
     return 0;

@@ -12,6 +12,7 @@
  * | FINISH | nothing more will come: end when the last session has |
  * | worker -> dispatcher | |
  * | READY | may be sent work; the first thing a worker says |
+ * | TAKEN id | the session or job was read; if the worker dies before, another one gets it |
  * | END id | the session is over |
  * | ANSWER id field... | the job is done; the fields go to whoever asked for it |
  *

@@ -66,6 +66,7 @@ static void take_request(struct dispatch_worker *worker, struct arena *arena, st
     }
     worker->open++;
     service_client_begin(worker->service);
+    send_words(worker, "TAKEN", request.id, NULL, 0);
     if (request.job && worker->handler->job != NULL) {
         worker->handler->job(worker->arg, &request, fd);
     } else if (!request.job && fd >= 0) {

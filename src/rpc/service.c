@@ -187,6 +187,7 @@ struct service *service_init(int argc, char **argv, const struct service_options
     service->worker = getenv("YARILO_WORKER_FD") != NULL;
     service->unprivileged = geteuid() != 0;
     service->status_sent = UINT_MAX;
+    service->parent = getppid();
     if (getenv("LOG_SERVICE") != NULL)
         log_open_service(service->name);
     else

@@ -98,8 +98,9 @@ void service_drop_privileges(struct service *, unsigned flags);
 struct service_handler {
     /* An accepted connection: non-blocking, close-on-exec, yours. */
     void (*connected)(void *arg, const struct service_listener *, int fd);
-    /* Master is gone, or reloaded: nothing new is accepted. Sessions go on (or end, with shutdown_clients=yes: then
-     * `now` is true). The process ends when its last client has. May be NULL. */
+    /* Nothing new is accepted from now on: at a reload (`now` is false: clients stay, the process ends with its last
+     * one), or since master has gone without a word and shutdown_clients=yes (`now` is true; service_run returns
+     * next). May be NULL. */
     void (*finishing)(void *arg, bool now);
     /* The service is full and has no room for new connections: close the oldest clients that have not logged in
      * ("Connection queue full"). Login services only. May be NULL. */

@@ -15,6 +15,7 @@
 
 #define ACCEPTS_AT_ONCE 16
 #define ACCEPT_PAUSE_SECS 1.0 /* after EMFILE */
+#define ORPHAN_SECS 5.        /* how often a finishing process looks whether master lives */
 
 struct service_status {
     int32_t pid;
@@ -185,6 +186,19 @@ static bool shutdown_clients(const struct service *service)
     return on;
 }
 
+/* A closed pipe is a reload, unless another process is our parent by now. */
+static void look_for_parent(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct service *service = timer->data;
+
+    (void)loop, (void)events;
+    if (getppid() == service->parent || !shutdown_clients(service))
+        return;
+    if (service->handler->finishing != NULL)
+        service->handler->finishing(service->arg, true);
+    service_stop(service);
+}
+
 static void master_gone(struct ev_loop *loop, ev_io *watcher, int events)
 {
     struct service *service = watcher->data;
@@ -192,8 +206,9 @@ static void master_gone(struct ev_loop *loop, ev_io *watcher, int events)
     (void)events;
     ev_io_stop(loop, watcher);
     service->finishing = true;
+    ev_timer_start(loop, &service->orphan);
     if (service->handler->finishing != NULL)
-        service->handler->finishing(service->arg, shutdown_clients(service));
+        service->handler->finishing(service->arg, false);
     service_clients_update(service);
 }
 
@@ -247,7 +262,8 @@ void service_ready(struct service *service, const struct service_handler *handle
     ev_signal_start(service->loop, &service->full);
     ev_timer_init(&service->status_timer, status_due, 1., 0.);
     ev_timer_init(&service->accept_pause, accept_resume, ACCEPT_PAUSE_SECS, 0.);
-    service->status_timer.data = service->accept_pause.data = service;
+    ev_timer_init(&service->orphan, look_for_parent, ORPHAN_SECS, ORPHAN_SECS);
+    service->status_timer.data = service->accept_pause.data = service->orphan.data = service;
 
     if (service->child && (service->flags & SERVICE_STAYS) == 0) {
         ev_io_init(&service->dead, master_gone, SERVICE_FD_DEAD, EV_READ);

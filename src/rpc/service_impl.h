@@ -39,7 +39,8 @@ struct service {
 
     ev_io dead;
     ev_signal term, interrupt, full;
-    ev_timer status_timer, accept_pause;
+    ev_timer status_timer, accept_pause, orphan;
+    pid_t parent;
     unsigned status_sent;  /* the last count that master knows; UINT_MAX = none yet */
 };
 

@@ -90,7 +90,7 @@ static void connected(void *arg, const struct service_listener *listener, int fd
 
 int main(int argc, char **argv)
 {
-    static const struct service_options options = {.name = "stats", .flags = SERVICE_NO_CONFIG | SERVICE_NO_IDLE_EXIT};
+    static const struct service_options options = {.name = "stats", .flags = SERVICE_NO_CONFIG};
     static const struct service_handler handler = {.connected = connected};
     struct service *service = service_init(argc, argv, &options, NULL);
 
