@@ -121,7 +121,7 @@ static bool digits(struct slice *rest, uint64_t *out)
 
     while (n < rest->size && rest->at[n] >= '0' && rest->at[n] <= '9')
         n++;
-    if (n == 0 || !slice_to_u64(slice_head(*rest, n), out))
+    if (n == 0 || !slice_to_u64(slice_head(*rest, n), out) || *out == UINT64_MAX)
         return false;
     *rest = slice_from(*rest, n);
     return true;

@@ -209,7 +209,9 @@ static void put_info_flags(const struct list_state *t, struct buffer *out, const
 
     buffer_append_byte(out, '(');
     if (t->lsub) {
-        if ((f & MAILBOX_INFO_NOSELECT) != 0 || (t->lsub_flags && (f & MAILBOX_INFO_NONEXISTENT) != 0))
+        /* a subscribed name that does not exist is no \Noselect, unless the workaround asks for the truth */
+        if ((f & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0 &&
+            ((f & MAILBOX_INFO_SUBSCRIBED) == 0 || t->lsub_flags))
             put_flag(out, "\\Noselect", &first);
     } else {
         if ((t->flags & MAILBOX_LIST_RETURN_SUBSCRIBED) != 0 && (f & MAILBOX_INFO_SUBSCRIBED) != 0)

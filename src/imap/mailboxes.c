@@ -99,10 +99,16 @@ void rename_begin(struct session *s, struct request *r)
 {
     struct mailbox_place from, to;
     bool directory = false;
+    size_t size;
 
     if (!need_strings(s, r, 2) || !request_place(s, r, r->args, &from, ERROR_NONEXISTENT) ||
         !place_new(s, r, r->args->next, &to, &directory, ERROR_NONEXISTENT))
         return;
+    size = strlen(from.vname);
+    if (strncmp(to.vname, from.vname, size) == 0 && to.vname[size] == from.ns->separator) {
+        request_reply(r, "NO Can't rename mailbox under its own child.");
+        return;
+    }
     begin_op(r, mailbox_rename(&from, &to), "OK Rename completed.", ERROR_NONEXISTENT);
 }
 

@@ -35,6 +35,21 @@ void session_mailbox_lost(struct session *s)
     session_bye(s, text, text);
 }
 
+/* Numbers in a set; 0 when it holds '*', which has no size. */
+static uint64_t set_size(const struct imap_set *set)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < set->count; i++) {
+        uint32_t a = set->at[i].first, b = set->at[i].last;
+
+        if (a == 0 || b == 0)
+            return 0;
+        n += (a < b ? b - a : a - b) + (uint64_t)1;
+    }
+    return n;
+}
+
 static bool parse_qresync(struct session *s, struct request *r, struct select_state *t, const struct imap_arg *list)
 {
     const struct imap_arg *a = list != NULL && list->type == IMAP_LIST ? list->children : NULL;
@@ -72,7 +87,8 @@ static bool parse_qresync(struct session *s, struct request *r, struct select_st
             request_bad(s, r, "Invalid QRESYNC known-uid-set");
             return false;
         }
-        if (imap_set_parse(r->arena, first->text, &seqs) < 0 || imap_set_parse(r->arena, first->next->text, &uids) < 0) {
+        if (imap_set_parse(r->arena, first->text, &seqs) < 0 || imap_set_parse(r->arena, first->next->text, &uids) < 0 ||
+            set_size(&seqs) != set_size(&uids) || set_size(&seqs) == 0) {
             request_bad(s, r, "Invalid QRESYNC sets");
             return false;
         }

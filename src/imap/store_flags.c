@@ -71,6 +71,35 @@ static void fill_batch(struct session *s, struct index_batch *batch, const struc
     }
 }
 
+/* Messages that are gone, but not for this session yet: STORE on them answers as usual (imap 10.2); nothing is kept. */
+static void answer_for_gone(struct session *s, struct request *r, const struct index_ranges *seqs,
+                            enum index_modify modify, uint8_t flags)
+{
+    size_t at = 0;
+
+    if (index_view_count(mailbox_view_index(s->view)) <= index_count(mailbox_index(s->box)))
+        return; /* none is held back */
+    for (uint32_t seq = 0; (seq = imap_ranges_next(seqs, &at, seq)) != 0;) {
+        struct index_record record;
+        struct buffer out = {0};
+        uint8_t now;
+
+        if (!index_view_get(mailbox_view_index(s->view), seq, &record) || !record.expunged)
+            continue;
+        now = (uint8_t)(modify == INDEX_ADD ? record.flags | flags : modify == INDEX_REMOVE ? record.flags & ~flags : flags);
+        if (now == record.flags)
+            continue;
+        buffer_printf(&out, "* %u FETCH (", seq);
+        if (r->uid)
+            buffer_printf(&out, "UID %u ", record.uid);
+        buffer_append_str(&out, "FLAGS ");
+        session_put_flags(s, &out, now, mailbox_view_recent(s->view, record.uid), record.keywords);
+        buffer_append_str(&out, ")\r\n");
+        session_write(s, buffer_slice(&out));
+        buffer_free(&out);
+    }
+}
+
 void store_begin(struct session *s, struct request *r)
 {
     struct store_state *t = r->state = ARENA_NEW(r->arena, struct store_state);
@@ -116,6 +145,8 @@ void store_begin(struct session *s, struct request *r)
         session_keyword_add(s, flags.keywords[i]);
     if (modify != INDEX_REMOVE && (flags.flags & INDEX_DELETED) != 0)
         s->stats.deleted += (uint32_t)imap_ranges_count(&t->seqs);
+    if (!silent)
+        answer_for_gone(s, r, &t->seqs, modify, flags.flags);
     batch = index_batch_new(r->arena, INDEX_INTERNAL);
     fill_batch(s, batch, &t->seqs, modify, &flags);
     if (t->conditional)

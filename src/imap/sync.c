@@ -410,8 +410,13 @@ enum step sync_step(struct session *s, struct budget *budget)
     if (y->stage == STAGE_PASS)
         begin_pass(s, y);
     if (y->invalid) {
+        bool fetch = s->finished != NULL && strstr(s->finished->command->name, "FETCH") != NULL;
+
         sync_free(s);
-        session_mailbox_lost(s);
+        if (fetch)
+            session_bye(s, "FETCH failed: Mailbox was deleted under us", "FETCH failed: Mailbox was deleted under us");
+        else
+            session_mailbox_lost(s);
         return STEP_DONE;
     }
     if (!tell_changes(s, y))
