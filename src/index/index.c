@@ -64,9 +64,9 @@ static void sink_flags(void *arg, uint32_t first, uint32_t last, bool visible)
     journal_flags(arg, first, last, visible);
 }
 
-static void sink_expunged(void *arg, uint32_t uid, uint8_t flags)
+static void sink_expunged(void *arg, uint32_t uid, uint8_t flags, struct slice keywords)
 {
-    journal_expunged(arg, uid, flags);
+    journal_expunged(arg, uid, flags, keywords);
 }
 
 static void sink_deleted(void *arg, unsigned level)
@@ -520,7 +520,7 @@ void index_state_replace(struct index *index, struct state *new)
             while (b < new->count && state_uid(new, b) < uid)
                 b++;
             if (b == new->count || state_uid(new, b) != uid)
-                journal_expunged(index, uid, state_record(old, a)[4]);
+                journal_expunged(index, uid, state_record(old, a)[4], state_keywords(old, a));
             else if (old->stride != new->stride || memcmp(state_record(old, a), state_record(new, b), old->stride) != 0)
                 journal_flags(index, uid, uid, true);
             a++;
@@ -540,8 +540,9 @@ void index_state_replace(struct index *index, struct state *new)
 static uint64_t default_modseq(const struct index *index)
 {
     const struct state *s = &index->state;
-    uint64_t highest = 0;
+    uint64_t highest = index->modseq;
 
+    /* without the extension, what enabling it now would give every message (5) */
     if (s->ext_modseq >= 0 && s->exts[s->ext_modseq].header_size >= 8)
         highest = bytes_le64(s->exts[s->ext_modseq].header);
     return highest > 0 ? highest : 1;
@@ -555,8 +556,7 @@ static void fill_record(const struct index *index, uint32_t i, struct index_reco
     *out = (struct index_record){.uid = bytes_le32(r), .flags = r[4], .modseq = state_modseq(s, i)};
     if (out->modseq == 0)
         out->modseq = default_modseq(index);
-    if (s->ext_keywords >= 0)
-        out->keywords = slice_of(r + s->exts[s->ext_keywords].record_offset, s->exts[s->ext_keywords].record_size);
+    out->keywords = state_keywords(s, i);
 }
 
 uint32_t index_count(const struct index *index)

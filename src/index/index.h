@@ -216,7 +216,8 @@ uint32_t index_view_first_unseen(const struct index_view *);
 enum index_change_kind {
     INDEX_CHANGE_EXPUNGED,  /* seq: the number to announce now; highest first, so that lower ones stay right */
     INDEX_CHANGE_APPENDED,  /* count: messages now; first_uid: the first new one. Once, after the expunges */
-    INDEX_CHANGE_FLAGS,     /* seq, uid: flags, keywords or modseq changed (once per message, ascending) */
+    INDEX_CHANGE_FLAGS,     /* seq, uid: flags, keywords or modseq changed (once per message, ascending); also of
+                             * messages that are held back, when that was before their expunge */
     INDEX_CHANGE_KEYWORDS,  /* keyword names were added: first = index of the first new one. Comes first */
     INDEX_CHANGE_HEADER,    /* uidvalidity, next uid, highest modseq or others changed */
     INDEX_CHANGE_INVALID    /* the mailbox was rebuilt so that UIDs mean something else: end the session */

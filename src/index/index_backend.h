@@ -39,6 +39,7 @@ struct journal_entry {
     uint8_t expunged;       /* first == last then */
     uint8_t flags;          /* of the expunged message */
     uint8_t silent, visible;
+    unsigned char keywords[8]; /* of the expunged message: its first 64 */
 };
 
 struct index_ext_known {
@@ -124,6 +125,7 @@ struct index_view {
     uint64_t modseq;
     struct ghost *ghosts;   /* by UID: messages that are gone from the head and still have a number here */
     uint32_t ghost_count, ghost_room;
+    uint32_t ghosts_shown;  /* the rest came and went since the last sync: no numbers yet */
     struct journal_entry *changed; /* flag changes not yet yielded */
     uint32_t changed_count, changed_room;
     struct view_sync *sync;
@@ -132,6 +134,7 @@ struct index_view {
 struct ghost {
     uint32_t uid;
     uint8_t flags;          /* as of the expunge */
+    unsigned char keywords[8];
     uint8_t changed, own_silent, visible; /* its flags changed before that, and the session has not heard of it */
 };
 
@@ -149,7 +152,7 @@ int index_ext_position(const struct index *, unsigned ext);
 
 /* ---- view.c ---- */
 void journal_flags(struct index *, uint32_t first, uint32_t last, bool visible);
-void journal_expunged(struct index *, uint32_t uid, uint8_t flags);
+void journal_expunged(struct index *, uint32_t uid, uint8_t flags, struct slice keywords);
 
 /* ---- requests.c ---- */
 bool requests_is(const struct log_record *);

@@ -66,6 +66,16 @@ int64_t state_find(const struct state *s, uint32_t uid)
     return i;
 }
 
+struct slice state_keywords(const struct state *s, uint32_t i)
+{
+    const struct state_ext *e;
+
+    if (s->ext_keywords < 0)
+        return SLICE_EMPTY;
+    e = &s->exts[s->ext_keywords];
+    return slice_of(state_record(s, i) + e->record_offset, e->record_size);
+}
+
 uint64_t state_modseq(const struct state *s, uint32_t i)
 {
     const struct state_ext *e;

@@ -18,7 +18,7 @@ struct state_ext {
 /* Who is told while records are applied. */
 struct state_sink {
     void (*flags)(void *, uint32_t first, uint32_t last, bool visible); /* flags, keywords or modseq changed */
-    void (*expunged)(void *, uint32_t uid, uint8_t flags);
+    void (*expunged)(void *, uint32_t uid, uint8_t flags, struct slice keywords);
     void (*deleted)(void *, unsigned level);  /* index-deleted: 1 requested, 2 done; 0 undeleted */
     void (*error)(void *, const struct log_record *, const char *why); /* the record (or the rest of it) is skipped; fsck is due */
 };
@@ -77,6 +77,7 @@ static inline bool state_is_gone(const struct state *s, uint32_t i)
 uint32_t state_lower(const struct state *, uint32_t uid);
 /* -1: not there. */
 int64_t state_find(const struct state *, uint32_t uid);
+struct slice state_keywords(const struct state *, uint32_t i); /* bits; empty when there are no keywords */
 uint64_t state_modseq(const struct state *, uint32_t i); /* 0: none of its own */
 
 /* ---- base index file ---- */

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-enum { JOURNAL_KEEP = 256, JOURNAL_MAX = 16384, CHANGED_MAX = 4096, GHOST_LOOK = 256 };
+enum { JOURNAL_KEEP = 256, JOURNAL_MAX = 16384, CHANGED_MAX = 4096, GHOST_LOOK = 256, UNSEEN_GHOSTS_MAX = 1024 };
 
 struct segment {
     uint32_t first, last;
@@ -88,9 +88,14 @@ void journal_flags(struct index *index, uint32_t first, uint32_t last, bool visi
                                               .silent = index->commit_silent, .visible = visible});
 }
 
-void journal_expunged(struct index *index, uint32_t uid, uint8_t flags)
+void journal_expunged(struct index *index, uint32_t uid, uint8_t flags, struct slice keywords)
 {
-    journal_add(index, (struct journal_entry){.first = uid, .last = uid, .expunged = 1, .flags = flags});
+    struct journal_entry e = {.first = uid, .last = uid, .expunged = 1, .flags = flags};
+
+    keywords = slice_head(keywords, sizeof(e.keywords));
+    if (keywords.size > 0)
+        memcpy(e.keywords, keywords.at, keywords.size);
+    journal_add(index, e);
 }
 
 /* ---- reading it --------------------------------------------------------------------------------------------------- */
@@ -102,13 +107,14 @@ static int compare_ghosts(const void *a, const void *b)
     return x->uid < y->uid ? -1 : x->uid > y->uid;
 }
 
-static void add_ghost(struct index_view *v, uint32_t uid, uint8_t flags)
+static void add_ghost(struct index_view *v, const struct journal_entry *e)
 {
     if (v->ghost_count == v->ghost_room) {
         v->ghost_room = v->ghost_room == 0 ? 4 : v->ghost_room * 2;
         v->ghosts = mem_realloc(v->ghosts, v->ghost_room * sizeof(*v->ghosts));
     }
-    v->ghosts[v->ghost_count++] = (struct ghost){.uid = uid, .flags = flags};
+    v->ghosts[v->ghost_count] = (struct ghost){.uid = e->first, .flags = e->flags};
+    memcpy(v->ghosts[v->ghost_count++].keywords, e->keywords, sizeof(e->keywords));
 }
 
 /* What changed about a message before it went, which its session is still to be told (FETCH of a message that is
@@ -171,6 +177,14 @@ static void add_change(struct index_view *v, const struct journal_entry *e)
     v->changed[v->changed_count++] = *e;
 }
 
+/* Ghosts are sorted: those below next_uid have numbers. */
+static void count_shown(struct index_view *v)
+{
+    v->ghosts_shown = v->ghost_count;
+    while (v->ghosts_shown > 0 && v->ghosts[v->ghosts_shown - 1].uid >= v->next_uid)
+        v->ghosts_shown--;
+}
+
 /* The view's place in the journal is a matter of bookkeeping, not of what it shows: const stays for callers. */
 static void catch_up(const struct index_view *view)
 {
@@ -183,18 +197,20 @@ static void catch_up(const struct index_view *view)
     for (size_t i = (size_t)(v->pos - index->journal_start); i < index->journal.count; i++) {
         const struct journal_entry *e = &index->journal.at[i];
 
-        if (e->first >= v->next_uid)
-            continue;
-        if (e->expunged) {
-            add_ghost(v, e->first, e->flags);
-            keep_change(v);
-        } else {
-            add_change(v, e);
+        if (!e->expunged) {
+            if (e->first < v->next_uid)
+                add_change(v, e);
+        } else if (e->first < v->next_uid || v->ghost_count - v->ghosts_shown < UNSEEN_GHOSTS_MAX) {
+            add_ghost(v, e);
+            if (e->first < v->next_uid)
+                keep_change(v);
         }
     }
     v->pos = journal_end(index);
-    if (v->ghost_count > sorted)
+    if (v->ghost_count > sorted) {
         qsort(v->ghosts, v->ghost_count, sizeof(*v->ghosts), compare_ghosts);
+        count_shown(v);
+    }
 }
 
 bool index_view_changed(const struct index_view *v)
@@ -282,7 +298,7 @@ static uint32_t visible_records(const struct index_view *v)
 uint32_t index_view_count(const struct index_view *v)
 {
     catch_up(v);
-    return visible_records(v) + v->ghost_count;
+    return visible_records(v) + v->ghosts_shown;
 }
 
 uint32_t index_view_next_uid(const struct index_view *v)
@@ -298,7 +314,7 @@ static uint32_t ghost_seq(const struct index_view *v, uint32_t j)
 /* Ghosts with a number below seq; *hit: the next one has exactly this number. */
 static uint32_t ghosts_before(const struct index_view *v, uint32_t seq, bool *hit)
 {
-    uint32_t low = 0, high = v->ghost_count;
+    uint32_t low = 0, high = v->ghosts_shown;
 
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
@@ -308,7 +324,7 @@ static uint32_t ghosts_before(const struct index_view *v, uint32_t seq, bool *hi
         else
             high = mid;
     }
-    *hit = low < v->ghost_count && ghost_seq(v, low) == seq;
+    *hit = low < v->ghosts_shown && ghost_seq(v, low) == seq;
     return low;
 }
 
@@ -329,7 +345,8 @@ static uint32_t ghosts_below_uid(const struct index_view *v, uint32_t uid)
 
 static void ghost_record(const struct ghost *g, struct index_record *out)
 {
-    *out = (struct index_record){.uid = g->uid, .flags = g->flags, .expunged = true};
+    *out = (struct index_record){.uid = g->uid, .flags = g->flags, .expunged = true,
+                                 .keywords = slice_of(g->keywords, sizeof(g->keywords))};
 }
 
 bool index_view_get(const struct index_view *v, uint32_t seq, struct index_record *out)
@@ -419,7 +436,7 @@ void index_view_status(const struct index_view *v, struct index_status *out)
         out->seen -= (flags & INDEX_SEEN) != 0 && out->seen > 0;
         out->deleted -= (flags & INDEX_DELETED) != 0 && out->deleted > 0;
     }
-    for (uint32_t i = 0; i < v->ghost_count; i++) {
+    for (uint32_t i = 0; i < v->ghosts_shown; i++) {
         out->messages++;
         out->seen += (v->ghosts[i].flags & INDEX_SEEN) != 0;
         out->deleted += (v->ghosts[i].flags & INDEX_DELETED) != 0;
@@ -439,7 +456,7 @@ uint32_t index_view_first_unseen(const struct index_view *v)
     index_view_status(v, &st);
     if (st.unseen == 0)
         return 0;
-    for (uint32_t g = 0; g < v->ghost_count; g++) {
+    for (uint32_t g = 0; g < v->ghosts_shown; g++) {
         if ((v->ghosts[g].flags & INDEX_SEEN) == 0) { /* rare: held back expunges; walk in order */
             struct index_record r;
 
@@ -465,14 +482,14 @@ uint32_t index_view_first_unseen(const struct index_view *v)
 
 static void take_expunges(struct index_view *v, struct view_sync *sync)
 {
-    sync->changes = mem_alloc(sizeof(*sync->changes) * (v->ghost_count + 1));
-    for (uint32_t j = v->ghost_count; j-- > 0;) {
+    sync->changes = mem_alloc(sizeof(*sync->changes) * (v->ghosts_shown + 1));
+    for (uint32_t j = v->ghosts_shown; j-- > 0;) {
         sync->changes[sync->expunged++] = (struct index_change){
             .kind = INDEX_CHANGE_EXPUNGED, .seq = ghost_seq(v, j), .uid = v->ghosts[j].uid};
     }
     mem_free(v->ghosts);
     v->ghosts = NULL;
-    v->ghost_count = v->ghost_room = 0;
+    v->ghost_count = v->ghost_room = v->ghosts_shown = 0;
 }
 
 static int compare_first(const void *a, const void *b)
@@ -563,9 +580,10 @@ void index_view_sync(struct index_view *v, bool hold_expunges)
     if (!hold_expunges)
         take_expunges(v, sync);
     take_changes(v, sync);
-    sync->appended = visible_records(v) < index->state.count;
+    sync->appended = visible_records(v) < index->state.count || v->ghosts_shown < v->ghost_count;
     sync->first_new = v->next_uid;
     take_header(v);
+    count_shown(v); /* what came and went since the last sync is shown as gone, as Dovecot does */
     trim_journal(index);
 }
 
@@ -636,11 +654,13 @@ bool index_view_next(struct index_view *v, struct index_change *out)
     }
     if (sync->appended) {
         const struct state *s = &v->index->state;
-        uint32_t i = state_lower(s, sync->first_new);
+        uint32_t i = state_lower(s, sync->first_new), g = ghosts_below_uid(v, sync->first_new);
+        uint32_t first = i < s->count ? state_uid(s, i) : UINT32_MAX;
 
         sync->appended = false;
-        *out = (struct index_change){.kind = INDEX_CHANGE_APPENDED, .count = index_view_count(v),
-                                     .first = i < s->count ? state_uid(s, i) : sync->first_new};
+        if (g < v->ghost_count && v->ghosts[g].uid < first)
+            first = v->ghosts[g].uid;
+        *out = (struct index_change){.kind = INDEX_CHANGE_APPENDED, .count = index_view_count(v), .first = first};
         return true;
     }
     if (next_flags(v, sync, out))
