@@ -118,6 +118,12 @@ static void set_compression(struct found *f)
     if (f->node->kind == YAML_MAP) {
         name = yaml_get(f->node, "algorithm");
         level = yaml_get(f->node, "level");
+        for (const struct yaml_pair *pair = f->node->first; pair != NULL; pair = pair->next) {
+            if (pair->value != name && pair->value != level)
+                yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column,
+                           "unknown key storage.compression.%s, did you mean %s?", pair->key,
+                           yaml_distance(pair->key, "level") < yaml_distance(pair->key, "algorithm") ? "level" : "algorithm");
+        }
     }
     if (name == NULL || name->kind != YAML_TEXT) {
         FAULT(y, f->node, "compression: the name of an algorithm was expected");

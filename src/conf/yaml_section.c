@@ -3,6 +3,9 @@
 
 #include <stdio.h>
 
+enum filter { LOCAL, LOCAL_NAME, REMOTE, PROTOCOL, FILTERS };
+static const char *const filter_words[FILTERS] = {"local", "local_name", "remote", "protocol"};
+
 static void unknown_setting(struct yaml *y, const struct conf_scope *scope, const struct yaml_pair *pair)
 {
     const char *best = NULL;
@@ -12,6 +15,13 @@ static void unknown_setting(struct yaml *y, const struct conf_scope *scope, cons
         if (d < distance) {
             distance = d;
             best = scope->defs[i].name;
+        }
+    }
+    for (int i = 0; scope == conf_scope_global() && i < FILTERS; i++) {
+        unsigned d = yaml_distance(pair->key, filter_words[i]);
+        if (d < distance) {
+            distance = d;
+            best = filter_words[i];
         }
     }
     yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column, "unknown setting %s%s%s%s", pair->key,
@@ -117,9 +127,6 @@ static void read_pairs(struct yaml *y, struct conf_level *level, enum conf_strli
 /* ---- filters ------------------------------------------------------------------------------------------------------------ */
 
 static void read_level(struct yaml *, struct conf_level *, const struct yaml_node *);
-
-enum filter { LOCAL, LOCAL_NAME, REMOTE, PROTOCOL, FILTERS };
-static const char *const filter_words[FILTERS] = {"local", "local_name", "remote", "protocol"};
 
 /* Outside to inside: local, local_name, remote, protocol (config 3.2). */
 static bool may_nest(const struct conf_facts *outer, enum filter inner)
