@@ -83,22 +83,30 @@ static void free_worker(struct worker *worker)
     mem_free(worker);
 }
 
+/* As the original's master writes it; behind the prefix of the session when there was just one. */
 static void report_end(struct worker *worker, int status)
 {
     const char *name = service_name(worker->dispatcher->service);
+    const struct dispatch_request *only =
+        worker->sessions != NULL && worker->sessions->next == NULL ? &worker->sessions->request : NULL;
+    char prefix[512];
+    struct log log = {.prefix = only == NULL ? NULL : prefix};
     struct rlimit core;
 
+    if (only != NULL)
+        (void)snprintf(prefix, sizeof(prefix), "%s(%s)<%ld><%s>: ", name, only->user, (long)worker->pid,
+                       only->session);
     if (WIFSIGNALED(status)) {
         bool off = getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_cur == 0;
         bool dumps = WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGABRT || WTERMSIG(status) == SIGBUS;
 
-        log_write(NULL, LOG_LEVEL_FATAL, "master: service(%s): child %ld killed with signal %d%s", name,
+        log_write(&log, LOG_LEVEL_FATAL, "master: service(%s): child %ld killed with signal %d%s", name,
                   (long)worker->pid, WTERMSIG(status),
                   WCOREDUMP(status) ? " (core dumped)"
                   : dumps && off    ? " (core dumps disabled - https://dovecot.org/bugreport.html#coredumps)"
                                     : "");
     } else if (WEXITSTATUS(status) != 0) {
-        log_error(NULL, "master: service(%s): child %ld returned error %d%s", name, (long)worker->pid,
+        log_write(&log, LOG_LEVEL_FATAL, "master: service(%s): child %ld returned error %d%s", name, (long)worker->pid,
                   WEXITSTATUS(status), WEXITSTATUS(status) == 83 ? " (Out of memory, you may need to increase vsz_limit)"
                                        : WEXITSTATUS(status) == 84 ? " (exec() failed)"
                                        : WEXITSTATUS(status) == 89 ? " (Fatal failure)"
