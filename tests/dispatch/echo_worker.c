@@ -53,6 +53,7 @@ static void readable(void *arg)
     while ((nl = slice_find(input, '\n')) >= 0) {
         line = slice_trim(slice_head(input, (size_t)nl));
         if (slice_equal_str(line, "bye")) {
+            stream_flush(client->stream);
             end(client);
             return;
         }
