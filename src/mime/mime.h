@@ -192,8 +192,8 @@ int mime_header_cache_merge(struct arena *, const struct slice *values, size_t c
 /* ---- values ------------------------------------------------------------------------------------------------ */
 
 /* RFC 5322 address list, obsolete forms and broken input as Dovecot reads it (imap 10.4). At most *left addresses
- * (decremented); NULL = mime_limits_default. With `fill`, missing parts get the placeholders MISSING_MAILBOX, MISSING_DOMAIN,
- * SYNTAX_ERROR, INVALID_ROUTE; otherwise they are empty and `invalid` is set. NULL list: no address. */
+ * (decremented); NULL = mime_limits_default. With `fill`, missing parts get the placeholders MISSING_MAILBOX,
+ * MISSING_DOMAIN, SYNTAX_ERROR, INVALID_ROUTE; otherwise they are empty and `invalid` is set. NULL list: no address. */
 struct mime_address *mime_address_parse(struct arena *, struct slice value, uint32_t *left, bool fill);
 /* "Name, quoted" <box@host>, Atom <box@host>, <box@host>; groups as "name: <a>, <b>;". */
 void mime_address_write(struct buffer *out, const struct mime_address *);
@@ -220,10 +220,10 @@ bool mime_content_type_parse(struct arena *, struct slice value, struct slice *t
                              struct mime_params *);
 /* "word; params" (Content-Disposition). */
 bool mime_disposition_parse(struct arena *, struct slice value, struct slice *word, struct mime_params *);
-/* The value of a parameter in UTF-8: RFC 2231 charset and percent encoding undone, RFC 2047 words too. NIL if absent. */
+/* The value of a parameter in UTF-8: RFC 2231 charset and percent encoding undone, RFC 2047 words too. NIL: absent. */
 struct slice mime_param_utf8(struct arena *, const struct mime_params *, const char *name);
 
-/* A message-id without its brackets and comments off the front of *rest ("<a@b> <c@d>"); false when there is no more. */
+/* A message-id without its brackets and comments off the front of *rest ("<a@b> <c@d>"); false: there is no more. */
 bool mime_message_id_next(struct arena *, struct slice *rest, struct slice *id);
 
 /* Base subject (RFC 5256 section 2.1 as imap 11.6): normalised; *reply tells whether a reply or forward mark was
@@ -275,7 +275,7 @@ struct mime_section {
 /* The text between the brackets without a name list: "", "TEXT", "1.2.HEADER.FIELDS". The caller sets the names of the
  * list that followed. -1: `Invalid BODY[..] section` (imap 10.3); HEADER.FIELDS passes here without names. */
 int mime_section_parse(struct arena *, struct slice text, struct mime_section *, struct error *);
-/* True when the section can be answered with tree == NULL: no numbers. HEADER and TEXT then cost a scan of the header. */
+/* False when the section can be answered with root == NULL: no numbers. That costs a scan for sizes. */
 bool mime_section_needs_tree(const struct mime_section *);
 /* The part that the numbers mean, NULL if there is none; *body tells that its body (not header + body) is meant. */
 struct mime_part *mime_section_part(struct mime_part *root, const struct mime_section *, bool *whole);

@@ -8,6 +8,7 @@
 #include <unicode/uchar.h>
 #include <unicode/unorm2.h>
 
+#include "base/text.h"
 #include "mime/mime_internal.h"
 
 #define HOLD_SIZE 32
@@ -79,7 +80,10 @@ static void put_bad(struct mime_charset *c, struct buffer *out)
 static int utf8_length(const unsigned char *p, size_t size)
 {
     static const unsigned char least[] = {0, 0, 0x80, 0xa0, 0x90};
-    int n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    int n = p[0] < 0x80 ? 1
+            : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+            : (p[0] & 0xf0) == 0xe0 ? 3
+            : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
 
     for (int i = 1; i < n; i++) {
         if ((size_t)i >= size)
@@ -209,29 +213,6 @@ bool mime_charset_to_utf8(struct slice name, struct slice text, struct buffer *o
 
 /* ---- decomposed title case ---------------------------------------------------------------------------------- */
 
-static void put_utf8(struct buffer *out, UChar32 c)
-{
-    unsigned char b[4];
-    size_t n = 0;
-
-    if (c < 0x80) {
-        b[n++] = (unsigned char)c;
-    } else if (c < 0x800) {
-        b[n++] = (unsigned char)(0xc0 | c >> 6);
-        b[n++] = (unsigned char)(0x80 | (c & 0x3f));
-    } else if (c < 0x10000) {
-        b[n++] = (unsigned char)(0xe0 | c >> 12);
-        b[n++] = (unsigned char)(0x80 | (c >> 6 & 0x3f));
-        b[n++] = (unsigned char)(0x80 | (c & 0x3f));
-    } else {
-        b[n++] = (unsigned char)(0xf0 | c >> 18);
-        b[n++] = (unsigned char)(0x80 | (c >> 12 & 0x3f));
-        b[n++] = (unsigned char)(0x80 | (c >> 6 & 0x3f));
-        b[n++] = (unsigned char)(0x80 | (c & 0x3f));
-    }
-    buffer_append(out, b, n);
-}
-
 static void put_folded(struct buffer *out, UChar32 c)
 {
     UErrorCode status = U_ZERO_ERROR;
@@ -245,12 +226,12 @@ static void put_folded(struct buffer *out, UChar32 c)
             for (int32_t i = 0; i < n;) {
                 UChar32 part;
                 U16_NEXT(text, i, n, part);
-                put_utf8(out, part);
+                text_utf8_put(out, (uint32_t)part);
             }
             return;
         }
     }
-    put_utf8(out, c);
+    text_utf8_put(out, (uint32_t)c);
 }
 
 void mime_normalise(struct buffer *out, struct slice s)

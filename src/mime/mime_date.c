@@ -113,7 +113,8 @@ static int zone_of(struct slice s)
     static const struct {
         char name[4];
         int hours;
-    } names[] = {{"EST", -5}, {"EDT", -4}, {"CST", -6}, {"CDT", -5}, {"MST", -7}, {"MDT", -6}, {"PST", -8}, {"PDT", -7}};
+    } names[] = {{"EST", -5}, {"EDT", -4}, {"CST", -6}, {"CDT", -5},
+                 {"MST", -7}, {"MDT", -6}, {"PST", -8}, {"PDT", -7}};
     unsigned n;
 
     if (s.size == 5 && (s.at[0] == '+' || s.at[0] == '-') && digits(slice_from(s, 1), 4, &n)) {

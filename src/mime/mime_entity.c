@@ -61,6 +61,7 @@ static int by_name(const void *key, const void *element)
 
 uint32_t mime_entity_code(const char *name)
 {
-    const struct entity *e = bsearch(name, entities, sizeof(entities) / sizeof(entities[0]), sizeof(entities[0]), by_name);
+    const struct entity *e = bsearch(name, entities, sizeof(entities) / sizeof(entities[0]), sizeof(entities[0]),
+                                     by_name);
     return e == NULL ? 0 : e->code;
 }

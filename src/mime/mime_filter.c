@@ -2,7 +2,7 @@
  * (index-format 9.7).
  *
  * Names are looked up by a hash over lower-case letters with open addressing, so that a list of a thousand names and a
- * header of a hundred thousand fields stay linear. The hash is keyed by the process, since both are chosen by others. */
+ * header of a hundred thousand fields stay linear. The key of the hash is random, since both are chosen by others. */
 #include <stdlib.h>
 #include <sys/random.h>
 

@@ -34,8 +34,8 @@ struct mime_lex {
     struct buffer *comment;    /* receives the text of the last comment; NULL: dropped */
 };
 
-/* All return 1: more follows; 0: the end; -1: not what was asked for (at is where it stopped). White space and comments behind the token
- * are skipped. Output is appended. */
+/* All return 1: more follows; 0: the end; -1: not what was asked for (`at` is where it stopped). White space and
+ * comments behind the token are skipped. Output is appended. */
 static inline int mime_lex_more(const struct mime_lex *l)
 {
     return l->at < l->end ? 1 : 0;

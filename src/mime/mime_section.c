@@ -266,7 +266,8 @@ int mime_reader_open(struct arena *arena, const struct mime_source *source, uint
     return 0;
 }
 
-static void open_text(struct arena *arena, struct slice text, uint64_t from, uint64_t count, struct mime_reader **reader)
+static void open_text(struct arena *arena, struct slice text, uint64_t from, uint64_t count,
+                      struct mime_reader **reader)
 {
     struct mime_reader *r = ARENA_NEW(arena, struct mime_reader);
 
