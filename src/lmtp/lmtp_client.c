@@ -263,6 +263,12 @@ void lmtp_client_start_tls(struct lmtp_client *c)
         lmtp_client_end(c, "TLS initialization failed.");
         return;
     }
+    if (stream_input(c->stream).size > 0) {
+        /* Commands sent behind STARTTLS: nobody who speaks TLS does that, and what was sent must not be read. */
+        stream_consume(c->stream, stream_input(c->stream).size);
+        lmtp_client_end(c, "Connection closed");
+        return;
+    }
     c->mode = LMTP_TLS;
     stream_start_tls(c->stream, context, tls_done);
 }
@@ -298,6 +304,7 @@ void lmtp_client_new(struct lmtp_server *s, const struct service_listener *liste
     char ip[NET_IP_TEXT];
 
     c->server = s;
+    c->number = ++s->connections;
     c->listener = listener;
     c->state = "GREETING";
     (void)net_local(fd, &c->local, &e); /* UNIX sockets have no addresses */

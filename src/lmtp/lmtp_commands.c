@@ -133,7 +133,8 @@ static void run_mail(struct lmtp_client *c, struct slice params)
         arena_free(a);
         return;
     }
-    t->from_text = smtp_path_text(a, &t->from);
+    /* A sender that does not parse is accepted and shown as the null path (recording broken-sender). */
+    t->from_text = t->from.broken.at != NULL ? "" : smtp_path_text(a, &t->from);
     t->started = time(NULL);
     c->transactions++;
     t->session = c->transactions == 1 ? arena_strdup(a, c->session)

@@ -29,6 +29,10 @@ struct deliver {
     ev_timer retry;
     ev_idle more;
     uint64_t started_ns;
+    uint64_t size;           /* bytes as they are stored */
+    bool saved;
+    bool subscribe;          /* the mailbox was made for this message: subscribe to it when the message is in */
+    VEC(struct deliver_line) lines;
 };
 
 /* ---- the message -------------------------------------------------------------------------------------------------- */
@@ -103,12 +107,18 @@ struct deliver_message deliver_message_read(struct arena *a, struct slice bytes)
 
 /* ---- log and outcome ----------------------------------------------------------------------------------------------- */
 
+static void add_line(struct deliver *d, enum log_level level, const char *prefix, const char *text)
+{
+    struct deliver_line line = {level, prefix, arena_strdup(d->arena, text)};
+
+    VEC_PUSH(&d->lines, line);
+}
+
 static void log_delivery(struct deliver *d, const char *what)
 {
     const struct deliver_message *m = d->request.message;
     const struct lmtp_job_rcpt *r = d->request.rcpt;
     const char *format = conf_str(d->set, SET_deliver_log_format);
-    uint64_t size = m->bytes.size;
     struct arena *a = d->arena;
     struct conf_var table[] = {
         {'$', NULL, what},
@@ -116,8 +126,8 @@ static void log_delivery(struct deliver *d, const char *what)
         {'s', "subject", m->subject},
         {'f', "from", m->from},
         {'e', "from_envelope", d->request.sender},
-        {'p', "size", arena_printf(a, "%llu", (unsigned long long)size)},
-        {'w', "vsize", arena_printf(a, "%llu", (unsigned long long)size)},
+        {'p', "size", arena_printf(a, "%llu", (unsigned long long)(d->size == 0 ? m->bytes.size : d->size))},
+        {'w', "vsize", arena_printf(a, "%llu", (unsigned long long)m->bytes.size)},
         {0, "to_envelope", *r->original != '\0' ? r->original : r->path},
         {0, "delivery_time", arena_printf(a, "%llu", (unsigned long long)((time_monotonic_ns() - d->started_ns) / 1000000))},
         {0, "session_time", arena_printf(a, "%llu", (unsigned long long)((time_monotonic_ns() - d->started_ns) / 1000000))},
@@ -128,7 +138,7 @@ static void log_delivery(struct deliver *d, const char *what)
     struct error e;
 
     if (*format != '\0')
-        log_info(&d->log, "%s", conf_expand(a, format, &vars, NULL, &e));
+        add_line(d, LOG_LEVEL_INFO, d->log.prefix, conf_expand(a, format, &vars, NULL, &e));
 }
 
 static const char *client_text(struct deliver *d, const struct error *e)
@@ -181,7 +191,8 @@ static void end(struct deliver *d, const char *answer)
     mailbox_close(&d->box);
     mail_user_close(&d->user);
     settings_unref(d->set);
-    over(arg, number, answer);
+    over(arg, number, answer, d->lines.at, d->lines.count);
+    VEC_FREE(&d->lines);
     arena_free(a); /* the deliver itself lives in it */
 }
 
@@ -192,12 +203,20 @@ static int stage_into(struct deliver *d, struct slice vname, struct deliver *lik
     unsigned flags = conf_bool(d->set, SET_lda_mailbox_autocreate) ? MAILBOX_OPEN_CREATE : 0;
     struct mailbox_place place;
     struct mail_meta meta = {.envelope_sender = d->request.sender};
+    enum mailbox_existence existed = MAILBOX_EXISTS_YES;
 
     d->mailbox = printable(d->arena, vname, TEXT_MAX);
-    if (mailbox_place(d->user, d->arena, vname, &place, e) < 0 || mailbox_open(&d->box, &place, flags, e) < 0)
+    if (mailbox_place(d->user, d->arena, vname, &place, e) < 0)
         return -1;
-    if (like != NULL)
+    if (flags != 0 && conf_bool(d->set, SET_lda_mailbox_autosubscribe) && mailbox_exists(&place, true, &existed, e) < 0)
+        return -1;
+    if (mailbox_open(&d->box, &place, flags, e) < 0)
+        return -1;
+    d->subscribe = existed != MAILBOX_EXISTS_YES;
+    if (like != NULL) {
+        d->size = like->size;
         return save_again(like->save, d->box, &meta, &d->save, e);
+    }
     if (save_begin(d->box, &meta, &d->save, e) < 0)
         return -1;
     for (struct slice rest = d->request.message->bytes; rest.size > 0;) {
@@ -206,7 +225,10 @@ static int stage_into(struct deliver *d, struct slice vname, struct deliver *lik
             return -1;
         rest = slice_from(rest, part.size);
     }
-    return save_finish(d->save, e);
+    if (save_finish(d->save, e) < 0)
+        return -1;
+    d->size = save_size(d->save);
+    return 0;
 }
 
 static void log_stage_failure(struct deliver *d, const struct error *e)
@@ -308,11 +330,12 @@ struct deliver *deliver_stage(const struct deliver_request *request, struct deli
     d->retry.data = d->more.data = d;
     d->log.prefix = arena_printf(a, "lmtp(%s)<%d><%s>: ", request->rcpt->user, (int)getpid(), request->rcpt->session);
     if (open_user(d, &d->error) < 0) {
-        log_error(NULL, "rcpt %s: Failed to initialize user: %s", request->rcpt->path, d->error.admin);
+        add_line(d, LOG_LEVEL_ERROR, NULL,
+                 arena_printf(a, "rcpt %s: Failed to initialize user: %s", request->rcpt->path, d->error.admin));
         d->answer = "451 4.3.0 Temporary internal error";
     } else if (stage(d, like, &d->error) < 0) {
         if (is_temporary(&d->error) && d->error.user[0] == '\0')
-            log_error_value(&d->log, &d->error);
+            add_line(d, LOG_LEVEL_ERROR, d->log.prefix, d->error.admin);
         d->answer = failure_answer(d, &d->error);
     }
     return d;
@@ -325,6 +348,25 @@ bool deliver_is_staged(const struct deliver *d)
 
 /* ---- commit --------------------------------------------------------------------------------------------------------- */
 
+static void step(struct deliver *d);
+
+/* The message is in; a mailbox that was made for it is subscribed to. */
+static void step_done(struct deliver *d)
+{
+    if (!d->saved) {
+        d->saved = true;
+        log_delivery(d, arena_printf(d->arena, "saved mail to %s", d->mailbox));
+        if (d->subscribe) {
+            store_op_free(&d->op);
+            d->op = mailbox_subscribe(mailbox_where(d->box), true);
+            store_op_set_wake(d->op, wake, d);
+            step(d);
+            return;
+        }
+    }
+    end(d, "250 2.0.0 Saved");
+}
+
 static void step(struct deliver *d)
 {
     struct budget budget = budget_ms(5);
@@ -335,8 +377,7 @@ static void step(struct deliver *d)
     ev_idle_stop(d->request.loop, &d->more);
     switch (store_op_step(d->op, &budget, &e)) {
     case STEP_DONE:
-        log_delivery(d, arena_printf(d->arena, "saved mail to %s", d->mailbox));
-        end(d, "250 2.0.0 Saved");
+        step_done(d);
         return;
     case STEP_WAIT:
         ms = store_op_retry_ms(d->op);
@@ -346,8 +387,14 @@ static void step(struct deliver *d)
         }
         return;
     case STEP_ERROR:
+        if (d->saved) { /* the subscription alone failed: the message is in */
+            add_line(d, LOG_LEVEL_ERROR, d->log.prefix,
+                     arena_printf(d->arena, "Can't subscribe to mailbox %s: %s", d->mailbox, e.admin));
+            end(d, "250 2.0.0 Saved");
+            return;
+        }
         if (e.user[0] == '\0')
-            log_error_value(&d->log, &e);
+            add_line(d, LOG_LEVEL_ERROR, d->log.prefix, e.admin);
         log_delivery(d, arena_printf(d->arena, "save failed to %s: %s", d->mailbox,
                                      e.user[0] != '\0' ? e.user : client_text(d, &e)));
         end(d, failure_answer(d, &e));

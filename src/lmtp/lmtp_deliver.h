@@ -25,8 +25,15 @@ struct deliver_request {
 };
 
 struct deliver;
-/* The outcome, "code enhanced text" ("250 2.0.0 Saved"), called exactly once, from deliver_commit or the loop. */
-typedef void deliver_over_fn(void *arg, unsigned number, const char *answer);
+/* A line for the log. Deliveries that run side by side end in any order; whoever started them writes their lines in the
+ * order of the recipients, as log readers are used to. */
+struct deliver_line {
+    enum log_level level;
+    const char *prefix, *text; /* prefix NULL = the process's */
+};
+/* The outcome, "code enhanced text" ("250 2.0.0 Saved"), called exactly once, from deliver_commit or the loop. The
+ * arguments live until it returns. */
+typedef void deliver_over_fn(void *arg, unsigned number, const char *answer, const struct deliver_line *, size_t lines);
 
 /* Opens the user and the mailbox and stages the message, by a link to what `like` has staged when that is not NULL.
  * A failure is told at deliver_commit. */

@@ -33,6 +33,7 @@ struct lmtp_server {
     struct tls_cache *tls;
     struct lmtp_client *clients;
     const char *hostname;
+    unsigned connections;      /* so far */
     bool ending;
 };
 
@@ -78,6 +79,7 @@ struct lmtp_client {
     enum lmtp_mode mode;
     char session[72];          /* 22 characters, or XCLIENT's */
     char *helo;                /* NULL = unknown */
+    unsigned number;           /* of the connection, for the log */
     unsigned transactions, bad_commands;
     bool tls, trusted, greeted, skipping, shown_connect;
     struct lmtp_transaction *trans;

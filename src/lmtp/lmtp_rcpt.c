@@ -62,8 +62,8 @@ static void user_known(void *arg, const struct error *e, const char *user, const
     }
     if (e->class != ERROR_NONE) {
         char ip[NET_IP_TEXT];
-        log_error(NULL, "lmtp-server: conn %s:%u: rcpt %s: Failed to lookup user %s: %s", lmtp_client_address(c, ip),
-                  c->remote.port, r->path, r->user,
+        log_error(NULL, "lmtp-server: conn %s:%u [%u]: rcpt %s: Failed to lookup user %s: %s",
+                  lmtp_client_address(c, ip), c->remote.port, c->number, r->path, r->user,
                   e->user[0] != '\0' ? e->user
                                      : "Internal error occurred. Refer to server log for more information.");
         refuse(c, "451 4.3.0", "Temporary internal error");

@@ -22,6 +22,11 @@ struct worker {
     ev_io pool;
 };
 
+struct report {
+    struct deliver_line *lines;
+    size_t count;
+};
+
 struct delivery {
     struct worker *worker;
     struct arena *arena;
@@ -32,6 +37,8 @@ struct delivery {
     struct deliver **open; /* one per recipient; NULL = not begun or over */
     size_t begun, over;    /* recipients */
     const char **answers;
+    struct report *reports;
+    size_t logged;         /* recipients whose lines are written: in order, whatever ends first */
 };
 
 static void start_round(struct delivery *d);
@@ -45,12 +52,37 @@ static void finish_job(struct delivery *d)
     mem_free(d);
 }
 
-static void recipient_over(void *arg, unsigned index, const char *answer)
+static void keep_lines(struct delivery *d, unsigned index, const struct deliver_line *lines, size_t count)
+{
+    struct report *r = &d->reports[index];
+
+    r->count = count;
+    r->lines = arena_copy(d->arena, lines, count * sizeof(*lines));
+    for (size_t i = 0; i < count; i++) {
+        r->lines[i].text = arena_strdup(d->arena, lines[i].text);
+        r->lines[i].prefix = lines[i].prefix == NULL ? NULL : arena_strdup(d->arena, lines[i].prefix);
+    }
+}
+
+static void write_lines(struct delivery *d)
+{
+    for (; d->logged < d->job.count && d->answers[d->logged] != NULL; d->logged++) {
+        const struct report *r = &d->reports[d->logged];
+        for (size_t i = 0; i < r->count; i++) {
+            struct log log = {.prefix = (char *)(uintptr_t)r->lines[i].prefix};
+            log_write(log.prefix == NULL ? NULL : &log, r->lines[i].level, "%s", r->lines[i].text);
+        }
+    }
+}
+
+static void recipient_over(void *arg, unsigned index, const char *answer, const struct deliver_line *lines, size_t count)
 {
     struct delivery *d = arg;
 
+    keep_lines(d, index, lines, count);
     d->answers[index] = arena_printf(d->arena, "%u %s", d->job.rcpts[index].index, answer);
     d->open[index] = NULL;
+    write_lines(d);
     if (++d->over == d->job.count)
         finish_job(d);
     else if (d->over == d->begun)
@@ -126,6 +158,7 @@ static void take_job(void *arg, const struct dispatch_request *request, int fd)
     d->facts.started_usecs = request->created_usecs;
     d->open = ARENA_ARRAY(d->arena, struct deliver *, d->job.count);
     d->answers = ARENA_ARRAY(d->arena, const char *, d->job.count);
+    d->reports = ARENA_ARRAY(d->arena, struct report, d->job.count);
     start_round(d);
 }
 
