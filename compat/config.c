@@ -1,8 +1,10 @@
-/* config: compiles a configuration file into the snapshot that all other programs read (DECISIONS 8).
+/* config: compiles a configuration file into the snapshot that all other programs read (DECISIONS 8); without
+ * --compile it is the service behind Dovecot's config socket (config_service.h).
  *
  * config --compile [-o KEY=VALUE]... -- FILE     writes the snapshot to descriptor 3; a failure's text goes to
  *                                                descriptor 4, warnings to standard error; exit 0 or 89.
  * The only program that runs with Dovecot's language and YAML in it beside doveconf, yarilo and doveadm. */
+#include "compat/config_service.h"
 #include "compat/override.h"
 #include "compat/read.h"
 #include "conf/check.h"
@@ -60,6 +62,8 @@ int main(int argc, char **argv)
     struct conf_checker checker = {0};
     struct error e;
     int c;
+    if (argc < 2 || strcmp(argv[1], "--compile") != 0)
+        return config_service(argc, argv);
     /* Dovecot's programs read through doveconf, and its name stands in front of the warnings. */
     log_open_stderr("doveconf: ", false);
     while ((c = getopt_long(argc, argv, "+o:", options, NULL)) != -1) {

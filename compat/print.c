@@ -300,17 +300,24 @@ static void print_block(const struct printer *p, const struct conf_level *level)
     buffer_free(&net);
 }
 
+size_t print_order_filters(struct arena *arena, const struct conf_tree *tree, struct conf_level ***blocks)
+{
+    size_t n = 0;
+    *blocks = ARENA_ARRAY(arena, struct conf_level *, tree->levels);
+    for (struct conf_level *level = tree->global->next; level != NULL; level = level->next)
+        (*blocks)[n++] = level;
+    qsort(*blocks, n, sizeof(**blocks), compare_blocks);
+    return n;
+}
+
 void print_filters(const struct printer *p, const struct conf_tree *tree, const struct conf_facts *request)
 {
-    struct conf_level **blocks = ARENA_ARRAY(p->arena, struct conf_level *, tree->levels);
-    size_t n = 0;
-    for (struct conf_level *level = tree->global->next; level != NULL; level = level->next) {
-        if (fits(&level->facts, request))
-            blocks[n++] = level;
+    struct conf_level **blocks;
+    size_t n = print_order_filters(p->arena, tree, &blocks);
+    for (size_t i = 0; i < n; i++) {
+        if (fits(&blocks[i]->facts, request))
+            print_block(p, blocks[i]);
     }
-    qsort(blocks, n, sizeof(*blocks), compare_blocks);
-    for (size_t i = 0; i < n; i++)
-        print_block(p, blocks[i]);
 }
 
 /* ---- names --------------------------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@ struct printer {
     enum print_scope scope;
     bool show_secrets;
     const char *const *modules; /* NULL = all */
+    bool wire;                  /* print_machine: a LF inside a value is the byte 0x03 (ipc 4) */
     struct buffer *out;
 };
 
@@ -24,6 +25,8 @@ struct printer {
 void print_settings(const struct printer *, const struct conf_section *, unsigned indent);
 /* The blocks that fit the request. */
 void print_filters(const struct printer *, const struct conf_tree *, const struct conf_facts *request);
+/* All levels but the global one, in the order in which they are printed. */
+size_t print_order_filters(struct arena *, const struct conf_tree *, struct conf_level ***blocks);
 /* doveconf NAME. */
 void print_name(const struct printer *, const struct conf_section *, const char *name, bool value_only);
 /* doveconf -S; `names` NULL-ended, empty = all. */

@@ -26,9 +26,16 @@ static void put_pair(struct machine *m, const char *path, const char *value)
 {
     if (!is_wanted(path, m->names))
         return;
-    if (m->see == NULL)
-        buffer_printf(m->p->out, "%s=%s\n", path, value);
-    else {
+    if (m->see == NULL) {
+        buffer_printf(m->p->out, "%s=", path);
+        size_t start = m->p->out->size;
+        buffer_append_str(m->p->out, value);
+        for (size_t i = start; m->p->wire && i < m->p->out->size; i++) {
+            if (m->p->out->at[i] == '\n')
+                m->p->out->at[i] = 3;
+        }
+        buffer_append_byte(m->p->out, '\n');
+    } else {
         char *pair = arena_printf(m->p->arena, "%s=%s", path, value);
         for (char *c = pair; *c != '='; c++)
             *c = (char)toupper((unsigned char)*c);

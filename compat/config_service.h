@@ -1,0 +1,7 @@
+/* The service `config`: Dovecot's config socket (ipc 4), so that stock programs find their settings under our master. */
+#ifndef YARILO_COMPAT_CONFIG_SERVICE_H
+#define YARILO_COMPAT_CONFIG_SERVICE_H
+
+int config_service(int argc, char **argv);
+
+#endif
