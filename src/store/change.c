@@ -203,6 +203,9 @@ static int check_rename(struct change_op *c, struct error *e)
         return -1;
     if (strcmp(c->place.vname, c->to.vname) == 0)
         return refuse(e, ERROR_EXISTS, c->place.vname, "Can't rename mailbox to itself.");
+    if (from == to && strncmp(c->to.name, c->place.name, strlen(c->place.name)) == 0 &&
+        c->to.name[strlen(c->place.name)] == from->separator)
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox under its own child");
     if (is_inbox(&c->place) && c->place.ns->inbox && (from->at.driver->can & DRIVER_INBOX_IS_ROOT) != 0 && *from->at.dirname == '\0')
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming INBOX isn't supported.");
     if (from != to && (from->at.driver != to->at.driver || from->at.layout != to->at.layout))
@@ -219,9 +222,6 @@ static int check_rename(struct change_op *c, struct error *e)
         return *c->to.name == '\0' ? refuse(e, ERROR_EXISTS, c->to.vname, "Target mailbox already exists") : -1;
     if (there != MAILBOX_EXISTS_NO || (is_inbox(&c->to) && c->to.ns->inbox))
         return refuse(e, ERROR_EXISTS, c->to.vname, "Target mailbox already exists");
-    if (from->at.layout == LAYOUT_FS && from == to && strncmp(c->to.name, c->place.name, strlen(c->place.name)) == 0 &&
-        c->to.name[strlen(c->place.name)] == '/')
-        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox under itself.");
     return 0;
 }
 

@@ -125,6 +125,8 @@ void list_index_update(struct mailbox *);
 void list_index_refresh_flag(struct mail_storage *);
 /* Brings tree and folders together at the first LIST. */
 void list_index_compare(struct mail_storage *, const struct folder_names *);
+/* The UID of a name's node in the tree as last read; 0 = none. */
+uint32_t list_index_order(struct mail_storage *, const char *name);
 void list_index_close(struct list_index **);
 
 #endif

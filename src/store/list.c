@@ -12,6 +12,9 @@ struct entry {
     const char *vname;
     bool exists, selectable, subscribed, child_subscribed, has_children, child_special, implied;
     const char *special_use;
+    size_t sorted;                      /* own place in the table */
+    size_t parent, children, next;      /* of the tree, as places + 1 */
+    uint32_t order;                     /* UID in the list index, 0 = none */
 };
 
 struct mailbox_list {
@@ -24,6 +27,7 @@ struct mailbox_list {
     struct mailbox_pattern **compiled;
     struct entry *at;                   /* of the namespace */
     size_t count, room, next;
+    size_t *order;                      /* places in the order in which they are said */
     char separator;                     /* of the sort */
     bool loaded, failed;
     struct error error;
@@ -172,6 +176,74 @@ static void look_at_children(struct mailbox_list *list)
     }
 }
 
+static int compare_order(const void *x, const void *y, void *arg)
+{
+    const struct mailbox_list *list = arg;
+    size_t i = *(const size_t *)x, j = *(const size_t *)y;
+    uint32_t a = list->at[i].order, b = list->at[j].order;
+
+    if (a != b)
+        return a > b ? -1 : 1; /* 0, no node, is last */
+    return i < j ? -1 : 1;
+}
+
+/* The order of Dovecot's list index tree: on one level the newest node first, children behind their parent; names without
+ * a node come after them, by name. */
+static void put_in_order(struct mailbox_list *list, const struct mail_namespace *ns)
+{
+    size_t *stack = ARENA_ARRAY(list->arena, size_t, list->count + 1), depth = 0, n = 0;
+    size_t *todo, first = 0;
+    struct mailbox_place place;
+    struct error e;
+
+    list->order = ARENA_ARRAY(list->arena, size_t, list->count + 1);
+    todo = ARENA_ARRAY(list->arena, size_t, list->count + 1);
+    for (size_t i = 0; i < list->count; i++) {
+        struct entry *entry = &list->at[i];
+
+        entry->sorted = i;
+        if (mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 && place.ns == ns)
+            entry->order = list_index_order(ns->storage, place.name);
+        while (depth > 0 && !is_child(entry->vname, list->at[stack[depth - 1]].vname, list->separator))
+            depth--;
+        entry->parent = depth == 0 ? 0 : stack[depth - 1] + 1;
+        stack[depth++] = i;
+    }
+    /* Lists of children, each kept with the one to be said first in front. */
+    size_t *by_order = ARENA_ARRAY(list->arena, size_t, list->count + 1);
+    for (size_t i = 0; i < list->count; i++)
+        by_order[i] = i;
+    qsort_r(by_order, list->count, sizeof(*by_order), compare_order, list);
+    for (size_t k = list->count; k-- > 0;) {
+        struct entry *entry = &list->at[by_order[k]];
+        size_t *head = entry->parent == 0 ? &first : &list->at[entry->parent - 1].children;
+
+        entry->next = *head;
+        *head = by_order[k] + 1;
+    }
+    depth = 0;
+    for (size_t at = first; at != 0 || depth > 0;) {
+        if (at == 0) {
+            at = todo[--depth];
+            continue;
+        }
+        list->order[n++] = at - 1;
+        if (list->at[at - 1].next != 0 || list->at[at - 1].children != 0) {
+            size_t sibling = list->at[at - 1].next;
+
+            if (list->at[at - 1].children != 0) {
+                if (sibling != 0)
+                    todo[depth++] = sibling;
+                at = list->at[at - 1].children;
+            } else {
+                at = sibling;
+            }
+        } else {
+            at = 0;
+        }
+    }
+}
+
 static int load_namespace(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
 {
     struct mail_storage *storage = ns->storage;
@@ -206,6 +278,7 @@ static int load_namespace(struct mailbox_list *list, const struct mail_namespace
     for (size_t i = 0; i < list->count; i++)
         list->at[i].special_use = mailbox_special_use(ns, list->at[i].vname);
     look_at_children(list);
+    put_in_order(list, ns);
     for (size_t i = 0; i < list->pattern_count; i++)
         list->compiled[i] = mailbox_pattern_new(list->arena, list->patterns[i], ns->separator, ns->inbox);
     return r;
@@ -221,6 +294,16 @@ static bool matches(const struct mailbox_list *list, const char *vname)
     return false;
 }
 
+/* Does a selected descendant exist that no pattern matches? */
+static bool has_hidden_child(const struct mailbox_list *list, const struct entry *entry, bool special)
+{
+    for (size_t i = entry->sorted + 1; i < list->count && is_child(list->at[i].vname, entry->vname, list->separator); i++)
+        if ((special ? list->at[i].special_use != NULL && list->at[i].exists : list->at[i].subscribed) &&
+            !matches(list, list->at[i].vname))
+            return true;
+    return false;
+}
+
 static bool wanted(const struct mailbox_list *list, const struct entry *entry)
 {
     unsigned flags = list->flags;
@@ -228,24 +311,16 @@ static bool wanted(const struct mailbox_list *list, const struct entry *entry)
 
     if ((flags & MAILBOX_LIST_LSUB) != 0)
         return entry->subscribed || entry->child_subscribed;
-    if ((flags & MAILBOX_LIST_SELECT_SUBSCRIBED) != 0 && !entry->subscribed && !(recursive && entry->child_subscribed))
+    /* RECURSIVEMATCH: a parent is said for descendants that do not match themselves. */
+    if ((flags & MAILBOX_LIST_SELECT_SUBSCRIBED) != 0 && !entry->subscribed &&
+        !(recursive && entry->child_subscribed && has_hidden_child(list, entry, false)))
         return false;
-    if ((flags & MAILBOX_LIST_SELECT_SPECIAL_USE) != 0 && entry->special_use == NULL && !(recursive && entry->child_special))
+    if ((flags & MAILBOX_LIST_SELECT_SPECIAL_USE) != 0 && entry->special_use == NULL &&
+        !(recursive && entry->child_special && has_hidden_child(list, entry, true)))
         return false;
     if ((flags & (MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_SELECT_SPECIAL_USE)) != 0)
         return true;
     return entry->exists || entry->has_children;
-}
-
-/* LSUB: a parent of subscribed names is said only where they themselves do not match ("%"). */
-static bool lsub_parent_wanted(const struct mailbox_list *list, size_t i)
-{
-    const struct entry *entry = &list->at[i];
-
-    for (size_t j = i + 1; j < list->count && is_child(list->at[j].vname, entry->vname, list->separator); j++)
-        if (list->at[j].subscribed && !matches(list, list->at[j].vname))
-            return true;
-    return false;
 }
 
 static void fill_info(struct mailbox_list *list, const struct entry *entry)
@@ -297,14 +372,14 @@ enum step mailbox_list_next(struct mailbox_list *list, struct budget *budget, co
             list->loaded = true;
         }
         while (list->next < list->count) {
-            const struct entry *entry = &list->at[list->next];
+            const struct entry *entry = &list->at[list->order[list->next]];
 
             if (budget_spent(budget, 1))
                 return STEP_WAIT;
             list->next++;
             if (!wanted(list, entry) || !matches(list, entry->vname))
                 continue;
-            if ((list->flags & MAILBOX_LIST_LSUB) != 0 && !entry->subscribed && !lsub_parent_wanted(list, list->next - 1))
+            if ((list->flags & MAILBOX_LIST_LSUB) != 0 && !entry->subscribed && !has_hidden_child(list, entry, false))
                 continue;
             fill_info(list, entry);
             *out = &list->info;

@@ -525,3 +525,15 @@ void list_index_compare(struct mail_storage *storage, const struct folder_names 
     VEC_FREE(&again);
     arena_free(c.arena);
 }
+
+uint32_t list_index_order(struct mail_storage *storage, const char *name)
+{
+    struct list_index *list = storage->list;
+    struct list_node *node;
+    struct error e;
+
+    if (list == NULL || *name == '\0' || load_tree(list, &e) < 0)
+        return 0;
+    node = list_tree_find(&list->tree, name, storage->separator);
+    return node == NULL ? 0 : node->uid;
+}

@@ -11,6 +11,7 @@ struct mailbox_pattern {
     size_t elements;
     char separator;
     bool all;                  /* "*" */
+    bool inbox;                /* the namespace has INBOX, which is written in any case */
     uint64_t *star, *percent;  /* states that stand before such an element */
     uint64_t *literal[256];    /* states whose next element is this byte; NULL = none */
     uint64_t *now, *next;      /* scratch */
@@ -38,9 +39,8 @@ struct mailbox_pattern *mailbox_pattern_new(struct arena *arena, struct slice te
         }
         elements[n++] = c;
     }
-    if (inbox && n >= 5 && strncasecmp((const char *)elements, "INBOX", 5) == 0 && (n == 5 || elements[5] == (unsigned char)separator || elements[5] == '*' || elements[5] == '%'))
-        memcpy(elements, "INBOX", 5);
     p->elements = n;
+    p->inbox = inbox;
     p->separator = separator;
     p->words = n / 64 + 1;
     p->all = n == 1 && elements[0] == '*';
@@ -78,6 +78,8 @@ static void close_states(const struct mailbox_pattern *p, uint64_t *bits)
 bool mailbox_pattern_run(const struct mailbox_pattern *p, struct slice name)
 {
     uint64_t *now = p->now, *next = p->next;
+    /* INBOX, alone or as the first level, matches without case. */
+    bool inbox = p->inbox && slice_starts(name, SLICE("INBOX")) && (name.size == 5 || name.at[5] == (unsigned char)p->separator);
 
     if (p->all)
         return true;
@@ -86,11 +88,12 @@ bool mailbox_pattern_run(const struct mailbox_pattern *p, struct slice name)
     close_states(p, now);
     for (size_t i = 0; i < name.size; i++) {
         const uint64_t *literal = p->literal[name.at[i]];
+        const uint64_t *lower = inbox && i < 5 ? p->literal[(unsigned char)text_lower((char)name.at[i])] : NULL;
         bool separator = name.at[i] == (unsigned char)p->separator;
         uint64_t carry = 0, any = 0, *swap;
 
         for (size_t w = 0; w < p->words; w++) {
-            uint64_t moved = literal == NULL ? 0 : now[w] & literal[w];
+            uint64_t moved = now[w] & ((literal == NULL ? 0 : literal[w]) | (lower == NULL ? 0 : lower[w]));
 
             next[w] = moved << 1 | carry | (now[w] & p->star[w]) | (separator ? 0 : now[w] & p->percent[w]);
             carry = moved >> 63;

@@ -70,7 +70,7 @@ static int maildir_create(const struct mail_location *at, const char *path, bool
     if (dir < 0)
         return error_sys(e, "open", path);
     r = make_folders(dir, modes, &made, e);
-    if (r == 0 && at->layout == LAYOUT_MAILDIRPP)
+    if (r == 0 && at->layout == LAYOUT_MAILDIRPP && !inbox)
         r = make_mark(dir, "maildirfolder", modes, NULL, e);
     if (r == 0 && !inbox)
         r = make_mark(dir, "dovecot-shared", modes, at->root, e);
