@@ -72,7 +72,21 @@ static bool sets_something(const struct conf_level *level, const struct request 
         if (r->modules.count == 0)
             return true;
     }
+    /* In Dovecot every level holds the built-in services, so a block always says something to the master's module. */
+    for (size_t i = 0; i + 1 < r->modules.count; i++) {
+        if (strcmp(r->modules.at[i], "master") == 0)
+            return true;
+    }
     return false;
+}
+
+/* "service=X" once, however many blocks are about it. */
+static void put_service(struct buffer *out, const char *service)
+{
+    char *word = mem_printf("service=%s\t", service);
+    if (slice_find_slice(buffer_slice(out), slice_from_str(word)) < 0)
+        buffer_append_str(out, word);
+    mem_free(word);
 }
 
 static bool tests_local(const struct conf_facts *facts)
@@ -92,7 +106,7 @@ static void put_flags(const struct conf_tree *tree, const struct request *r, str
         used_local |= matches && tests_local(facts);
         used_remote |= matches && facts->remote.bits != 0;
         if (r->facts.service == NULL && facts->service != NULL && facts->service[0] != '!' && sets_something(level, r))
-            buffer_printf(out, "service=%s\t", facts->service);
+            put_service(out, facts->service);
     }
     buffer_append_str(out, local ? "service-uses-local\t" : "");
     buffer_append_str(out, remote ? "service-uses-remote\t" : "");
