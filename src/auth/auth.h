@@ -239,7 +239,7 @@ struct server {
     const char *hostname;
     unsigned last_connect_uid;
     struct client_conn *clients;          /* utlist */
-    size_t restarts;
+    char log_context[128];                /* worker: who asks, in front of log lines */
 };
 
 /* Builds everything from the configuration; *e has Dovecot's text. */

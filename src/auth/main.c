@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 struct process {
     struct server server;
@@ -129,6 +130,8 @@ int main(int argc, char **argv)
     process.server.hostname = service_hostname(service);
     if (server_configure(&process.server, service_conf(service), &e) < 0)
         log_fatal(EXIT_FATAL, "%s", e.admin);
+    if (process.worker)
+        log_set_prefix("auth-worker(%ld): ", (long)getpid());
     if (!process.worker)
         open_auth(&process, service);
     service_drop_privileges(service, 0);

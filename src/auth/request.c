@@ -208,6 +208,7 @@ static void write_line(const struct request *r, enum log_level level, const char
 {
     struct buffer b = {0};
 
+    buffer_append_str(&b, r->server->log_context);
     put_prefix(&b, r);
     buffer_vprintf(&b, fmt, args);
     log_write(NULL, level, "%s", buffer_cstr(&b));

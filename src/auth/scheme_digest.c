@@ -138,7 +138,7 @@ enum scheme_result scheme_digest_md5_verify(const struct scheme *s, const struct
     return scheme_verify_same(s, in, raw, e);
 }
 
-/* The states of HMAC-MD5 after its inner and outer pad (RFC 2195): enough to answer challenges, not the password. */
+/* The states of HMAC-MD5 after its outer and its inner pad, in that order (RFC 2195): enough to answer challenges, not the password. */
 int scheme_cram_md5_generate(const struct scheme *s, const struct scheme_input *in, struct buffer *out, struct error *e)
 {
     unsigned char key[MD5_BLOCK_SIZE] = {0}, pad[MD5_BLOCK_SIZE], raw[32];
@@ -152,13 +152,13 @@ int scheme_cram_md5_generate(const struct scheme *s, const struct scheme_input *
     } else if (in->password.size > 0) {
         memcpy(key, in->password.at, in->password.size);
     }
-    for (unsigned outer = 0; outer < 2; outer++) {
+    for (unsigned inner = 0; inner < 2; inner++) {
         for (size_t i = 0; i < sizeof(pad); i++)
-            pad[i] = key[i] ^ (outer == 0 ? 0x36 : 0x5c);
+            pad[i] = key[i] ^ (inner == 0 ? 0x5c : 0x36);
         md5_init(&ctx);
         md5_update(&ctx, sizeof(pad), pad);
         for (size_t i = 0; i < 4; i++)
-            bytes_put_le32(raw + 16 * outer + 4 * i, ctx.state[i]);
+            bytes_put_le32(raw + 16 * inner + 4 * i, ctx.state[i]);
     }
     buffer_append(out, raw, sizeof(raw));
     explicit_bzero(key, sizeof(key));

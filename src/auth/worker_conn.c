@@ -2,7 +2,11 @@
 #include "auth/conns.h"
 #include "auth/scheme.h"
 #include "auth/worker_pool.h"
+#include "net/fdpass.h"
 #include "rpc/service.h"
+
+#include <stdio.h>
+#include <unistd.h>
 
 #define LINE_MAX_BYTES 8192
 #define OUTPUT_MOST (256UL * 1024 * 1024)
@@ -11,6 +15,8 @@ struct worker_conn {
     struct server *server;
     struct line_conn *conn;
     unsigned lines;
+    pid_t peer_pid;
+    uid_t peer_uid;
 };
 
 static void handle_line(void *arg, struct slice line);
@@ -37,6 +43,8 @@ void worker_conn_new(struct server *s, int fd)
 
     w->server = s;
     w->conn = line_conn_new(s->loop, fd, &limits, &conn_handler, w);
+    w->peer_pid = -1;
+    (void)net_peer_credentials(fd, &w->peer_pid, &w->peer_uid);
     line_conn_send_version(w->conn, "auth-worker", 1, 0);
 }
 
@@ -230,6 +238,8 @@ static void run_command(struct worker_conn *w, struct arena *arena, const struct
         refuse(w, "BUG: Auth-worker received broken request");
         return;
     }
+    snprintf(s->log_context, sizeof(s->log_context), "conn unix:auth-worker (pid=%ld,uid=%u): auth-worker<%.32s>: ",
+             (long)w->peer_pid, (unsigned)w->peer_uid, c.id);
     c.db = userdb ? s->userdbs.at[id - 1] : s->passdbs.at[id - 1];
     c.request = import_request(s, arena, word, count, 3 + extra);
     c.link = (struct chain_link){.name = c.db->driver->name, .db = c.db, .default_fields = "", .override_fields = "",
@@ -248,6 +258,7 @@ static void run_command(struct worker_conn *w, struct arena *arena, const struct
     else
         refuse(w, arena_printf(arena, "BUG: Auth-worker received unknown command: %s", c.name));
     request_unref(c.request);
+    s->log_context[0] = '\0';
 }
 
 /* ---- lines ---------------------------------------------------------------------------------------------------- */
