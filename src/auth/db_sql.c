@@ -184,10 +184,7 @@ static enum userdb_result find_user(struct db *db, struct request *r)
         request_error(r, "User query failed: %s", e.admin);
         return USERDB_INTERNAL;
     }
-    if (a.rows > 1) {
-        request_error(r, "User query returned multiple matches");
-        return USERDB_INTERNAL;
-    }
+    /* Of several rows the first one counts, as with Dovecot. */
     return a.rows == 0 ? USERDB_UNKNOWN : USERDB_FOUND;
 }
 

@@ -29,7 +29,6 @@ void fields_set(struct fields *f, const char *key, const char *value)
     struct field *old = find(f, key);
     struct field new = {NULL, value == NULL ? NULL : arena_strdup(f->arena, value)};
 
-    f->used = true;
     if (old != NULL) {
         old->value = new.value;
     } else if (f->list.count < FIELDS_MOST) {

@@ -13,7 +13,6 @@ struct fields {
     struct arena *arena;
     VEC(struct field) list;
     VEC(struct field) saved;
-    bool used;         /* something was set at some time: replies show it by a trailing TAB (auth.md 26.3) */
 };
 
 void fields_init(struct fields *, struct arena *);

@@ -104,12 +104,10 @@ static bool parse_line(struct passwd_file *f, struct passwd_entry *entry, struct
     }
     entry->home = text_or_null(f->arena, field[5]);
     extra = rest;
-    /* An empty field behind the shell: the next one is an old-style mail location. */
+    /* An empty field behind the shell: all that follows is an old-style mail location. */
     if (extra.size > 0 && extra.at[0] == ':') {
-        struct slice location;
-        extra = slice_from(extra, 1);
-        (void)slice_split(&extra, ':', &location);
-        mail = text_or_null(f->arena, location);
+        mail = text_or_null(f->arena, slice_from(extra, 1));
+        extra = SLICE_EMPTY;
     }
     take_extra(f->arena, entry, extra, mail);
     return true;

@@ -5,7 +5,7 @@
 static bool is_hidden(const char *key)
 {
     static const char *const hidden[] = {"nopassword", "noauthenticate", "allow_nets", "allow_real_nets", "fail",
-                                         "delay_until", "passdb_import", "proxy_self"};
+                                         "delay_until", "user", "username", "domain", "login_user"};
 
     if (strncmp(key, "userdb_", 7) == 0)
         return true;
@@ -19,7 +19,7 @@ static void put_field(struct buffer *b, const struct field *f, bool bare)
 {
     buffer_append_byte(b, '\t');
     text_tab_escape(b, slice_from_str(f->key));
-    if (f->value == NULL || bare)
+    if (f->value == NULL || *f->value == '\0' || bare)
         return;
     buffer_append_byte(b, '=');
     text_tab_escape(b, slice_from_str(f->value));
@@ -38,7 +38,7 @@ void reply_put_fields(struct buffer *b, const struct request *r, bool normalise)
                   normalise && (strcmp(key, "nologin") == 0 || strcmp(key, "proxy") == 0 || strcmp(key, "anonymous") == 0));
         any = true;
     }
-    if (!any && f->used)
+    if (!any && f->list.count > 0)
         buffer_append_byte(b, '\t'); /* auth.md 26.3 */
 }
 
@@ -93,6 +93,8 @@ void reply_put_fail(struct buffer *b, uint32_t id, const struct request *r, enum
     if (r->original_user != NULL && r->user != NULL &&
         (strcmp(r->original_user, r->user) != 0 || r->translated_user == NULL))
         line_pair(b, "original_user", r->original_user);
+    if (r->master_user != NULL)
+        line_pair(b, "auth_user", r->master_user);
     line_end(b);
 }
 

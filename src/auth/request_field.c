@@ -133,6 +133,7 @@ static bool handle_suffix(struct request *r, struct fields *f, const char **name
     return false;
 }
 
+/* Fields that only steer auth stay in the set, hidden: replies show by a trailing TAB that there is something. */
 static void set_field(struct request *r, const char *name, const char *value, const char *scheme)
 {
     struct error e;
@@ -145,14 +146,18 @@ static void set_field(struct request *r, const char *name, const char *value, co
         set_password_field(r, value, scheme, true);
     } else if (strcmp(name, "user") == 0 || strcmp(name, "username") == 0 || strcmp(name, "domain") == 0) {
         set_user_field(r, name, value);
+        fields_set(&r->passdb_fields, name, value);
     } else if (strcmp(name, "login_user") == 0) {
+        fields_set(&r->passdb_fields, name, value);
         if (request_set_login_user(r, value, &e) < 0) {
             request_error(r, "%s", e.admin);
             fail_request(r);
         }
     } else if (strcmp(name, "allow_nets") == 0) {
+        fields_set(&r->passdb_fields, name, value);
         check_nets(r, value, &r->remote.ip);
     } else if (strcmp(name, "allow_real_nets") == 0) {
+        fields_set(&r->passdb_fields, name, value);
         check_nets(r, value, r->real_remote.ip.family != 0 ? &r->real_remote.ip : &r->remote.ip);
     } else if (strcmp(name, "fail") == 0) {
         fail_request(r);
@@ -279,7 +284,7 @@ enum passdb_result request_verify_stored(struct request *r)
             (void)scheme_split(&data, &scheme);
             if (data.size > 0) {
                 request_error(r, "nopassword set but password is non-empty");
-                return PASSDB_INTERNAL;
+                return PASSDB_MISMATCH;
             }
         }
         return fields_has(&r->passdb_fields, "noauthenticate") ? PASSDB_NEXT : PASSDB_OK;
@@ -316,12 +321,20 @@ enum passdb_result request_make_credentials(struct request *r)
     struct error e;
 
     buffer_reset(&r->credentials);
-    if (r->wanted_scheme == NULL || *r->wanted_scheme == '\0')
-        return fields_has(&r->passdb_fields, "noauthenticate") ? PASSDB_NEXT : PASSDB_OK;
+    if (fields_has(&r->passdb_fields, "noauthenticate"))
+        return PASSDB_NEXT;
     if (fields_has(&r->passdb_fields, "nopassword"))
         return PASSDB_OK; /* empty credentials */
     if (r->stored == NULL) {
-        request_info(r, "No password in passdb");
+        request_info(r, "No password returned (and no nopassword)");
+        return PASSDB_MISMATCH;
+    }
+    if (r->wanted_scheme == NULL || *r->wanted_scheme == '\0') {
+        /* Any scheme will do, but it must be one. */
+        if (!scheme_split(&data, &scheme) || scheme_decode(scheme, data, &r->credentials, &e) == 0)
+            return PASSDB_OK;
+        request_error(r, "Password data is not valid for scheme %.*s: %s", (int)slice_head(scheme, 64).size,
+                      (const char *)scheme.at, e.admin);
         return PASSDB_SCHEME_NOT_AVAILABLE;
     }
     if (!scheme_split(&data, &scheme))

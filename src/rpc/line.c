@@ -73,8 +73,7 @@ void line_conn_free(struct line_conn *c)
 {
     if (c == NULL)
         return;
-    if (!c->failed)
-        (void)line_conn_flush(c);
+    (void)line_conn_flush(c); /* what was answered before an offence is still said */
     ev_io_stop(c->loop, &c->in);
     ev_io_stop(c->loop, &c->out);
     ev_timer_stop(c->loop, &c->later);
