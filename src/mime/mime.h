@@ -181,7 +181,8 @@ ptrdiff_t mime_names_index(const struct mime_names *, struct slice name);
  * `invert` the header's end stays as it is; without, a last line without LF gets one, and the empty line is added. */
 void mime_header_filter(struct buffer *out, struct slice block, const struct mime_names *, bool invert);
 
-/* Cache field hdr.<Name> (index-format 9.7): line numbers, 0, raw fields with LF ends; empty when absent. */
+/* Cache field hdr.<Name> (index-format 9.7): line numbers, 0, raw fields with LF ends (a last line without line end
+ * stays without); empty when absent. */
 void mime_header_cache_encode(struct buffer *out, struct slice block, struct slice name);
 /* The raw fields in it; -1 if it is malformed. *fields is empty when the header is known to be absent. */
 int mime_header_cache_decode(struct slice, struct slice *fields, struct error *);

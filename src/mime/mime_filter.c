@@ -136,7 +136,8 @@ void mime_header_cache_encode(struct buffer *out, struct slice block, struct sli
             if (lf >= 0 && line.size > 0 && line.at[line.size - 1] == '\r')
                 line.size--;
             buffer_append_slice(&text, line);
-            buffer_append_byte(&text, '\n');
+            if (lf >= 0)
+                buffer_append_byte(&text, '\n');
         }
     }
     if (any) {
@@ -222,8 +223,11 @@ int mime_header_cache_merge(struct arena *arena, const struct slice *values, siz
     if (result == 0) {
         if (all.count > 1)
             qsort(all.at, all.count, sizeof(all.at[0]), by_line);
-        for (size_t i = 0; i < all.count; i++)
+        for (size_t i = 0; i < all.count; i++) {
             buffer_append_slice(&out, all.at[i].raw);
+            if (!slice_ends(all.at[i].raw, SLICE("\n")))
+                buffer_append_byte(&out, '\n');
+        }
         *block = mime_keep(arena, buffer_slice(&out));
     }
     VEC_FREE(&all);
