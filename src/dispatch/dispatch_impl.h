@@ -82,7 +82,7 @@ struct dispatcher {
     bool root;
 
     struct auth_master *auth;
-    struct worker *workers;            /* by key, each with its list */
+    struct place *places;              /* by credentials and slot, each with its workers */
     struct session *sessions;          /* by id */
     struct blamed *blamed;             /* users whose workers died */
     unsigned session_count;

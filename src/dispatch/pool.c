@@ -15,9 +15,16 @@
 
 enum { DEATHS_OWN_WORKER = 2, BLAMED_MOST = 10000 };
 
+/* Workers for the same users: of one set of credentials, and one slot of it. */
+struct place {
+    char *key;
+    struct worker *workers;
+    UT_hash_handle hh;
+};
+
 struct worker {
     struct dispatcher *dispatcher;
-    char *key;
+    struct place *place;
     pid_t pid;                /* 0 = has ended */
     struct packet_conn *conn;
     bool ready, finishing;
@@ -25,7 +32,7 @@ struct worker {
     unsigned session_count, served;
     ev_child child;
     ev_timer idle;
-    struct worker *prev, *next; /* all */
+    struct worker *prev, *next; /* of the place */
 };
 
 struct blamed {
@@ -78,8 +85,12 @@ static void free_worker(struct worker *worker)
     ev_child_stop(d->loop, &worker->child);
     ev_timer_stop(d->loop, &worker->idle);
     packet_conn_free(worker->conn);
-    DL_DELETE(d->workers, worker);
-    mem_free(worker->key);
+    DL_DELETE(worker->place->workers, worker);
+    if (worker->place->workers == NULL) {
+        HASH_DEL(d->places, worker->place);
+        mem_free(worker->place->key);
+        mem_free(worker->place);
+    }
     mem_free(worker);
 }
 
@@ -240,12 +251,32 @@ static bool has_room(const struct worker *worker)
     return d->per_worker == 0 || worker->session_count < d->per_worker;
 }
 
-static struct worker *find_worker(struct dispatcher *d, const char *key)
+static struct place *find_place(struct dispatcher *d, const char *key)
 {
-    for (struct worker *worker = d->workers; worker != NULL; worker = worker->next)
-        if (has_room(worker) && strcmp(worker->key, key) == 0)
+    struct place *place;
+
+    HASH_FIND_STR(d->places, key, place);
+    return place;
+}
+
+static struct worker *find_worker(const struct place *place)
+{
+    for (struct worker *worker = place == NULL ? NULL : place->workers; worker != NULL; worker = worker->next)
+        if (has_room(worker))
             return worker;
     return NULL;
+}
+
+static struct place *make_place(struct dispatcher *d, const char *key)
+{
+    struct place *place = find_place(d, key);
+
+    if (place != NULL)
+        return place;
+    place = mem_zero(1, sizeof(*place));
+    place->key = mem_strdup(key);
+    HASH_ADD_KEYPTR(hh, d->places, place->key, strlen(place->key), place);
+    return place;
 }
 
 static struct worker *start_worker(struct dispatcher *d, const struct credentials *credentials, const char *key,
@@ -260,14 +291,15 @@ static struct worker *start_worker(struct dispatcher *d, const struct credential
         return NULL;
     worker = mem_zero(1, sizeof(*worker));
     worker->dispatcher = d;
-    worker->key = mem_strdup(key);
+    worker->place = make_place(d, key);
     worker->pid = pid;
     worker->conn = packet_conn_new(d->loop, fd, DISPATCH_MESSAGE_MAX, &handler, worker);
     ev_child_init(&worker->child, child_ended, pid, 0);
     ev_timer_init(&worker->idle, idle_too_long, d->idle_secs, 0.);
     worker->child.data = worker->idle.data = worker;
     ev_child_start(d->loop, &worker->child);
-    DL_APPEND(d->workers, worker);
+    /* In front: with one session a process the others are full. */
+    DL_PREPEND(worker->place->workers, worker);
     return worker;
 }
 
@@ -275,7 +307,7 @@ int pool_assign(struct session *session, const struct credentials *credentials, 
 {
     struct dispatcher *d = session->dispatcher;
     const char *key = place_of(session, credentials);
-    struct worker *worker = find_worker(d, key);
+    struct worker *worker = find_worker(find_place(d, key));
 
     if (worker == NULL)
         worker = start_worker(d, credentials, key, error);
@@ -329,12 +361,14 @@ pid_t pool_pid(const struct worker *worker)
 
 void pool_finish(struct dispatcher *d)
 {
-    for (struct worker *worker = d->workers; worker != NULL; worker = worker->next)
-        finish_worker(worker);
+    for (struct place *place = d->places; place != NULL; place = place->hh.next)
+        for (struct worker *worker = place->workers; worker != NULL; worker = worker->next)
+            finish_worker(worker);
 }
 
 void pool_kill(struct dispatcher *d, int signal)
 {
-    for (struct worker *worker = d->workers; worker != NULL; worker = worker->next)
-        (void)kill(worker->pid, signal);
+    for (struct place *place = d->places; place != NULL; place = place->hh.next)
+        for (struct worker *worker = place->workers; worker != NULL; worker = worker->next)
+            (void)kill(worker->pid, signal);
 }

@@ -70,6 +70,7 @@ char **environment_for(struct arena *arena, struct unit *unit, uint32_t number, 
 {
     struct master *master = unit->master;
     const struct settings *set = unit->generation->set;
+    const char *stats = conf_str(set, SET_stats_writer_socket_path);
     VEC(char *) list = {0};
     char **copy;
 
@@ -102,10 +103,11 @@ char **environment_for(struct arena *arena, struct unit *unit, uint32_t number, 
     }
     ADD("LOG_SERVICE=1");
     ADD("LOG_DEBUG=%s", conf_str(set, SET_log_debug));
-    if (unit->chroot != NULL && master->root)
-        ADD("STATS_WRITER_SOCKET_PATH=stats-writer");
+    /* In a chroot the socket is the one that lies there. */
+    if ((unit->chroot != NULL && master->root) || stats[0] == '/' || stats[0] == '\0')
+        ADD("STATS_WRITER_SOCKET_PATH=%s", stats);
     else
-        ADD("STATS_WRITER_SOCKET_PATH=%s/stats-writer", master->base_dir);
+        ADD("STATS_WRITER_SOCKET_PATH=%s/%s", master->base_dir, stats);
     ADD("DOVECOT_VERSION=" SERVICE_COMPAT_VERSION);
     ADD("DOVECOT_HOSTNAME=%s", master->hostname);
     ADD("DOVECOT_HOSTDOMAIN=%s", master->hostdomain);

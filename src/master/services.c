@@ -34,11 +34,14 @@ struct build {
 /* "$default_internal_user" stands for a setting; *see is where an admin would change it. */
 static const char *resolve(struct build *b, const char *value, const char *own_place, char **see)
 {
-    enum setting id;
+    static const enum setting known[] = {SET_default_internal_user, SET_default_login_user,
+                                         SET_default_internal_group};
 
-    if (value[0] == '$' && conf_find(value + 1, &id)) {
+    for (size_t i = 0; value[0] == '$' && i < sizeof(known) / sizeof(*known); i++) {
+        if (strcmp(value + 1, conf_name(known[i])) != 0)
+            continue;
         *see = mem_printf("%s setting", value + 1);
-        return conf_text(b->set, id);
+        return conf_str(b->set, known[i]);
     }
     *see = mem_strdup(own_place);
     return value;

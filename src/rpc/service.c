@@ -29,11 +29,11 @@ static unsigned environment_number(const char *name, unsigned otherwise)
 }
 
 /* "2.3.21" and "2.3.19.1" speak the same protocols: only another major.minor is a mix of old and new programs. */
-static void check_version(const struct service *service)
+static void check_version(const struct service *service, const struct settings *set)
 {
     const char *version = getenv("DOVECOT_VERSION");
 
-    if (version == NULL || strncmp(version, "2.3.", 4) == 0)
+    if (version == NULL || strncmp(version, "2.3.", 4) == 0 || (set != NULL && conf_bool(set, SET_version_ignore)))
         return;
     log_fatal(EXIT_FATAL, "Dovecot version mismatch: Master is v%s, %s is v" SERVICE_COMPAT_VERSION
               " (if you don't care, set version_ignore=yes)", version, service->name);
@@ -83,7 +83,6 @@ static void read_environment(struct service *service)
     struct arena *arena = arena_new();
     unsigned count;
 
-    check_version(service);
     service->generation = environment_number("GENERATION", 0);
     service->client_limit = environment_number("CLIENT_LIMIT", 1);
     service->process_limit = environment_number("PROCESS_LIMIT", 1);
@@ -129,8 +128,10 @@ static void open_conf(struct service *service, const char *file, const char *con
     struct error error;
     int result;
 
-    if ((service->flags & SERVICE_NO_CONFIG) != 0 && file == NULL)
+    if ((service->flags & SERVICE_NO_CONFIG) != 0 && file == NULL) {
+        check_version(service, NULL);
         return;
+    }
     arena = arena_new();
     find_config_file(arena);
     if (file != NULL)
@@ -142,6 +143,7 @@ static void open_conf(struct service *service, const char *file, const char *con
     set = conf_settings(service->conf, NULL, &error);
     if (set == NULL)
         log_fatal(EXIT_FATAL, "Error reading configuration: %s", error.admin);
+    check_version(service, set);
     service->base_dir = mem_strdup(conf_str(set, SET_base_dir));
     settings_unref(set);
     arena_free(arena);
