@@ -7,20 +7,21 @@
 #define SYNC COMMAND_SYNC
 #define HOLD (COMMAND_SYNC | COMMAND_HOLD)
 #define ALONE COMMAND_ALONE
+#define NEWS COMMAND_NEWMAIL
 
 /* Sorted by name: command_find searches by halves. */
 static const struct command commands[] = {
-    {"APPEND", SYNC | ALONE | COMMAND_LITERAL8 | COMMAND_MESSAGE, 1, append_begin, append_run, append_end},
+    {"APPEND", SYNC | NEWS | ALONE | COMMAND_LITERAL8 | COMMAND_MESSAGE, 1, append_begin, append_run, append_end},
     {"CANCELUPDATE", SEL, ARGS_ALL, unsupported_begin, NULL, NULL},
     {"CAPABILITY", 0, ARGS_NONE, capability_begin, NULL, NULL},
-    {"CHECK", SEL | SYNC, ARGS_NONE, check_begin, check_run, NULL},
+    {"CHECK", SEL | SYNC | NEWS, ARGS_NONE, check_begin, check_run, NULL},
     {"CLOSE", SEL | ALONE, ARGS_NONE, close_begin, close_run, NULL},
-    {"COPY", SEL | SYNC | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
+    {"COPY", SEL | SYNC | NEWS | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
     {"CREATE", 0, 1, create_begin, mailbox_run, NULL},
     {"DELETE", ALONE, 1, delete_begin, mailbox_run, NULL},
     {"ENABLE", 0, ARGS_ALL, enable_begin, NULL, NULL},
     {"EXAMINE", ALONE, 2, select_begin, select_run, select_end},
-    {"EXPUNGE", SEL | SYNC, ARGS_NONE, expunge_begin, expunge_run, expunge_end},
+    {"EXPUNGE", SEL | SYNC | NEWS, ARGS_NONE, expunge_begin, expunge_run, expunge_end},
     {"FETCH", SEL | HOLD, ARGS_ALL, fetch_begin, fetch_run, fetch_end},
     {"GENURLAUTH", 0, ARGS_NONE, urlauth_begin, NULL, NULL},
     {"GETMETADATA", 0, ARGS_ALL, metadata_begin, NULL, NULL},
@@ -29,9 +30,9 @@ static const struct command commands[] = {
     {"LIST", 0, ARGS_ALL, list_begin, list_run, list_end},
     {"LOGOUT", ALONE, ARGS_NONE, logout_begin, NULL, NULL},
     {"LSUB", 0, ARGS_ALL, lsub_begin, list_run, list_end},
-    {"MOVE", SEL | SYNC | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
+    {"MOVE", SEL | SYNC | NEWS | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
     {"NAMESPACE", 0, ARGS_NONE, namespace_begin, NULL, NULL},
-    {"NOOP", SYNC, ARGS_NONE, noop_begin, NULL, NULL},
+    {"NOOP", SYNC | NEWS, ARGS_NONE, noop_begin, NULL, NULL},
     {"NOTIFY", 0, ARGS_ALL, unsupported_begin, NULL, NULL},
     {"RENAME", 0, 2, rename_begin, mailbox_run, NULL},
     {"RESETKEY", 0, ARGS_NONE, urlauth_begin, NULL, NULL},
@@ -43,10 +44,10 @@ static const struct command commands[] = {
     {"STORE", SEL | HOLD, ARGS_ALL, store_begin, store_run, store_end},
     {"SUBSCRIBE", 0, 1, subscribe_begin, mailbox_run, NULL},
     {"THREAD", SEL | HOLD, ARGS_ALL, unsupported_begin, NULL, NULL},
-    {"UID COPY", SEL | SYNC | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
-    {"UID EXPUNGE", SEL | SYNC | COMMAND_LATE, 1, expunge_begin, expunge_run, expunge_end},
+    {"UID COPY", SEL | SYNC | NEWS | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
+    {"UID EXPUNGE", SEL | SYNC | NEWS | COMMAND_LATE, 1, expunge_begin, expunge_run, expunge_end},
     {"UID FETCH", SEL | SYNC, ARGS_ALL, fetch_begin, fetch_run, fetch_end},
-    {"UID MOVE", SEL | SYNC | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
+    {"UID MOVE", SEL | SYNC | NEWS | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
     {"UID SEARCH", SEL | SYNC, ARGS_ALL, search_begin, search_run, search_end},
     {"UID SORT", SEL | SYNC, ARGS_ALL, search_begin, search_run, search_end},
     {"UID STORE", SEL | SYNC, ARGS_ALL, store_begin, store_run, store_end},

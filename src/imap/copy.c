@@ -131,6 +131,7 @@ static enum step published(struct session *s, struct request *r)
 
     if (!t->move) {
         request_reply(r, "OK %sCopy completed.", copyuid(r));
+        r->quiet = t->to == s->box;
         return STEP_DONE;
     }
     session_print(s, "* OK %sMoved UIDs.", copyuid(r));

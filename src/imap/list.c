@@ -182,7 +182,7 @@ static void begin(struct session *s, struct request *r, bool lsub)
         t->flags = MAILBOX_LIST_RETURN_CHILDREN | MAILBOX_LIST_RETURN_SPECIAL_USE;
     if ((t->status_items & STATUS_HIGHESTMODSEQ) != 0)
         r->condstore = true;
-    t->lsub_flags = lsub && strstr(conf_str(s->set, SET_imap_client_workarounds), "tb-lsub-flags") != NULL;
+    t->lsub_flags = lsub && session_workaround(s, "tb-lsub-flags");
     t->list = mailbox_list_begin(s->user, t->patterns, t->pattern_count, t->flags);
 }
 

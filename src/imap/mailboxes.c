@@ -57,7 +57,7 @@ static bool place_new(struct session *s, struct request *r, const struct imap_ar
     }
     if (mailbox_place_new(s->user, r->arena, name, place, directory, &e) == 0)
         return true;
-    request_error_as(s, r, &e, use);
+    request_place_error(s, r, &e, use);
     return false;
 }
 

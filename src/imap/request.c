@@ -52,7 +52,7 @@ bool request_name(struct session *s, struct request *r, struct slice mutf7, stru
     return good;
 }
 
-static bool workaround(const struct session *s, const char *name)
+bool session_workaround(const struct session *s, const char *name)
 {
     struct slice rest = slice_from_str(conf_str(s->set, SET_imap_client_workarounds)), word;
 
@@ -77,13 +77,25 @@ bool request_place(struct session *s, struct request *r, const struct imap_arg *
 
     if (!request_name(s, r, arg->text, &name))
         return false;
-    if (name.size > 0 && workaround(s, "tb-extra-mailbox-sep") &&
+    if (name.size > 0 && session_workaround(s, "tb-extra-mailbox-sep") &&
         name.at[name.size - 1] == (unsigned char)mail_user_inbox_namespace(s->user)->separator)
         name.size--;
     if (mailbox_place(s->user, r->arena, name, place, &e) == 0)
         return true;
-    request_error_as(s, r, &e, use);
+    request_place_error(s, r, &e, use);
     return false;
+}
+
+/* A name that belongs to no namespace has a text of its own here (imap 8.2). */
+void request_place_error(struct session *s, struct request *r, const struct error *e, enum error_use use)
+{
+    if (strstr(e->user, "Missing namespace prefix") == NULL) {
+        request_error_as(s, r, e, use);
+        return;
+    }
+    request_reply(r, "NO Client tried to access nonexistent namespace. (Mailbox name should probably be prefixed with: %s).",
+                  mail_user_inbox_namespace(s->user)->prefix);
+    r->sync = false;
 }
 
 void put_mailbox(struct buffer *out, const char *utf8)

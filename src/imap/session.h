@@ -32,6 +32,7 @@ enum command_flags {
     COMMAND_UID = 0x10,       /* exists with UID in front of it only, or too: see uid_only */
     COMMAND_LITERAL8 = 0x20,
     COMMAND_MESSAGE = 0x40,   /* literals are messages that are not gathered (APPEND) */
+    COMMAND_NEWMAIL = 0x100,  /* tells of new and gone messages even with the workaround delay-newmail (imap 7.1) */
     COMMAND_LATE = 0x80       /* SELECTED is checked by begin itself, after the arguments (COPY, MOVE, UID EXPUNGE) */
 };
 
@@ -56,6 +57,7 @@ struct request {
     bool uid;
     bool hold;                /* of the synchronisation; from the command's flags, SEARCH decides itself */
     bool sync;
+    bool quiet;               /* COPY into the selected mailbox: delay-newmail holds */
     bool send_uid;            /* FETCHs of the synchronisation name the UID (UID STORE) */
     bool apply;               /* the mailbox was changed: the synchronisation carries it out */
     bool condstore;           /* CONDSTORE has to be turned on before run */
@@ -200,6 +202,9 @@ enum step session_op(struct session *, struct store_op **, struct budget *, stru
 /* The argument as a mailbox name: from mUTF-7 to a place. On failure the request has been answered (true: go on). */
 bool request_place(struct session *, struct request *, const struct imap_arg *, struct mailbox_place *,
                    enum error_use);
+void request_place_error(struct session *, struct request *, const struct error *, enum error_use);
+/* Is the word in imap_client_workarounds? */
+bool session_workaround(const struct session *, const char *name);
 /* mUTF-7 to UTF-8 in the request's arena; answers NO on failure. */
 bool request_name(struct session *, struct request *, struct slice mutf7, struct slice *utf8);
 /* A name for output: astring in mUTF-7. */

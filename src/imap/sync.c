@@ -15,10 +15,12 @@ struct sync_flag {
 struct sync {
     enum sync_stage stage;
     struct store_op *op;
-    bool hold;                 /* of this pass */
+    bool hold;                 /* of this pass: no EXPUNGE */
+    bool hold_answers;         /* ... which answers the requests that forbid it */
     bool second;               /* the pass without holding is still to come */
     bool tell_uid;
-    bool keywords, exists, invalid;
+    bool delay;                /* delay-newmail: nothing of new and gone messages */
+    bool invalid;
     VEC(struct sync_flag) flags;
     VEC(struct index_change) expunged; /* highest number first */
     size_t flag_at, expunge_at;
@@ -174,25 +176,20 @@ static void take_changes(struct session *s, struct sync *y)
 
     y->flags.count = y->expunged.count = 0;
     y->flag_at = y->expunge_at = 0;
-    y->keywords = y->exists = false;
     index_view_sync(mailbox_view_index(s->view), y->hold);
     while (index_view_next(mailbox_view_index(s->view), &c)) {
         switch (c.kind) {
         case INDEX_CHANGE_EXPUNGED:
             VEC_PUSH(&y->expunged, c);
             break;
-        case INDEX_CHANGE_APPENDED:
-            y->exists = true;
-            break;
         case INDEX_CHANGE_FLAGS: {
             struct sync_flag f = {c.uid, c.seq, c.own_silent, c.flags_visible};
             VEC_PUSH(&y->flags, f);
             break;
         }
+        case INDEX_CHANGE_APPENDED:
         case INDEX_CHANGE_KEYWORDS:
-            y->keywords = true;
-            break;
-        case INDEX_CHANGE_HEADER:
+        case INDEX_CHANGE_HEADER: /* told by comparing with what was told before */
             break;
         case INDEX_CHANGE_INVALID:
             y->invalid = true;
@@ -277,9 +274,11 @@ static bool tell_changes(struct session *s, struct sync *y)
             return false;
         session_print(s, "* %u EXPUNGE", y->expunged.at[y->expunge_at].seq);
     }
+    if (y->delay)
+        return true;
     count = index_view_count(mailbox_view_index(s->view));
     recent = mailbox_view_recent_count(s->view);
-    if (y->exists && count + y->expunged.count > s->messages)
+    if (count + y->expunged.count > s->messages)
         session_print(s, "* %u EXISTS", count);
     s->messages = count;
     if (recent != s->recent)
@@ -312,7 +311,7 @@ static void answer_requests(struct session *s, struct sync *y)
     while ((r = *at) != NULL) {
         const char *code;
 
-        if (r->hold != y->hold) {
+        if (r->hold != y->hold_answers) {
             at = &r->next;
             continue;
         }
@@ -331,15 +330,18 @@ static void answer_requests(struct session *s, struct sync *y)
 
 static void begin_pass(struct session *s, struct sync *y)
 {
-    bool hold = false, plain = false;
+    bool hold = false, plain = false, news = s->finished == NULL; /* none: IDLE */
 
     y->tell_uid = false;
     for (const struct request *r = s->finished; r != NULL; r = r->next) {
         hold = hold || r->hold;
         plain = plain || !r->hold;
+        news = news || (!r->hold && (r->command->flags & COMMAND_NEWMAIL) != 0 && !r->quiet);
     }
-    y->hold = hold;
+    y->hold_answers = hold;
     y->second = hold && plain;
+    y->delay = session_workaround(s, "delay-newmail") && (hold || !news);
+    y->hold = hold || y->delay;
     for (const struct request *r = s->finished; r != NULL; r = r->next)
         y->tell_uid = y->tell_uid || r->send_uid;
     take_changes(s, y);
@@ -396,7 +398,7 @@ enum step sync_step(struct session *s, struct budget *budget)
         struct sync none = {0};
 
         answer_requests(s, &none);
-        none.hold = true;
+        none.hold_answers = true;
         answer_requests(s, &none);
         return STEP_DONE;
     }

@@ -192,8 +192,12 @@ struct service *service_init(int argc, char **argv, const struct service_options
     service->parent = getppid();
     if (getenv("LOG_SERVICE") != NULL)
         log_open_service(service->name);
-    else
-        log_open_stderr(mem_printf("%s: ", service->name), getenv("LOG_STDERR_TIMESTAMP") != NULL);
+    else {
+        char *prefix = mem_printf("%s: ", service->name);
+
+        log_open_stderr(prefix, getenv("LOG_STDERR_TIMESTAMP") != NULL);
+        mem_free(prefix);
+    }
 
     while ((letter = getopt(argc, argv, letters)) != -1) {
         if (letter == 'c')

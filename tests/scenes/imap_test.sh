@@ -1,0 +1,156 @@
+# IMAP sessions side by side in one worker: what one does, the others hear of at once, and nobody stops anybody.
+
+. "$TOP_SRC/tests/lib/scene.sh"
+
+imapscene()
+{
+    kind=$1
+    shift
+    python3 -B "$TOP_SRC/tests/lib/imapscene.py" "$kind" "$IP" $IMAP_PORT "$@" || { cat "$SCENE/log"; atf_fail "$kind"; }
+}
+
+atf_test_case two_sessions cleanup
+two_sessions_head()
+{
+    atf_set descr "a second session hears of new mail, flags and expunges where RFC 3501 lets it"
+    atf_set require.user root
+}
+two_sessions_body()
+{
+    scene_start ours
+    imapscene two
+    scene_stop
+    scene_log_is_clean
+}
+two_sessions_cleanup()
+{
+    scene_end
+}
+
+atf_test_case slow_clients cleanup
+slow_clients_head()
+{
+    atf_set descr "clients that do not read do not stop others, and cost little memory"
+    atf_set require.user root
+    atf_set timeout 400
+}
+slow_clients_body()
+{
+    scene_start ours 'mail_max_userip_connections = 50'
+    imapscene slow $SERVER
+    scene_stop
+    scene_log_is_clean
+}
+slow_clients_cleanup()
+{
+    scene_end
+}
+
+atf_test_case hostile_input cleanup
+hostile_input_head()
+{
+    atf_set descr "malformed commands end at worst their own session"
+    atf_set require.user root
+    atf_set timeout 400
+}
+hostile_input_body()
+{
+    scene_start ours 'mail_max_userip_connections = 200'
+    imapscene hostile
+    scene_stop
+    scene_log_is_clean
+}
+hostile_input_cleanup()
+{
+    scene_end
+}
+
+atf_test_case idle_lmtp cleanup
+idle_lmtp_head()
+{
+    atf_set descr "an idling client hears of a delivery by our lmtp"
+    atf_set require.user root
+}
+idle_lmtp_body()
+{
+    scene_start ours
+    cat >deliver.sh <<END
+python3 -B "$TOP_SRC/tests/lib/talk.py" "$IP" $LMTP_PORT <<EOM
+LHLO tests
+/^250 
+MAIL FROM:<a@example.org>
+/^250
+RCPT TO:<u@example.org>
+/^250
+DATA
+/^354
+Subject: one
+
+text
+.
+/^250 2.0.0
+QUIT
+EOM
+END
+    imapscene idle sh deliver.sh
+    scene_stop
+    scene_log_is_clean
+}
+idle_lmtp_cleanup()
+{
+    scene_end
+}
+
+atf_test_case idle_dovecot cleanup
+idle_dovecot_head()
+{
+    atf_set descr "an idling client hears of a delivery by Dovecot's own programs into the same Maildir"
+    atf_set require.user root
+    atf_set require.progs "dovecot doveadm"
+}
+idle_dovecot_body()
+{
+    scene_start ours
+    scene_second dovecot
+    printf 'Subject: one\r\n\r\ntext\r\n' >message
+    printf 'doveadm -c %s/second.conf save -u u -m INBOX <%s/message\n' "$SCENE" "$PWD" >deliver.sh
+    imapscene idle sh deliver.sh
+    scene_stop
+    scene_log_is_clean
+}
+idle_dovecot_cleanup()
+{
+    scene_end
+}
+
+atf_test_case preauth cleanup
+preauth_head()
+{
+    atf_set descr "doveadm exec imap: a session on standard input, with the user's rights"
+    atf_set require.user root
+}
+preauth_body()
+{
+    scene_start ours
+    printf 'a CREATE box\r\nb STATUS box (MESSAGES)\r\nc LOGOUT\r\n' >input
+    atf_check -o match:'^\* PREAUTH \[CAPABILITY IMAP4rev1 .*\] Logged in as u' -o match:'^\* STATUS box \(MESSAGES 0\)' \
+        -o match:'^\* BYE Logging out' -e match:'Disconnected: Logged out in=' \
+        "$OURS/doveadm" -c "$SCENE/dovecot.conf" exec imap -u u <input
+    atf_check -o inline:"$MAIL_USER\n" stat -c %U "$SCENE/home/u/Maildir/.box"
+    scene_stop
+    scene_log_is_clean
+}
+preauth_cleanup()
+{
+    scene_end
+}
+
+atf_init_test_cases()
+{
+    atf_add_test_case two_sessions
+    atf_add_test_case slow_clients
+    atf_add_test_case hostile_input
+    atf_add_test_case idle_lmtp
+    atf_add_test_case idle_dovecot
+    atf_add_test_case preauth
+}
