@@ -113,22 +113,6 @@ static void keep_backup(struct index *index)
         os_rename(index->dir, tmp, index->dir, file_name(index, backup, ".backup"), &ignored);
 }
 
-/* So that a reader can go on counting from here without reading the log from its start (5). */
-static void store_modseq(struct index *index)
-{
-    struct state *s = &index->state;
-    struct state_ext *x;
-
-    if (s->ext_modseq < 0)
-        return;
-    x = &s->exts[s->ext_modseq];
-    if (x->header_size < 16)
-        return;
-    bytes_put_le64(x->header, index->modseq);
-    bytes_put_le32(x->header + 8, state_get(s, BASE_AT_LOG_SEQ));
-    bytes_put_le32(x->header + 12, state_get(s, BASE_AT_LOG_HEAD));
-}
-
 int file_base_write(struct index *index, struct error *e)
 {
     struct state *s = &index->state;
@@ -138,7 +122,7 @@ int file_base_write(struct index *index, struct error *e)
     struct stat st;
     int fd, ret;
 
-    store_modseq(index);
+    index_store_modseq(index);
     state_put(s, BASE_AT_LOG_TAIL, (uint32_t)(index_has_pending(index) ? index->log.tail : index->log.head));
     state_emit_header(s, &header);
     os_unlink(index->dir, file_name(index, tmp, ".tmp"), &ignored);

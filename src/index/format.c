@@ -243,7 +243,7 @@ enum log_scan format_log_next(struct log_walk *w, struct log_record *r)
     };
     if (!check_body(w, r))
         return LOG_SCAN_BROKEN;
-    if (r->type == LOG_BOUNDARY && bytes_le32(r->body.at) > left)
+    if (r->type == LOG_BOUNDARY && !w->raw_boundaries && bytes_le32(r->body.at) > left)
         return LOG_SCAN_END; /* all of the transaction or nothing of it */
     w->at += size;
     return LOG_SCAN_RECORD;

@@ -131,6 +131,7 @@ struct log_walk {
     struct slice bytes;
     uint64_t base;
     size_t at;           /* relative to base */
+    bool raw_boundaries; /* for printing: an unfinished transaction is shown as far as it goes */
     char why[96];        /* BROKEN: the text of 12.2 */
 };
 enum log_scan format_log_next(struct log_walk *, struct log_record *);

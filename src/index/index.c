@@ -645,6 +645,22 @@ int index_keyword_find(const struct index *index, struct slice name)
     return state_keyword_find(&index->state, name);
 }
 
+/* So that a reader can go on counting from here without reading the log from its start (5). */
+void index_store_modseq(struct index *index)
+{
+    struct state *s = &index->state;
+    struct state_ext *x;
+
+    if (s->ext_modseq < 0)
+        return;
+    x = &s->exts[s->ext_modseq];
+    if (x->header_size < 16)
+        return;
+    bytes_put_le64(x->header, index->modseq);
+    bytes_put_le32(x->header + 8, state_get(s, BASE_AT_LOG_SEQ));
+    bytes_put_le32(x->header + 12, state_get(s, BASE_AT_LOG_HEAD));
+}
+
 /* ---- extensions --------------------------------------------------------------------------------------------------- */
 
 unsigned index_ext(struct index *index, const struct index_ext_def *def)

@@ -147,6 +147,8 @@ extern const struct state_sink index_sink;
 uint32_t index_lock_timeout(const struct index *); /* seconds */
 /* Replaces the state by another one that was read anew; what differs goes to the journal. */
 void index_state_replace(struct index *, struct state *);
+/* The modseq extension's header says where the counter stands now (5). */
+void index_store_modseq(struct index *);
 /* The extension's position in the files for a handle, or -1. */
 int index_ext_position(const struct index *, unsigned ext);
 

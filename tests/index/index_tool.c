@@ -5,6 +5,7 @@
  *
  * Commands work on one open index, separated by commas. Faults are armed by YARILO_FAULT (os.h). */
 #include "index/batch.h"
+#include "index/dump.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,13 +39,7 @@ static void emit(void)
     struct state *s = &box->state;
     struct buffer out = {0};
 
-    if (s->ext_modseq >= 0 && s->exts[s->ext_modseq].header_size >= 16) {
-        unsigned char *h = s->exts[s->ext_modseq].header;
-
-        bytes_put_le64(h, box->modseq);
-        bytes_put_le32(h + 8, state_get(s, BASE_AT_LOG_SEQ));
-        bytes_put_le32(h + 12, state_get(s, BASE_AT_LOG_HEAD));
-    }
+    index_store_modseq(box);
     state_put(s, BASE_AT_LOG_TAIL, state_get(s, BASE_AT_LOG_HEAD));
     state_emit_header(s, &out);
     fwrite(out.at, 1, out.size, stdout);
@@ -202,6 +197,33 @@ static void loop(char **arg)
     }
 }
 
+static void dump(const char *path)
+{
+    struct buffer out = {0};
+
+    index_dump(box, path, 0, &out);
+    fwrite(out.at, 1, out.size, stdout);
+    buffer_free(&out);
+}
+
+/* index_tool dumplog FILE: without an index. */
+static int dump_log(const char *path)
+{
+    struct buffer file = {0}, out = {0};
+    struct error e;
+    int ret = os_read_file(AT_FDCWD, path, 1 << 30, &file, &e);
+
+    if (ret == 0)
+        ret = index_dump_log(buffer_slice(&file), &out, &e);
+    if (out.size > 0)
+        fwrite(out.at, 1, out.size, stdout);
+    if (ret < 0)
+        fprintf(stderr, "Fatal: %s\n", e.admin);
+    buffer_free(&file);
+    buffer_free(&out);
+    return ret < 0 ? 75 : 0;
+}
+
 static void under_lock(int (*act)(struct index *, struct error *))
 {
     struct error e;
@@ -230,6 +252,8 @@ static void run(int argc, char **arg)
         emit();
     } else if (strcmp(c, "list") == 0) {
         list();
+    } else if (strcmp(c, "dump") == 0 && argc > 1) {
+        dump(arg[1]);
     } else if (strcmp(c, "refresh") == 0) {
         if (index_refresh(box, &e) != STEP_DONE)
             die(&e);
@@ -313,6 +337,8 @@ int main(int argc, char **argv)
     }
     if (argc - optind < 2)
         return 64;
+    if (strcmp(argv[optind], "dumplog") == 0)
+        return dump_log(argv[optind + 1]);
     where.path = argv[optind];
     where.dir = open(where.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (where.dir < 0) {
