@@ -263,14 +263,17 @@ void lmtp_client_start_tls(struct lmtp_client *c)
         lmtp_client_end(c, "TLS initialization failed.");
         return;
     }
-    if (stream_input(c->stream).size > 0) {
+    if (c->greeted && stream_input(c->stream).size > 0) {
         /* Commands sent behind STARTTLS: nobody who speaks TLS does that, and what was sent must not be read. */
         stream_consume(c->stream, stream_input(c->stream).size);
         lmtp_client_end(c, "Connection closed");
         return;
     }
     c->mode = LMTP_TLS;
-    stream_start_tls(c->stream, context, tls_done);
+    if (c->listener->haproxy && !c->greeted)
+        stream_start_tls_behind_proxy(c->stream, context, tls_done);
+    else
+        stream_start_tls(c->stream, context, tls_done);
 }
 
 void lmtp_client_greet(struct lmtp_client *c)

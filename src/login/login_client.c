@@ -334,7 +334,10 @@ static void start_tls(struct login_client *c)
         login_client_kick(c, c->greeted ? "TLS initialization failed." : NULL, "TLS initialization failed.");
         return;
     }
-    stream_start_tls(c->stream, context, tls_done);
+    if (c->listener->haproxy && !c->greeted)
+        stream_start_tls_behind_proxy(c->stream, context, tls_done);
+    else
+        stream_start_tls(c->stream, context, tls_done);
     stream_choose_tls(c->stream, choose_context);
 }
 
@@ -358,8 +361,7 @@ static void greet(struct login_client *c)
     c->greeted = true;
     c->stage = STAGE_COMMAND;
     c->server->protocol->greet(c);
-    stream_deadline(c->stream, LOGIN_TIMEOUT_SECS);
-    stream_want_input(c->stream, true);
+    login_client_resume(c);
 }
 
 void login_client_auth_ready(struct login_client *c)

@@ -74,6 +74,9 @@ size_t stream_memory(const struct stream *);
  * error, and `closed` follows. Output that waits is written before. */
 void stream_start_tls(struct stream *, struct tls_context *,
                       void (*done)(void *arg, const struct error *));
+/* The same for a connection whose first bytes were a PROXY header: the input that is left is the handshake's begin. */
+void stream_start_tls_behind_proxy(struct stream *, struct tls_context *,
+                                   void (*done)(void *arg, const struct error *));
 /* Right after stream_start_tls: `choose` is asked once during the handshake, with the handler's arg and the name that
  * the client sent (a checked host name, lower case, at most 253 bytes); it returns the context with the certificate
  * for that name, which lives at least as long as the stream, or NULL to stay with the listener's. */

@@ -13,6 +13,8 @@ struct stream_tls {
     struct tls_context *context;
     enum tls_state state;
     bool client;
+    struct buffer early; /* bytes of the handshake that were read before it began */
+    size_t early_at;
     bool send_blocked; /* GnuTLS holds a record: the next send must be (NULL, 0) */
     void (*done)(void *arg, const struct error *);
     struct stream *stream; /* for the callback below, in GnuTLS's session pointer */

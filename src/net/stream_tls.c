@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 bool stream_tls_read_pending(struct stream *s)
 {
-    return s->tls != NULL && s->tls->state == TLS_OPEN && gnutls_record_check_pending(s->tls->session) > 0;
+    return s->tls != NULL && s->tls->state == TLS_OPEN &&
+           (gnutls_record_check_pending(s->tls->session) > 0 || s->tls->early_at < s->tls->early.size);
 }
 
 static void start(struct stream *s, struct tls_context *context, bool client,
@@ -26,16 +28,66 @@ static void start(struct stream *s, struct tls_context *context, bool client,
     buffer_wipe(&s->input);
 }
 
-void stream_start_tls(struct stream *s, struct tls_context *context, void (*done)(void *arg, const struct error *))
+static void start_server(struct stream *s, struct tls_context *context, const struct buffer *early,
+                         void (*done)(void *arg, const struct error *))
 {
     struct error e;
 
     start(s, context, false, done);
+    s->tls->early = *early;
     if (tls_session_new(context, s->tls, &e) < 0) {
         stream_fail(s, &e);
         return;
     }
     stream_mark_dirty(s);
+}
+
+void stream_start_tls(struct stream *s, struct tls_context *context, void (*done)(void *arg, const struct error *))
+{
+    start_server(s, context, &(struct buffer){0}, done);
+}
+
+void stream_start_tls_behind_proxy(struct stream *s, struct tls_context *context,
+                                   void (*done)(void *arg, const struct error *))
+{
+    struct buffer early = {0};
+
+    buffer_append_slice(&early, stream_input(s));
+    start_server(s, context, &early, done);
+}
+
+/* First what was read too early, then the socket. */
+static ssize_t pull(gnutls_transport_ptr_t arg, void *at, size_t size)
+{
+    struct stream *s = arg;
+    struct stream_tls *t = s->tls;
+    size_t left = t->early.size - t->early_at;
+    ssize_t n;
+
+    if (left > 0) {
+        size = size < left ? size : left;
+        memcpy(at, t->early.at + t->early_at, size);
+        t->early_at += size;
+        if (t->early_at == t->early.size) {
+            buffer_free(&t->early);
+            t->early_at = 0;
+        }
+        return (ssize_t)size;
+    }
+    n = recv(s->fd, at, size, 0);
+    if (n < 0)
+        gnutls_transport_set_errno(t->session, errno);
+    return n;
+}
+
+static ssize_t push(gnutls_transport_ptr_t arg, const void *at, size_t size)
+{
+    struct stream *s = arg;
+    ssize_t n = send(s->fd, at, size, MSG_NOSIGNAL);
+
+    if (n < 0)
+        gnutls_transport_set_errno(s->tls->session, errno);
+    return n;
 }
 
 void stream_start_tls_client(struct stream *s, struct tls_context *context, const char *host, bool verify,
@@ -62,7 +114,12 @@ void stream_tls_begin(struct stream *s)
     /* What arrived between the answer to STARTTLS and now was sent in plain text; it is not read at all: the
      * handshake starts with the bytes that are still in the kernel, and fails if they are not a ClientHello. */
     s->tls->state = TLS_HANDSHAKE;
-    gnutls_transport_set_int2(s->tls->session, s->fd, s->out_fd);
+    if (s->tls->early.size > 0) {
+        gnutls_transport_set_ptr(s->tls->session, s);
+        gnutls_transport_set_pull_function(s->tls->session, pull);
+        gnutls_transport_set_push_function(s->tls->session, push);
+    } else
+        gnutls_transport_set_int2(s->tls->session, s->fd, s->out_fd);
     stream_tls_step(s);
 }
 
@@ -109,6 +166,7 @@ void stream_tls_free(struct stream *s)
     if (s->tls->session != NULL)
         gnutls_deinit(s->tls->session);
     tls_context_unref(s->tls->context);
+    buffer_free(&s->tls->early);
     mem_free(s->tls);
     s->tls = NULL;
 }

@@ -299,6 +299,46 @@ ATF_TC_BODY(tls, tc)
     ev_loop_destroy(loop);
 }
 
+/* The first bytes of the handshake were read together with a PROXY header. */
+ATF_TC_WITHOUT_HEAD(tls_behind_proxy);
+ATF_TC_BODY(tls_behind_proxy, tc)
+{
+    struct ev_loop *loop = ev_loop_new(0);
+    struct end server = {0}, client = {0};
+    struct tls_context *context = make_context("a.example", NULL);
+    int ends[2], tap[2];
+    char hello[4096];
+    ssize_t n;
+
+    make_pair(ends);
+    make_pair(tap);
+    client.stream = stream_new(loop, tap[0], -1, NULL, &handler, &client);
+    stream_start_tls_client(client.stream, context, "a.example", false, tls_done);
+    spin(loop);
+    n = read(tap[1], hello, sizeof(hello)); /* its ClientHello */
+    ATF_REQUIRE(n > 100);
+    server.stream = stream_new(loop, ends[0], -1, NULL, &handler, &server);
+    stream_unread(server.stream, slice_of(hello, (size_t)n));
+    stream_start_tls_behind_proxy(server.stream, context, tls_done);
+    ATF_REQUIRE_EQ(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+    ATF_REQUIRE_EQ(fcntl(tap[1], F_SETFL, O_NONBLOCK), 0);
+    for (int i = 0; i < 1000 && (server.tls == 0 || client.tls == 0); i++) {
+        ev_run(loop, EVRUN_NOWAIT);
+        if ((n = read(ends[1], hello, sizeof(hello))) > 0)
+            ATF_REQUIRE_EQ(write(tap[1], hello, (size_t)n), n);
+        if ((n = read(tap[1], hello, sizeof(hello))) > 0)
+            ATF_REQUIRE_EQ(write(ends[1], hello, (size_t)n), n);
+    }
+    ATF_CHECK_EQ(server.tls, 1);
+    ATF_CHECK_EQ(client.tls, 1);
+    stream_free(server.stream);
+    stream_free(client.stream);
+    close(ends[1]);
+    close(tap[1]);
+    tls_context_unref(context);
+    ev_loop_destroy(loop);
+}
+
 /* With TLS 1.2 only the suites of the list are on, although TLS 1.3 has others on. */
 ATF_TC_WITHOUT_HEAD(tls12_suites);
 ATF_TC_BODY(tls12_suites, tc)
@@ -434,6 +474,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, peer_gone);
     ATF_TP_ADD_TC(tp, timer);
     ATF_TP_ADD_TC(tp, tls);
+    ATF_TP_ADD_TC(tp, tls_behind_proxy);
     ATF_TP_ADD_TC(tp, tls12_suites);
     ATF_TP_ADD_TC(tp, tls_garbage);
     ATF_TP_ADD_TC(tp, bad_certificates);
