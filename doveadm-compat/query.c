@@ -183,12 +183,12 @@ static struct query_node *flag_key(struct parser *p, const char *key)
     return NULL;
 }
 
-static struct query_node *header_node(struct parser *p, const char *name, const char *value, bool addresses)
+static struct query_node *header_node(struct parser *p, const char *name, const char *value, enum mime_match_kind match)
 {
     struct search_key *key = new_key(p, SEARCH_HEADER);
 
     key->name = slice_from_str(name);
-    key->addresses = addresses;
+    key->match = match;
     key->key = mime_key_new(p->d->arena, slice_from_str(value));
     return key_node(p, key);
 }
@@ -197,17 +197,18 @@ static struct query_node *text_key(struct parser *p, const char *word)
 {
     static const struct {
         const char *key, *header;
-        bool addresses;
-    } headers[] = {{"FROM", "From", true}, {"TO", "To", true},          {"CC", "Cc", true},
-                   {"BCC", "Bcc", true},   {"SUBJECT", "Subject", false}};
+        enum mime_match_kind match;
+    } headers[] = {{"FROM", "From", MIME_MATCH_ADDRESSES}, {"TO", "To", MIME_MATCH_ADDRESSES},
+                   {"CC", "Cc", MIME_MATCH_ADDRESSES},     {"BCC", "Bcc", MIME_MATCH_ADDRESSES},
+                   {"SUBJECT", "Subject", MIME_MATCH_SUBJECT}};
     bool body = strcmp(word, "BODY") == 0;
 
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
         if (strcmp(word, headers[i].key) == 0)
-            return header_node(p, headers[i].header, parameter(p, word), headers[i].addresses);
+            return header_node(p, headers[i].header, parameter(p, word), headers[i].match);
     if (strcmp(word, "HEADER") == 0) {
         const char *name = parameter(p, word);
-        return header_node(p, name, parameter(p, word), false);
+        return header_node(p, name, parameter(p, word), MIME_MATCH_VALUE);
     }
     if (body || strcmp(word, "TEXT") == 0) {
         struct search_key *key = new_key(p, body ? SEARCH_BODY : SEARCH_TEXT);

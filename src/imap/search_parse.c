@@ -89,14 +89,8 @@ static bool parse_set(struct session *s, struct request *r, struct search *q, st
     return true;
 }
 
-static bool is_address_header(struct slice name)
-{
-    return slice_equal_str_nocase(name, "From") || slice_equal_str_nocase(name, "To") ||
-           slice_equal_str_nocase(name, "Cc") || slice_equal_str_nocase(name, "Bcc");
-}
-
 static bool parse_header(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg,
-                         struct slice name, struct search_key *k)
+                         struct slice name, enum mime_match_kind match, struct search_key *k)
 {
     struct slice text;
 
@@ -104,7 +98,7 @@ static bool parse_header(struct session *s, struct request *r, struct search *q,
         return false;
     k->type = SEARCH_HEADER;
     k->name = name;
-    k->addresses = is_address_header(name);
+    k->match = match;
     k->key = mime_key_new(r->arena, text);
     return true;
 }
@@ -220,7 +214,9 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
     }
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         if (strcmp(headers[i], word) == 0)
-            return parameter(s, r, arg, word) && parse_header(s, r, q, *arg, slice_from_str(headers[i]), k);
+            return parameter(s, r, arg, word) && 
+                   parse_header(s, r, q, *arg, slice_from_str(headers[i]),
+                                *word == 'S' ? MIME_MATCH_SUBJECT : MIME_MATCH_ADDRESSES, k);
     }
     if (strcmp(word, "BODY") == 0 || strcmp(word, "TEXT") == 0)
         return parameter(s, r, arg, word) && parse_body(s, r, q, *arg, *word == 'T', k);
@@ -230,7 +226,7 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
         if (!parameter(s, r, arg, word))
             return false;
         name = (*arg)->text;
-        return parameter(s, r, arg, word) && parse_header(s, r, q, *arg, name, k);
+        return parameter(s, r, arg, word) && parse_header(s, r, q, *arg, name, MIME_MATCH_VALUE, k);
     }
     if (strcmp(word, "LARGER") == 0 || strcmp(word, "SMALLER") == 0) {
         k->type = *word == 'L' ? SEARCH_LARGER : SEARCH_SMALLER;

@@ -129,8 +129,7 @@ static int judge_header(struct store_search *q, const struct search_key *k, bool
             return -1;
         q->has_block = true;
     }
-    *yes = mime_match_header(&k->key, q->block, k->name,
-                             k->addresses ? MIME_MATCH_ADDRESSES : MIME_MATCH_VALUE);
+    *yes = mime_match_header(&k->key, q->block, k->name, k->match);
     return 0;
 }
 

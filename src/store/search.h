@@ -40,7 +40,7 @@ struct search_key {
     struct search_key *next, *children;
     enum search_type type;
     bool negate;
-    bool addresses;                          /* HEADER: match each address as "Name" <box@host> too (From, To, Cc, Bcc) */
+    enum mime_match_kind match;              /* HEADER: ADDRESSES for the keys FROM, TO, CC, BCC, SUBJECT for SUBJECT, else VALUE */
     bool exact;
     uint8_t flags;
     enum search_date date;
