@@ -137,6 +137,10 @@ int dispatch_request_read(struct arena *arena, struct slice packet, struct dispa
     if (nul < 0)
         return error_set(error, ERROR_INVALID, "Dispatch message has no end");
     count = text_tab_fields(arena, slice_head(packet, (size_t)nul), &fields);
+    /* A name that ends early as a C string is another name. */
+    for (size_t i = 0; i < count; i++)
+        if (slice_find(fields[i], '\0') >= 0)
+            return error_set(error, ERROR_INVALID, "Dispatch message with a NUL in a field");
     *request = (struct dispatch_request){.session = "", .input = slice_from(packet, (size_t)nul + 1)};
     request->job = slice_equal_str(fields[0], "JOB");
     if (!request->job && !slice_equal_str(fields[0], "SESSION"))

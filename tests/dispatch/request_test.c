@@ -121,7 +121,8 @@ ATF_TC_BODY(bad_messages, tc)
 {
     const struct slice bad[] = {SLICE(""), SLICE("SESSION\t1\timap\tu"), SLICE("HELLO\t1\timap\tu\0"),
                                        SLICE("SESSION\tx\timap\tu\0"), SLICE("SESSION\t1\t\tu\0"),
-                                       SLICE("SESSION\t1\0"), SLICE("\0\0\0")};
+                                       SLICE("SESSION\t1\0"), SLICE("\0\0\0"),
+                                SLICE("SESSION\t1\timap\tu\0010x\0"), SLICE("SESSION\t1\timap\tu\t+home=a\0010\0")};
     struct dispatch_request out;
     struct arena *arena = arena_new();
     struct error e;

@@ -229,7 +229,7 @@ s.sendall(b"bye\n")
 t.sendall(b"bye\n")
 assert f.read() == b"" and g.read() == b""
 END
-    log_waits 'imap\(one\)<[0-9]+><[^>]+>: Fatal: master: service\(imap\): child [0-9]+ killed with signal 9$'
+    log_waits 'imap(\(one\)<[0-9]+><[^>]+>)?: Fatal: master: service\(imap\): child [0-9]+ killed with signal 9$'
     log_waits 'imap: Warning: Worker processes of user one died 2 times'
     anvil=$(pgrep -P "$SERVER" -f dovecot/anvil)
     kill -KILL "$anvil"
