@@ -62,9 +62,8 @@ static bool wants(const struct request *r, const struct chain_link *l)
 {
     if (!mech_allowed(l->mechanisms, r->mech) || !user_allowed(l->username_filter, r->user))
         return false;
-    if (l->skip == SKIP_IF_SUCCESS && r->success == SUCCESS_YES)
-        return false;
-    return !(l->skip == SKIP_UNLESS_SUCCESS && r->success != SUCCESS_YES);
+    /* "Authenticated" is whose password was found right, whatever the rule made of it. */
+    return l->skip == SKIP_NEVER || r->skip_password_check == (l->skip == SKIP_UNLESS_SUCCESS);
 }
 
 /* ---- one database --------------------------------------------------------------------------------------------- */
@@ -127,7 +126,7 @@ static void finish_chain(struct request *r)
     } else if (r->internal_seen) {
         finish(r, PASSDB_INTERNAL);
     } else {
-        if (result == PASSDB_OK && r->success == SUCCESS_NO) /* continue-fail or return-fail was said */
+        if (result == PASSDB_OK) /* a right password, but no rule said "ok" */
             result = PASSDB_MISMATCH;
         if (result == PASSDB_SCHEME_NOT_AVAILABLE && r->unknown_seen)
             result = PASSDB_USER_UNKNOWN;
