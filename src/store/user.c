@@ -282,6 +282,27 @@ static int open_namespaces(struct mail_user *user, struct error *e)
     return 0;
 }
 
+/* Where the userdb names no home, mail_home does. A user name must not climb out of the folder that holds the homes
+ * (config-yaml 3, storage.mail_home_template). */
+static int find_home(struct mail_user *user, struct error *e)
+{
+    const char *template = conf_str(user->settings, SET_mail_home);
+    struct slice rest, part;
+    char *home;
+
+    if (user->home != NULL || *template == '\0')
+        return 0;
+    home = mail_user_expand(user, user->arena, template, e);
+    if (home == NULL)
+        return error_context(e, "Failed to expand settings: mail_home: ");
+    rest = slice_from_str(home);
+    while (slice_split(&rest, '/', &part))
+        if (slice_equal_str(part, ".."))
+            return error_set(e, ERROR_INVALID, "mail_home of user %s leads out of its folder: %s", user->name, home);
+    user->home = home;
+    return 0;
+}
+
 int mail_user_open(struct mail_user **out, struct settings *settings, const struct mail_user_params *params,
                    struct error *e)
 {
@@ -312,7 +333,7 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
             fields[i] = arena_strdup(user->arena, params->fields[i]);
         user->fields = fields;
     }
-    if (open_namespaces(user, e) < 0) {
+    if (find_home(user, e) < 0 || open_namespaces(user, e) < 0) {
         mail_user_close(&user);
         return -1;
     }

@@ -11,6 +11,7 @@ traced()
     [ "$1" != ours ] || program=$OURS/dovecot
     cat >"$SCENE/traced" <<EOT
 #!/bin/sh
+export ASAN_OPTIONS=detect_leaks=0 # which does not work under ptrace
 exec strace -f -y -s 200 -o "$SCENE/trace" -e trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,write,writev,sendto,sendmsg "$program" "\$@"
 EOT
     chmod 755 "$SCENE/traced"
