@@ -149,12 +149,16 @@ static char *explain(struct arena *a, const struct login_client *c)
     unsigned since_connect = (unsigned)(now - c->connected_at);
     unsigned since_first = c->attempts == 0 ? 0 : (unsigned)(now - c->first_attempt_at);
 
+    if (conf_bool(c->set, SET_auth_ssl_require_client_cert) && c->tls && !c->cert_valid && c->greeted)
+        return arena_strdup(a, " (client didn't send a cert)");
     if (!c->greeted && !auth_client_ready(c->server->auth))
         return arena_printf(a, " (disconnected before auth was ready, waited %u secs)", since_connect);
     if (c->attempts == 0)
         return c->greeted || c->stage == STAGE_TLS || c->tls_error != NULL
                    ? arena_printf(a, " (no auth attempts in %u secs)", since_connect)
                    : arena_strdup(a, "");
+    if (conf_bool(c->set, SET_auth_ssl_require_client_cert) && !c->tls)
+        return arena_strdup(a, " (cert required, client didn't start TLS)");
     if (c->attempts == 1) {
         if (c->stage == STAGE_RESPONSE || (c->attempt_aborted && c->last_failure == LOGIN_FAIL_ABORTED))
             return arena_printf(a, " (client didn't finish SASL auth, waited %u secs)", since_first);
