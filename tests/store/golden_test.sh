@@ -1,0 +1,34 @@
+# Stores made by a real Dovecot, read through src/store; and what the real one says after ours has worked on them.
+
+golden()
+{
+    dir=$(mktemp -d /tmp/yarilo-store.XXXXXX)
+    echo "$dir" >dir
+    python3 "$TOP_SRC/tests/tools/make-golden-store" "$1" "$dir/made" --port "$2" >made.log 2>&1 || { cat made.log; atf_fail "no golden store"; }
+    location=$(sed -n 's/^mail_location = //p' "$dir/made/dovecot.conf")
+    cp -a "$dir/made" "$dir/copy"
+    python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" ||
+        atf_fail "differences, see above"
+    # Again with nothing cached, and again with what our first look has written.
+    find "$dir/copy" -name dovecot.index.cache -delete
+    for round in 1 2; do
+        python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" ||
+            atf_fail "differences in round $round, see above"
+    done
+}
+
+for format in maildir maildir-fs maildir-split; do
+    name=$(echo $format | tr - _)
+    case $format in maildir) port=25310;; maildir-fs) port=25320;; *) port=25330;; esac
+    eval "${name}_head() { atf_set require.progs 'dovecot doveadm python3'; atf_set timeout 300; }
+          ${name}_body() { golden $format $port; }
+          ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
+    atf_test_case $name cleanup
+done
+
+atf_init_test_cases()
+{
+    atf_add_test_case maildir
+    atf_add_test_case maildir_fs
+    atf_add_test_case maildir_split
+}

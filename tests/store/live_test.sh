@@ -1,0 +1,55 @@
+# Our store and a real Dovecot on one Maildir at the same moment, and crashes at every mutating call (tests/tools say how).
+
+tool()
+{
+    dir=$(mktemp -d /tmp/yarilo-store.XXXXXX)
+    chmod 755 "$dir"
+    echo "$dir" >dir
+    cp "$TOP_BUILD/tests/tools/storetool" "$dir/storetool" # readable for the user that both run as
+}
+
+mixed_head()
+{
+    atf_set descr "saves, flags, expunges by both servers: nothing lost, nothing doubled, nothing logged"
+    atf_set require.progs "dovecot doveadm python3"
+    atf_set timeout 300
+}
+mixed_body()
+{
+    tool
+    seconds=5
+    [ -z "$YARILO_LONG" ] || seconds=60
+    python3 "$TOP_SRC/tests/tools/mixed_load.py" "$dir/storetool" "$dir/m" $seconds || atf_fail "see above"
+}
+mixed_cleanup()
+{
+    [ ! -f dir ] || rm -rf "$(cat dir)"
+}
+
+crash_head()
+{
+    atf_set descr "the process ends, or the disk is full, at the N-th mutating call"
+    atf_set require.progs "dovecot doveadm python3"
+    atf_set timeout 1200
+}
+crash_body()
+{
+    grep -q 'define FAULTS 1' "$TOP_BUILD/config.h" || atf_skip "built without --enable-faults"
+    tool
+    every=7
+    [ -z "$YARILO_LONG" ] || every=1
+    python3 "$TOP_SRC/tests/tools/crash_store.py" "$dir/storetool" "$dir/c" --every $every || atf_fail "see above"
+}
+crash_cleanup()
+{
+    [ ! -f dir ] || rm -rf "$(cat dir)"
+}
+
+atf_test_case mixed cleanup
+atf_test_case crash cleanup
+
+atf_init_test_cases()
+{
+    atf_add_test_case mixed
+    atf_add_test_case crash
+}
