@@ -83,20 +83,6 @@ static int narrow(const char *word, const char *name, struct conf_net *net, stru
     return 0;
 }
 
-/* The same sections in another level, when a filter stands inside of a section. */
-static struct conf_section *same_section(struct dialect *d, struct conf_level *level)
-{
-    struct conf_section *section = &level->section;
-    for (size_t i = 0; i < d->frames.count; i++) {
-        const struct frame *frame = &d->frames.at[i];
-        bool existed;
-        if (frame->kind == FRAME_BLOCK && frame->entry != NULL)
-            section = &conf_section_entry(d->arena, section, frame->def, slice_from_str(frame->entry->key), d->place,
-                                          &existed)->section;
-    }
-    return section;
-}
-
 static int begin_filter(struct dialect *d, enum filter_kind kind, const char *name, struct error *e)
 {
     struct frame *outer = dialect_frame(d);
@@ -113,13 +99,21 @@ static int begin_filter(struct dialect *d, enum filter_kind kind, const char *na
     if (result < 0)
         return -1;
     struct conf_level *level = conf_tree_level(d->tree, outer->level, &facts, d->place);
-    struct conf_section *section = same_section(d, level);
-    struct conf_entry *entry = outer->entry;
-    enum frame_kind inside = outer->kind;
-    struct frame *frame = dialect_push(d, inside, NULL);
+    /* A filter inside of a section is begun, but knows no setting there, unless a built-in service is meant. */
+    const struct conf_entry *service = outer->kind == FRAME_BLOCK ? outer->entry : NULL;
+    if (service != NULL && (service->builtin == NULL || service->builtin->kind != BLOCK_SERVICE))
+        service = NULL;
+    unsigned def = outer->def;
+    bool existed;
+    struct frame *frame =
+        dialect_push(d, outer->kind == FRAME_LEVEL ? FRAME_LEVEL : service != NULL ? FRAME_BLOCK : FRAME_NOTHING, NULL);
     frame->level = level;
-    frame->section = section;
-    frame->entry = entry;
+    frame->section = &level->section;
+    if (service == NULL)
+        return 0;
+    frame->entry = conf_section_entry(d->arena, frame->section, def, slice_from_str(service->key), d->place, &existed);
+    frame->entry->builtin = service->builtin;
+    frame->section = &frame->entry->section;
     return 0;
 }
 
@@ -153,7 +147,7 @@ static const struct conf_builtin *find_builtin(const struct frame *outer, enum c
     return NULL;
 }
 
-static int begin_block(struct dialect *d, unsigned def, const char *key, const char *name, struct error *e)
+static int begin_block(struct dialect *d, unsigned def, const char *key, const char *name, unsigned number, struct error *e)
 {
     struct frame *outer = dialect_frame(d);
     enum conf_block_kind kind = (enum conf_block_kind)outer->section->scope->defs[def].id;
@@ -169,6 +163,15 @@ static int begin_block(struct dialect *d, unsigned def, const char *key, const c
     frame->entry = entry;
     frame->section = &entry->section;
     frame->def = def;
+    struct buffer full = {0};
+    buffer_append_str(&full, frame->full);
+    if (name[0] == '\0')
+        buffer_printf(&full, "%u", number);
+    else
+        conf_path_escape(&full, name);
+    buffer_append_byte(&full, '/');
+    frame->full = arena_str(d->arena, buffer_slice(&full));
+    buffer_free(&full);
     return 0;
 }
 
@@ -176,13 +179,13 @@ static int begin_section(struct dialect *d, const char *key, const char *name, s
 {
     enum filter_kind filter = filter_kind(key);
     struct frame *outer = dialect_frame(d);
-    if (outer->kind == FRAME_STRLIST)
+    if (outer->kind == FRAME_STRLIST && filter == FILTER_NONE)
         return error_set(e, ERROR_INVALID, "Section not allowed here");
-    if (filter == FILTER_PROTOCOL && strcmp(name, "managesieve") == 0 && d->frames.count == 1) {
+    if (filter == FILTER_PROTOCOL && strcmp(name, "managesieve") == 0) {
         dialect_obsolete_warn(d, "protocol managesieve {} has been replaced by protocol sieve { }");
         name = "sieve";
     }
-    if (filter != FILTER_NONE && outer->kind != FRAME_NOTHING)
+    if (filter != FILTER_NONE)
         return begin_filter(d, filter, name, e);
     switch (dialect_v1_section(d, key, &name, &key, e)) {
     case OBSOLETE_DONE:
@@ -203,7 +206,7 @@ static int begin_section(struct dialect *d, const char *key, const char *name, s
     if (check_auth(outer, at, e) < 0)
         return -1;
     if (at->kind == CONF_DEF_BLOCKS)
-        return begin_block(d, (unsigned)def, key, name, e);
+        return begin_block(d, (unsigned)def, key, name, number, e);
     if (at->kind == CONF_DEF_STRLIST) {
         enum conf_strlist which = (enum conf_strlist)at->id;
         conf_section_open_pairs(d->arena, outer->section, which);
@@ -319,14 +322,14 @@ int dialect_set(struct dialect *d, struct frame *frame, const char *key, const c
         const struct conf_def *at = &frame->section->scope->defs[def];
         if (at->flags & CONF_OWN)
             def = -1;
-        else if (check_auth(frame, at, e) < 0)
-            return -1;
         else if (at->kind == CONF_DEF_STRLIST) {
             conf_section_open_pairs(d->arena, frame->section, (enum conf_strlist)at->id);
             return 0;
         }
         else if (at->kind == CONF_DEF_BLOCKS) {
             /* "passdb = x": an entry without a name, and nothing in it. */
+            if (check_auth(frame, at, e) < 0)
+                return -1;
             (void)conf_section_entry(d->arena, frame->section, (unsigned)def, SLICE_EMPTY, d->place, &found);
             return 0;
         }
@@ -334,9 +337,11 @@ int dialect_set(struct dialect *d, struct frame *frame, const char *key, const c
     if (def >= 0) {
         if (frame->kind == FRAME_LEVEL)
             warn_if_filtered(d, frame, (unsigned)def);
-        return dialect_assign(d, frame->section, (unsigned)def, value, e);
+        if (dialect_assign(d, frame->section, (unsigned)def, value, e) < 0)
+            return -1;
+        return check_auth(frame, &frame->section->scope->defs[def], e);
     }
-    if (frame->kind == FRAME_LEVEL && strchr(key, '/') != NULL) {
+    if (frame->kind == FRAME_LEVEL && strchr(key, '/') != NULL && key[strlen(key) - 1] != '/') {
         if (set_by_path(d, frame->section, slice_from_str(key), value, &found, e) < 0)
             return -1;
         if (found)
@@ -445,7 +450,7 @@ static int parse_line(struct dialect *d, char *line, struct error *e)
     p = skip_white(p);
     char next = *p;
     size_t size = (size_t)(key_end - key);
-    if (size == 0 && next == '=')
+    if (size == 0 && next == '=' && dialect_frame(d)->kind == FRAME_LEVEL)
         return error_set(e, ERROR_INVALID, "Missing key name ('=' at the beginning of line)");
     key = arena_str(d->arena, slice_of(key, size));
     bool try = strcmp(key, "!include_try") == 0;

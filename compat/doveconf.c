@@ -85,7 +85,8 @@ static bool check_hosts(const char *pattern);
 static void read_options(struct options *o, int argc, char **argv)
 {
     int c;
-    while ((c = getopt(argc, argv, "+ac:def:hHi:km:nNo:OpPsSxL")) != -1) {
+    /* Names and options may be mixed; the command of -e keeps its own options. */
+    while (!o->execute && (c = getopt(argc, argv, "ac:def:hHi:km:nNo:OpPsSxL")) != -1) {
         switch (c) {
         case 'c': o->file = optarg; o->file_given = true; break;
         case 'd': o->defaults = true; break;
@@ -358,9 +359,21 @@ int main(int argc, char **argv)
     } else if (named) {
         if (clash)
             log_fatal(fatal_status(), "Errors in configuration");
-        for (; *names != NULL; names++)
-            print_name(&p, &merged, *names, o.values_only);
-        flush(&out);
+        /* Dovecot writes sections at once and values at the end. */
+        struct faults faults = {0};
+        struct buffer values = {0};
+        for (; *names != NULL; names++) {
+            if (!print_name(&p, &merged, *names, o.values_only)) {
+                buffer_append_slice(&values, buffer_slice(&out));
+                buffer_reset(&out);
+                continue;
+            }
+            flush(&out);
+            if (!o.defaults)
+                conf_check_settings(set, &checker, p.modules, print_fault, &faults);
+        }
+        flush(&values);
+        buffer_free(&values);
         late.class = ERROR_NONE;
     } else {
         print_human(&o, &p, conf, clash ? NULL : &merged, set, &checker);

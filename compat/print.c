@@ -322,7 +322,7 @@ void print_filters(const struct printer *p, const struct conf_tree *tree, const 
 
 /* ---- names --------------------------------------------------------------------------------------------------------- */
 
-void print_name(const struct printer *p, const struct conf_section *section, const char *name, bool value_only)
+bool print_name(const struct printer *p, const struct conf_section *section, const char *name, bool value_only)
 {
     struct printer wide = *p;
     struct print_items all, below = {0};
@@ -338,7 +338,7 @@ void print_name(const struct printer *p, const struct conf_section *section, con
             else
                 buffer_printf(p->out, "%s = %s\n", name, value);
             mem_free(all.at);
-            return;
+            return false;
         }
     }
     for (size_t i = 0; i < all.count; i++) {
@@ -350,5 +350,7 @@ void print_name(const struct printer *p, const struct conf_section *section, con
         }
     }
     mem_free(all.at);
+    bool any = below.count > 0;
     print_items(p, &below, 0);
+    return any;
 }

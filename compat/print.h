@@ -27,8 +27,8 @@ void print_settings(const struct printer *, const struct conf_section *, unsigne
 void print_filters(const struct printer *, const struct conf_tree *, const struct conf_facts *request);
 /* All levels but the global one, in the order in which they are printed. */
 size_t print_order_filters(struct arena *, const struct conf_tree *, struct conf_level ***blocks);
-/* doveconf NAME. */
-void print_name(const struct printer *, const struct conf_section *, const char *name, bool value_only);
+/* doveconf NAME. True when NAME is a section that was printed. */
+bool print_name(const struct printer *, const struct conf_section *, const char *name, bool value_only);
 /* doveconf -S; `names` NULL-ended, empty = all. */
 void print_machine(const struct printer *, const struct conf_section *, char *const *names);
 /* doveconf -e: NAME=value for every assigned setting. */

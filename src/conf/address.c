@@ -3,7 +3,8 @@
 
 #include <arpa/inet.h>
 #include <netdb.h>
-#include <time.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 bool conf_net_parse_ip(const char *text, struct conf_net *net)
 {
@@ -31,15 +32,23 @@ bool conf_net_parse_ip(const char *text, struct conf_net *net)
     return true;
 }
 
+/* The first address of a host name. */
 static int resolve(const char *host, struct conf_net *net, struct error *e)
 {
-    struct hostent *found = gethostbyname(host);
-    if (found == NULL || found->h_addr_list[0] == NULL)
-        return error_set(e, ERROR_INVALID, "gethostbyname(%s) failed: %s", host, hstrerror(h_errno));
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
+    int code = getaddrinfo(host, NULL, &hints, &found);
+    if (code != 0)
+        return error_set(e, ERROR_INVALID, "gethostbyname(%s) failed: %s", host, gai_strerror(code));
     *net = (struct conf_net){0};
-    net->family = found->h_addrtype == AF_INET ? 4 : 6;
+    if (found->ai_family == AF_INET) {
+        net->family = 4;
+        memcpy(net->address, &((const struct sockaddr_in *)(const void *)found->ai_addr)->sin_addr, 4);
+    } else {
+        net->family = 6;
+        memcpy(net->address, &((const struct sockaddr_in6 *)(const void *)found->ai_addr)->sin6_addr, 16);
+    }
     net->bits = net->family == 4 ? 32 : 128;
-    memcpy(net->address, found->h_addr_list[0], net->bits / 8);
+    freeaddrinfo(found);
     return 0;
 }
 

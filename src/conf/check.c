@@ -151,6 +151,12 @@ int check_pop3(struct conf_check *c)
     return 0;
 }
 
+int check_managesieve(struct conf_check *c)
+{
+    /* There is none that it knows. */
+    return check_words(c, SET_managesieve_client_workarounds, "", "workaround");
+}
+
 int check_submission(struct conf_check *c)
 {
     return check_words(c, SET_submission_client_workarounds,
@@ -162,6 +168,7 @@ static const struct {
     int (*check)(struct conf_check *);
     enum conf_group group;
 } checks[] = {
+    {check_managesieve, GROUP_managesieve},
     {check_service, GROUP_service},       {check_ssl, GROUP_ssl},
     {check_auth, GROUP_auth},             {check_director, GROUP_director},
     {check_doveadm, GROUP_doveadm},       {check_imap, GROUP_imap},

@@ -37,6 +37,7 @@ int check_imapc(struct conf_check *);
 int check_lmtp(struct conf_check *);
 int check_mail_storage(struct conf_check *);
 int check_mail_user(struct conf_check *);
+int check_managesieve(struct conf_check *);
 int check_master(struct conf_check *);
 int check_pop3(struct conf_check *);
 int check_pop3c(struct conf_check *);
