@@ -110,6 +110,7 @@ int doveadm_flags(struct doveadm *);
 int doveadm_expunge(struct doveadm *);
 int doveadm_copy(struct doveadm *);
 int doveadm_deduplicate(struct doveadm *);
+int doveadm_pw(struct doveadm *);
 int doveadm_absent(struct doveadm *); /* in the table, but not there yet: says so, 75 */
 int doveadm_config(struct doveadm *);
 int doveadm_help(struct doveadm *);
