@@ -22,6 +22,7 @@ struct mailbox_watch {
 struct watched {                   /* one watch descriptor: boxes that it tells about */
     int id;
     struct mailbox *box;
+    bool log_only;                 /* the index's folder: only the log is news */
     UT_hash_handle hh;
 };
 
@@ -41,7 +42,7 @@ int store_watch_fd(void)
     return fd;
 }
 
-static int watch_folder(struct mailbox *box, const char *path)
+static int watch_folder(struct mailbox *box, const char *path, bool log_only)
 {
     int id = inotify_add_watch(fd, path, IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
     struct watched *w;
@@ -55,6 +56,7 @@ static int watch_folder(struct mailbox *box, const char *path)
         HASH_ADD_INT(all, id, w);
     }
     w->box = box;
+    w->log_only = log_only;
     return id;
 }
 
@@ -66,9 +68,9 @@ static void watch_box(struct mailbox *box)
 
     index_watch(box->index, &dir, &log);
     if (dir != NULL && box->index_path != NULL)
-        box->watch_ids[n++] = watch_folder(box, dir);
+        box->watch_ids[n++] = watch_folder(box, dir, true);
     for (const char *const *name = box->driver->watch; name != NULL && *name != NULL && n < 4; name++)
-        box->watch_ids[n++] = watch_folder(box, arena_printf(arena, "%s/%s", box->path, *name));
+        box->watch_ids[n++] = watch_folder(box, arena_printf(arena, "%s/%s", box->path, *name), false);
     arena_free(arena);
 }
 
@@ -169,14 +171,13 @@ void store_watch_poll(void)
             HASH_FIND_INT(all, &id, w);
             if (w == NULL || (event->mask & IN_IGNORED) != 0)
                 continue;
-            /* Lock files and the cache are no news. */
-            if (event->len > 0 && (strstr(event->name, ".lock") != NULL || strstr(event->name, ".cache") != NULL))
+            /* The index's folder holds much else: lists, locks, caches of all kinds. */
+            if (w->log_only && event->len > 0 && strcmp(event->name, "dovecot.index.log") != 0)
                 continue;
             if (w->box == last)
-                continue;
+                continue; /* one wake a mailbox and batch of events: the sync looks at everything */
             last = w->box;
             mailbox_wake_watches(w->box, NULL);
-            last = NULL;
         }
     }
 }

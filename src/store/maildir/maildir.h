@@ -67,6 +67,8 @@ struct maildir_record *maildir_uidlist_find_base(struct maildir_uidlist *, const
 /* Sorts what was added since. Doubled bases: the higher UID stays; *doubled counts them. */
 void maildir_uidlist_index(struct maildir_uidlist *, size_t *doubled);
 struct maildir_record *maildir_uidlist_add(struct maildir_uidlist *, uint32_t uid, const char *base, const char *fields);
+/* Strings of names that changed long ago are given back when they are most of the memory. */
+void maildir_uidlist_repack(struct maildir_uidlist *);
 /* The field's value (in the arena), NULL = absent. */
 const char *maildir_record_field(const struct maildir_record *, char key, struct arena *);
 /* Fields with one replaced (value NULL: removed). */

@@ -408,6 +408,7 @@ void maildir_sync_end(struct mailbox *box, struct driver_sync *sync)
         return;
     sync->state = NULL;
     maildir_sync_release(m, s);
+    maildir_uidlist_repack(&m->list);
     if (s->dir != NULL)
         closedir(s->dir);
     VEC_FREE(&s->entries);

@@ -341,3 +341,26 @@ const char *maildir_fields_set(struct arena *arena, const char *fields, char key
     buffer_free(&out);
     return text;
 }
+
+static const char *move_text(struct arena *to, const char *text)
+{
+    return text == NULL ? NULL : arena_strdup(to, text);
+}
+
+void maildir_uidlist_repack(struct maildir_uidlist *list)
+{
+    struct arena *old = list->arena;
+
+    if (old == NULL || arena_used(old) < (1u << 20) || arena_used(old) / 400 < list->count)
+        return;
+    list->arena = arena_new();
+    list->other_fields = move_text(list->arena, list->other_fields);
+    for (size_t i = 0; i < list->count; i++) {
+        struct maildir_record *rec = &list->at[i];
+
+        rec->base = move_text(list->arena, rec->base);
+        rec->info = move_text(list->arena, rec->info);
+        rec->fields = move_text(list->arena, rec->fields);
+    }
+    arena_free(old);
+}
