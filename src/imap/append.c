@@ -165,9 +165,9 @@ static enum step read_args(struct session *s, struct request *r)
 {
     struct append_state *t = r->state;
     size_t used;
-    enum imap_parse got = imap_parser_read(&r->parser, stream_input(s->io), &used);
+    enum imap_parse got = imap_parser_read(&r->parser, session_input(s), &used);
 
-    stream_consume(s->io, used);
+    session_consume(s, used);
     switch (got) {
     case IMAP_PARSE_MORE:
         return STEP_INPUT;
@@ -219,7 +219,7 @@ static enum step read_data(struct session *s, struct request *r, struct budget *
     struct error e = {0};
 
     while (t->left > 0) {
-        struct slice chunk = slice_head(stream_input(s->io), t->left < CHUNK ? (size_t)t->left : CHUNK);
+        struct slice chunk = slice_head(session_input(s), t->left < CHUNK ? (size_t)t->left : CHUNK);
 
         if (chunk.size == 0)
             return STEP_INPUT;
@@ -228,7 +228,7 @@ static enum step read_data(struct session *s, struct request *r, struct budget *
             fail_error(s, r, &e);
         }
         t->left -= chunk.size;
-        stream_consume(s->io, chunk.size);
+        session_consume(s, chunk.size);
         if (budget_spent(budget, 1))
             return STEP_MORE;
     }

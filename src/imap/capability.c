@@ -24,6 +24,17 @@ static bool has_special_use(const struct settings *set)
     return false;
 }
 
+bool session_plugin(const struct session *s, const char *name)
+{
+    struct slice rest = slice_from_str(conf_str(s->set, SET_mail_plugins)), word;
+
+    while (rest.size > 0 && slice_split(&rest, ' ', &word)) {
+        if (slice_equal_str(word, name))
+            return true;
+    }
+    return false;
+}
+
 const char *session_capabilities(struct session *s, struct arena *arena)
 {
     const char *own = conf_str(s->set, SET_imap_capability), *more = "";
@@ -32,9 +43,10 @@ const char *session_capabilities(struct session *s, struct arena *arena)
         return arena_strdup(arena, own);
     if (*own == '+')
         more = own + 1;
-    return arena_printf(arena, "%s%s%s%s%s%s%s", built_in, *more == '\0' ? "" : " ", more,
+    return arena_printf(arena, "%s%s%s%s%s%s%s%s", built_in, *more == '\0' ? "" : " ", more,
                         conf_bool(s->set, SET_imap_literal_minus) ? " LITERAL-" : " LITERAL+",
                         conf_bool(s->set, SET_mailbox_list_index) ? " NOTIFY" : "",
                         conf_bool(s->set, SET_imap_metadata) ? " METADATA" : "",
-                        has_special_use(s->set) ? " SPECIAL-USE" : "");
+                        has_special_use(s->set) ? " SPECIAL-USE" : "",
+                        session_plugin(s, "imap_zlib") ? " COMPRESS=DEFLATE" : "");
 }

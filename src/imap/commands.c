@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {"CAPABILITY", 0, ARGS_NONE, capability_begin, NULL, NULL},
     {"CHECK", SEL | SYNC | NEWS, ARGS_NONE, check_begin, check_run, NULL},
     {"CLOSE", SEL | ALONE, ARGS_NONE, close_begin, close_run, NULL},
+    {"COMPRESS", ALONE, ARGS_ALL, compress_begin, NULL, NULL, "imap_zlib"},
     {"COPY", SEL | SYNC | NEWS | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
     {"CREATE", 0, 1, create_begin, mailbox_run, NULL},
     {"DELETE", ALONE, 1, delete_begin, mailbox_run, NULL},

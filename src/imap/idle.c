@@ -63,7 +63,7 @@ void idle_begin(struct session *s, struct request *r)
 
 static enum step read_done(struct session *s, struct request *r)
 {
-    struct slice in = stream_input(s->io), line;
+    struct slice in = session_input(s), line;
     ptrdiff_t lf = slice_find(in, '\n');
 
     if (lf < 0 && in.size < 1024)
@@ -77,7 +77,7 @@ static enum step read_done(struct session *s, struct request *r)
         s->phase = PHASE_SKIP; /* the rest of that line */
         return STEP_DONE;
     }
-    stream_consume(s->io, (size_t)lf + 1);
+    session_consume(s, (size_t)lf + 1);
     return STEP_DONE;
 }
 

@@ -8,11 +8,6 @@
 #include <stdio.h>
 #include <time.h>
 
-void session_write(struct session *s, struct slice bytes)
-{
-    stream_write(s->io, bytes);
-}
-
 void session_print(struct session *s, const char *fmt, ...)
 {
     struct buffer line = {0};
@@ -22,7 +17,7 @@ void session_print(struct session *s, const char *fmt, ...)
     buffer_vprintf(&line, fmt, args);
     va_end(args);
     buffer_append_str(&line, "\r\n");
-    stream_write(s->io, buffer_slice(&line));
+    session_write(s, buffer_slice(&line));
     buffer_free(&line);
 }
 
@@ -185,7 +180,7 @@ void reply_send(struct session *s, struct request *r)
 
     buffer_printf(&line, "%s ", r->tag);
     put_timed(&line, r->reply, r);
-    stream_write(s->io, buffer_slice(&line));
+    session_write_tagged(s, buffer_slice(&line));
     buffer_free(&line);
     if (strncmp(r->reply, "BAD ", 4) != 0)
         s->bad_count = 0;
@@ -203,7 +198,7 @@ void reply_bad_line(struct session *s, struct slice tag, const char *problem)
         buffer_append_slice(&line, tag);
     buffer_append_str(&line, " BAD ");
     put_timed(&line, problem, &r);
-    stream_write(s->io, buffer_slice(&line));
+    session_write_tagged(s, buffer_slice(&line));
     buffer_free(&line);
     count_bad(s);
 }

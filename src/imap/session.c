@@ -75,6 +75,8 @@ static enum step finish_request(struct session *s)
     }
     reply_send(s, r);
     request_free(s, r);
+    if (s->compress_next)
+        compression_start(s);
     if (s->end_text != NULL && s->phase != PHASE_OVER) {
         char *text = s->end_text;
 
@@ -103,6 +105,8 @@ static enum step go_sync(struct session *s)
 
 static enum step need_input(struct session *s)
 {
+    if (s->phase == PHASE_OVER)
+        return STEP_MORE;
     if (s->finished != NULL)
         return go_sync(s);
     return STEP_INPUT;
@@ -115,23 +119,25 @@ static enum step step_line(struct session *s)
     struct request *r;
     size_t used;
 
-    switch (imap_line_read(stream_input(s->io), &line, &used)) {
+    switch (imap_line_read(session_input(s), &line, &used)) {
     case IMAP_PARSE_MORE:
         return need_input(s);
     case IMAP_PARSE_DONE:
         break;
     default:
         reply_bad_line(s, line.tag, line.problem);
-        stream_consume(s->io, used);
+        session_consume(s, used);
         s->phase = PHASE_SKIP;
         return check_bad_count(s);
     }
     command = command_find(line.uid, line.name);
+    if (command != NULL && command->plugin != NULL && !session_plugin(s, command->plugin))
+        command = NULL;
     if (s->finished != NULL &&
         (s->finished_count >= SESSION_QUEUE || (command != NULL && (command->flags & COMMAND_ALONE) != 0)))
         return go_sync(s);
     r = s->now = request_new(s, &line, command);
-    stream_consume(s->io, used);
+    session_consume(s, used);
     s->phase = PHASE_SKIP;
     if (command == NULL) {
         request_bad(s, r, "Unknown command");
@@ -175,8 +181,8 @@ static enum step step_args(struct session *s)
     enum imap_parse got;
     size_t used;
 
-    got = imap_parser_read(&r->parser, stream_input(s->io), &used);
-    stream_consume(s->io, used);
+    got = imap_parser_read(&r->parser, session_input(s), &used);
+    session_consume(s, used);
     if (r->parser.say_go_on) {
         r->parser.say_go_on = false;
         session_print(s, "+ OK");
@@ -206,9 +212,9 @@ static enum step step_args(struct session *s)
 static enum step step_skip(struct session *s)
 {
     size_t used;
-    bool found = imap_skip_line(stream_input(s->io), &used);
+    bool found = imap_skip_line(session_input(s), &used);
 
-    stream_consume(s->io, used);
+    session_consume(s, used);
     if (!found)
         return need_input(s);
     if (s->now != NULL)
@@ -320,6 +326,7 @@ enum step session_step(struct session *s, struct budget *budget)
             step = step_phase(s, budget);
     }
     s->stepping = false;
+    session_flush(s);
     if (step == STEP_INPUT && stream_ended(s->io) && s->phase != PHASE_OVER)
         session_bye(s, NULL, NULL);
     if (s->phase == PHASE_OVER)
@@ -433,6 +440,7 @@ static void log_end(struct session *s)
 
 static void end_phase(struct session *s)
 {
+    session_flush(s);
     s->phase = PHASE_OVER;
     s->over_ns = time_monotonic_ns();
     stream_finish(s->io, SESSION_FINISH_SECS);
@@ -550,6 +558,7 @@ void session_free(struct session *s)
     session_keywords_forget(s);
     mem_free(s->end_text);
     mem_free(s->last_command);
+    compression_free(s);
     stream_free(s->io);
     mail_user_close(&s->user);
     settings_unref(s->set);

@@ -43,6 +43,7 @@ struct command {
     void (*begin)(struct session *, struct request *);
     enum step (*run)(struct session *, struct request *, struct budget *, struct error *); /* NULL: begin did it all */
     void (*end)(struct session *, struct request *);   /* gives back what `state` holds; may be NULL */
+    const char *plugin;       /* exists only when mail_plugins names it */
 };
 enum { ARGS_NONE = -1, ARGS_ALL = 0 };
 
@@ -97,6 +98,8 @@ struct session {
     uint64_t over_ns;                     /* since when the session is over */
 
     struct stream *io;
+    struct compression *compression;      /* NULL: none */
+    bool compress_next;                   /* after the reply that is to come */
     struct settings *set;
     struct mail_user *user;
     struct log log;
@@ -152,6 +155,15 @@ void session_bye(struct session *, const char *bye, const char *reason);
 void session_kick(struct session *, const char *bye);
 size_t session_memory(const struct session *);
 
+/* ---- compress.c: all bytes of a session pass here ---- */
+struct slice session_input(struct session *);
+void session_consume(struct session *, size_t);
+void session_write(struct session *, struct slice);
+void session_write_tagged(struct session *, struct slice line);
+void session_flush(struct session *);                        /* at the end of a step */
+void compression_start(struct session *);
+void compression_free(struct session *);
+
 /* ---- worker.c ---- */
 void worker_queue(struct imap_worker *, struct session *);
 struct ev_loop *worker_loop(const struct imap_worker *);
@@ -162,7 +174,6 @@ void worker_session_over(struct imap_worker *, struct session *);
 
 /* ---- reply.c ---- */
 void session_print(struct session *, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* adds CRLF */
-void session_write(struct session *, struct slice);
 /* "OK text." and alike: the reply of a request that is over. The final '.' becomes the time it took. */
 void request_reply(struct request *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* BAD Error in IMAP command NAME: text. Counts as a bad command. */
@@ -228,6 +239,7 @@ void put_status(struct session *, struct buffer *, struct slice name, unsigned i
                 const struct mailbox_status *);
 
 /* ---- capability.c ---- */
+bool session_plugin(const struct session *, const char *name);    /* is it in mail_plugins? */
 const char *session_capabilities(struct session *, struct arena *);
 
 /* ---- the commands, one file a family ---- */
@@ -291,6 +303,8 @@ void fetch_end(struct session *, struct request *);
 void search_begin(struct session *, struct request *);
 enum step search_run(struct session *, struct request *, struct budget *, struct error *);
 void search_end(struct session *, struct request *);
+
+void compress_begin(struct session *, struct request *);
 
 void idle_begin(struct session *, struct request *);
 enum step idle_run(struct session *, struct request *, struct budget *, struct error *);

@@ -1,0 +1,167 @@
+/* compress.c - COMPRESS=DEFLATE (RFC 4978, imap 12.7): raw deflate both ways, between the session and its stream.
+ *
+ * All input and output of a session goes through the four functions here. A batch of output (what one step wrote) ends with a
+ * flush: a full one when it holds a tagged reply, so that a reply never shares a window with what an attacker made the server
+ * say before (CVE-2026-40203); else a sync one. What is inflated and not yet used is bounded, like the stream's own buffer. */
+#include "imap/session.h"
+
+#include <zlib.h>
+
+enum { INFLATED_MAX = 96 * 1024, PIECE = 16 * 1024 };
+
+struct compression {
+    z_stream in, out;
+    struct buffer input;       /* inflated, from `at` on not yet used */
+    size_t at;
+    bool written, tagged;      /* since the last flush */
+};
+
+/* ---- output ------------------------------------------------------------------------------------------------------------- */
+
+static void deflate_out(struct session *s, struct slice bytes, int flush)
+{
+    struct compression *c = s->compression;
+    unsigned char piece[PIECE];
+
+    c->out.next_in = (unsigned char *)(uintptr_t)bytes.at;
+    c->out.avail_in = (uInt)bytes.size;
+    do {
+        c->out.next_out = piece;
+        c->out.avail_out = sizeof(piece);
+        deflate(&c->out, flush);
+        stream_write(s->io, slice_of(piece, sizeof(piece) - c->out.avail_out));
+    } while (c->out.avail_out == 0);
+}
+
+void session_write(struct session *s, struct slice bytes)
+{
+    if (s->compression == NULL) {
+        stream_write(s->io, bytes);
+        return;
+    }
+    s->compression->written = true;
+    for (; bytes.size > PIECE * 8; bytes = slice_from(bytes, PIECE * 8))
+        deflate_out(s, slice_head(bytes, PIECE * 8), Z_NO_FLUSH);
+    if (bytes.size > 0)
+        deflate_out(s, bytes, Z_NO_FLUSH);
+}
+
+void session_write_tagged(struct session *s, struct slice line)
+{
+    session_write(s, line);
+    if (s->compression != NULL)
+        s->compression->tagged = true;
+}
+
+void session_flush(struct session *s)
+{
+    struct compression *c = s->compression;
+
+    if (c == NULL || !c->written)
+        return;
+    deflate_out(s, SLICE_EMPTY, c->tagged ? Z_FULL_FLUSH : Z_SYNC_FLUSH);
+    c->written = c->tagged = false;
+}
+
+/* ---- input -------------------------------------------------------------------------------------------------------------- */
+
+/* False: the bytes are no deflate stream. */
+static bool inflate_in(struct session *s)
+{
+    struct compression *c = s->compression;
+    struct slice raw = stream_input(s->io);
+    int got = Z_OK;
+
+    if (c->at > 0) {
+        buffer_drop(&c->input, c->at);
+        c->at = 0;
+    }
+    c->in.next_in = (unsigned char *)(uintptr_t)raw.at;
+    c->in.avail_in = (uInt)raw.size;
+    while (c->input.size < INFLATED_MAX && got == Z_OK) {
+        buffer_reserve(&c->input, PIECE);
+        c->in.next_out = c->input.at + c->input.size;
+        c->in.avail_out = PIECE;
+        got = inflate(&c->in, Z_SYNC_FLUSH);
+        c->input.size += PIECE - c->in.avail_out;
+        if (c->in.avail_out > 0 && c->in.avail_in == 0)
+            break;
+    }
+    stream_consume(s->io, raw.size - c->in.avail_in);
+    return got == Z_OK || got == Z_BUF_ERROR;
+}
+
+struct slice session_input(struct session *s)
+{
+    struct compression *c = s->compression;
+
+    if (c == NULL)
+        return stream_input(s->io);
+    if ((stream_input(s->io).size > 0 || c->input.size - c->at == 0) && !inflate_in(s)) {
+        session_bye(s, NULL, "Invalid compressed input");
+        return SLICE_EMPTY;
+    }
+    return slice_from(buffer_slice(&c->input), c->at);
+}
+
+void session_consume(struct session *s, size_t size)
+{
+    struct compression *c = s->compression;
+
+    if (c == NULL) {
+        stream_consume(s->io, size);
+        return;
+    }
+    c->at += size;
+    if (c->at == c->input.size) {
+        buffer_free(&c->input);
+        c->at = 0;
+    }
+}
+
+/* ---- the command -------------------------------------------------------------------------------------------------------- */
+
+void compress_begin(struct session *s, struct request *r)
+{
+    static const char *const others[] = {"GZ", "BZ2", "XZ", "LZ4", "ZSTD"};
+
+    if (!imap_arg_is_atom(r->args)) {
+        request_bad(s, r, "Invalid arguments");
+    } else if (s->compression != NULL) {
+        request_reply(r, "NO [COMPRESSIONACTIVE] COMPRESSION=DEFLATE already enabled.");
+    } else if (slice_equal_str_nocase(r->args->text, "DEFLATE")) {
+        request_reply(r, "OK Begin compression.");
+        s->compress_next = true;
+    } else {
+        request_reply(r, "NO Unknown compression mechanism.");
+        for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+            if (slice_equal_str_nocase(r->args->text, others[i]))
+                request_reply(r, "NO Unsupported compression mechanism.");
+        }
+    }
+}
+
+void compression_start(struct session *s)
+{
+    const char *level = conf_plugin(s->set, "imap_compress_deflate_level");
+    struct compression *c = mem_zero(1, sizeof(*c));
+    int n = level != NULL && *level >= '1' && *level <= '9' && level[1] == '\0' ? *level - '0' : 6;
+
+    s->compress_next = false;
+    if (inflateInit2(&c->in, -MAX_WBITS) != Z_OK || deflateInit2(&c->out, n, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        mem_exhausted(sizeof(*c));
+    s->compression = c;
+}
+
+void compression_free(struct session *s)
+{
+    struct compression *c = s->compression;
+
+    if (c == NULL)
+        return;
+    inflateEnd(&c->in);
+    deflateEnd(&c->out);
+    buffer_free(&c->input);
+    mem_free(c);
+    s->compression = NULL;
+}
