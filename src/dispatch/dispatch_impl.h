@@ -143,7 +143,7 @@ void pool_remove(struct session *);
 void pool_broken(struct worker *);                     /* gets nothing more; its end will be reported */
 pid_t pool_pid(const struct worker *);
 void pool_finish(struct dispatcher *);                 /* nothing more will come */
-void pool_kill(struct dispatcher *, int signal);
+void pool_end(struct dispatcher *);                    /* SIGTERM to all, then waits a few seconds until they have gone */
 
 /* spawn.c. -> pid, and *fd the dispatcher's end; or -1. */
 pid_t spawn_worker(struct dispatcher *, const struct credentials *, int *fd, struct error *);

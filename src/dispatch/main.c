@@ -8,7 +8,6 @@
 #include "dispatch/dispatch_impl.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -61,14 +60,16 @@ static void finishing(void *arg, bool now)
 {
     struct dispatcher *d = arg;
 
-    (void)now;
     d->finishing = true;
-    pool_finish(d);
+    if (now)
+        pool_end(d);
+    else
+        pool_finish(d);
 }
 
 static void terminate(void *arg)
 {
-    pool_kill(arg, SIGTERM);
+    pool_end(arg);
 }
 
 static unsigned cores(void)

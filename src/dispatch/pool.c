@@ -10,10 +10,11 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <utlist.h>
 
-enum { DEATHS_OWN_WORKER = 2, BLAMED_MOST = 10000 };
+enum { DEATHS_OWN_WORKER = 2, BLAMED_MOST = 10000, END_WAIT_MSECS = 4000 };
 
 /* Workers for the same users: of one set of credentials, and one slot of it. */
 struct place {
@@ -366,9 +367,21 @@ void pool_finish(struct dispatcher *d)
             finish_worker(worker);
 }
 
-void pool_kill(struct dispatcher *d, int signal)
+/* The last thing the dispatcher does: who asked for the stop shall not come back while sessions are still open. */
+void pool_end(struct dispatcher *d)
 {
+    const struct timespec pause = {.tv_nsec = 10 * 1000000L};
+
     for (struct place *place = d->places; place != NULL; place = place->hh.next)
         for (struct worker *worker = place->workers; worker != NULL; worker = worker->next)
-            (void)kill(worker->pid, signal);
+            (void)kill(worker->pid, SIGTERM);
+    for (int i = 0; i < END_WAIT_MSECS / 10; i++) {
+        pid_t pid;
+
+        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+            continue;
+        if (pid < 0)
+            return; /* no children any more */
+        (void)nanosleep(&pause, NULL);
+    }
 }

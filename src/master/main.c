@@ -6,6 +6,7 @@
  * listens, or when it could not start (the reason is on standard error and in the log). */
 #include "master/master.h"
 
+#include "log/log_sink.h"
 #include "rpc/service.h"
 
 #include <errno.h>
@@ -21,7 +22,9 @@
 #include <unistd.h>
 
 #define DEFAULT_FILE "/etc/dovecot/dovecot.conf"
+#define INSTANCES_FILE "/var/lib/dovecot/instances"
 #define EXIT_NOT_RUNNING 75
+#define EXIT_LOG_OPEN 80
 
 #ifdef SANITIZERS
 /* What this program holds it holds until its end: the leak checker would only list the configuration. */
@@ -233,6 +236,41 @@ static void fill_master(struct master *master, const struct settings *set)
     environment_prepare(master, set);
 }
 
+/* The log process would fail again and again where nobody sees it. */
+static void check_log(const struct settings *set)
+{
+    struct log_sink *sink;
+    struct error error;
+
+    if (log_sink_open(set, &sink, &error) < 0) {
+        fprintf(stderr, "%s\n", error.admin);
+        exit(EXIT_LOG_OPEN);
+    }
+    log_sink_free(sink);
+}
+
+/* -i NAME: the file of the instance that was started last under this name. */
+static const char *instance_file(const char *name)
+{
+    struct arena *arena = arena_new();
+    struct buffer text = {0};
+    struct slice rest, line, *fields;
+    struct error error;
+    const char *path = NULL;
+
+    (void)os_read_file(AT_FDCWD, INSTANCES_FILE, 1 << 20, &text, &error);
+    rest = buffer_slice(&text);
+    while (rest.size > 0 && slice_split(&rest, '\n', &line))
+        if (text_tab_fields(arena, line, &fields) > 3 && slice_equal_str(fields[1], name))
+            path = arena_str(arena, fields[3]);
+    if (path == NULL)
+        fatal("Unknown instance name: ", name);
+    path = mem_strdup(path);
+    buffer_free(&text);
+    arena_free(arena);
+    return path;
+}
+
 static int run(struct options *options)
 {
     struct master *master = mem_zero(1, sizeof(*master));
@@ -254,6 +292,7 @@ static int run(struct options *options)
     if (conf_open_file(master->config_path, options->overrides.at, &conf, &error) < 0 ||
         (set = conf_settings(conf, NULL, &error)) == NULL)
         fatal("Error reading configuration: ", error.admin);
+    check_log(set);
     fill_master(master, set);
     if (basedir_pidfile_check(master, &error) < 0)
         master_fatal(master, conf, "%s", error.admin);
@@ -342,6 +381,8 @@ int main(int argc, char **argv)
         }
     }
     VEC_PUSH(&options.overrides, NULL);
+    if (options.instance != NULL)
+        options.file = instance_file(options.instance);
     if (options.show_all || options.show_changed) {
         const char *const words[] = {options.show_all ? "-a" : "-n", NULL};
 

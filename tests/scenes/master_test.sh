@@ -89,7 +89,7 @@ same_answers_head() { atf_set require.progs /usr/sbin/dovecot; }
 same_answers_body()
 {
     scene_configure "$WORKER"
-    for line in "-c $SCENE/none.conf" --foo --help -x -c "-c $SCENE/dovecot.conf stop" "-c $SCENE/dovecot.conf reload" \
+    for line in "-c $SCENE/none.conf" "-i nosuchinstance" --foo --help -x -c "-c $SCENE/dovecot.conf stop" "-c $SCENE/dovecot.conf reload" \
         --version --hostdomain; do
         status=0
         # getopt names the program as it was called.
@@ -99,7 +99,7 @@ same_answers_body()
     # Two lines that Pigeonhole's programs print about themselves are not settings (docs/compatibility.md).
     for line in -n -a; do
         /usr/sbin/dovecot $line -c "$SCENE/dovecot.conf" 2>/dev/null | grep -v '^#\|^managesieve_.*_capability' >theirs
-        "$OURS/dovecot" $line -c "$SCENE/dovecot.conf" 2>/dev/null | grep -v '^#' >ours
+        "$OURS/dovecot" $line -c "$SCENE/dovecot.conf" 2>/dev/null | grep -v '^#\|^managesieve_.*_capability' >ours
         [ -s theirs ] || atf_fail "nothing printed by dovecot $line"
         atf_check -o file:theirs cat ours
     done
@@ -127,6 +127,9 @@ bad_services_body()
     fails 'service imap {
   executable = /nosuch/program
 }' 'access\(/nosuch/program\) failed: No such file or directory'
+    scene_configure 'log_path = /nosuch/folder/log'
+    atf_check -s exit:80 -e inline:"Can't open log file /nosuch/folder/log: No such file or directory\n" \
+        "$OURS/dovecot" -c "$SCENE/dovecot.conf"
     fails 'service lmtp {
   unix_listener nosuchfolder/lmtp {
     mode = 0600
@@ -315,6 +318,53 @@ END
 }
 limits_cleanup() { scene_end; }
 
+# No place for another login: the oldest client that has not logged in makes room.
+atf_test_case login_queue_full cleanup
+login_queue_full_body()
+{
+    scene_start ours "$WORKER" 'service imap-login {
+  process_limit = 1
+  client_limit = 2
+  service_count = 0
+}'
+    python3 -B - "$IP" "$IMAP_PORT" <<'END' || { cat "$SCENE/log"; atf_fail "login queue"; }
+import socket, sys
+def connect():
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
+    return s.makefile("rb")
+first, second = connect(), connect()
+assert first.readline().startswith(b"* OK") and second.readline().startswith(b"* OK")
+third = connect()
+assert third.readline().startswith(b"* OK")
+assert b"BYE" in first.readline()
+END
+    log_waits 'service\(imap-login\): client_limit \(2\) reached, client connections are being dropped'
+    log_waits 'imap-login: Info: Disconnected: Connection queue full'
+    scene_stop
+}
+login_queue_full_cleanup() { scene_end; }
+
+# When master is killed nobody is left behind: sessions end too, unless shutdown_clients=no.
+atf_test_case killed_master cleanup
+killed_master_body()
+{
+    scene_start ours "$WORKER"
+    python3 -B - "$IP" "$IMAP_PORT" "$SERVER" <<'END' || { cat "$SCENE/log"; atf_fail "killed master"; }
+import os, socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
+f = s.makefile("rb")
+f.readline()
+s.sendall(b"a LOGIN one pass\r\n")
+assert b"OK user=one" in f.readline()
+os.kill(int(sys.argv[3]), 9)
+assert f.read() == b""
+END
+    # The next one starts over what is left: pid file, sockets.
+    scene_run "$OURS/dovecot"
+    scene_stop
+}
+killed_master_cleanup() { scene_end; }
+
 atf_test_case idle_kill cleanup
 idle_kill_body()
 {
@@ -391,7 +441,7 @@ systemd_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in start_and_stop background same_answers bad_services reload ends throttling absent limits idle_kill log_files systemd; do
+    for name in start_and_stop background same_answers bad_services reload ends throttling absent limits login_queue_full killed_master idle_kill log_files systemd; do
         atf_add_test_case $name
     done
 }
