@@ -182,7 +182,12 @@ static int open_folders(struct mailbox *box, struct maildir *m, const struct dri
     m->ino = st.st_ino;
     if (faccessat(m->dir, "cur", F_OK, 0) < 0 && make_folders(m->dir, &box->modes, &made, e) < 0)
         return -1;
-    if (strcmp(box->control_path, box->path) != 0 && folder_make(box->control_path, &box->modes, e) < 0)
+    if (strcmp(box->control_path, box->path) == 0) {
+        m->control = m->dir; /* descriptors are dear in a process with a thousand mailboxes */
+        box->read_only = faccessat(m->dir, "cur", W_OK, AT_EACCESS) < 0 && (errno == EACCES || errno == EROFS);
+        return 0;
+    }
+    if (folder_make(box->control_path, &box->modes, e) < 0)
         return -1;
     m->control = open(box->control_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (m->control < 0)
@@ -235,10 +240,10 @@ static void maildir_close(struct mailbox *box)
         index_close(&box->index);
     maildir_uidlist_free(&m->list);
     maildir_keywords_free(&m->keywords);
+    if (m->control >= 0 && m->control != m->dir)
+        close(m->control);
     if (m->dir >= 0)
         close(m->dir);
-    if (m->control >= 0)
-        close(m->control);
     mem_free(m);
     box->data = NULL;
 }
