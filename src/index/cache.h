@@ -97,6 +97,7 @@ int cache_record_next(struct index *, struct slice *rest, uint32_t *number, stru
 /* ---- cache_policy.c ---- */
 struct cache_policy *cache_policy_of(struct index *, unsigned field); /* NULL: not a field that is kept */
 void cache_used(struct index *, uint32_t uid, unsigned field);
+void cache_added(struct index *, unsigned field); /* a value is being kept: that is a use, too */
 void cache_missed(struct index *, uint32_t uid, unsigned field);
 bool cache_is_old(const struct index *, uint32_t uid); /* before day_first_uid[7] */
 void cache_policy_from_file(struct index *);

@@ -57,7 +57,8 @@ void cache_policy_from_file(struct index *index)
         struct cache_field *f = &c->fields[i];
         struct cache_policy *p = cache_policy_of(index, f->global);
 
-        if (stamp != 0 && f->decision != INDEX_CACHE_NO && f->last_used < stamp - 2 * age)
+        /* 0: configured, and not used so far */
+        if (stamp != 0 && f->decision != INDEX_CACHE_NO && f->last_used != 0 && f->last_used < stamp - 2 * age)
             c->drop_due = true;
         if (p == NULL || p->dirty)
             continue;
@@ -87,6 +88,14 @@ static void mark_decision(struct index *index, struct cache_policy *p, uint8_t d
     p->last_used = now;
     p->dirty = true;
     index->cache->policy_dirty = true;
+}
+
+void cache_added(struct index *index, unsigned field)
+{
+    struct cache_policy *p = cache_policy_of(index, field);
+
+    if (p != NULL && p->last_used == 0)
+        mark_used(index, p, (uint32_t)time(NULL));
 }
 
 void cache_used(struct index *index, uint32_t uid, unsigned field)

@@ -76,7 +76,7 @@ static void choose_fields(struct purge *p)
         uint8_t decision = policy != NULL ? policy->decision : f->decision;
         uint32_t used = policy != NULL ? policy->last_used : f->last_used;
 
-        if (stamp != 0 && (decision & INDEX_CACHE_FORCED) == 0) {
+        if (stamp != 0 && used != 0 && (decision & INDEX_CACHE_FORCED) == 0) {
             if (decision != INDEX_CACHE_NO && used < stamp - 2 * age)
                 decision = INDEX_CACHE_NO;
             else if (decision == INDEX_CACHE_YES && used < stamp - age)

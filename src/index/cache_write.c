@@ -64,6 +64,7 @@ void index_cache_put(struct index *index, uint32_t uid, unsigned field, struct s
         index_cache_flush(index);
     if (c->queued_bytes + value.size > CACHE_QUEUE_MAX || is_there(index, uid, field))
         return;
+    cache_added(index, field);
     if (c->queue.count > 0 && c->queue.at[c->queue.count - 1].uid > uid)
         c->queue_sorted = false;
     VEC_PUSH(&c->queue, ((struct cache_queued){uid, field, slice_of(mem_strndup(value), value.size)}));
@@ -102,6 +103,10 @@ static bool add_fields(struct index *index, const struct cache_new *new, size_t 
     bool ok;
 
     cache_map_fields(c);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t v = 0; v < new[i].count; v++)
+            cache_added(index, new[i].values[v].field);
+    }
     for (size_t i = 0; i < count; i++) {
         for (size_t v = 0; v < new[i].count; v++) {
             bool listed = cache_number(c, new[i].values[v].field) >= 0;

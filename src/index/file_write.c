@@ -15,6 +15,11 @@
 
 enum { NEWLOCK_STALE_SECS = 2, NEWLOCK_POLL_MS = 2 };
 
+static uint32_t now32(void)
+{
+    return (uint32_t)time(NULL);
+}
+
 static int remove_stale(struct index *index, const char *name)
 {
     struct error ignored;
@@ -158,6 +163,16 @@ int file_base_write(struct index *index, struct error *e)
     return 0;
 }
 
+/* The header of a log that begins now and goes on counting modseqs. */
+static struct log_header new_header(const struct index *index, uint32_t indexid, uint32_t seq, uint32_t prev_seq,
+                                    uint32_t prev_offset)
+{
+    return (struct log_header){.major = LOG_MAJOR, .minor = LOG_MINOR, .header_size = LOG_HEADER_SIZE,
+                               .compat = BASE_COMPAT_LE, .indexid = indexid, .file_seq = seq,
+                               .prev_file_seq = prev_seq, .prev_file_offset = prev_offset, .create_stamp = now32(),
+                               .initial_modseq = index->modseq > 0 ? index->modseq : 1};
+}
+
 /* ---- a new family -------------------------------------------------------------------------------------------------- */
 
 static int initial_records(struct index *index, struct buffer *out, struct error *e)
@@ -180,16 +195,10 @@ static int initial_records(struct index *index, struct buffer *out, struct error
     return ret;
 }
 
-static uint32_t now32(void)
-{
-    return (uint32_t)time(NULL);
-}
-
 /* With `damaged` the storage is asked to check itself: what was known is lost. */
 static int start_family(struct index *index, uint32_t seq, bool damaged, struct error *e)
 {
-    struct log_header h = {.indexid = now32(), .file_seq = seq, .create_stamp = now32(),
-                           .initial_modseq = index->modseq > 0 ? index->modseq : 1};
+    struct log_header h = new_header(index, now32(), seq, 0, 0);
     struct buffer more = {0};
     int fd;
 
@@ -262,15 +271,14 @@ static void keep_requests(struct index *index)
  * follows on from exactly there takes the damaged one's place, which is kept as .log.2. */
 static int replace_log(struct index *index, struct error *e)
 {
-    struct log_header h = {.indexid = state_get(&index->state, BASE_AT_INDEXID),
-                           .prev_file_seq = state_get(&index->state, BASE_AT_LOG_SEQ),
-                           .prev_file_offset = state_get(&index->state, BASE_AT_LOG_HEAD), .create_stamp = now32(),
-                           .initial_modseq = index->modseq > 0 ? index->modseq : 1};
+    uint32_t prev = state_get(&index->state, BASE_AT_LOG_SEQ);
+    uint32_t seq = (index->log.h.file_seq > prev ? index->log.h.file_seq : prev) + 1;
+    struct log_header h = new_header(index, state_get(&index->state, BASE_AT_INDEXID), seq, prev,
+                                     state_get(&index->state, BASE_AT_LOG_HEAD));
     bool lock = index->log.fd >= 0;
     int fd;
 
     keep_requests(index);
-    h.file_seq = (index->log.h.file_seq > h.prev_file_seq ? index->log.h.file_seq : h.prev_file_seq) + 1;
     if (file_base_write(index, e) < 0)
         return -1;
     fd = file_log_create(index, &h, SLICE_EMPTY, lock, lock, e);
@@ -321,9 +329,8 @@ int file_repair(struct index *index, struct error *e)
 
 int file_rotate(struct index *index, struct error *e)
 {
-    struct log_header h = {.indexid = index->log.h.indexid, .file_seq = index->log.h.file_seq + 1,
-                           .prev_file_seq = index->log.h.file_seq, .prev_file_offset = (uint32_t)index->log.head,
-                           .create_stamp = now32(), .initial_modseq = index->modseq > 0 ? index->modseq : 1};
+    struct log_header h = new_header(index, index->log.h.indexid, index->log.h.file_seq + 1, index->log.h.file_seq,
+                                     (uint32_t)index->log.head);
     int fd = file_log_create(index, &h, SLICE_EMPTY, true, true, e);
 
     if (fd < 0)
@@ -433,8 +440,7 @@ void file_maintain(struct index *index)
 
 int file_reset(struct index *index, struct index_batch *batch, struct error *e)
 {
-    struct log_header h = {.indexid = index->log.h.indexid, .file_seq = index->log.h.file_seq + 1,
-                           .create_stamp = now32(), .initial_modseq = index->modseq > 0 ? index->modseq : 1};
+    struct log_header h = new_header(index, index->log.h.indexid, index->log.h.file_seq + 1, 0, 0);
     struct state old = index->state, new;
     struct index_view *views = index->views;
     struct index_commit out = {0};

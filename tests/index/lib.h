@@ -7,6 +7,7 @@
 
 #include <atf-c.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
