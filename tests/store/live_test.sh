@@ -26,6 +26,25 @@ mixed_cleanup()
     [ ! -f dir ] || rm -rf "$(cat dir)"
 }
 
+lists_head()
+{
+    atf_set descr "mailboxes made, renamed, deleted, subscribed by both servers"
+    atf_set require.progs "dovecot doveadm python3"
+    atf_set timeout 300
+}
+lists_body()
+{
+    tool
+    seconds=4
+    [ -z "$YARILO_LONG" ] || seconds=60
+    python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds || atf_fail "see above"
+    python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds maildir:~/M:LAYOUT=fs || atf_fail "see above"
+}
+lists_cleanup()
+{
+    [ ! -f dir ] || rm -rf "$(cat dir)"
+}
+
 crash_head()
 {
     atf_set descr "the process ends, or the disk is full, at the N-th mutating call"
@@ -46,10 +65,12 @@ crash_cleanup()
 }
 
 atf_test_case mixed cleanup
+atf_test_case lists cleanup
 atf_test_case crash cleanup
 
 atf_init_test_cases()
 {
     atf_add_test_case mixed
+    atf_add_test_case lists
     atf_add_test_case crash
 }

@@ -8,7 +8,7 @@
 static struct mail_user *open_user(const char *location, const char *extra)
 {
     struct conf *conf = conf_from_tree(conf_tree_new("test"));
-    struct mail_user_params params = {.username = "ann@example.org", .home = "/home/ann"};
+    struct mail_user_params params = {.username = "ann@example.org", .home = "/mail/ann"};
     struct settings *set, *changed;
     struct mail_user *user;
     char *pair = mem_printf("mail_location=%s", location);
@@ -61,13 +61,13 @@ ATF_TC_WITHOUT_HEAD(maildirpp);
 ATF_TC_BODY(maildirpp, tc)
 {
     static const struct vector vectors[] = {
-        {"INBOX", "INBOX", "/home/ann/Maildir", NULL},
-        {"iNbOx", "INBOX", "/home/ann/Maildir", NULL},
-        {"INBOX.x", "INBOX.x", "/home/ann/Maildir/.INBOX.x", NULL},
-        {"a.b", "a.b", "/home/ann/Maildir/.a.b", NULL},
-        {"cur", "cur", "/home/ann/Maildir/.cur", NULL},
-        {"\xc3\xa4&", "&AOQ-&-", "/home/ann/Maildir/.&AOQ-&-", NULL},
-        {"*%", "*%", "/home/ann/Maildir/.*%", NULL},
+        {"INBOX", "INBOX", "/mail/ann/Maildir", NULL},
+        {"iNbOx", "INBOX", "/mail/ann/Maildir", NULL},
+        {"INBOX.x", "INBOX.x", "/mail/ann/Maildir/.INBOX.x", NULL},
+        {"a.b", "a.b", "/mail/ann/Maildir/.a.b", NULL},
+        {"cur", "cur", "/mail/ann/Maildir/.cur", NULL},
+        {"\xc3\xa4&", "&AOQ-&-", "/mail/ann/Maildir/.&AOQ-&-", NULL},
+        {"*%", "*%", "/mail/ann/Maildir/.*%", NULL},
         {"", NULL, NULL, "Invalid mailbox name: Name is empty"},
         {".", NULL, NULL, "Invalid mailbox name: Begins with hierarchy separator"},
         {"a.", NULL, NULL, "Invalid mailbox name: Ends with hierarchy separator"},
@@ -87,9 +87,9 @@ ATF_TC_WITHOUT_HEAD(fs);
 ATF_TC_BODY(fs, tc)
 {
     static const struct vector vectors[] = {
-        {"INBOX", "INBOX", "/home/ann/Maildir", NULL},
-        {"a/b", "a/b", "/home/ann/Maildir/a/b", NULL},
-        {".x", ".x", "/home/ann/Maildir/.x", NULL},
+        {"INBOX", "INBOX", "/mail/ann/Maildir", NULL},
+        {"a/b", "a/b", "/mail/ann/Maildir/a/b", NULL},
+        {".x", ".x", "/mail/ann/Maildir/.x", NULL},
         {"a/../b", NULL, NULL, "Invalid mailbox name: Contains '..' part"},
         {"..", NULL, NULL, "Invalid mailbox name: Contains '..' part"},
         {"a/.", NULL, NULL, "Invalid mailbox name: Contains '.' part"},
@@ -113,7 +113,7 @@ ATF_TC_BODY(apart, tc)
     /* A value given as an override is not expanded. */
     ATF_CHECK_STREQ("/i/%n/.INBOX", mail_location_path(at, arena, "INBOX", PATH_INDEX));
     ATF_CHECK_STREQ("/c/%d/.a.b", mail_location_path(at, arena, "a.b", PATH_CONTROL));
-    ATF_CHECK_STREQ("/home/ann/Maildir/.a.b", mail_location_path(at, arena, "a.b", PATH_MAILBOX));
+    ATF_CHECK_STREQ("/mail/ann/Maildir/.a.b", mail_location_path(at, arena, "a.b", PATH_MAILBOX));
     arena_free(arena);
     mail_user_close(&user);
 }
@@ -137,7 +137,7 @@ ATF_TC_BODY(locations, tc)
 
     (void)tc;
     for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
-        int r = mail_location_parse(&at, arena, vectors[i].text, "/home/ann", "ann", &e);
+        int r = mail_location_parse(&at, arena, vectors[i].text, "/mail/ann", "ann", &e);
 
         if (vectors[i].fault == NULL)
             ATF_CHECK_MSG(r == 0, "%s: %s", vectors[i].text, e.admin);
