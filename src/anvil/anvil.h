@@ -15,10 +15,11 @@ struct anvil_connections;
 
 struct anvil_connections *anvil_connections_new(void);
 void anvil_connections_free(struct anvil_connections *);
-void anvil_connections_add(struct anvil_connections *, struct slice ident, pid_t);
+/* owner: the process that speaks for `pid` (a dispatcher for its workers), 0 = pid itself. */
+void anvil_connections_add(struct anvil_connections *, struct slice ident, pid_t, pid_t owner);
 /* False: that pid has no such connection. */
 bool anvil_connections_remove(struct anvil_connections *, struct slice ident, pid_t);
-void anvil_connections_forget(struct anvil_connections *, pid_t); /* everything of a process that has died */
+void anvil_connections_forget(struct anvil_connections *, pid_t); /* everything of a process that has died, and what it spoke for */
 uint32_t anvil_connections_count(const struct anvil_connections *, struct slice ident);
 bool anvil_connections_has(const struct anvil_connections *, struct slice ident, pid_t);
 void anvil_connections_each(const struct anvil_connections *,

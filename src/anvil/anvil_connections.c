@@ -19,6 +19,13 @@ struct process {
     UT_hash_handle hh;
 };
 
+/* How many entries a process speaks for: nearly always it is a dispatcher, and there are few. */
+struct owner {
+    pid_t pid;
+    size_t entries;
+    UT_hash_handle hh;
+};
+
 struct key {
     struct ident *ident;
     struct process *process;
@@ -27,6 +34,7 @@ struct key {
 struct entry {
     struct key key;
     uint32_t count;
+    struct owner *owner;   /* NULL: the process itself */
     struct entry *prev_ident, *next_ident, *prev_process, *next_process;
     UT_hash_handle hh;
 };
@@ -34,6 +42,7 @@ struct entry {
 struct anvil_connections {
     struct ident *idents;
     struct process *processes;
+    struct owner *owners;
     struct entry *entries; /* in the order of their connection: CONNECT-DUMP prints them so */
 };
 
@@ -68,12 +77,42 @@ static struct entry *find_entry(const struct anvil_connections *all, struct iden
     return entry;
 }
 
+static struct owner *find_owner(const struct anvil_connections *all, pid_t pid)
+{
+    struct owner *owner;
+
+    HASH_FIND(hh, all->owners, &pid, sizeof(pid), owner);
+    return owner;
+}
+
+static struct owner *take_owner(struct anvil_connections *all, pid_t pid)
+{
+    struct owner *owner = find_owner(all, pid);
+
+    if (owner == NULL) {
+        owner = mem_zero(1, sizeof(*owner));
+        owner->pid = pid;
+        HASH_ADD(hh, all->owners, pid, sizeof(pid), owner);
+    }
+    owner->entries++;
+    return owner;
+}
+
+static void release_owner(struct anvil_connections *all, struct owner *owner)
+{
+    if (owner == NULL || --owner->entries > 0)
+        return;
+    HASH_DEL(all->owners, owner);
+    mem_free(owner);
+}
+
 static void drop_entry(struct anvil_connections *all, struct entry *entry)
 {
     struct ident *ident = entry->key.ident;
     struct process *process = entry->key.process;
 
     ident->total -= entry->count;
+    release_owner(all, entry->owner);
     HASH_DEL(all->entries, entry);
     if (entry->prev_ident != NULL)
         entry->prev_ident->next_ident = entry->next_ident;
@@ -135,7 +174,8 @@ static struct process *make_process(struct anvil_connections *all, pid_t pid)
     return process;
 }
 
-void anvil_connections_add(struct anvil_connections *all, struct slice name, pid_t pid)
+void anvil_connections_add(struct anvil_connections *all, struct slice name, pid_t pid,
+                           pid_t owner)
 {
     struct entry *entry = find_entry(all, find_ident(all, name), find_process(all, pid));
     struct ident *ident;
@@ -153,6 +193,7 @@ void anvil_connections_add(struct anvil_connections *all, struct slice name, pid
     entry = mem_zero(1, sizeof(*entry));
     entry->key = (struct key){ident, process};
     entry->count = 1;
+    entry->owner = owner == 0 || owner == pid ? NULL : take_owner(all, owner);
     ident->total++;
     entry->next_ident = ident->entries;
     if (ident->entries != NULL)
@@ -190,6 +231,15 @@ void anvil_connections_forget(struct anvil_connections *all, pid_t pid)
         struct entry *next = entry->next_process;
 
         drop_entry(all, entry);
+        entry = next;
+    }
+    if (find_owner(all, pid) == NULL)
+        return;
+    for (entry = all->entries; entry != NULL;) {
+        struct entry *next = entry->hh.next;
+
+        if (entry->owner != NULL && entry->owner->pid == pid)
+            drop_entry(all, entry);
         entry = next;
     }
 }

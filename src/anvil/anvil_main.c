@@ -5,7 +5,8 @@
  * descriptor 4.
  *
  * Ours beside Dovecot's commands: a dispatcher says KICK-LISTEN, and `KICK ident pid` of a client is passed on to
- * all of them ("+" when such a connection is known, else "-"); they tell the worker that has the session. */
+ * all of them ("+" when such a connection is known, else "-"); they tell the worker that has the session. `CONNECT pid ident owner` names the
+ * process that speaks for pid: when it dies, its entries go too. */
 #include "anvil/anvil.h"
 #include "net/fdpass.h"
 #include "rpc/line.h"
@@ -129,14 +130,16 @@ static size_t split(struct slice line, struct slice fields[FIELDS_MOST])
 
 static int take_connection(struct peer *peer, struct slice *fields, size_t n, bool on, struct error *error)
 {
-    uint32_t pid;
+    uint32_t pid, owner = 0;
 
     if (n < 3)
         return error_set(error, ERROR_INVALID, "%s: Not enough parameters", on ? "CONNECT" : "DISCONNECT");
     if (!slice_to_u32(fields[1], &pid))
         return error_set(error, ERROR_INVALID, "%s: Invalid pid", on ? "CONNECT" : "DISCONNECT");
+    if (n > 3 && !slice_to_u32(fields[3], &owner))
+        return error_set(error, ERROR_INVALID, "CONNECT: Invalid owner");
     if (on)
-        anvil_connections_add(peer->state->connections, fields[2], (pid_t)pid);
+        anvil_connections_add(peer->state->connections, fields[2], (pid_t)pid, (pid_t)owner);
     else if (!anvil_connections_remove(peer->state->connections, fields[2], (pid_t)pid))
         log_error(NULL, "connect limit: disconnection for unknown pid %u + ident %.*s", pid, (int)fields[2].size,
                   (const char *)fields[2].at);

@@ -306,7 +306,10 @@ static void tell_anvil(const struct service *service, const char *command, pid_t
     if (!service->child)
         return;
     /* The ident's parts are escaped already; the line is shorter than PIPE_BUF, so it arrives whole. */
-    buffer_printf(&line, "%s\t%ld\t%s\n", command, (long)pid, ident);
+    buffer_printf(&line, "%s\t%ld\t%s", command, (long)pid, ident);
+    if (pid != getpid() && strcmp(command, "CONNECT") == 0)
+        buffer_printf(&line, "\t%ld", (long)getpid()); /* if we die, so does what we spoke for */
+    buffer_append_byte(&line, '\n');
     if (line.size > 1024)
         log_error(NULL, "The name of a connection is too long for anvil: %.100s", ident);
     else if (write(SERVICE_FD_ANVIL, line.at, line.size) < 0 && errno != EPIPE)

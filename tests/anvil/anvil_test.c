@@ -10,10 +10,10 @@ ATF_TC_BODY(counts, tc)
     struct anvil_connections *all = anvil_connections_new();
 
     (void)tc;
-    anvil_connections_add(all, SLICE("imap/::1/u"), 10);
-    anvil_connections_add(all, SLICE("imap/::1/u"), 10);
-    anvil_connections_add(all, SLICE("imap/::1/u"), 11);
-    anvil_connections_add(all, SLICE("pop3/::1/u"), 11);
+    anvil_connections_add(all, SLICE("imap/::1/u"), 10, 0);
+    anvil_connections_add(all, SLICE("imap/::1/u"), 10, 0);
+    anvil_connections_add(all, SLICE("imap/::1/u"), 11, 0);
+    anvil_connections_add(all, SLICE("pop3/::1/u"), 11, 0);
     ATF_CHECK_EQ(anvil_connections_count(all, SLICE("imap/::1/u")), 3);
     ATF_CHECK_EQ(anvil_connections_count(all, SLICE("pop3/::1/u")), 1);
     ATF_CHECK_EQ(anvil_connections_count(all, SLICE("imap/::1/v")), 0);
@@ -49,9 +49,9 @@ ATF_TC_BODY(dump_is_in_order, tc)
     struct seen seen = {0};
 
     (void)tc;
-    anvil_connections_add(all, SLICE("b"), 2);
-    anvil_connections_add(all, SLICE("a"), 1);
-    anvil_connections_add(all, SLICE("b"), 2);
+    anvil_connections_add(all, SLICE("b"), 2, 0);
+    anvil_connections_add(all, SLICE("a"), 1, 0);
+    anvil_connections_add(all, SLICE("b"), 2, 0);
     anvil_connections_each(all, print, &seen);
     ATF_CHECK_STREQ(buffer_cstr(&seen.text), "b 2 2;a 1 1;");
     buffer_free(&seen.text);
@@ -67,11 +67,33 @@ ATF_TC_BODY(many_of_one_process, tc)
     (void)tc;
     for (int i = 0; i < 20000; i++) {
         (void)snprintf(name, sizeof(name), "imap/::1/user%d", i);
-        anvil_connections_add(all, slice_from_str(name), i % 7 + 1);
+        anvil_connections_add(all, slice_from_str(name), i % 7 + 1, 0);
     }
     for (pid_t pid = 1; pid <= 7; pid++)
         anvil_connections_forget(all, pid);
     ATF_CHECK_EQ(anvil_connections_count(all, SLICE("imap/::1/user19999")), 0);
+    anvil_connections_free(all);
+}
+
+/* A dispatcher that dies takes what it spoke for with it; a worker only its own. */
+ATF_TC_WITHOUT_HEAD(owners);
+ATF_TC_BODY(owners, tc)
+{
+    struct anvil_connections *all = anvil_connections_new();
+
+    (void)tc;
+    anvil_connections_add(all, SLICE("a"), 10, 5);
+    anvil_connections_add(all, SLICE("b"), 11, 5);
+    anvil_connections_add(all, SLICE("c"), 12, 6);
+    anvil_connections_add(all, SLICE("d"), 5, 0);
+    anvil_connections_forget(all, 11);
+    ATF_CHECK_EQ(anvil_connections_count(all, SLICE("a")), 1);
+    ATF_CHECK_EQ(anvil_connections_count(all, SLICE("b")), 0);
+    anvil_connections_forget(all, 5);
+    ATF_CHECK_EQ(anvil_connections_count(all, SLICE("a")), 0);
+    ATF_CHECK_EQ(anvil_connections_count(all, SLICE("d")), 0);
+    ATF_CHECK_EQ(anvil_connections_count(all, SLICE("c")), 1);
+    ATF_CHECK(anvil_connections_remove(all, SLICE("c"), 12));
     anvil_connections_free(all);
 }
 
@@ -140,6 +162,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, counts);
     ATF_TP_ADD_TC(tp, dump_is_in_order);
     ATF_TP_ADD_TC(tp, many_of_one_process);
+    ATF_TP_ADD_TC(tp, owners);
     ATF_TP_ADD_TC(tp, penalties);
     ATF_TP_ADD_TC(tp, penalties_expire_in_order);
     ATF_TP_ADD_TC(tp, many_checksums);
