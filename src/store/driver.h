@@ -153,6 +153,7 @@ struct store_driver {
     /* List index extension that tells whether a STATUS row is current, and its value now (index-format 11.1). */
     const char *list_ext;
     int (*list_stamp)(const char *path, uint32_t stamp[2]);
+    void (*list_seen)(struct mailbox *, uint32_t stamp[2]);    /* the same as it was when the mailbox was last synced */
     /* Folders below the mailbox's that tell of news, NULL-ended ("new", "cur"). */
     const char *const *watch;
 };

@@ -218,7 +218,7 @@ static void put_row(struct list_index *list, struct mailbox *box, const struct l
     struct index_status status;
     unsigned char msgs[16], modseq[8], stamp[8], log[8], row[28];
     struct slice old = index_ext_record(list->index, list->ext[EXT_LIST], node->uid);
-    uint32_t folders[2], now[2];
+    uint32_t folders[2];
     struct error e;
 
     index_status(box->index, &status);
@@ -237,12 +237,12 @@ static void put_row(struct list_index *list, struct mailbox *box, const struct l
         return;
     put_if_changed(list, batch, EXT_MSGS, node->uid, slice_of(msgs, 16));
     put_if_changed(list, batch, EXT_MODSEQ, node->uid, slice_of(modseq, 8));
-    if (stat_log(box->storage, box->place.name, now)) {
-        bytes_put_le32(log, now[0]);
-        bytes_put_le32(log + 4, now[1]);
-        put_if_changed(list, batch, EXT_SYNC, node->uid, slice_of(log, 8));
-    }
-    if (box->driver->list_stamp != NULL && box->driver->list_stamp(box->path, folders) == 0) {
+    /* The stamps are those of what we have read: whatever others have done since makes the row stale. */
+    bytes_put_le32(log, status.log_size);
+    bytes_put_le32(log + 4, status.log_mtime);
+    put_if_changed(list, batch, EXT_SYNC, node->uid, slice_of(log, 8));
+    if (box->driver->list_seen != NULL) {
+        box->driver->list_seen(box, folders);
         bytes_put_le32(stamp, folders[0]);
         bytes_put_le32(stamp + 4, folders[1]);
         put_if_changed(list, batch, EXT_DRIVER, node->uid, slice_of(stamp, 8));
@@ -259,7 +259,6 @@ void list_index_update(struct mailbox *box)
 
     if (list == NULL || box->list_generation == index_generation(box->index) || index_deleted(box->index) != 0)
         return;
-    /* A row must tell of nothing that this process has not read: others' news make it stale by the log's size. */
     if (refresh(list, &e) < 0 || (node = list_tree_find(&list->tree, box->place.name, box->storage->separator)) == NULL)
         return;
     arena = arena_new();

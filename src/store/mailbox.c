@@ -361,10 +361,9 @@ static enum step run_sync(struct store_op *op, struct budget *budget, struct err
         return r;
     if (s->view != NULL && s->sync.recent_first != 0)
         index_ranges_add(&s->view->recent, s->sync.recent_first, s->sync.recent_last);
-    if (s->sync.changed) {
-        list_index_update(s->box);
+    list_index_update(s->box);
+    if (s->sync.changed)
         mailbox_wake_watches(s->box, NULL);
-    }
     return STEP_DONE;
 }
 

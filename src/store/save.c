@@ -107,7 +107,6 @@ uint64_t save_size(const struct save *save)
 static int source_meta(struct mailbox *from, uint32_t uid, struct arena *arena, struct mail_meta *meta, struct error *e)
 {
     struct index_record rec;
-    struct driver_value date;
     unsigned n = index_keyword_count(from->index);
     struct slice *keywords;
 
@@ -120,11 +119,7 @@ static int source_meta(struct mailbox *from, uint32_t uid, struct arena *arena, 
         if (index_keyword_has(rec.keywords, i))
             keywords[meta->keyword_count++] = slice_from_str(arena_strdup(arena, index_keyword_name(from->index, i)));
     meta->keywords = keywords;
-    if (from->driver->item(from, uid, ITEM_INTERNAL_DATE, arena, &date, e) < 0)
-        return -1;
-    meta->has_date = true;
-    meta->internal_date = (int64_t)date.number;
-    return 0;
+    return 0; /* a link keeps the date; for a copy by content it comes with the file */
 }
 
 static int copy_bytes(struct save *save, const struct mime_source *source, struct error *e)
@@ -155,6 +150,10 @@ static int copy_content(struct save *save, struct mailbox *from, uint32_t uid, s
 
     if (from->driver->read(from, uid, save->s.arena, &file, e) < 0)
         return -1;
+    if (!save->s.meta.has_date) {
+        save->s.meta.has_date = true;
+        save->s.meta.internal_date = (int64_t)file.internal_date;
+    }
     r = save->s.box->driver->stage(&save->s, e);
     if (r == 0)
         r = copy_bytes(save, &file.source, e);

@@ -337,6 +337,15 @@ static int maildir_list_stamp(const char *path, uint32_t stamp[2])
     return 0;
 }
 
+static void maildir_list_seen(struct mailbox *box, uint32_t stamp[2])
+{
+    struct maildir_ext ext;
+
+    maildir_ext_read(box->data, &ext);
+    stamp[0] = ext.new_mtime;
+    stamp[1] = ext.cur_mtime;
+}
+
 static const char *const watched[] = {"new", "cur", NULL};
 
 const struct store_driver maildir_driver = {
@@ -352,6 +361,6 @@ const struct store_driver maildir_driver = {
     .stage_copy = maildir_stage_copy, .stage_again = maildir_stage_again, .discard = maildir_discard,
     .publish = maildir_publish, .publish_end = maildir_publish_end,
     .read = maildir_read, .read_end = maildir_read_end, .item = maildir_item, .mend = maildir_mend,
-    .list_ext = "maildir", .list_stamp = maildir_list_stamp,
+    .list_ext = "maildir", .list_stamp = maildir_list_stamp, .list_seen = maildir_list_seen,
     .watch = watched,
 };

@@ -344,18 +344,16 @@ static char *sized_base(struct staged *s, const struct maildir_staged *d)
     return base;
 }
 
-/* tmp/x to its name. A kept name must not replace another file: link and unlink. */
+/* tmp/x to its name. A kept name must not replace another file; nobody makes names here without the lock we hold. */
 static int rename_one(struct maildir *m, struct staged *s, const char *base, const char *info, bool kept, struct error *e)
 {
     struct maildir_staged *d = s->data;
     const char *to = arena_printf(s->arena, "%s/%s%s", *info == '\0' ? "new" : "cur", base, info);
-    struct error ignored;
+    struct stat st;
 
-    if (kept) {
-        if (os_link(m->dir, tmp_name(s, d), m->dir, to, e) < 0)
-            return -1;
-        os_unlink(m->dir, tmp_name(s, d), &ignored);
-    } else if (os_rename(m->dir, tmp_name(s, d), m->dir, to, e) < 0) {
+    if (kept && fstatat(m->dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return error_set(e, ERROR_EXISTS, "%s/%s is there already", s->box->path, to);
+    if (os_rename(m->dir, tmp_name(s, d), m->dir, to, e) < 0) {
         return -1;
     }
     d->has_tmp = false;
