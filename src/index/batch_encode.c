@@ -6,27 +6,16 @@
  *
  * The order of records is Dovecot's; every extension update has its introduction before it in the same transaction;
  * ranges of one record ascend. */
-#include "index/batch.h"
+#include "index/batch_encode.h"
 
 #include <stdlib.h>
 #include <time.h>
 
 enum { TRANSACTION_MAX = 256 * 1024 * 1024 };
 
-struct encoder {
-    struct index *index;
-    struct state *s;
-    struct index_batch *b;
-    struct buffer *out;
-    uint32_t type_bits;     /* EXTERNAL, SYNC */
-    unsigned records;
-    size_t record_at;       /* where the open record begins */
-    struct index_ranges failed;
-};
-
 /* ---- records ------------------------------------------------------------------------------------------------------ */
 
-static void begin_record(struct encoder *c, uint32_t type)
+void encode_begin(struct encoder *c, uint32_t type)
 {
     unsigned char head[8] = {0};
 
@@ -35,13 +24,13 @@ static void begin_record(struct encoder *c, uint32_t type)
     buffer_append(c->out, head, sizeof(head));
 }
 
-static void end_record(struct encoder *c)
+void encode_end(struct encoder *c)
 {
     format_offset_put(c->out->at + c->record_at, (uint32_t)(c->out->size - c->record_at));
     c->records++;
 }
 
-static void put16(struct encoder *c, uint16_t v)
+void encode_u16(struct encoder *c, uint16_t v)
 {
     unsigned char b[2];
 
@@ -49,7 +38,7 @@ static void put16(struct encoder *c, uint16_t v)
     buffer_append(c->out, b, 2);
 }
 
-static void put32(struct encoder *c, uint32_t v)
+void encode_u32(struct encoder *c, uint32_t v)
 {
     unsigned char b[4];
 
@@ -57,7 +46,7 @@ static void put32(struct encoder *c, uint32_t v)
     buffer_append(c->out, b, 4);
 }
 
-static void put_pad4(struct encoder *c)
+void encode_pad4(struct encoder *c)
 {
     static const unsigned char zeros[4];
 
@@ -75,18 +64,18 @@ static void put_intro(struct encoder *c, unsigned ext, uint32_t reset_id, uint32
 
     if (at >= 0 && c->s->exts[at].header_size > header_size && !exact)
         header_size = c->s->exts[at].header_size;
-    begin_record(c, LOG_EXT_INTRO);
-    put32(c, at >= 0 ? (uint32_t)at : LOG_INTRO_BY_NAME);
-    put32(c, reset_id);
-    put32(c, header_size);
-    put16(c, def->record_size);
-    put16(c, def->record_align);
-    put16(c, exact ? 0 : LOG_INTRO_NO_SHRINK);
-    put16(c, at >= 0 ? 0 : (uint16_t)strlen(name));
+    encode_begin(c, LOG_EXT_INTRO);
+    encode_u32(c, at >= 0 ? (uint32_t)at : LOG_INTRO_BY_NAME);
+    encode_u32(c, reset_id);
+    encode_u32(c, header_size);
+    encode_u16(c, def->record_size);
+    encode_u16(c, def->record_align);
+    encode_u16(c, exact ? 0 : LOG_INTRO_NO_SHRINK);
+    encode_u16(c, at >= 0 ? 0 : (uint16_t)strlen(name));
     if (at < 0)
         buffer_append_str(c->out, name);
-    put_pad4(c);
-    end_record(c);
+    encode_pad4(c);
+    encode_end(c);
 }
 
 static uint32_t reset_id_now(const struct encoder *c, unsigned ext)
@@ -119,21 +108,21 @@ static void put_header_parts(struct encoder *c, const struct ext_ops *o)
 
     for (size_t i = 0; i < o->headers.count; i++)
         wide |= o->headers.at[i].offset + o->headers.at[i].bytes.size >= 65536;
-    begin_record(c, wide ? LOG_EXT_HEADER32 : LOG_EXT_HEADER);
+    encode_begin(c, wide ? LOG_EXT_HEADER32 : LOG_EXT_HEADER);
     for (size_t i = 0; i < o->headers.count; i++) {
         const struct ext_header_op *h = &o->headers.at[i];
 
         if (wide) {
-            put32(c, h->offset);
-            put32(c, (uint32_t)h->bytes.size);
+            encode_u32(c, h->offset);
+            encode_u32(c, (uint32_t)h->bytes.size);
         } else {
-            put16(c, (uint16_t)h->offset);
-            put16(c, (uint16_t)h->bytes.size);
+            encode_u16(c, (uint16_t)h->offset);
+            encode_u16(c, (uint16_t)h->bytes.size);
         }
         buffer_append_slice(c->out, h->bytes);
-        put_pad4(c);
+        encode_pad4(c);
     }
-    end_record(c);
+    encode_end(c);
 }
 
 static void put_ext_headers(struct encoder *c)
@@ -148,10 +137,10 @@ static void put_ext_headers(struct encoder *c)
         put_intro(c, o->ext, reset_id_now(c, o->ext), o->resize ? o->header_size : def->header_size,
                   o->resize || (new && def->shrink));
         if (o->reset) {
-            begin_record(c, LOG_EXT_RESET);
-            put32(c, o->reset_id);
-            put32(c, o->preserve ? 1 : 0);
-            end_record(c);
+            encode_begin(c, LOG_EXT_RESET);
+            encode_u32(c, o->reset_id);
+            encode_u32(c, o->preserve ? 1 : 0);
+            encode_end(c);
         }
         if (o->headers.count > 0)
             put_header_parts(c, o);
@@ -161,14 +150,14 @@ static void put_ext_headers(struct encoder *c)
         uint64_t now = c->index->modseq > 0 ? c->index->modseq : 1;
 
         put_intro(c, ext, 0, 16, false);
-        begin_record(c, LOG_EXT_HEADER);
-        put16(c, 0);
-        put16(c, 16);
-        put32(c, (uint32_t)now);
-        put32(c, (uint32_t)(now >> 32));
-        put32(c, 0);
-        put32(c, 0);
-        end_record(c);
+        encode_begin(c, LOG_EXT_HEADER);
+        encode_u16(c, 0);
+        encode_u16(c, 16);
+        encode_u32(c, (uint32_t)now);
+        encode_u32(c, (uint32_t)(now >> 32));
+        encode_u32(c, 0);
+        encode_u32(c, 0);
+        encode_end(c);
     }
 }
 
@@ -177,11 +166,11 @@ static void put_ext_element(struct encoder *c, uint32_t uid, struct slice bytes,
     static const unsigned char zeros[64];
     size_t missing = bytes.size < size ? size - bytes.size : 0;
 
-    put32(c, uid);
+    encode_u32(c, uid);
     buffer_append_slice(c->out, slice_head(bytes, size));
     for (; missing > 0; missing -= missing < sizeof(zeros) ? missing : sizeof(zeros))
         buffer_append(c->out, zeros, missing < sizeof(zeros) ? missing : sizeof(zeros));
-    put_pad4(c);
+    encode_pad4(c);
 }
 
 /* One introduction and one record for all updates of one extension: new messages first, then others. */
@@ -198,7 +187,7 @@ static void put_ext_records_of(struct encoder *c, unsigned ext)
             if (count == 0)
                 return;
             put_intro(c, ext, reset_id_then(c, ext), def->header_size, false);
-            begin_record(c, LOG_EXT_RECORD);
+            encode_begin(c, LOG_EXT_RECORD);
         }
         for (size_t i = 0; o != NULL && i < o->records.count; i++) {
             if (state_find(c->s, o->records.at[i].uid) < 0)
@@ -219,7 +208,7 @@ static void put_ext_records_of(struct encoder *c, unsigned ext)
             }
         }
     }
-    end_record(c);
+    encode_end(c);
 }
 
 static void put_cache_offsets(struct encoder *c)
@@ -246,18 +235,18 @@ static void put_cache_offsets(struct encoder *c)
         return;
     ext = cache_ext(c->index);
     put_intro(c, ext, reset_id, 0, false);
-    begin_record(c, LOG_EXT_RECORD);
+    encode_begin(c, LOG_EXT_RECORD);
     for (size_t i = 0; i < n; i++) {
         if (new[i].offset == 0)
             continue;
-        put32(c, new[i].uid);
-        put32(c, new[i].offset);
+        encode_u32(c, new[i].uid);
+        encode_u32(c, new[i].offset);
     }
     if (c->out->size == c->record_at + 8) { /* none fitted */
         c->out->size = c->record_at;
         return;
     }
-    end_record(c);
+    encode_end(c);
 }
 
 static void put_ext_records(struct encoder *c)
@@ -273,12 +262,12 @@ static void put_ext_records(struct encoder *c)
         if (o->incs.count == 0)
             continue;
         put_intro(c, o->ext, reset_id_then(c, o->ext), c->index->known_exts.at[o->ext].def.header_size, false);
-        begin_record(c, LOG_EXT_INC);
+        encode_begin(c, LOG_EXT_INC);
         for (size_t n = 0; n < o->incs.count; n++) {
-            put32(c, o->incs.at[n].uid);
-            put32(c, (uint32_t)o->incs.at[n].diff);
+            encode_u32(c, o->incs.at[n].uid);
+            encode_u32(c, (uint32_t)o->incs.at[n].diff);
         }
-        end_record(c);
+        encode_end(c);
     }
 }
 
@@ -295,7 +284,7 @@ static void put_header_ops(struct encoder *c, const struct header_ops *h)
 {
     if (!h->any)
         return;
-    begin_record(c, LOG_HEADER);
+    encode_begin(c, LOG_HEADER);
     for (unsigned at = 0; at < BASE_HEADER_SIZE;) {
         unsigned end = at;
 
@@ -305,13 +294,13 @@ static void put_header_ops(struct encoder *c, const struct header_ops *h)
             at++;
             continue;
         }
-        put16(c, (uint16_t)at);
-        put16(c, (uint16_t)(end - at));
+        encode_u16(c, (uint16_t)at);
+        encode_u16(c, (uint16_t)(end - at));
         buffer_append(c->out, h->bytes + at, end - at);
-        put_pad4(c);
+        encode_pad4(c);
         at = end;
     }
-    end_record(c);
+    encode_end(c);
 }
 
 /* 7.7: for the ageing of cached fields. */
@@ -373,16 +362,16 @@ static void put_appends(struct encoder *c)
 {
     if (c->b->appends.count == 0)
         return;
-    begin_record(c, LOG_APPEND);
+    encode_begin(c, LOG_APPEND);
     for (size_t i = 0; i < c->b->appends.count; i++) {
-        put32(c, c->b->appends.at[i]->uid);
-        put32(c, c->b->appends.at[i]->flags & 0xdf);
+        encode_u32(c, c->b->appends.at[i]->uid);
+        encode_u32(c, c->b->appends.at[i]->flags & 0xdf);
     }
-    end_record(c);
+    encode_end(c);
 }
 
 /* May the batch change this message (UNCHANGEDSINCE)? */
-static bool may_change(struct encoder *c, uint32_t i)
+bool encode_may_change(struct encoder *c, uint32_t i)
 {
     uint64_t modseq;
 
@@ -403,13 +392,13 @@ static bool may_change(struct encoder *c, uint32_t i)
 static void put_flag_element(struct encoder *c, const struct flag_op *op, uint32_t first, uint32_t last, uint32_t *prev)
 {
     if (*prev >= first && *prev != 0) { /* not ascending: a record of its own */
-        end_record(c);
+        encode_end(c);
         *prev = 0;
     }
     if (*prev == 0)
-        begin_record(c, LOG_FLAGS);
-    put32(c, first);
-    put32(c, last);
+        encode_begin(c, LOG_FLAGS);
+    encode_u32(c, first);
+    encode_u32(c, last);
     buffer_append_byte(c->out, op->add);
     buffer_append_byte(c->out, op->remove);
     buffer_append(c->out, "\0\0", 2);
@@ -431,7 +420,7 @@ static void put_flags(struct encoder *c)
             uint8_t old = state_record(c->s, i)[4];
             uint32_t uid = state_uid(c->s, i);
 
-            if (!may_change(c, i) || (apart && ((old & ~op->remove) | op->add) == old))
+            if (!encode_may_change(c, i) || (apart && ((old & ~op->remove) | op->add) == old))
                 continue;
             if (first != 0 && uid != last + 1) {
                 put_flag_element(c, op, first, last, &prev);
@@ -447,238 +436,7 @@ static void put_flags(struct encoder *c)
             reached = op->last;
     }
     if (prev != 0)
-        end_record(c);
-}
-
-/* ---- keywords ----------------------------------------------------------------------------------------------------- */
-
-/* What the batch does with one keyword. */
-struct keyword_change {
-    struct slice name;
-    int bit;                       /* -1: not known yet */
-    size_t number;                 /* order of appearance */
-    bool named;                    /* by the operation at hand */
-    struct index_ranges add, remove;
-};
-
-struct keyword_changes {
-    struct keyword_change **at;    /* sorted by name without case */
-    struct keyword_change **order; /* in order of appearance */
-    size_t count, room;
-};
-
-static int compare_names(struct slice a, struct slice b)
-{
-    size_t n = a.size < b.size ? a.size : b.size;
-
-    for (size_t i = 0; i < n; i++) {
-        int x = text_lower((char)a.at[i]), y = text_lower((char)b.at[i]);
-
-        if (x != y)
-            return x - y;
-    }
-    return a.size < b.size ? -1 : a.size > b.size;
-}
-
-static struct keyword_change *change_of(struct encoder *c, struct keyword_changes *all, struct slice name)
-{
-    size_t low = 0, high = all->count;
-    struct keyword_change *k;
-
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        int order = compare_names(all->at[mid]->name, name);
-
-        if (order == 0)
-            return all->at[mid];
-        if (order < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    if (all->count == all->room) {
-        all->room = all->room == 0 ? 8 : all->room * 2;
-        all->at = mem_realloc(all->at, all->room * sizeof(*all->at));
-        all->order = mem_realloc(all->order, all->room * sizeof(*all->order));
-    }
-    k = ARENA_NEW(c->b->arena, struct keyword_change);
-    k->name = name;
-    k->bit = state_keyword_find(c->s, name);
-    memmove(all->at + low + 1, all->at + low, (all->count - low) * sizeof(*all->at));
-    all->at[low] = k;
-    k->number = all->count;
-    all->order[all->count++] = k;
-    return k;
-}
-
-static void ranges_subtract(struct index_ranges *r, uint32_t uid)
-{
-    size_t i = 0, high = r->count;
-
-    while (i < high) {
-        size_t mid = i + (high - i) / 2;
-
-        if (r->at[mid].last < uid)
-            i = mid + 1;
-        else
-            high = mid;
-    }
-    if (i == r->count || r->at[i].first > uid)
-        return;
-    if (r->at[i].first == uid && r->at[i].last == uid) {
-        memmove(r->at + i, r->at + i + 1, (r->count - i - 1) * sizeof(*r->at));
-        r->count--;
-    } else if (r->at[i].first == uid) {
-        r->at[i].first++;
-    } else if (r->at[i].last == uid) {
-        r->at[i].last--;
-    } else {
-        struct index_range tail = {uid + 1, r->at[i].last};
-
-        r->at[i].last = uid - 1;
-        VEC_PUSH(r, tail);
-        memmove(r->at + i + 2, r->at + i + 1, (r->count - i - 2) * sizeof(*r->at));
-        r->at[i + 1] = tail;
-    }
-}
-
-static bool has_bit(const struct state *s, uint32_t i, int bit)
-{
-    const struct state_ext *e;
-
-    if (bit < 0 || s->ext_keywords < 0)
-        return false;
-    e = &s->exts[s->ext_keywords];
-    return (unsigned)bit / 8 < e->record_size &&
-           (state_record(s, i)[e->record_offset + bit / 8] & 1u << bit % 8) != 0;
-}
-
-/* With what the batch has done so far. */
-static bool has_now(struct encoder *c, const struct keyword_change *k, uint32_t i)
-{
-    uint32_t uid = state_uid(c->s, i);
-
-    if (k->add.count > 0 && index_ranges_has(&k->add, uid))
-        return true;
-    return has_bit(c->s, i, k->bit) && (k->remove.count == 0 || !index_ranges_has(&k->remove, uid));
-}
-
-static void change_bit(struct encoder *c, struct keyword_change *k, uint32_t i, bool add)
-{
-    uint32_t uid = state_uid(c->s, i);
-    struct index_ranges *other = add ? &k->remove : &k->add;
-
-    if (other->count > 0)
-        ranges_subtract(other, uid);
-    index_ranges_add(add ? &k->add : &k->remove, uid, uid);
-}
-
-struct keyword_list {
-    struct keyword_change **at;
-    size_t count;
-};
-
-/* Does the operation change anything about this message? Then all of its names are written for it, as Dovecot does;
- * the number of records decides about modseqs (5). */
-static bool changes_message(struct encoder *c, const struct keyword_op *op, const struct keyword_list *named,
-                            const struct keyword_changes *all, uint32_t i)
-{
-    for (size_t n = 0; n < named->count; n++) {
-        if (has_now(c, named->at[n], i) == (op->modify == INDEX_REMOVE))
-            return true;
-    }
-    for (size_t k = 0; op->modify == INDEX_REPLACE && k < all->count; k++) {
-        if (!all->order[k]->named && has_now(c, all->order[k], i))
-            return true;
-    }
-    return false;
-}
-
-static void collect_keyword_op(struct encoder *c, struct keyword_changes *all, const struct keyword_op *op)
-{
-    struct keyword_list named = {ARENA_ARRAY(c->b->arena, struct keyword_change *, op->count + 1), 0};
-
-    for (size_t n = 0; n < op->count; n++) {
-        struct keyword_change *k = change_of(c, all, op->names[n]);
-
-        if (!k->named)
-            named.at[named.count++] = k;
-        k->named = true;
-    }
-    if (op->modify == INDEX_REPLACE) {
-        for (unsigned k = 0; k < c->s->keyword_count; k++)
-            change_of(c, all, slice_from_str(c->s->keywords[k]));
-    }
-    for (uint32_t i = state_lower(c->s, op->first); i < c->s->count && state_uid(c->s, i) <= op->last; i++) {
-        if (!may_change(c, i) || !changes_message(c, op, &named, all, i))
-            continue;
-        for (size_t k = 0; op->modify == INDEX_REPLACE && k < all->count; k++) {
-            if (!all->order[k]->named && has_now(c, all->order[k], i))
-                change_bit(c, all->order[k], i, false);
-        }
-        for (size_t n = 0; n < named.count; n++)
-            change_bit(c, named.at[n], i, op->modify != INDEX_REMOVE);
-    }
-    for (size_t n = 0; n < named.count; n++)
-        named.at[n]->named = false;
-}
-
-/* Known keywords in order of their bits, then new ones as they appeared. */
-static int compare_bits(const void *a, const void *b)
-{
-    const struct keyword_change *x = *(struct keyword_change *const *)a, *y = *(struct keyword_change *const *)b;
-
-    if (x->bit != y->bit)
-        return (unsigned)x->bit < (unsigned)y->bit ? -1 : 1; /* -1 goes last */
-    return x->number < y->number ? -1 : x->number > y->number;
-}
-
-static void put_keyword_record(struct encoder *c, uint8_t modify, struct slice name, const struct index_ranges *r)
-{
-    if (r->count == 0)
-        return;
-    begin_record(c, LOG_KEYWORD);
-    buffer_append_byte(c->out, modify);
-    buffer_append_byte(c->out, 0);
-    put16(c, (uint16_t)name.size);
-    buffer_append_slice(c->out, name);
-    put_pad4(c);
-    for (size_t i = 0; i < r->count; i++) {
-        put32(c, r->at[i].first);
-        put32(c, r->at[i].last);
-    }
-    end_record(c);
-}
-
-static void put_keywords(struct encoder *c)
-{
-    struct keyword_changes all = {0};
-
-    for (size_t i = 0; i < c->b->keywords.count; i++)
-        collect_keyword_op(c, &all, &c->b->keywords.at[i]);
-    for (size_t a = 0; a < c->b->appends.count; a++) {
-        const struct index_append *app = c->b->appends.at[a];
-
-        for (size_t n = 0; n < app->keywords.count; n++) {
-            struct keyword_change *k = change_of(c, &all, app->keywords.at[n]);
-
-            index_ranges_add(&k->add, app->uid, app->uid);
-        }
-    }
-    if (all.count > 1)
-        qsort(all.order, all.count, sizeof(struct keyword_change *), compare_bits);
-    for (size_t i = 0; i < all.count; i++) {
-        struct keyword_change *k = all.order[i];
-
-        if (k->name.size > 0 && k->name.size <= UINT16_MAX && memchr(k->name.at, 0, k->name.size) == NULL) {
-            put_keyword_record(c, 0, k->name, &k->add);
-            put_keyword_record(c, 1, k->name, &k->remove);
-        }
-        index_ranges_free(&k->add);
-        index_ranges_free(&k->remove);
-    }
-    mem_free(all.at);
-    mem_free(all.order);
+        encode_end(c);
 }
 
 /* ---- the rest ----------------------------------------------------------------------------------------------------- */
@@ -689,7 +447,7 @@ static void put_attributes(struct encoder *c)
 
     if (n == 0)
         return;
-    begin_record(c, LOG_ATTRIBUTE);
+    encode_begin(c, LOG_ATTRIBUTE);
     for (size_t i = 0; i < n; i++) {
         const struct attribute_op *a = &c->b->attributes.at[i];
 
@@ -699,13 +457,13 @@ static void put_attributes(struct encoder *c)
         buffer_append_byte(c->out, 0);
     }
     buffer_append_byte(c->out, 0);
-    put_pad4(c);
+    encode_pad4(c);
     for (size_t i = 0; i < n; i++) {
-        put32(c, c->b->attributes.at[i].stamp);
+        encode_u32(c, c->b->attributes.at[i].stamp);
         if (c->b->attributes.at[i].set)
-            put32(c, c->b->attributes.at[i].size);
+            encode_u32(c, c->b->attributes.at[i].size);
     }
-    end_record(c);
+    encode_end(c);
 }
 
 static void put_modseqs(struct encoder *c)
@@ -725,14 +483,14 @@ static void put_modseqs(struct encoder *c)
             op = (struct modseq_op){a->uid, a->modseq};
         }
         if (!open)
-            begin_record(c, LOG_MODSEQ);
+            encode_begin(c, LOG_MODSEQ);
         open = true;
-        put32(c, op.uid);
-        put32(c, (uint32_t)op.modseq);
-        put32(c, (uint32_t)(op.modseq >> 32));
+        encode_u32(c, op.uid);
+        encode_u32(c, (uint32_t)op.modseq);
+        encode_u32(c, (uint32_t)(op.modseq >> 32));
     }
     if (open)
-        end_record(c);
+        encode_end(c);
 }
 
 static int compare_expunges(const void *a, const void *b)
@@ -755,21 +513,21 @@ static void put_expunges(struct encoder *c)
         if (op->uid == prev || state_find(c->s, op->uid) < 0)
             continue;
         if (!open)
-            begin_record(c, LOG_EXPUNGE_GUID);
+            encode_begin(c, LOG_EXPUNGE_GUID);
         open = true;
-        put32(c, op->uid);
+        encode_u32(c, op->uid);
         buffer_append(c->out, op->guid, sizeof(op->guid));
         prev = op->uid;
     }
     if (open)
-        end_record(c);
+        encode_end(c);
 }
 
 static void put_single(struct encoder *c, uint32_t type)
 {
-    begin_record(c, type);
-    put32(c, 0);
-    end_record(c);
+    encode_begin(c, type);
+    encode_u32(c, 0);
+    encode_end(c);
 }
 
 /* Outside of the boundary, counting itself (7.5). */
@@ -788,11 +546,11 @@ static void put_tail(struct encoder *c, uint64_t at, size_t start)
     if (c->index->log.request_end > done->head_offset)
         value = done->head_offset; /* something else has been asked for since they were collected */
     c->type_bits = LOG_EXTERNAL;
-    begin_record(c, LOG_HEADER);
-    put16(c, BASE_AT_LOG_TAIL);
-    put16(c, 4);
-    put32(c, (uint32_t)value);
-    end_record(c);
+    encode_begin(c, LOG_HEADER);
+    encode_u16(c, BASE_AT_LOG_TAIL);
+    encode_u16(c, 4);
+    encode_u32(c, (uint32_t)value);
+    encode_end(c);
 }
 
 static void header_wishes(struct encoder *c, struct header_ops *pre, struct header_ops *post)
@@ -844,7 +602,7 @@ int batch_encode(struct index *index, struct index_batch *b, uint64_t at, struct
     put_appends(&c);
     put_flags(&c);
     put_ext_records(&c);
-    put_keywords(&c);
+    encode_keywords(&c);
     put_modseqs(&c);
     put_expunges(&c);
     put_header_ops(&c, &post);

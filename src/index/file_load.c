@@ -32,7 +32,7 @@ struct load {
     bool need_repair, need_new_log;
     bool last_try;
     bool beyond;            /* the base's position is behind the end of the log: that position stands */
-    uint64_t head, modseq, tail, tail_last, request_end;
+    uint64_t head, modseq, log_modseq, tail, tail_last, request_end;
     struct buffer notes;
 };
 
@@ -357,6 +357,7 @@ static void apply_all(struct load *l)
         l->offset = log->h.header_size;
     }
     apply_log(l, log, ".log", l->offset, true);
+    l->log_modseq = l->modseq;
     if (l->modseq < least)
         l->modseq = least;
     if (l->beyond)
@@ -379,6 +380,7 @@ static void without_log(struct load *l)
     l->modseq = base_modseq(&l->state);
     if (l->modseq == 0)
         l->modseq = 1;
+    l->log_modseq = l->modseq;
 }
 
 static void take(struct load *l)
@@ -404,7 +406,7 @@ static void take(struct load *l)
     index->log.dev = log->st.st_dev;
     index->log.ino = log->st.st_ino;
     index->log.head = l->head;
-    index->log.modseq = l->modseq;
+    index->log.modseq = l->log_modseq;
     index->log.tail = l->tail;
     index->log.tail_last = l->tail_last;
     index->log.request_end = l->request_end;

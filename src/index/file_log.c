@@ -183,6 +183,25 @@ static void unlock_file(struct index *index)
         os_unlock_fd(index->log.fd, index->set.lock_method);
 }
 
+/* A log that somebody began with less than what had been handed out (14.3): the counter is raised by a record, so that
+ * it does not fall back when the log is read again. */
+static int raise_modseq(struct index *index, struct error *e)
+{
+    struct index_commit out = {0};
+    struct index_batch *batch;
+    struct arena *arena;
+    int ret;
+
+    if (index->modseq <= index->log.modseq)
+        return 0;
+    arena = arena_new();
+    batch = index_batch_new(arena, INDEX_INTERNAL);
+    index_batch_modseq(batch, 0, index->modseq);
+    ret = index->ops->commit(index, batch, &out, e);
+    arena_free(arena);
+    return ret;
+}
+
 /* 7.1 "lock the head": after locking, the path must still name what was locked. */
 static enum step lock_files(struct index *index, struct error *e)
 {
@@ -209,7 +228,7 @@ static enum step lock_files(struct index *index, struct error *e)
         if (same == 1) {
             if (file_log_read(index, true, e) < 0 && e->class != ERROR_CORRUPT)
                 break;
-            if (index->need_repair && file_repair(index, e) < 0)
+            if ((index->need_repair && file_repair(index, e) < 0) || raise_modseq(index, e) < 0)
                 break;
             return STEP_DONE;
         }

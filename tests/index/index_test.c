@@ -342,6 +342,49 @@ ATF_TC_BODY(reset_goes_on, tc)
     done(&index);
 }
 
+ATF_TC_WITHOUT_HEAD(modseq_never_falls);
+ATF_TC_BODY(modseq_never_falls, tc)
+{
+    struct index *index = open_dir("box", NULL, false);
+    struct index_batch *b;
+    unsigned char header[LOG_HEADER_SIZE];
+    struct log_header h;
+    uint64_t before, after;
+    int fd;
+
+    append(index, 3);
+    b = batch_of(INDEX_INTERNAL);
+    index_batch_enable_modseq(b);
+    commit(index, b);
+    for (int i = 0; i < 40; i++)
+        set_flags(index, 1, 3, (uint8_t)(1u << i % 5));
+    set_keyword(index, 1, 1, "word");
+    ATF_REQUIRE_EQ(index_lock_try(index, "testing", &err), STEP_DONE);
+    REQUIRE_OK(file_base_write(index, &e_));
+    index_unlock(index);
+    before = index->modseq;
+    /* what Dovecot makes when the log was lost: a new one that counts from 1 */
+    h = index->log.h;
+    h.prev_file_seq = h.file_seq++;
+    h.prev_file_offset = (uint32_t)index->log.head;
+    h.initial_modseq = 1;
+    done(&index);
+    format_log_header_put(header, &h);
+    fd = open("box/dovecot.index.log", O_WRONLY | O_TRUNC | O_CLOEXEC);
+    ATF_REQUIRE_EQ(write(fd, header, sizeof(header)), (ssize_t)sizeof(header));
+    close(fd);
+    for (int i = 0; i < 5; i++) {
+        index = open_dir("box", NULL, false);
+        ATF_CHECK(index->modseq >= before);
+        set_flags(index, 2, 2, INDEX_FLAGGED);
+        set_keyword(index, 2, 2, i % 2 ? "a" : "b");
+        after = index->modseq;
+        ATF_CHECK(after >= before);
+        before = after;
+        done(&index);
+    }
+}
+
 ATF_TC_WITHOUT_HEAD(increments);
 ATF_TC_BODY(increments, tc)
 {
@@ -431,6 +474,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, rotation);
     ATF_TP_ADD_TC(tp, vanished);
     ATF_TP_ADD_TC(tp, reset_goes_on);
+    ATF_TP_ADD_TC(tp, modseq_never_falls);
     ATF_TP_ADD_TC(tp, increments);
     ATF_TP_ADD_TC(tp, first_log);
     ATF_TP_ADD_TC(tp, no_space);
