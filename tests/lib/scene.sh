@@ -169,10 +169,7 @@ scene_end()
         eval "$line"
         if [ -n "$SERVER" ] && grep -qs "$SCENE" "/proc/$SERVER/cmdline"; then
             kill "$SERVER"
-            tail --pid="$SERVER" -f /dev/null &
-            tail=$!
-            (timeout 20 tail --pid="$SERVER" -f /dev/null) || kill -9 "$SERVER"
-            kill $tail 2>/dev/null
+            timeout 20 tail --pid="$SERVER" -f /dev/null || kill -9 "$SERVER"
         fi
     done <scene.vars
     rm -rf "$SCENE"
