@@ -97,7 +97,7 @@ enum os_lock os_lock_fd_shared(int fd, enum os_lock_method, struct error *);
 void os_unlock_fd(int fd, enum os_lock_method);
 
 /* Dotlocks in Dovecot's manner (maildir-and-layouts 8.5): created with O_EXCL, content "pid:host". One is stale when
- * it is older than 2 s and its pid (of this host) is dead or our own, and, when it names no process of this host, when
+ * its pid (of this host) is dead or our own, and, when it names no process of this host, when
  * neither it nor the file that it protects has changed for `stale_secs`. A registry in the process, keyed by device and
  * inode of the folder plus name, stands before the file: two sessions of one worker exclude each other (DECISIONS 9). */
 struct os_dotlock_options {

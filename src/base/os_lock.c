@@ -99,7 +99,7 @@ static const char *host_name(void)
 }
 
 /* The pid in a lock of this host; 0: another host's, or unreadable. */
-static pid_t owner_of(int dir, const char *name)
+static pid_t owner_of(int fd)
 {
     struct buffer text = {0};
     struct error e;
@@ -107,7 +107,7 @@ static pid_t owner_of(int dir, const char *name)
     uint32_t number;
     pid_t owner = 0;
 
-    if (os_read_file(dir, name, 1024, &text, &e) == 0) {
+    if (os_pread(fd, 0, 1024, &text, &e) >= 0) {
         rest = slice_trim(buffer_slice(&text));
         if (slice_split(&rest, ':', &pid) && slice_equal_str(rest, host_name()) && slice_to_u32(pid, &number) &&
             number <= INT_MAX)
@@ -123,42 +123,43 @@ static time_t last_change(const struct stat *st, time_t now)
     return st->st_mtime > st->st_ctime && st->st_mtime <= now ? st->st_mtime : st->st_ctime;
 }
 
-static bool is_stale(int dir, const char *name, const struct stat *st, const struct os_dotlock_options *opt)
+static bool is_stale(int dir, int fd, const struct os_dotlock_options *opt)
 {
-    time_t now = time(NULL), changed = last_change(st, now);
-    struct stat other;
-    pid_t owner = opt->replaces ? 0 : owner_of(dir, name);
+    time_t now = time(NULL), changed;
+    struct stat st, other;
+    pid_t owner = opt->replaces ? 0 : owner_of(fd);
 
-    if (owner != 0) {
-        if (now - st->st_mtime <= 2)
-            return false;
-        /* Our own pid with no entry in the registry is that of a dead process which had the same number. */
+    /* Our own pid with no entry in the registry is that of a dead process which had the same number. */
+    if (owner != 0)
         return owner == getpid() || (kill(owner, 0) < 0 && errno == ESRCH);
-    }
-    if (opt->stale_secs == 0)
+    if (opt->stale_secs == 0 || fstat(fd, &st) < 0)
         return false;
+    changed = last_change(&st, now);
     if (opt->protects != NULL && fstatat(dir, opt->protects, &other, 0) == 0 && last_change(&other, now) > changed)
         changed = last_change(&other, now);
     return now - changed >= (time_t)opt->stale_secs;
 }
 
-/* Removes a lock that is stale. True: it is worth trying to create it again. */
+/* Removes a lock that is stale. True: it is worth trying to create it again.
+ *
+ * Several waiters may find it stale at once, and the slower one must not remove the lock that the faster one has made
+ * since. So who removes it holds a flock on the stale file, and looks under that whether the name still leads to it (while
+ * it is open its inode number is not given to another file). Dovecot's waiters know nothing of this; they look at a lock
+ * only when it is 2 s old. */
 static bool override_stale(int dir, const char *name, const struct os_dotlock_options *opt)
 {
     struct stat seen, now;
     struct error e;
+    int fd = os_open_read(dir, name, O_NOFOLLOW | O_NONBLOCK, &e);
+    bool gone = false;
 
-    if (fstatat(dir, name, &seen, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT;
-    if (!is_stale(dir, name, &seen, opt))
-        return false;
-    /* Another waiter may have replaced it since: its new lock must not go. */
-    if (fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT;
-    if (now.st_ino != seen.st_ino || now.st_ctim.tv_sec != seen.st_ctim.tv_sec ||
-        now.st_ctim.tv_nsec != seen.st_ctim.tv_nsec)
-        return false;
-    return os_unlink(dir, name, &e) == 0 || e.class == ERROR_NOT_FOUND;
+    if (fd < 0)
+        return e.class == ERROR_NOT_FOUND;
+    if (fstat(fd, &seen) == 0 && S_ISREG(seen.st_mode) && is_stale(dir, fd, opt) && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+        fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) == 0 && now.st_ino == seen.st_ino && now.st_dev == seen.st_dev)
+        gone = os_unlink(dir, name, &e) == 0;
+    close(fd);
+    return gone;
 }
 
 static void free_lock(struct os_dotlock *lock)

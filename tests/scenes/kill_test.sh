@@ -55,12 +55,12 @@ workers_die_body()
     scene_stop
 
     # Dovecot finds no fault in what is left.
+    scene_run dovecot
     for user in u1 u2 u3 u4; do
         doveadm -c "$SCENE/dovecot.conf" fetch -u $user 'uid flags size.physical' mailbox INBOX ALL >/dev/null 2>found ||
             { cat found; atf_fail "doveadm fetch of $user"; }
         [ ! -s found ] || { cat found; atf_fail "Dovecot complains about the mail of $user"; }
     done
-    scene_run dovecot
     load check "$IP" $IMAP_PORT acknowledged || atf_fail "mail is missing, says Dovecot"
     scene_stop
 }
