@@ -189,7 +189,7 @@ static void try_damage(const struct file *f, struct slice bytes, const char *wha
 
 static void damage_family(const char *family)
 {
-    size_t most = getenv("YARILO_LONG") != NULL ? 20000 : 150;
+    size_t most = getenv("YARILO_LONG") != NULL ? 1500 : 150;
 
     log_capture(see, NULL);
     arena = arena_new();

@@ -2,6 +2,7 @@
 #include "lib.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
 
 /* Keyword sizes and record placement, verified by experiment with the real server (2.3, 10.1). */
 ATF_TC_WITHOUT_HEAD(placement);
@@ -385,6 +386,63 @@ ATF_TC_BODY(modseq_never_falls, tc)
     }
 }
 
+/* A child takes the log's lock as Dovecot does and keeps it until its pipe is closed. */
+static pid_t hold_lock(int *release)
+{
+    int ready[2], end[2];
+    char c;
+    pid_t pid;
+
+    ATF_REQUIRE(pipe(ready) == 0 && pipe(end) == 0);
+    pid = fork();
+    ATF_REQUIRE(pid >= 0);
+    if (pid == 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        int fd = open("box/dovecot.index.log", O_RDWR | O_CLOEXEC);
+
+        close(end[1]);
+        if (fcntl(fd, F_SETLKW, &lock) < 0 || write(ready[1], "x", 1) != 1)
+            _exit(1);
+        _exit(read(end[0], &c, 1) == 0 ? 0 : 1);
+    }
+    close(end[0]);
+    ATF_REQUIRE_EQ(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    *release = end[1];
+    return pid;
+}
+
+ATF_TC_WITHOUT_HEAD(somebody_holds_the_lock);
+ATF_TC_BODY(somebody_holds_the_lock, tc)
+{
+    struct index_settings set = {.lock_timeout_secs = 1};
+    struct index *index = open_dir("box", &set, false);
+    struct index_waiter w = {0};
+    struct index_batch *b;
+    char held_by[64];
+    int release, status, ms;
+    pid_t pid;
+
+    append(index, 2);
+    pid = hold_lock(&release);
+    b = batch_of(INDEX_INTERNAL);
+    index_batch_flags(b, 1, 2, INDEX_ADD, INDEX_SEEN);
+    ATF_CHECK_EQ(index_commit(index, b, NULL, &err), STEP_WAIT);
+    ATF_CHECK_EQ(index_refresh(index, &err), STEP_DONE); /* readers are not concerned */
+    ms = index_waiter_next(&w, index, &err);
+    ATF_CHECK(ms >= 1 && ms <= 100);
+    ATF_CHECK_EQ(index_commit_wait(index, b, NULL, &err), -1);
+    ATF_CHECK_EQ(err.class, ERROR_LOCK_TIMEOUT);
+    snprintf(held_by, sizeof(held_by), "(WRITE lock held by pid %d)", (int)pid);
+    ATF_CHECK_MSG(strstr(err.admin, "Timeout (1s) while waiting for lock for transaction log file box/dovecot.index.log") !=
+                      NULL && strstr(err.admin, held_by) != NULL, "%s", err.admin);
+    close(release);
+    ATF_REQUIRE_EQ(waitpid(pid, &status, 0), pid);
+    ATF_CHECK_EQ(index_commit(index, b, NULL, &err), STEP_DONE);
+    done(&index);
+}
+
 ATF_TC_WITHOUT_HEAD(increments);
 ATF_TC_BODY(increments, tc)
 {
@@ -475,6 +533,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, vanished);
     ATF_TP_ADD_TC(tp, reset_goes_on);
     ATF_TP_ADD_TC(tp, modseq_never_falls);
+    ATF_TP_ADD_TC(tp, somebody_holds_the_lock);
     ATF_TP_ADD_TC(tp, increments);
     ATF_TP_ADD_TC(tp, first_log);
     ATF_TP_ADD_TC(tp, no_space);
