@@ -234,6 +234,13 @@ static void take_line(struct source *source, struct slice line)
         take_message(source, line);
 }
 
+static void set_prefix(struct source *source, struct slice prefix)
+{
+    source->master = slice_equal_str(prefix, "MASTER");
+    mem_free(source->prefix);
+    source->prefix = source->master ? mem_strdup("master: ") : mem_strndup(prefix);
+}
+
 static bool take_handshake(struct source *source)
 {
     struct slice prefix;
@@ -245,13 +252,7 @@ static bool take_handshake(struct source *source)
     source->greeted = true;
     if (result < 0)
         return true; /* a pipe whose beginning was read by a log process that has died */
-    mem_free(source->prefix);
-    source->prefix = mem_strndup(prefix);
-    source->master = strcmp(source->prefix, "MASTER") == 0;
-    if (source->master) {
-        mem_free(source->prefix);
-        source->prefix = mem_strdup("master: ");
-    }
+    set_prefix(source, prefix);
     buffer_drop(&source->input, used);
     return true;
 }
@@ -360,7 +361,7 @@ static void connected(void *arg, const struct service_listener *listener, int fd
     source = mem_zero(1, sizeof(*source));
     source->state = state;
     source->fd = fd;
-    source->prefix = mem_strdup("");
+    set_prefix(source, slice_from_str(listener->name)); /* until the handshake, or in its place */
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     state->sources = mem_realloc(state->sources, (state->source_count + 1) * sizeof(*state->sources));
     state->sources[state->source_count++] = source;

@@ -21,7 +21,7 @@ static void auth_lost(void *arg, const struct error *e)
 {
     struct login_server *s = arg;
 
-    if (!s->ending && e->class != ERROR_NONE)
+    if (!s->ending && !service_finishing(s->service) && e->class != ERROR_NONE)
         log_warning(NULL, "Auth connection lost: %s", e->admin);
 }
 

@@ -93,6 +93,14 @@ char **environment_for(struct arena *arena, struct unit *unit, uint32_t number, 
     if (unit->service_count != 0)
         ADD("SERVICE_COUNT=%u", unit->service_count);
     ADD("SOCKET_COUNT=%zu", sockets + unnamed);
+    /* The log process knows the prefixes from the pipes; one that follows a crashed one does not. */
+    for (size_t i = 0, n = 0; unit->type == UNIT_LOG && i <= unit->generation->unit_count; i++) {
+        if (i == 0)
+            ADD("SOCKET%zu_SETTINGS=MASTER", n++);
+        else if (unit->generation->units[i - 1].type != UNIT_LOG)
+            ADD("SOCKET%zu_SETTINGS=%s: ", n++,
+                text_tab_escaped(arena, slice_from_str(unit->generation->units[i - 1].name)));
+    }
     for (size_t i = 0, n = unnamed; i < unit->listener_count; i++) {
         const struct listener *listener = &unit->listeners[i];
 

@@ -487,6 +487,11 @@ static void stop_timers(struct unit *unit)
 
 void monitor_retire(struct generation *generation)
 {
+    /* First: who loses a connection that nobody will accept any more shall know why. */
+    if (generation->dead_write >= 0) {
+        (void)close(generation->dead_write);
+        generation->dead_write = -1;
+    }
     for (size_t i = 0; i < generation->unit_count; i++) {
         struct unit *unit = &generation->units[i];
 
@@ -494,10 +499,6 @@ void monitor_retire(struct generation *generation)
         stop_timers(unit);
         listeners_close(unit);
         unit->listening = false;
-    }
-    if (generation->dead_write >= 0) {
-        (void)close(generation->dead_write);
-        generation->dead_write = -1;
     }
 }
 

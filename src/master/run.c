@@ -154,6 +154,8 @@ static void retire(struct generation *generation)
         if (unit->log_write >= 0)
             (void)close(unit->log_write);
         unit->log_read = unit->log_write = -1;
+        if (unit->process_count == 0)
+            pipes_close_unit(unit);
     }
     ev_timer_init(&generation->kill_timer, reload_kills, RELOAD_KILL_SECS, 0.);
     generation->kill_timer.data = generation;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -106,7 +107,7 @@ void service_clients_update(struct service *service)
         return;
     watch_listeners(service, available(service) > 0 && !ev_is_active(&service->accept_pause));
     update_status(service);
-    if (service_finishing(service)) {
+    if (service->finishing || service->count_left == 0) {
         close_listeners(service);
         if (service->clients == 0)
             service_stop(service);
@@ -136,9 +137,17 @@ unsigned service_clients(const struct service *service)
     return service->clients;
 }
 
+/* At a reload others may end before we have looked at the pipe: who asks gets today's answer. */
+static bool master_pipe_closed(const struct service *service)
+{
+    struct pollfd pipe = {.fd = SERVICE_FD_DEAD, .events = POLLIN};
+
+    return service->child && (service->flags & SERVICE_STAYS) == 0 && poll(&pipe, 1, 0) > 0;
+}
+
 bool service_finishing(const struct service *service)
 {
-    return service->finishing || service->count_left == 0;
+    return service->finishing || service->count_left == 0 || master_pipe_closed(service);
 }
 
 static void accept_resume(struct ev_loop *loop, ev_timer *timer, int events)

@@ -344,6 +344,63 @@ END
 }
 login_queue_full_cleanup() { scene_end; }
 
+# A log process that dies is replaced, and what was said meanwhile is not lost.
+atf_test_case log_dies cleanup
+log_dies_body()
+{
+    scene_start ours "$WORKER"
+    log=$(pgrep -P "$SERVER" -f dovecot/log)
+    kill -STOP "$log"
+    scene_talk imap <<END >session
+a LOGIN one pass
+-bye\n
+eof
+END
+    kill -KILL "$log"
+    log_waits 'imap-login: Info: Login: user=<one>'
+    log_waits "master: Error: service\(log\): child $log killed with signal 9"
+    scene_stop
+}
+log_dies_cleanup() { scene_end; }
+
+# Many reloads at once end in one server that works, with as many descriptors as before.
+atf_test_case reload_storm cleanup
+reload_storm_body()
+{
+    scene_start ours "$WORKER"
+    # The first reload makes what later ones replace.
+    kill -HUP "$SERVER"
+    log_waits 'SIGHUP received'
+    scene_talk imap <<END >session
+a LOGOUT
+END
+    before=$(ls "/proc/$SERVER/fd" | wc -l)
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        "$OURS/dovecot" -c "$SCENE/dovecot.conf" reload
+    done
+    scene_talk imap <<END >session
+a LOGIN one pass
+-bye\n
+eof
+END
+    atf_check -o match:'a OK user=one' cat session
+    # Old processes go one by one; when the last has gone the count is what it was.
+    python3 -B - "$SERVER" "$before" <<'END' || atf_fail "descriptors are left open"
+import os, sys, time
+for i in range(3000):
+    n = len(os.listdir("/proc/%s/fd" % sys.argv[1]))
+    if n <= int(sys.argv[2]) + 2:
+        break
+    time.sleep(0.01)
+else:
+    sys.exit("%d descriptors, %s before" % (n, sys.argv[2]))
+END
+    scene_stop
+    # A login process can lose an auth that was replaced before it came to itself.
+    scene_log_is_clean 'SIGHUP received' 'imap-login: Warning: Auth connection lost'
+}
+reload_storm_cleanup() { scene_end; }
+
 # When master is killed nobody is left behind: sessions end too, unless shutdown_clients=no.
 atf_test_case killed_master cleanup
 killed_master_body()
@@ -441,7 +498,7 @@ systemd_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in start_and_stop background same_answers bad_services reload ends throttling absent limits login_queue_full killed_master idle_kill log_files systemd; do
+    for name in start_and_stop background same_answers bad_services reload ends throttling absent limits login_queue_full log_dies reload_storm killed_master idle_kill log_files systemd; do
         atf_add_test_case $name
     done
 }
