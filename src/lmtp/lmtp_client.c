@@ -143,24 +143,25 @@ static void take_input(struct lmtp_client *c)
     }
 }
 
+static void close_unwelcome(struct lmtp_client *c)
+{
+    c->mode = LMTP_END;
+    stream_finish(c->stream, 0.1);
+}
+
 static void readable_proxy(struct lmtp_client *c)
 {
     struct haproxy_header h;
-    struct error e;
-    char ip[NET_IP_TEXT];
 
-    switch (haproxy_parse(stream_input(c->stream), &h, &e)) {
+    switch (haproxy_read(c->stream, &c->real_remote.ip, &h)) {
     case STEP_INPUT:
         return;
     case STEP_DONE:
         break;
     default:
-        log_error(NULL, "%s (rip=%s)", e.admin, net_ip_text(&c->real_remote.ip, ip));
-        c->mode = LMTP_END;
-        stream_finish(c->stream, 0.1);
+        close_unwelcome(c);
         return;
     }
-    stream_consume(c->stream, h.size);
     if (!h.local) {
         c->remote = h.source;
         c->local = h.destination;
@@ -212,8 +213,7 @@ static void deadline(void *arg)
 
     if (c->mode == LMTP_PROXY_HEADER) {
         log_error(NULL, "haproxy: Client timed out (rip=%s)", net_ip_text(&c->real_remote.ip, ip));
-        c->mode = LMTP_END;
-        stream_finish(c->stream, 0.1);
+        close_unwelcome(c);
         return;
     }
     if (c->mode == LMTP_WAIT) { /* a delivery takes its time; the client is not idle */
@@ -325,8 +325,7 @@ void lmtp_client_new(struct lmtp_server *s, const struct service_listener *liste
             return;
         }
         log_warning(NULL, "haproxy: Client not trusted (rip=%s)", net_ip_text(&c->remote.ip, ip));
-        c->mode = LMTP_END;
-        stream_finish(c->stream, 0.1);
+        close_unwelcome(c);
     } else if (listener->ssl)
         lmtp_client_start_tls(c);
     else

@@ -182,26 +182,25 @@ bool login_bad_command(struct login_client *c)
 
 static void after_proxy(struct login_client *c);
 
+static void close_unwelcome(struct login_client *c)
+{
+    c->stage = STAGE_END;
+    stream_finish(c->stream, 0.1);
+}
+
 static void read_proxy_header(struct login_client *c)
 {
     struct haproxy_header header;
-    struct error e;
-    char ip[NET_IP_TEXT];
 
-    switch (haproxy_parse(stream_input(c->stream), &header, &e)) {
+    switch (haproxy_read(c->stream, &c->real_remote.ip, &header)) {
     case STEP_INPUT:
         return;
     case STEP_DONE:
         break;
     default:
-        log_error(NULL, "%s (rip=%s)", e.admin, net_ip_text(&c->real_remote.ip, ip));
-        c->stage = STAGE_END;
-        stream_finish(c->stream, 0.1);
+        close_unwelcome(c);
         return;
     }
-    if (header.warning[0] != '\0')
-        log_error(NULL, "%s, rip=%s)", header.warning, net_ip_text(&c->real_remote.ip, ip));
-    stream_consume(c->stream, header.size);
     if (!header.local) {
         c->remote = header.source;
         c->local = header.destination;
@@ -263,8 +262,7 @@ static void deadline(void *arg)
     switch (c->stage) {
     case STAGE_PROXY:
         log_error(NULL, "haproxy: Client timed out (rip=%s)", net_ip_text(&c->real_remote.ip, ip));
-        c->stage = STAGE_END;
-        stream_finish(c->stream, 0.1);
+        close_unwelcome(c);
         break;
     case STAGE_RESPONSE:
     case STAGE_AUTH:
@@ -441,8 +439,7 @@ void login_client_new(struct login_server *s, const struct service_listener *lis
     if (!net_ip_in(&c->remote.ip, conf_str(c->set, SET_haproxy_trusted_networks))) {
         char ip[NET_IP_TEXT];
         log_warning(NULL, "haproxy: Client not trusted (rip=%s)", net_ip_text(&c->remote.ip, ip));
-        c->stage = STAGE_END;
-        stream_finish(c->stream, 0.1);
+        close_unwelcome(c);
         return;
     }
     c->stage = STAGE_PROXY;

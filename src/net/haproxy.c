@@ -199,3 +199,19 @@ enum step haproxy_parse(struct slice in, struct haproxy_header *out, struct erro
         return parse_v2(in, out, e);
     return fail(e, "haproxy: Client disconnected: Failed to read valid HAproxy data");
 }
+
+enum step haproxy_read(struct stream *stream, const struct net_ip *peer, struct haproxy_header *out)
+{
+    char ip[NET_IP_TEXT];
+    struct error e;
+    enum step step = haproxy_parse(stream_input(stream), out, &e);
+
+    if (step == STEP_ERROR)
+        log_error(NULL, "%s (rip=%s)", e.admin, net_ip_text(peer, ip));
+    if (step == STEP_DONE) {
+        if (out->warning[0] != '\0')
+            log_error(NULL, "%s, rip=%s)", out->warning, net_ip_text(peer, ip));
+        stream_consume(stream, out->size);
+    }
+    return step;
+}

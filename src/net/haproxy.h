@@ -3,6 +3,7 @@
 #define YARILO_NET_HAPROXY_H
 
 #include "net/addr.h"
+#include "net/stream.h"
 
 enum { HAPROXY_MAX = 1500 };
 
@@ -20,5 +21,9 @@ struct haproxy_header {
 /* STEP_DONE: *out is filled. STEP_INPUT: more bytes are needed. STEP_ERROR: error admin text is what follows
  * "haproxy: Client disconnected: " or "haproxy(v1): ..." in the real server's log, without the (rip=...) part. */
 enum step haproxy_parse(struct slice, struct haproxy_header *out, struct error *);
+
+/* The same over a stream's input: takes the header off, logs what the real server logs with the peer's address. DONE, INPUT,
+ * or ERROR (logged): the connection is to be closed. */
+enum step haproxy_read(struct stream *, const struct net_ip *peer, struct haproxy_header *out);
 
 #endif
