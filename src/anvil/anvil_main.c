@@ -209,15 +209,19 @@ static int take_command(struct peer *peer, struct slice line, struct error *erro
 static int take_any(struct peer *peer, struct slice line, struct error *error)
 {
     unsigned minor;
+    bool version = slice_starts(line, SLICE("VERSION\t"));
 
-    if (slice_starts(line, SLICE("VERSION\t"))) {
-        peer->greeted = true;
-        return line_check_version(line, "anvil", 1, &minor, error);
+    if (peer->greeted || (!version && peer->conn == NULL)) {
+        if (take_command(peer, line, error) == 0)
+            return 0;
+        return error_context(error, "Anvil client input error: ");
     }
-    if (!peer->greeted && peer->conn != NULL)
-        return error_set(error, ERROR_INVALID,
-                         "Anvil client not compatible with this server (mixed old and new binaries?)");
-    return take_command(peer, line, error);
+    peer->greeted = true;
+    if (version && line_check_version(line, "anvil", 1, &minor, error) == 0)
+        return 0;
+    return error_set(error, ERROR_INVALID,
+                     "Anvil client not compatible with this server (mixed old and new binaries?) %.*s",
+                     (int)slice_head(line, 200).size, (const char *)line.at);
 }
 
 /* ---- clients --------------------------------------------------------------------------------------------------- */
@@ -229,7 +233,7 @@ static void take_line(void *arg, struct slice line)
 
     if (take_any(peer, line, &error) == 0)
         return;
-    log_error(NULL, "Anvil client input error: %s", error.admin);
+    log_error_value(NULL, &error);
     (void)line_conn_flush(peer->conn); /* what was asked before is answered */
     line_conn_fail(peer->conn, &error);
 }
@@ -269,7 +273,7 @@ static void pipe_ready(struct ev_loop *loop, ev_io *watcher, int events)
         struct error error = {0};
 
         if (take_any(peer, line, &error) < 0)
-            log_error(NULL, "Anvil client input error: %s", error.admin);
+            log_error_value(NULL, &error);
         done += (size_t)end + 1;
     }
     buffer_drop(&peer->input, done);

@@ -2,6 +2,7 @@
  * connection. Root only (mode 0600), few connections, all answers small. */
 #include "master/master.h"
 
+#include "net/fdpass.h"
 #include "rpc/line.h"
 
 #include <errno.h>
@@ -104,7 +105,12 @@ static void take_line(void *arg, struct slice line)
     if (!control->greeted) {
         control->greeted = true;
         if (line_check_version(line, "master-client", 1, &minor, &error) < 0) {
-            log_error_value(NULL, &error);
+            pid_t pid = 0;
+            uid_t uid = 0;
+
+            (void)net_peer_credentials(line_conn_fd(control->conn), &pid, &uid);
+            log_error(NULL, "conn unix:master-client (pid=%ld,uid=%ld): didn't reply with a valid VERSION line: %.*s",
+                      (long)pid, (long)uid, (int)slice_head(line, 200).size, (const char *)line.at);
             line_conn_fail(control->conn, &error);
         }
     } else if (slice_equal_str(fields[0], "SERVICE-STATUS")) {
@@ -114,7 +120,8 @@ static void take_line(void *arg, struct slice line)
     } else if (slice_equal_str(fields[0], "STOP")) {
         stop_services(control, fields + 1, n - 1);
     } else {
-        (void)error_set(&error, ERROR_INVALID, "Master client sent an unknown command");
+        (void)error_set(&error, ERROR_INVALID, "master-client: Unknown command: %.*s",
+                        (int)slice_head(fields[0], 200).size, (const char *)fields[0].at);
         log_error_value(NULL, &error);
         line_conn_fail(control->conn, &error);
     }

@@ -3,6 +3,7 @@
  * It counts nothing: its filter is empty, which tells writers to send no events, readers see no metrics, and
  * METRICS-ADD is refused with a reason (docs/compatibility.md). What it does is exact: who speaks first, the versions,
  * the empty lines, and what ends a connection. */
+#include "net/fdpass.h"
 #include "rpc/line.h"
 #include "rpc/service.h"
 
@@ -53,7 +54,13 @@ static void take_line(void *arg, struct slice line)
         peer->greeted = true;
         if (line_check_version(line, peer->reader ? "stats-reader-client" : "stats-client", peer->reader ? 2 : 4,
                                &minor, &error) < 0) {
-            log_error_value(NULL, &error);
+            pid_t pid = 0;
+            uid_t uid = 0;
+
+            (void)net_peer_credentials(line_conn_fd(peer->conn), &pid, &uid);
+            log_error(NULL, "conn unix:%s (pid=%ld,uid=%ld): didn't reply with a valid VERSION line: %.*s",
+                      peer->reader ? "stats-reader" : "stats-writer", (long)pid, (long)uid,
+                      (int)slice_head(line, 200).size, (const char *)line.at);
             line_conn_fail(peer->conn, &error);
         }
     } else if (peer->reader) {

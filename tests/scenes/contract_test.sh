@@ -220,9 +220,95 @@ same_lines_body()
 }
 same_lines_cleanup() { scene_end; }
 
+# The folder of sockets: the same names, kinds, modes and owners.
+run_folder()
+{
+    (cd "$SCENE/run" && find . -printf '%P %y %m %u %g\n' | grep -vE '^auth-token-secret.dat |^dispatch-' | sort)
+}
+
+atf_test_case same_sockets cleanup
+same_sockets_head()
+{
+    atf_set require.user root
+    atf_set require.progs dovecot
+}
+same_sockets_body()
+{
+    scene_configure 'service auth {
+  unix_listener auth-client {
+    mode = 0660
+    user = mail
+    group = daemon
+  }
+  unix_listener login/extra {
+    mode = 0622
+  }
+  fifo_listener a-fifo {
+    mode = 0620
+    group = mail
+  }
+}
+service indexer {
+  unix_listener indexer {
+    mode = 0
+  }
+}'
+    scene_run dovecot
+    run_folder >theirs
+    scene_stop
+    rm -rf "$SCENE/run"
+    scene_run "$OURS/dovecot"
+    run_folder >ours
+    scene_stop
+    [ "$(grep -c . theirs)" -gt 30 ] || atf_fail "too few: $(cat theirs)"
+    atf_check -o file:theirs cat ours
+}
+same_sockets_cleanup() { scene_end; }
+
+# What administrators' tools ask of a running server: the real doveadm, of ours.
+atf_test_case stock_doveadm cleanup
+stock_doveadm_head()
+{
+    atf_set require.user root
+    atf_set require.progs doveadm
+}
+stock_doveadm_body()
+{
+    scene_start ours
+    admin="/usr/bin/doveadm -c $SCENE/dovecot.conf"
+    atf_check -o match:'^name: +imap-login' -o match:'^process_limit: +100' -o match:'^client_limit:' $admin service status imap-login
+    atf_check -o match:"^anvil +$(pgrep -P "$SERVER" -f dovecot/anvil) " $admin -f table process status anvil
+    atf_check -e match:'Unknown service: nosuch' -s not-exit:0 -o ignore $admin service stop nosuch
+    atf_check $admin service stop stats
+    python3 -B -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"nonsense\n"); assert s.recv(1) == b""' "$SCENE/run/anvil"
+    timeout 60 tail -n +1 -F "$SCENE/log" 2>/dev/null | grep -m 1 'anvil: Error: ' >/dev/null
+    atf_check -o match:'Error: anvil: Anvil client not compatible with this server \(mixed old and new binaries\?\) nonsense' $admin log errors
+    python3 -B - "$IP" "$IMAP_PORT" $admin <<'END' || { cat "$SCENE/log"; atf_fail "who"; }
+import socket, subprocess, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30)
+f = s.makefile("rb")
+f.readline()
+s.sendall(b"a LOGIN u pass\r\n")
+while not f.readline().startswith(b"a OK"):
+    pass
+for i in range(1000):
+    who = subprocess.run(sys.argv[3:] + ["who"], capture_output=True, check=True).stdout
+    if b"u " in who:
+        break
+else:
+    sys.exit(who)
+END
+    atf_check $admin reload
+    atf_check $admin stop
+    wait "$SERVER"
+}
+stock_doveadm_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
-    for name in by_hand by_hand_stock stock_under_ours ours_under_stock same_lines; do
+    for name in by_hand by_hand_stock stock_under_ours ours_under_stock same_lines same_sockets stock_doveadm; do
         atf_add_test_case $name
     done
 }

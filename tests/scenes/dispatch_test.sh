@@ -124,6 +124,30 @@ END
 }
 credentials_cleanup() { scene_end; }
 
+# A chroot is entered by the worker itself, which then becomes the user.
+atf_test_case chroot cleanup
+chroot_head() { atf_set require.user root; }
+chroot_body()
+{
+    scene_make
+    scene_start ours "$(worker)" "mail_chroot = $SCENE/home"
+    client
+    export MAIL_UID
+    run "chroot" <<'END'
+from client import *
+s = Session("u")
+assert "uid=%s euid=%s " % (os.environ["MAIL_UID"], os.environ["MAIL_UID"]) in s.ask("who")
+pid = s.ask("pid").split("=")[1]
+assert os.readlink("/proc/%s/root" % pid) == scene + "/home"
+assert re.search(r"CapEff:\s*0+\n", open("/proc/%s/status" % pid).read())
+s.send("bye")
+s.end()
+END
+    scene_stop
+    scene_log_is_clean
+}
+chroot_cleanup() { scene_end; }
+
 # root, and ids that first_valid_uid excludes: the client gets the text, the log the reason.
 atf_test_case refused cleanup
 refused_head() { atf_set require.user root; }
@@ -260,7 +284,7 @@ idle_worker_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in same_user_same_worker credentials refused kick pipelined postlogin idle_worker; do
+    for name in same_user_same_worker credentials chroot refused kick pipelined postlogin idle_worker; do
         atf_add_test_case $name
     done
 }
