@@ -23,6 +23,7 @@ static const struct {
     {"imap-urlauth-login", {"imap-urlauth-login", "ssl"}},
     {"auth", {"auth", "ssl"}},
     {"lmtp", {"lmtp", "ssl", "ssl-server", "smtp-submit"}},
+    {"lmtp-deliver", {"lmtp", "lda", "mail", "ssl", "smtp-submit"}}, /* the delivery workers: they run as users */
     {"submission", {"submission", "ssl", "ssl-server", "smtp-submit"}},
     {"imap", {"imap", "mail", "ssl", "smtp-submit", "imap-urlauth"}},
     {"pop3", {"pop3", "mail", "ssl"}},
