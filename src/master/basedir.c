@@ -4,6 +4,8 @@
  * Nothing is repaired silently: wrong modes are set right with a warning, as admins of the original know it. */
 #include "master/master.h"
 
+#include "rpc/line.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -200,9 +202,11 @@ int basedir_pidfile_check(struct master *master, struct error *error)
         pid > 1 && (pid_t)pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno == EPERM)) {
         /* A pid that somebody else got meanwhile does not answer on our socket. */
         char *socket_path = in_base(master, "master");
-        struct stat st;
+        int fd = line_connect(socket_path, 1000, error);
 
-        if (stat(socket_path, &st) == 0)
+        if (fd >= 0)
+            (void)close(fd);
+        if (fd >= 0 || error->class == ERROR_PERMISSION)
             result = error_set(error, ERROR_EXISTS, "Dovecot is already running with PID %u (read from %s)", pid,
                                path);
         mem_free(socket_path);

@@ -428,7 +428,7 @@ int master_run(struct master *master, struct conf *conf, int started_fd)
         (void)close(started_fd);
     }
     ev_run(master->loop, 0);
-    if (!only_helpers_left(master))
+    if (!only_helpers_left(master) && conf_bool(master->now->set, SET_shutdown_clients))
         log_warning(NULL, "Processes aren't dying after SIGTERM, leaving %u of them", HASH_COUNT(master->processes));
     basedir_forget(master);
     return 0;

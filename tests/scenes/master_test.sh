@@ -419,6 +419,10 @@ END
     # The next one starts over what is left: pid file, sockets.
     scene_run "$OURS/dovecot"
     scene_stop
+    # A pid file with the pid of somebody else, who does not answer on master's socket.
+    echo $$ >"$SCENE/run/master.pid"
+    scene_run "$OURS/dovecot"
+    scene_stop
 }
 killed_master_cleanup() { scene_end; }
 
