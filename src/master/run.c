@@ -5,6 +5,7 @@
  * they ended after a minute, as Dovecot does by default. */
 #include "master/master.h"
 
+#include "log/log_sink.h"
 #include "rpc/service.h"
 
 #include <errno.h>
@@ -163,6 +164,17 @@ static void retire(struct generation *generation)
         ev_timer_start(master->loop, &generation->kill_timer);
 }
 
+/* A log process that cannot open its file would take the reasons with it. */
+static int check_log(const struct generation *generation, struct error *error)
+{
+    struct log_sink *sink;
+
+    if (log_sink_open(generation->set, &sink, error) < 0)
+        return -1;
+    log_sink_free(sink);
+    return 0;
+}
+
 static void reload(struct master *master)
 {
     struct generation *before = master->now, *generation;
@@ -182,7 +194,7 @@ static void reload(struct master *master)
     }
     if (strcmp(conf_str(generation->set, SET_base_dir), master->base_dir) != 0)
         log_error(NULL, "base_dir can't be changed by a reload, it stays %s", master->base_dir);
-    if (open_generation(generation, &error) < 0) {
+    if (check_log(generation, &error) < 0 || open_generation(generation, &error) < 0) {
         log_error(NULL, "Config reload failed: %s", error.admin);
         generation_free(generation);
         goto out;

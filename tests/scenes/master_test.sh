@@ -318,6 +318,100 @@ END
 }
 limits_cleanup() { scene_end; }
 
+# process_min_avail processes are there before anybody asks, and again when one is busy.
+atf_test_case min_avail cleanup
+min_avail_body()
+{
+    scene_start ours "$WORKER" 'service spare {
+  executable = stats
+  client_limit = 1
+  process_min_avail = 3
+  process_limit = 4
+  unix_listener spare {
+    mode = 0600
+  }
+}'
+    python3 -B - "$SCENE/run" <<'END' || { cat "$SCENE/log"; atf_fail "min_avail"; }
+import socket, sys
+def status():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1] + "/master")
+    s.sendall(b"VERSION\tmaster-client\t1\t0\nSERVICE-STATUS\n")
+    data = b""
+    while b"\n\n" not in data:
+        data += s.recv(65536)
+    line = [l for l in data.decode().split("\n") if l.startswith("spare\t")][0].split("\t")
+    return int(line[1]), int(line[2])
+def until(count, available):
+    for i in range(100000):
+        got = status()
+        if got == (count, available):
+            return
+    sys.exit("processes, available: %s, wanted %s" % (got, (count, available)))
+def client():
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(30)
+    s.connect(sys.argv[1] + "/spare")
+    assert b"VERSION" in s.recv(100)
+    return s
+until(3, 3)
+a = client()
+until(4, 3)
+b, c, d = client(), client(), client()
+until(4, 0)
+e = socket.socket(socket.AF_UNIX)      # over process_limit: closed after a while
+e.settimeout(60)
+e.connect(sys.argv[1] + "/spare")
+assert e.recv(10) == b""
+a.close()
+until(4, 1)
+END
+    log_waits 'service\(spare\): process_limit \(4\) reached, client connections are being dropped'
+    scene_stop
+}
+min_avail_cleanup() { scene_end; }
+
+# The isolating mode: each connection has a login process of its own, which ends with it.
+atf_test_case isolated_logins cleanup
+isolated_logins_body()
+{
+    scene_start ours "$WORKER" 'service imap-login {
+  service_count = 1
+}'
+    python3 -B - "$IP" "$IMAP_PORT" "$SCENE/run" <<'END' || { cat "$SCENE/log"; atf_fail "isolated logins"; }
+import socket, sys
+def processes():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[3] + "/master")
+    s.sendall(b"VERSION\tmaster-client\t1\t0\nPROCESS-STATUS\timap-login\n")
+    data = b""
+    while b"\n\n" not in data:
+        data += s.recv(65536)
+    return [l.split("\t")[1] for l in data.decode().split("\n") if l.startswith("imap-login\t")]
+def until(count):
+    for i in range(100000):
+        got = processes()
+        if len(set(got)) == count:
+            return set(got)
+    sys.exit("%s, wanted %d" % (got, count))
+def connect():
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30)
+    assert s.makefile("rb").readline().startswith(b"* OK")
+    return s
+until(0)                               # the one of scene_start has gone
+a, b, c = connect(), connect(), connect()
+until(3)
+b.sendall(b"a LOGIN one pass\r\n")
+assert b"OK user=one" in b.makefile("rb").readline()
+until(2)                               # a plain connection is given away
+a.close()
+c.close()
+until(0)
+END
+    scene_stop
+}
+isolated_logins_cleanup() { scene_end; }
+
 # No place for another login: the oldest client that has not logged in makes room.
 atf_test_case login_queue_full cleanup
 login_queue_full_body()
@@ -502,7 +596,7 @@ systemd_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in start_and_stop background same_answers bad_services reload ends throttling absent limits login_queue_full log_dies reload_storm killed_master idle_kill log_files systemd; do
+    for name in start_and_stop background same_answers bad_services reload ends throttling absent limits min_avail isolated_logins login_queue_full log_dies reload_storm killed_master idle_kill log_files systemd; do
         atf_add_test_case $name
     done
 }
