@@ -29,7 +29,11 @@ void search_begin(struct session *s, struct request *r)
     const struct imap_arg *a = r->args;
     bool sort = strstr(r->command->name, "SORT") != NULL;
 
-    if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "RETURN") && a->next != NULL &&
+    if (strstr(r->command->name, "THREAD") != NULL) {
+        if (!thread_parse(s, r, q, a) || !take_charset(s, r, q, a->next))
+            return;
+        a = a->next->next;
+    } else if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "RETURN") && a->next != NULL &&
         a->next->type == IMAP_LIST) {
         if (!search_parse_returns(s, r, q, a->next))
             return;
@@ -42,7 +46,7 @@ void search_begin(struct session *s, struct request *r)
         if (!take_charset(s, r, q, a))
             return;
         a = a->next;
-    } else if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "CHARSET")) {
+    } else if (q->thread == NULL && imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "CHARSET")) {
         if (!take_charset(s, r, q, a->next))
             return;
         a = a->next->next;
@@ -96,11 +100,11 @@ enum step search_run(struct session *s, struct request *r, struct budget *budget
         return STEP_MORE;
     if (sort && (step = sort_run(s, r, q, budget, e)) != STEP_DONE)
         return step;
-    step = search_tell(s, r, q);
+    step = q->thread != NULL ? thread_run(s, r, q, budget) : search_tell(s, r, q);
     if (step != STEP_DONE)
         return step;
     index_cache_flush(mailbox_index(s->box));
-    request_reply(r, "OK %s%s completed.", q->issued ? "[EXPUNGEISSUED] " : "", sort ? "Sort" : "Search");
+    request_reply(r, "OK %s%s completed.", q->issued ? "[EXPUNGEISSUED] " : "", sort ? "Sort" : q->thread != NULL ? "Thread" : "Search");
     return STEP_DONE;
 }
 

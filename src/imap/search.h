@@ -13,6 +13,7 @@ enum search_return {
 
 struct sort_program;
 struct sort_item;
+struct thread;
 
 struct search {
     struct search_key *root;
@@ -36,6 +37,7 @@ struct search {
     uint32_t hit;
 
     struct sort_program *sort;
+    struct thread *thread;
     uint32_t *order;                         /* SORT: hits in their order */
     uint32_t order_count, order_at, sorted_to;
     struct sort_item *sort_items;
@@ -48,6 +50,10 @@ bool search_parse_returns(struct session *, struct request *, struct search *, c
 bool search_text(struct session *, struct request *, struct search *, const struct imap_arg *, struct slice *utf8);
 /* Writes the answer. MORE: it is written. */
 enum step search_tell(struct session *, struct request *, struct search *);
+
+/* thread.c: writes its answer itself */
+bool thread_parse(struct session *, struct request *, struct search *, const struct imap_arg *);
+enum step thread_run(struct session *, struct request *, struct search *, struct budget *);
 
 /* sort.c */
 bool sort_parse(struct session *, struct request *, struct search *, const struct imap_arg *program);
