@@ -4,7 +4,7 @@
  * the expunge of what it copied. */
 #include "imap/session.h"
 
-enum { MOVE_BATCH = 1000 };
+enum { MOVE_BATCH = 1000, PROGRESS_SECS = 15 };
 
 struct copy_state {
     enum { COPY_STAGE, COPY_PUBLISH, COPY_EXPUNGE } stage;
@@ -88,6 +88,8 @@ static enum step stage_messages(struct session *s, struct request *r, struct bud
             return e->class == ERROR_EXPUNGED ? gone(s, r) : STEP_ERROR;
         VEC_PUSH(&t->saves, save);
         index_ranges_add(&t->from, record.uid, record.uid);
+        if (session_may_tell_progress(s, r, PROGRESS_SECS))
+            session_print(s, "* OK Hang in there..");
         if (budget_spent(budget, 1))
             return STEP_MORE;
     }
@@ -124,11 +126,34 @@ static const char *copyuid(struct request *r)
     return text;
 }
 
+/* Is it the mailbox with special_use \Trash? (imap 14.2, trashed=) */
+static bool is_trash(struct session *s, const struct mailbox *box)
+{
+    size_t n;
+    const struct conf_block *space =
+        conf_block_find(s->set, BLOCK_NAMESPACE, mailbox_where(box)->ns->name == NULL ? "" : mailbox_where(box)->ns->name);
+    const struct conf_block *const *boxes;
+
+    if (space == NULL)
+        return false;
+    boxes = conf_block_blocks(space, BLOCK_MAILBOX, &n);
+    for (size_t i = 0; i < n; i++) {
+        const char *vname = mailbox_where(box)->vname, *prefix = mailbox_where(box)->ns->prefix;
+        size_t skip = strncmp(vname, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
+
+        if (strcmp(conf_block_name(boxes[i]), vname + skip) == 0)
+            return strstr(conf_block_str(boxes[i], "special_use"), "\\Trash") != NULL;
+    }
+    return false;
+}
+
 static enum step published(struct session *s, struct request *r)
 {
     struct copy_state *t = r->state;
     struct index_batch *batch;
 
+    if (is_trash(s, t->to))
+        s->stats.trashed += (uint32_t)t->count;
     if (!t->move) {
         request_reply(r, "OK %sCopy completed.", copyuid(r));
         r->quiet = t->to == s->box;

@@ -4,7 +4,7 @@
  * the first piece of news waits NEWS_MS for those that come with it. */
 #include "imap/session.h"
 
-enum { NEWS_MS = 5, POLL_SECS = 30 };
+enum { NEWS_MS = 5 };
 
 static void on_news(void *arg)
 {
@@ -38,12 +38,12 @@ static void plan_keepalive(struct session *s)
 static void set_alarm(struct session *s)
 {
     uint64_t now = time_monotonic_ns();
-    double wait = 0;
+    double wait = 0, poll = conf_secs(s->set, SET_mailbox_idle_check_interval);
 
     if (s->keepalive_ns != 0)
         wait = s->keepalive_ns > now ? (double)(s->keepalive_ns - now) / 1e9 : 0.001;
-    if (s->view != NULL && s->watch == NULL && (wait <= 0 || wait > POLL_SECS))
-        wait = POLL_SECS;
+    if (s->view != NULL && s->watch == NULL && poll > 0 && (wait <= 0 || wait > poll))
+        wait = poll;
     ev_timer_stop(worker_loop(s->worker), &s->alarm);
     if (wait > 0) {
         ev_timer_set(&s->alarm, wait, 0);

@@ -119,6 +119,18 @@ const char *request_upper(struct request *r, struct slice text)
     return up;
 }
 
+bool session_may_tell_progress(struct session *s, struct request *r, unsigned secs)
+{
+    uint64_t now = time_monotonic_ns();
+
+    if (r->progress_ns == 0)
+        r->progress_ns = r->begun_ns;
+    if (now - r->progress_ns < (uint64_t)secs * 1000000000 || stream_pending(s->io) > 0)
+        return false;
+    r->progress_ns = now;
+    return true;
+}
+
 bool imap_number(struct slice text, uint64_t *out)
 {
     return slice_to_u64(text, out) && *out <= INT64_MAX;

@@ -1,6 +1,8 @@
 /* search.c - the walk over the messages, in bounded steps. */
 #include "imap/search.h"
 
+enum { PROGRESS_SECS = 10 };
+
 /* ---- starting ---------------------------------------------------------------------------------------------------------- */
 
 /* [CHARSET name] (SEARCH), or charset as an argument of its own (SORT, THREAD). */
@@ -90,14 +92,25 @@ static enum step walk(struct session *s, struct search *q, struct budget *budget
     return STEP_DONE;
 }
 
+static void tell_progress(struct session *s, struct request *r, const struct search *q)
+{
+    uint64_t passed = (time_monotonic_ns() - r->begun_ns) / 1000000000, left = passed * (q->count - q->seq) / q->seq;
+
+    session_print(s, "* OK Searched %u%% of the mailbox, ETA %llu:%02u", (unsigned)((uint64_t)q->seq * 100 / q->count),
+                  (unsigned long long)(left / 60), (unsigned)(left % 60));
+}
+
 enum step search_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
 {
     struct search *q = r->state;
     bool sort = q->sort != NULL;
     enum step step;
 
-    if (!q->walked && walk(s, q, budget) != STEP_DONE)
+    if (!q->walked && walk(s, q, budget) != STEP_DONE) {
+        if (session_may_tell_progress(s, r, PROGRESS_SECS))
+            tell_progress(s, r, q);
         return STEP_MORE;
+    }
     if (sort && (step = sort_run(s, r, q, budget, e)) != STEP_DONE)
         return step;
     step = q->thread != NULL ? thread_run(s, r, q, budget) : search_tell(s, r, q);

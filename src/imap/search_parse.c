@@ -250,7 +250,7 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
         k->type = is_keyword(s, (*arg)->text) ? SEARCH_KEYWORD : SEARCH_NONE;
         k->name = (*arg)->text;
         if (k->type == SEARCH_KEYWORD)
-            session_keyword_add(s, k->name);
+            session_keyword_mention(s, k->name);
         return true;
     }
     if (strcmp(word, "MODSEQ") == 0)

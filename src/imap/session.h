@@ -70,7 +70,7 @@ struct request {
     struct store_op *condstore_op;
     bool condstore_asked;
     const char *reply;        /* "OK Fetch completed." once it is over */
-    uint64_t begun_ns, run_ns, last_ns;
+    uint64_t begun_ns, run_ns, last_ns, progress_ns;
 };
 
 /* A keyword name as this session shows it: names of the index, and those that were only mentioned (imap 9.3). A hash
@@ -195,6 +195,9 @@ void sync_free(struct session *);
 enum step sync_news(struct session *, struct budget *);
 void session_keywords_refresh(struct session *);
 struct session_keyword *session_keyword_add(struct session *, struct slice name);   /* finds, or makes one */
+/* A name that the client has used: shown from now on, also if it never gets into the index. At most so many are kept. */
+#define SESSION_KEYWORDS_MENTIONED 10000
+void session_keyword_mention(struct session *, struct slice name);
 void session_keywords_forget(struct session *);
 void session_put_flags(struct session *, struct buffer *, uint8_t flags, bool recent, struct slice keywords);
 void session_tell_flags(struct session *);                            /* FLAGS and PERMANENTFLAGS */
@@ -230,6 +233,8 @@ struct flag_list {
 bool request_flags(struct session *, struct request *, const struct imap_arg *, bool list, struct flag_list *);
 /* The arguments of a sequence set; text must be an atom (or a string for COPY). False: answered. */
 bool request_set(struct session *, struct request *, struct slice text, struct index_ranges *seqs);
+/* The line that tells a waiting client of long work, when nothing was said for `secs` (imap 6.1). */
+bool session_may_tell_progress(struct session *, struct request *, unsigned secs);
 /* 32 bits or 63 bits, digits only. */
 bool imap_number(struct slice, uint64_t *);
 const char *request_upper(struct request *, struct slice);

@@ -142,7 +142,7 @@ void store_begin(struct session *s, struct request *r)
     }
     r->condstore = t->conditional;
     for (size_t i = 0; i < flags.keyword_count; i++)
-        session_keyword_add(s, flags.keywords[i]);
+        session_keyword_mention(s, flags.keywords[i]);
     if (modify != INDEX_REMOVE && (flags.flags & INDEX_DELETED) != 0)
         s->stats.deleted += (uint32_t)imap_ranges_count(&t->seqs);
     if (!silent)

@@ -47,6 +47,12 @@ struct session_keyword *session_keyword_add(struct session *s, struct slice name
     return k;
 }
 
+void session_keyword_mention(struct session *s, struct slice name)
+{
+    if (HASH_COUNT(s->keywords) < SESSION_KEYWORDS_MENTIONED)
+        session_keyword_add(s, name);
+}
+
 /* Takes the index's names into the session's order, behind those that it has. */
 void session_keywords_refresh(struct session *s)
 {
