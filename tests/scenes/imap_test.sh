@@ -136,7 +136,8 @@ preauth_body()
     atf_check -o match:'^\* PREAUTH \[CAPABILITY IMAP4rev1 .*\] Logged in as u' -o match:'^\* STATUS box \(MESSAGES 0\)' \
         -o match:'^\* BYE Logging out' -e match:'Disconnected: Logged out in=' \
         "$OURS/doveadm" -c "$SCENE/dovecot.conf" exec imap -u u <input
-    atf_check -o inline:"$MAIL_USER\n" stat -c %U "$SCENE/home/u/Maildir/.box"
+    homes=$SCENE/home
+    atf_check -o inline:"$MAIL_USER\n" stat -c %U "$homes/u/Maildir/.box"
     scene_stop
     scene_log_is_clean
 }
