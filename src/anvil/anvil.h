@@ -19,7 +19,8 @@ void anvil_connections_free(struct anvil_connections *);
 void anvil_connections_add(struct anvil_connections *, struct slice ident, pid_t, pid_t owner);
 /* False: that pid has no such connection. */
 bool anvil_connections_remove(struct anvil_connections *, struct slice ident, pid_t);
-void anvil_connections_forget(struct anvil_connections *, pid_t); /* everything of a process that has died, and what it spoke for */
+/* Everything of a process that has died, and what it spoke for. */
+void anvil_connections_forget(struct anvil_connections *, pid_t);
 uint32_t anvil_connections_count(const struct anvil_connections *, struct slice ident);
 bool anvil_connections_has(const struct anvil_connections *, struct slice ident, pid_t);
 void anvil_connections_each(const struct anvil_connections *,

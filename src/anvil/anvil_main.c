@@ -1,12 +1,12 @@
-/* libexec/anvil: connection counts and penalties for everybody (ipc 6). Chrooted into an empty folder; it opens nothing.
+/* libexec/anvil: connection counts and penalties for everybody (ipc 6). Chrooted into an empty folder; opens nothing.
  *
- * Lines come from three sides: 7, master alone (KILL); 8, the pipe of all services (CONNECT, DISCONNECT); and clients of
- * the sockets `anvil` and `anvil-auth-penalty`, who ask. anvil outlives reloads: master sends the new log pipe over
+ * Lines come from three sides: 7, master alone (KILL); 8, the pipe of all services (CONNECT, DISCONNECT); and clients
+ * of the sockets `anvil` and `anvil-auth-penalty`, who ask. anvil outlives reloads: master sends the new log pipe over
  * descriptor 4.
  *
- * Ours beside Dovecot's commands: a dispatcher says KICK-LISTEN, and `KICK ident pid` of a client is passed on to
- * all of them ("+" when such a connection is known, else "-"); they tell the worker that has the session. `CONNECT pid ident owner` names the
- * process that speaks for pid: when it dies, its entries go too. */
+ * Ours beside Dovecot's commands: a dispatcher says KICK-LISTEN, and `KICK ident pid` of a client is passed on to all
+ * of them ("+" when such a connection is known, else "-"); they tell the worker that has the session.
+ * `CONNECT pid ident owner` names the process that speaks for pid: when it dies, its entries go too. */
 #include "anvil/anvil.h"
 #include "net/fdpass.h"
 #include "rpc/line.h"

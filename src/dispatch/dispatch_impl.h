@@ -3,8 +3,8 @@
  *     login process --request+fd--> login.c --> auth-master --> session.c --> pool.c --> worker (src/imap)
  *     lmtp front   --JOB+fd-------> jobs.c  --> auth-userdb --'
  *
- * It runs as root and therefore reads as little as it can: the fixed request of 96 bytes, auth's answers, and packets of
- * its own workers. It never reads from a client. */
+ * It runs as root and therefore reads as little as it can: the fixed request of 96 bytes, auth's answers, and packets
+ * of its own workers. It never reads from a client. */
 #ifndef YARILO_DISPATCH_DISPATCH_IMPL_H
 #define YARILO_DISPATCH_DISPATCH_IMPL_H
 
@@ -143,7 +143,7 @@ void pool_remove(struct session *);
 void pool_broken(struct worker *);                     /* gets nothing more; its end will be reported */
 pid_t pool_pid(const struct worker *);
 void pool_finish(struct dispatcher *);                 /* nothing more will come */
-void pool_end(struct dispatcher *);                    /* SIGTERM to all, then waits a few seconds until they have gone */
+void pool_end(struct dispatcher *);                    /* SIGTERM to all, and waits some seconds for them */
 
 /* spawn.c. -> pid, and *fd the dispatcher's end; or -1. */
 pid_t spawn_worker(struct dispatcher *, const struct credentials *, int *fd, struct error *);

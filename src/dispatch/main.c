@@ -3,8 +3,8 @@
  *     dispatch [-l SESSIONS] [-n COUNT] [-k SECONDS] [-v BYTES] [-x PATH] PROGRAM [POSTLOGIN-SOCKET]
  *
  * master gives the options: sessions a worker serves at one time (0 = many), in its life (0 = without end), seconds
- * until an idle worker ends, address space of one. PROGRAM is the worker's, beside us in libexec (-x: another one); "lmtp-deliver" means
- * that jobs come instead of logins. */
+ * until an idle worker ends, address space of one. PROGRAM is the worker's, beside us in libexec (-x: another one);
+ * "lmtp-deliver" means that jobs come instead of logins. */
 #include "dispatch/dispatch_impl.h"
 
 #include <fcntl.h>

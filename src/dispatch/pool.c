@@ -95,6 +95,14 @@ static void free_worker(struct worker *worker)
     mem_free(worker);
 }
 
+static const char *status_text(int status)
+{
+    return status == EXIT_OUT_OF_MEMORY ? " (Out of memory, you may need to increase vsz_limit)"
+           : status == 84               ? " (exec() failed)"
+           : status == EXIT_FATAL       ? " (Fatal failure)"
+                                        : "";
+}
+
 /* As the original's master writes it; behind the prefix of the session when there was just one. */
 static void report_end(struct worker *worker, int status)
 {
@@ -119,10 +127,7 @@ static void report_end(struct worker *worker, int status)
                                     : "");
     } else if (WEXITSTATUS(status) != 0) {
         log_write(&log, LOG_LEVEL_FATAL, "master: service(%s): child %ld returned error %d%s", name, (long)worker->pid,
-                  WEXITSTATUS(status), WEXITSTATUS(status) == 83 ? " (Out of memory, you may need to increase vsz_limit)"
-                                       : WEXITSTATUS(status) == 84 ? " (exec() failed)"
-                                       : WEXITSTATUS(status) == 89 ? " (Fatal failure)"
-                                                                   : "");
+                  WEXITSTATUS(status), status_text(WEXITSTATUS(status)));
     }
 }
 

@@ -1,6 +1,6 @@
 /* A session from the request to its end:
  *
- *     userdb lookup -> credentials -> worker (wait until it is ready) -> 12 bytes -> [post-login script] -> worker has it
+ *     userdb lookup -> credentials -> worker (until it is ready) -> 12 bytes -> [post-login script] -> worker has it
  *
  * What fails before the worker has it is answered here: the client gets the protocol's text first, then the login
  * process its status, so that the client does not see a bare end (ipc 7.3). */

@@ -171,7 +171,7 @@ static struct source *source_of(struct state *state, uint32_t fd)
     return NULL;
 }
 
-/* How a process ended, behind the prefix that it used last: "imap(user)<1><s>: Fatal: master: service(imap): child..." */
+/* How a process ended, behind the prefix that it used last: "imap(u)<1><s>: Fatal: master: service(imap): child..." */
 static void report_end(struct source *source, const struct log_order *order)
 {
     struct speaker *speaker = find_speaker(source, order->pid, false);

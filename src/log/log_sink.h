@@ -1,5 +1,6 @@
 /* Where log lines go: files, syslog, standard error, as log_path, info_log_path, debug_log_path, log_timestamp,
- * syslog_facility and log_format say (ipc 3). Used by the log service, and by master for what goes wrong before it runs. */
+ * syslog_facility and log_format say (ipc 3). Used by the log service, and by master for what goes wrong before it
+ * runs. */
 #ifndef YARILO_LOG_LOG_SINK_H
 #define YARILO_LOG_LOG_SINK_H
 

@@ -1,6 +1,7 @@
 /* dovecot: the program that admins start (config 11.1; texts and exit statuses are the original's).
  *
- *     dovecot [-F] [-c <config file>] [-p] [-n] [-a] [--help] [--version] [--build-options] [--hostdomain] [reload] [stop]
+ *     dovecot [-F] [-c <config file>] [-p] [-n] [-a] [--help] [--version]
+ *             [--build-options] [--hostdomain] [reload] [stop]
  *
  * -a and -n are doveconf's work, any other word is a doveadm command. Without -F the caller returns when the server
  * listens, or when it could not start (the reason is on standard error and in the log). */

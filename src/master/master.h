@@ -175,8 +175,12 @@ void monitor_start(struct generation *);
 void monitor_retire(struct generation *);       /* no listening, no new processes */
 void monitor_unit_update(struct unit *);        /* listen, fork ahead, drop: as the counts say */
 void monitor_unit_stop(struct unit *);          /* `doveadm service stop` */
-void monitor_child_ended(struct master *, pid_t, int status);
+void monitor_throttle(struct unit *);           /* a start has failed: no new one for a while */
+bool monitor_stopped(const struct unit *);
 void monitor_status_ready(struct ev_loop *, ev_io *, int events);
+
+/* ends.c */
+void monitor_child_ended(struct master *, pid_t, int status);
 
 /* pipes.c: log and anvil plumbing. */
 int pipes_init(struct master *, struct error *);

@@ -1,4 +1,4 @@
-/* Keeping services going: status reports, new processes, limits, throttling, idle processes, ends (ipc 2.2, 2.3).
+/* Keeping services going: status reports, new processes, limits, throttling, idle processes (ipc 2.2, 2.3).
  *
  * One function decides, monitor_unit_update: it looks at the counts of a service and listens, forks ahead, or lets
  * connections wait. Everything that changes a count calls it. */
@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,7 +16,6 @@ enum {
     FORK_AHEAD_MOST = 10,
     THROTTLE_FIRST_SECS = 2,
     THROTTLE_MOST_SECS = 60,
-    FAILURES_IN_A_SECOND = 10,
     DROP_AFTER_SECS = 10,
     FULL_CLEARS_SECS = 2
 };
@@ -28,7 +25,7 @@ struct status {
     uint32_t number, available;
 };
 
-static bool stopped(const struct unit *unit)
+bool monitor_stopped(const struct unit *unit)
 {
     return unit->retired || unit->stopped_by_admin || unit->master->stopping;
 }
@@ -121,7 +118,7 @@ static void throttle_over(struct ev_loop *loop, ev_timer *timer, int events)
     monitor_unit_update(timer->data);
 }
 
-static void throttle(struct unit *unit)
+void monitor_throttle(struct unit *unit)
 {
     ev_timer *timer = &unit->throttle_timer;
 
@@ -156,7 +153,7 @@ static struct process *start_one(struct unit *unit)
 
     if (process_start(unit, &error) < 0) {
         log_error_value(NULL, &error);
-        throttle(unit);
+        monitor_throttle(unit);
         return NULL;
     }
     process = unit->processes;
@@ -204,7 +201,7 @@ void monitor_unit_update(struct unit *unit)
 {
     bool more = unit->process_count < unit->process_limit;
 
-    if (stopped(unit)) {
+    if (monitor_stopped(unit)) {
         listen_on(unit, false);
         return;
     }
@@ -324,122 +321,6 @@ void monitor_status_ready(struct ev_loop *loop, ev_io *watcher, int events)
         log_error(NULL, "service(%s): read(status) returned a partial status (%zd bytes)", unit->name, n);
     for (size_t i = 0; i < (size_t)n / sizeof(struct status); i++)
         take_status(unit, &many[i]);
-}
-
-/* ---- ends ------------------------------------------------------------------------------------------------------ */
-
-static const char *status_text(int status)
-{
-    switch (status) {
-    case 80:
-        return "Can't open log file";
-    case 81:
-        return "Can't write to log file";
-    case 82:
-        return "Internal logging error";
-    case 83:
-        return "Out of memory";
-    case 84:
-        return "exec() failed";
-    case 89:
-        return "Fatal failure";
-    }
-    return NULL;
-}
-
-static void print_core_hint(struct buffer *text, int status)
-{
-    struct rlimit limit;
-
-    if (WCOREDUMP(status)) {
-        buffer_append_str(text, " (core dumped)");
-        return;
-    }
-    switch (WTERMSIG(status)) {
-    case SIGABRT:
-    case SIGSEGV:
-    case SIGBUS:
-    case SIGFPE:
-    case SIGILL:
-        break;
-    default:
-        return;
-    }
-    if (getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_cur == 0)
-        buffer_append_str(text, " (core dumps disabled - https://dovecot.org/bugreport.html#coredumps)");
-    else
-        buffer_append_str(text, " (core not dumped - https://dovecot.org/bugreport.html#coredumps)");
-}
-
-/* "service(imap): child 12 killed with signal 9": through the log service, so that it stands behind the child's last
- * prefix, and is left out when the child has said itself why it went. */
-static void report_end(struct process *process, int status)
-{
-    struct unit *unit = process->unit;
-    struct buffer text = {0};
-    bool current = unit->generation == unit->master->now && unit->type != UNIT_LOG;
-
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return;
-    if (WIFSIGNALED(status)) {
-        buffer_printf(&text, "service(%s): child %ld killed with signal %d", unit->name, (long)process->pid,
-                      WTERMSIG(status));
-        print_core_hint(&text, status);
-    } else {
-        const char *what = status_text(WEXITSTATUS(status));
-
-        buffer_printf(&text, "service(%s): child %ld returned error %d", unit->name, (long)process->pid,
-                      WEXITSTATUS(status));
-        if (WEXITSTATUS(status) == 83)
-            buffer_printf(&text, " (Out of memory (service %s { vsz_limit=%u MB }, you may need to increase it))",
-                          unit->name, (unsigned)(unit->vsz_limit >> 20));
-        else if (what != NULL)
-            buffer_printf(&text, " (%s)", what);
-    }
-    if (current)
-        pipes_tell_log(unit, process->pid, WIFSIGNALED(status) ? "FATAL" : "DEFAULT-FATAL", buffer_cstr(&text));
-    else
-        log_error(NULL, "%s", buffer_cstr(&text));
-    buffer_free(&text);
-}
-
-static void count_failure(struct unit *unit, const struct process *process)
-{
-    time_t now = time(NULL);
-
-    if (unit->exit_failure_last != now) {
-        unit->exit_failure_last = now;
-        unit->exit_failures_in_sec = 0;
-    }
-    unit->exit_failures_in_sec++;
-    if (!process->had_status || unit->exit_failures_in_sec > FAILURES_IN_A_SECOND)
-        throttle(unit);
-}
-
-void monitor_child_ended(struct master *master, pid_t pid, int status)
-{
-    struct process *process = process_find(master, pid);
-    struct unit *unit;
-    bool failed = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-
-    if (process == NULL)
-        return;
-    unit = process->unit;
-    report_end(process, status);
-    if (unit->type != UNIT_LOG)
-        pipes_tell_log(unit, pid, "BYE", NULL);
-    if (failed) {
-        if (unit->type != UNIT_LOG && unit->type != UNIT_ANVIL)
-            pipes_anvil_kill(master, pid);
-        if (unit->type == UNIT_ANVIL)
-            master->anvil_restarted = true;
-    }
-    if (process->available > 0 && unit->process_avail > 0)
-        unit->process_avail--;
-    if (failed && !stopped(unit) && !process->killed_late)
-        count_failure(unit, process);
-    process_free(process);
-    monitor_unit_update(unit);
 }
 
 /* ---- generations ----------------------------------------------------------------------------------------------- */

@@ -2,173 +2,18 @@
  *
  * Defaults: where neither client_limit nor service_count of a login or mail service is assigned, our own hold: one
  * login process serves many clients, and the dispatcher stands in front of mail workers that serve many sessions
- * (DECISIONS 1.2). As soon as one of the pair is assigned, both mean what they mean in Dovecot.
- *
- * Without root every service runs as the user who started master; a service that names another one cannot start. */
-#include "master/master.h"
+ * (DECISIONS 1.2). As soon as one of the pair is assigned, both mean what they mean in Dovecot. */
+#include "master/services.h"
 
 #include "rpc/service.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <limits.h>
-#include <netdb.h>
-#include <pwd.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #define LOGIN_PROCESSES_MAX 4 /* ahead, when nothing is assigned: one a core up to this */
 
 /* Services that our dispatcher answers for, by the name of their program. */
 static const char *const dispatched_programs[] = {"imap", "pop3", "submission", "managesieve", NULL};
-
-struct build {
-    struct generation *generation;
-    struct settings *set;
-    struct error *error;
-};
-
-/* ---- users and groups ------------------------------------------------------------------------------------------ */
-
-/* "$default_internal_user" stands for a setting; *see is where an admin would change it. */
-static const char *resolve(struct build *b, const char *value, const char *own_place, char **see)
-{
-    static const enum setting known[] = {SET_default_internal_user, SET_default_login_user,
-                                         SET_default_internal_group};
-
-    for (size_t i = 0; value[0] == '$' && i < sizeof(known) / sizeof(*known); i++) {
-        if (strcmp(value + 1, conf_name(known[i])) != 0)
-            continue;
-        *see = mem_printf("%s setting", value + 1);
-        return conf_str(b->set, known[i]);
-    }
-    *see = mem_strdup(own_place);
-    return value;
-}
-
-static bool find_user(const char *name, uid_t *uid, gid_t *gid)
-{
-    struct passwd *pw;
-    uint32_t number;
-
-    if (slice_to_u32(slice_from_str(name), &number)) {
-        pw = getpwuid(number);
-        *uid = number;
-        *gid = pw == NULL ? (gid_t)-1 : pw->pw_gid;
-        return true;
-    }
-    pw = getpwnam(name);
-    if (pw == NULL)
-        return false;
-    *uid = pw->pw_uid;
-    *gid = pw->pw_gid;
-    return true;
-}
-
-static bool find_group(const char *name, gid_t *gid)
-{
-    struct group *gr;
-    uint32_t number;
-
-    if (slice_to_u32(slice_from_str(name), &number)) {
-        *gid = number;
-        return true;
-    }
-    gr = getgrnam(name);
-    if (gr == NULL)
-        return false;
-    *gid = gr->gr_gid;
-    return true;
-}
-
-/* value "" leaves *uid and *gid alone. */
-static int take_user(struct build *b, const char *service, const char *value, const char *place, uid_t *uid,
-                     gid_t *gid)
-{
-    char *see;
-    const char *name = resolve(b, value, place, &see);
-    uid_t found_uid;
-    gid_t found_gid;
-    int result = 0;
-
-    if (name[0] == '\0' || !b->generation->master->root) {
-        /* Defaults become the user who runs master; a number or name that was written there must be possible. */
-        if (name[0] != '\0' && value[0] != '$' && find_user(name, &found_uid, &found_gid) && found_uid != geteuid())
-            result = error_set(b->error, ERROR_PERMISSION,
-                               "service(%s) Can't run as user %s, because the master is not running as root (See %s)",
-                               service, name, see);
-    } else if (!find_user(name, &found_uid, &found_gid)) {
-        result = error_set(b->error, ERROR_INVALID, "service(%s) User doesn't exist: %s (See %s)", service, name, see);
-    } else {
-        *uid = found_uid;
-        if (gid != NULL)
-            *gid = found_gid;
-    }
-    mem_free(see);
-    return result;
-}
-
-static int take_group(struct build *b, const char *service, const char *value, const char *place, gid_t *gid)
-{
-    char *see;
-    const char *name = resolve(b, value, place, &see);
-    int result = 0;
-
-    if (name[0] != '\0' && b->generation->master->root && !find_group(name, gid))
-        result = error_set(b->error, ERROR_INVALID, "service(%s) Group doesn't exist: %s (See %s)", service, name,
-                           see);
-    mem_free(see);
-    return result;
-}
-
-static int take_extra_groups(struct build *b, struct unit *unit, const char *list)
-{
-    struct slice rest = slice_from_str(list), word;
-    struct buffer numbers = {0};
-    char *place = mem_printf("service %s { extra_groups } setting", unit->name);
-    int result = 0;
-
-    while (result == 0 && rest.size > 0 && slice_split(&rest, ',', &word)) {
-        char *name = mem_strndup(slice_trim(word));
-        gid_t gid = (gid_t)-1;
-
-        if (name[0] != '\0')
-            result = take_group(b, unit->name, name, place, &gid);
-        if (gid != (gid_t)-1)
-            buffer_printf(&numbers, "%s%u", numbers.size == 0 ? "" : ",", gid);
-        mem_free(name);
-    }
-    if (numbers.size > 0)
-        unit->extra_gids = mem_strdup(buffer_cstr(&numbers));
-    buffer_free(&numbers);
-    mem_free(place);
-    return result;
-}
-
-static int take_credentials(struct build *b, struct unit *unit, const struct conf_block *block)
-{
-    char *user = mem_printf("service %s { user } setting", unit->name);
-    char *group = mem_printf("service %s { group } setting", unit->name);
-    char *privileged = mem_printf("service %s { privileged_group } setting", unit->name);
-    const char *name = conf_block_str(block, "user");
-    int result = -1;
-
-    unit->uid = (uid_t)-1;
-    unit->gid = unit->privileged_gid = (gid_t)-1;
-    /* The front of lmtp parses what strangers send: ours is never root (DECISIONS 1.1). */
-    if (strcmp(unit->name, "lmtp") == 0 && !conf_block_assigned(block, "user"))
-        name = "$default_internal_user";
-    if (take_user(b, unit->name, name, user, &unit->uid, &unit->gid) == 0 &&
-        take_group(b, unit->name, conf_block_str(block, "group"), group, &unit->gid) == 0 &&
-        take_group(b, unit->name, conf_block_str(block, "privileged_group"), privileged, &unit->privileged_gid) == 0 &&
-        take_extra_groups(b, unit, conf_block_str(block, "extra_groups")) == 0)
-        result = 0;
-    mem_free(user);
-    mem_free(group);
-    mem_free(privileged);
-    return result;
-}
 
 /* ---- programs -------------------------------------------------------------------------------------------------- */
 
@@ -318,136 +163,6 @@ static void take_limits(struct build *b, struct unit *unit, const struct conf_bl
         unit->process_min_avail = 1;
 }
 
-/* ---- listeners ------------------------------------------------------------------------------------------------- */
-
-static struct listener *add_listener(struct unit *unit, enum listener_kind kind, char *name)
-{
-    struct listener *listener;
-
-    unit->listeners = mem_realloc(unit->listeners, (unit->listener_count + 1) * sizeof(*unit->listeners));
-    listener = &unit->listeners[unit->listener_count++];
-    *listener = (struct listener){.kind = kind, .name = name, .uid = (uid_t)-1, .gid = (gid_t)-1, .fd = -1,
-                                  .unit = unit};
-    return listener;
-}
-
-static int add_file_listener(struct build *b, struct unit *unit, enum listener_kind kind,
-                             const struct conf_block *block)
-{
-    static const char *const words[] = {"unix_listener", "fifo_listener"};
-    const char *path = conf_block_name(block), *word = words[kind == LISTENER_FIFO], *slash = strrchr(path, '/');
-    struct listener *listener;
-    char *user, *group;
-    int result;
-
-    if (conf_block_uint(block, "mode") == 0)
-        return 0;
-    listener = add_listener(unit, kind, mem_strdup(slash == NULL ? path : slash + 1));
-    listener->path = path[0] == '/' ? mem_strdup(path) : mem_printf("%s/%s", b->generation->master->base_dir, path);
-    listener->mode = conf_block_uint(block, "mode");
-    user = mem_printf("service %s { %s %s { user } } setting", unit->name, word, path);
-    group = mem_printf("service %s { %s %s { group } } setting", unit->name, word, path);
-    result = take_user(b, unit->name, conf_block_str(block, "user"), user, &listener->uid, NULL);
-    if (result == 0)
-        result = take_group(b, unit->name, conf_block_str(block, "group"), group, &listener->gid);
-    mem_free(user);
-    mem_free(group);
-    return result;
-}
-
-static void add_inet(struct unit *unit, const struct conf_block *block, const struct net_ip *ip, const char *text)
-{
-    struct listener *listener = add_listener(unit, LISTENER_INET, mem_strdup(conf_block_name(block)));
-
-    listener->at = (struct net_endpoint){*ip, (uint16_t)conf_block_uint(block, "port")};
-    listener->address = mem_strdup(text);
-    listener->ssl = conf_block_bool(block, "ssl");
-    listener->haproxy = conf_block_bool(block, "haproxy");
-    listener->reuse_port = conf_block_bool(block, "reuse_port");
-}
-
-static int add_resolved(struct build *b, struct unit *unit, const struct conf_block *block, const char *host)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    int status = getaddrinfo(host, NULL, &hints, &list);
-
-    if (status != 0)
-        return error_set(b->error, ERROR_NOT_FOUND, "service(%s) Can't resolve address %s: %s", unit->name, host,
-                         gai_strerror(status));
-    if (list == NULL)
-        return error_set(b->error, ERROR_NOT_FOUND, "service(%s) No IPs for address: %s", unit->name, host);
-    for (struct addrinfo *at = list; at != NULL; at = at->ai_next) {
-        struct net_endpoint end = net_endpoint_of(at->ai_addr);
-        char text[NET_IP_TEXT];
-
-        if (end.ip.family != 0)
-            add_inet(unit, block, &end.ip, net_ip_text(&end.ip, text));
-    }
-    freeaddrinfo(list);
-    return 0;
-}
-
-static int add_inet_listener(struct build *b, struct unit *unit, const struct conf_block *block)
-{
-    const char *addresses = conf_block_str(block, "address");
-    struct slice rest;
-
-    if (conf_block_uint(block, "port") == 0)
-        return 0;
-    if (conf_block_bool(block, "ssl") && strcmp(conf_text(b->set, SET_ssl), "no") == 0)
-        return 0;
-    if (addresses[0] == '\0')
-        addresses = conf_str(b->set, SET_listen);
-    rest = slice_from_str(addresses);
-    while (rest.size > 0) {
-        size_t size = 0;
-        struct slice word;
-        struct net_ip ip = {0};
-        char *text;
-        int result = 0;
-
-        while (size < rest.size && rest.at[size] != ' ' && rest.at[size] != ',')
-            size++;
-        word = slice_head(rest, size);
-        rest = slice_from(rest, size + 1);
-        if (word.size == 0)
-            continue;
-        if (word.size > 2 && word.at[0] == '[' && word.at[word.size - 1] == ']')
-            word = slice_head(slice_from(word, 1), word.size - 2);
-        text = mem_strndup(word);
-        if (strcmp(text, "*") == 0)
-            ip.family = AF_INET;
-        else if (!net_ip_parse(word, &ip))
-            result = add_resolved(b, unit, block, text);
-        if (ip.family != 0)
-            add_inet(unit, block, &ip, text);
-        mem_free(text);
-        if (result < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int take_listeners(struct build *b, struct unit *unit, const struct conf_block *block)
-{
-    static const enum conf_block_kind kinds[] = {BLOCK_UNIX_LISTENER, BLOCK_FIFO_LISTENER, BLOCK_INET_LISTENER};
-
-    for (size_t k = 0; k < 3; k++) {
-        size_t n;
-        const struct conf_block *const *blocks = conf_block_blocks(block, kinds[k], &n);
-
-        for (size_t i = 0; i < n; i++) {
-            int result = kinds[k] == BLOCK_INET_LISTENER
-                             ? add_inet_listener(b, unit, blocks[i])
-                             : add_file_listener(b, unit, k == 0 ? LISTENER_UNIX : LISTENER_FIFO, blocks[i]);
-
-            if (result < 0)
-                return -1;
-        }
-    }
-    return 0;
-}
-
 /* ---- units ----------------------------------------------------------------------------------------------------- */
 
 static enum unit_type type_of(const char *word)
@@ -497,9 +212,9 @@ static int build_unit(struct build *b, struct unit *unit, const struct conf_bloc
     if (take_executable(b, unit, block) < 0)
         return -1;
     take_limits(b, unit, block);
-    if (take_credentials(b, unit, block) < 0)
+    if (service_take_credentials(b, unit, block) < 0)
         return -1;
-    return take_listeners(b, unit, block);
+    return service_take_listeners(b, unit, block);
 }
 
 /* Deliveries: the front of lmtp hands them to a dispatcher of its own, which may become every user. */
@@ -507,7 +222,7 @@ static void build_delivery(struct build *b, struct unit *unit, const struct unit
 {
     struct listener *listener;
     char *see;
-    const char *user = resolve(b, "$default_internal_user", "", &see);
+    const char *user = service_resolve(b, "$default_internal_user", "", &see);
 
     unit->protocol = mem_strdup("lmtp");
     unit->argv = split_words("dispatch lmtp-deliver");
@@ -525,7 +240,7 @@ static void build_delivery(struct build *b, struct unit *unit, const struct unit
     unit->idle_kill = CONF_TIME_NEVER;
     if (lmtp->extra_gids != NULL)
         unit->extra_gids = mem_strdup(lmtp->extra_gids);
-    listener = add_listener(unit, LISTENER_UNIX, mem_strdup("dispatch-lmtp"));
+    listener = service_add_listener(unit, LISTENER_UNIX, mem_strdup("dispatch-lmtp"));
     listener->path = mem_printf("%s/dispatch-lmtp", b->generation->master->base_dir);
     listener->mode = 0600;
     listener->seqpacket = true;
@@ -536,7 +251,7 @@ static void build_delivery(struct build *b, struct unit *unit, const struct unit
         if (lmtp->uid != (uid_t)-1)
             listener->uid = lmtp->uid;
         else
-            (void)find_user(user, &listener->uid, &gid);
+            (void)service_find_user(user, &listener->uid, &gid);
     }
     mem_free(see);
 }

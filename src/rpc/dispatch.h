@@ -1,7 +1,8 @@
 /* Dispatcher and workers: the face both sides use (DECISIONS 1.3).
  *
- * The dispatcher owns the sockets on which logins (login/imap) or deliveries arrive, has asked auth who the user is, and
- * chooses a worker that runs with the user's credentials. They talk over a SOCK_SEQPACKET pair, one message a packet:
+ * The dispatcher owns the sockets on which logins (login/imap) or deliveries arrive, has asked auth who the user is,
+ * and chooses a worker that runs with the user's credentials. They talk over a SOCK_SEQPACKET pair, one message a
+ * packet:
  *
  *     command TAB field TAB field ...  [NUL bytes]          fields escaped by text_tab_escape; at most one descriptor
  *
@@ -46,7 +47,7 @@ struct dispatch_request {
     bool nocap;
     pid_t login_pid;
     uint64_t created_usecs;
-    struct rpc_fields userdb;    /* uid, gid, home, mail, any setting ...: settings_override_all takes what is not known */
+    struct rpc_fields userdb;    /* uid, gid, home, mail, any setting ...: for settings_override_all */
     struct slice input;          /* bytes that the client had sent already; of a JOB: its own bytes */
 };
 
