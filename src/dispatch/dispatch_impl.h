@@ -89,6 +89,7 @@ struct dispatcher {
     uint32_t last_id;
     time_t last_limit_warning;
     struct kicks *kicks;
+    struct login_conn *login_conns;    /* all that are open */
     bool finishing;
 };
 
@@ -152,6 +153,8 @@ void spawn_limit(struct dispatcher *, pid_t, unsigned sessions); /* the address 
 /* ---- login.c, jobs.c, postlogin.c, kick.c ------------------------------------------------------------------------ */
 
 void login_conn_new(struct dispatcher *, int fd);
+/* From now on login processes keep this process alive: their clients may still log in. */
+void login_conns_hold(struct dispatcher *);
 /* The 12 bytes; status 0 = ok. */
 void login_conn_answer(struct session *, uint32_t status, pid_t);
 void login_conn_forget(struct session *);

@@ -23,6 +23,8 @@ struct login_conn {
     struct login_request request;
     unsigned sessions;         /* that have not been answered */
     bool closed;
+    bool held;                 /* counts as a client of the service */
+    struct login_conn *prev, *next;
     ev_io watcher;
     ev_timer room;             /* waits until a session ends */
     unsigned waited;
@@ -40,12 +42,23 @@ static void close_conn(struct login_conn *conn)
     if (conn->closed)
         return;
     conn->closed = true;
+    DL_DELETE(conn->dispatcher->login_conns, conn);
     ev_io_stop(conn->dispatcher->loop, &conn->watcher);
     ev_timer_stop(conn->dispatcher->loop, &conn->room);
     (void)close(conn->fd);
     conn->fd = -1;
+    if (conn->held)
+        service_client_end(conn->dispatcher->service);
     if (conn->sessions == 0)
         free_conn(conn);
+}
+
+void login_conns_hold(struct dispatcher *d)
+{
+    for (struct login_conn *conn = d->login_conns; conn != NULL; conn = conn->next) {
+        conn->held = true;
+        service_client_begin(d->service);
+    }
 }
 
 static void reject(struct login_conn *conn, const struct error *error)
@@ -234,6 +247,7 @@ void login_conn_new(struct dispatcher *d, int fd)
     conn->dispatcher = d;
     conn->fd = fd;
     conn->client = -1;
+    DL_APPEND(d->login_conns, conn);
     ev_io_init(&conn->watcher, readable, fd, EV_READ);
     ev_timer_init(&conn->room, room_due, 0.1, 0.1);
     conn->watcher.data = conn->room.data = conn;

@@ -61,10 +61,12 @@ static void finishing(void *arg, bool now)
     struct dispatcher *d = arg;
 
     d->finishing = true;
-    if (now)
+    if (now) {
         pool_end(d);
-    else
-        pool_finish(d);
+        return;
+    }
+    login_conns_hold(d);
+    pool_finish(d);
 }
 
 static void terminate(void *arg)

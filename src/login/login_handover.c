@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -185,6 +186,20 @@ struct login_handover *login_handover_new(struct login_server *server, int fd)
     if (fd >= 0)
         adopt_fd(h, fd);
     return h;
+}
+
+/* Under our master the connection is made before it is needed: after a reload this process goes on with the auth and the
+ * dispatcher of its own generation, which know of each other, for whoever has not logged in yet. */
+void login_handover_prepare(struct login_handover *h)
+{
+    struct error ignored;
+    int fd;
+
+    if (h->fd >= 0 || getenv(CONF_FD_ENV) == NULL)
+        return;
+    fd = connect_socket(h->server->protocol->socket, &ignored);
+    if (fd >= 0)
+        adopt_fd(h, fd);
 }
 
 void login_handover_free(struct login_handover *h)

@@ -82,6 +82,7 @@ void login_auth_stop(struct login_client *);         /* cancels what is open */
 /* login_handover.c */
 struct login_handover *login_handover_new(struct login_server *, int fd);
 void login_handover_free(struct login_handover *);
+void login_handover_prepare(struct login_handover *);
 void login_handover_start(struct login_client *);
 void login_handover_cancel(struct login_client *);   /* the client went away meanwhile */
 

@@ -58,7 +58,11 @@ static void drop_all(struct login_server *s, const char *text, const char *reaso
 
 static void finishing(void *arg, bool now)
 {
-    drop_all(arg, "Disconnected: Shutting down", "Shutting down", now);
+    struct login_server *s = arg;
+
+    s->ending = true;
+    if (now) /* else whoever is here may still log in: auth and dispatcher of our generation wait for us */
+        drop_all(s, "Disconnected: Shutting down", "Shutting down", true);
 }
 
 static void terminate(void *arg)
@@ -104,6 +108,7 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     service_drop_privileges(s.service, 0);
     s.handover = login_handover_new(&s, -1);
     s.auth = auth_client_new(s.loop, auth_socket(), -1, (unsigned)getpid(), &auth_handler, &s);
+    login_handover_prepare(s.handover);
     login_sandbox_enter(s.service);
     service_ready(s.service, &service_events, &s);
     status = service_run(s.service);

@@ -175,6 +175,7 @@ def anvil():
 s, f, greeting = login(b"one")
 assert b"before" in greeting, greeting
 pid = ask(s, f, b"pid")
+waiting, greeting = connect()
 conf = open(scene + "/dovecot.conf").read().replace("login_greeting = before", "login_greeting = after")
 open(scene + "/dovecot.conf", "w").write(conf)
 subprocess.run([dovecot, "-c", scene + "/dovecot.conf", "reload"], check=True)
@@ -186,6 +187,9 @@ for attempt in range(10000):
 else:
     sys.exit("the new configuration does not come")
 assert ask(s, f, b"pid") == pid
+# Who was there before the reload may still log in.
+waiting.sendall(b"a LOGIN two pass\r\n")
+assert b"OK user=two" in waiting.makefile("rb").readline()
 u, g, greeting = login(b"one")
 assert ask(u, g, b"pid") != pid
 counts = anvil()
@@ -207,6 +211,43 @@ END
     scene_log_is_clean 'SIGHUP received - reloading configuration' 'Error reading configuration'
 }
 reload_cleanup() { scene_end; }
+
+# A session over TLS lives in its login process too: both go on.
+atf_test_case reload_tls cleanup
+reload_tls_body()
+{
+    scene_certificate
+    scene_start ours "$WORKER" 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem"
+    python3 -B - "$IP" "$IMAPS_PORT" "$SCENE" "$OURS/dovecot" <<'END' || { cat "$SCENE/log"; atf_fail "reload with TLS"; }
+import socket, ssl, subprocess, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+def login():
+    s = context.wrap_socket(socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30))
+    f = s.makefile("rb")
+    assert f.readline().startswith(b"* OK")
+    s.sendall(b"a LOGIN one pass\r\n")
+    assert b"a OK user=one" in f.readline()
+    return s, f
+def ask(s, f):
+    s.sendall(b"pid\n")
+    return f.readline()
+s, f = login()
+pid = ask(s, f)
+for i in range(3):
+    subprocess.run([sys.argv[4], "-c", sys.argv[3] + "/dovecot.conf", "reload"], check=True)
+    t, g = login()
+    ask(t, g)
+    assert ask(s, f) == pid
+    t.sendall(b"bye\n")
+    assert g.read() == b""
+subprocess.run([sys.argv[4], "-c", sys.argv[3] + "/dovecot.conf", "stop"], check=True)
+assert f.read() == b""
+END
+    wait "$SERVER"
+    scene_log_is_clean 'SIGHUP received' 'imap-login: Warning: Auth connection lost'
+}
+reload_tls_cleanup() { scene_end; }
 
 # The log line about a killed child, behind what it called itself last, as the real server writes it.
 atf_test_case ends cleanup
@@ -596,7 +637,7 @@ systemd_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in start_and_stop background same_answers bad_services reload ends throttling absent limits min_avail isolated_logins login_queue_full log_dies reload_storm killed_master idle_kill log_files systemd; do
+    for name in start_and_stop background same_answers bad_services reload reload_tls ends throttling absent limits min_avail isolated_logins login_queue_full log_dies reload_storm killed_master idle_kill log_files systemd; do
         atf_add_test_case $name
     done
 }
