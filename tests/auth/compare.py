@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 
+POLL = 0.05  # between looks for a socket that a server makes
+
 BASE = """
 base_dir = {dir}/run
 state_dir = {dir}/state
@@ -104,7 +106,7 @@ class Server:
         while not os.path.exists(self.path("auth-master")):
             if self.process.poll() is not None or time.time() > end:
                 raise SystemExit(f"{program} does not start: " + open(f"{self.dir}/out").read() + self.log())
-            time.sleep(0.05)
+            time.sleep(POLL)
 
     def path(self, name):
         return f"{self.dir}/run/{name}"
