@@ -164,6 +164,24 @@ size_t index_cache_wanted(struct index *index, unsigned *fields, size_t max)
     return count;
 }
 
+void index_cache_inherit(struct index *index, struct index *from)
+{
+    unsigned n = cache_field_count();
+
+    if (index == from || cache_ready(index))
+        return;
+    cache_ready(from);
+    for (unsigned i = 0; i < n; i++) {
+        const struct cache_policy *theirs = cache_policy_of(from, i);
+        struct cache_policy *ours = cache_policy_of(index, i);
+
+        if ((ours->decision & INDEX_CACHE_FORCED) != 0 || (theirs->decision & INDEX_CACHE_FORCED) != 0)
+            continue;
+        ours->decision = theirs->decision;
+        ours->last_used = theirs->last_used;
+    }
+}
+
 bool index_cache_decision(struct index *index, unsigned field, enum index_decision *decision, uint32_t *last_used)
 {
     struct cache_policy *p;

@@ -1,6 +1,8 @@
 /* cache_read.c - looking cached values up: one walk over a message's records, newest first (index-format 9.3). */
 #include "index/cache.h"
 
+#include <limits.h>
+
 /* The newest queued value of the field, not yet written. */
 static const struct cache_queued *find_queued(const struct index_cache *c, uint32_t uid, unsigned field)
 {
@@ -25,6 +27,8 @@ struct wanted {
 /* Bitmasks are ORed over the chain; of all others the first, that is the newest, counts. */
 static void take_value(struct wanted *w, enum cache_type type, unsigned field, struct slice value)
 {
+    if (field == UINT_MAX) /* a name beyond the cap: not the one that somebody asks for by the same number */
+        return;
     for (size_t i = 0; i < w->count; i++) {
         if (w->fields[i] != field)
             continue;

@@ -99,6 +99,8 @@ int file_log_read(struct index *index, bool locked, struct error *e)
     state_put(&index->state, BASE_AT_LOG_HEAD, (uint32_t)log->head);
     if (scan == LOG_SCAN_BROKEN)
         ret = broken(index, walk.why, log->head, e);
+    else if (locked && walk.at < bytes.size && format_log_goes_on(slice_from(buffer_slice(&bytes), walk.at)))
+        ret = broken(index, "Unexpected garbage", log->head, e);
     else if (locked && walk.at < bytes.size)
         ret = cut_off(index, (uint64_t)st.st_size, e);
     buffer_free(&bytes);

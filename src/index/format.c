@@ -215,7 +215,8 @@ static bool check_body(struct log_walk *w, const struct log_record *r)
     }
 }
 
-enum log_scan format_log_next(struct log_walk *w, struct log_record *r)
+/* One record, whatever it is. */
+static enum log_scan next_record(struct log_walk *w, struct log_record *r)
 {
     size_t left = w->bytes.size - w->at;
     const unsigned char *p = w->bytes.at + w->at;
@@ -243,10 +244,68 @@ enum log_scan format_log_next(struct log_walk *w, struct log_record *r)
     };
     if (!check_body(w, r))
         return LOG_SCAN_BROKEN;
-    if (r->type == LOG_BOUNDARY && !w->raw_boundaries && bytes_le32(r->body.at) > left)
-        return LOG_SCAN_END; /* all of the transaction or nothing of it */
     w->at += size;
     return LOG_SCAN_RECORD;
+}
+
+/* All of the transaction is in the file: its records must be valid and fill it exactly. Looked at before the first of
+ * them is shown, since a transaction counts as a whole or not at all. */
+static bool check_transaction(struct log_walk *w, size_t start, uint32_t size)
+{
+    struct log_walk inner = {.bytes = slice_head(w->bytes, start + size), .base = w->base, .at = start};
+    struct log_record r;
+    enum log_scan scan;
+
+    while ((scan = next_record(&inner, &r)) == LOG_SCAN_RECORD)
+        ;
+    if (scan == LOG_SCAN_BROKEN) {
+        memcpy(w->why, inner.why, sizeof(w->why));
+        return false;
+    }
+    return inner.at == start + size || BROKEN(w, "Transaction does not fill its boundary");
+}
+
+enum log_scan format_log_next(struct log_walk *w, struct log_record *r)
+{
+    size_t start = w->at;
+    enum log_scan scan = next_record(w, r);
+
+    if (scan != LOG_SCAN_RECORD || r->type != LOG_BOUNDARY || w->raw_boundaries)
+        return scan;
+    if (bytes_le32(r->body.at) > w->bytes.size - start) {
+        w->at = start;
+        return LOG_SCAN_END; /* all of the transaction or nothing of it */
+    }
+    if (!check_transaction(w, start, bytes_le32(r->body.at))) {
+        w->at = start;
+        return LOG_SCAN_BROKEN;
+    }
+    return LOG_SCAN_RECORD;
+}
+
+bool format_log_goes_on(struct slice tail)
+{
+    uint32_t first = tail.size >= 8 ? format_offset_get(tail.at) : 0;
+    uint64_t budget = 16 * (uint64_t)tail.size; /* bytes of records looked at: linear, whatever is there */
+    struct log_record r;
+
+    /* a boundary that announces more than there is: what follows belongs to it */
+    if (first == LOG_BOUNDARY_SIZE && (bytes_le32(tail.at + 4) & LOG_TYPE_MASK) == LOG_BOUNDARY)
+        return false;
+    for (size_t at = 4; at + 8 <= tail.size; at += 4) {
+        struct log_walk walk = {.bytes = tail, .at = at};
+        unsigned records = 0;
+
+        while (format_log_next(&walk, &r) == LOG_SCAN_RECORD) {
+            records++;
+            if (budget < r.size)
+                return false;
+            budget -= r.size;
+        }
+        if (records >= 2 && walk.at == tail.size)
+            return true;
+    }
+    return false;
 }
 
 bool format_flags_next(struct slice *rest, struct log_flags *f)

@@ -135,6 +135,9 @@ struct log_walk {
     char why[96];        /* BROKEN: the text of 12.2 */
 };
 enum log_scan format_log_next(struct log_walk *, struct log_record *);
+/* What stands behind the head: do sound records follow, up to the very end? Then it is no unfinished write but damage
+ * in the middle, and worth keeping. */
+bool format_log_goes_on(struct slice tail);
 
 /* The modseq counter after a record (5). */
 uint64_t format_modseq_after(const struct log_record *, uint64_t modseq, uint8_t log_minor);

@@ -399,6 +399,8 @@ void index_cache_flush(struct index *);
 void index_cache_corrupted(struct index *, uint32_t uid, const char *why);
 enum index_decision { INDEX_CACHE_NO, INDEX_CACHE_TEMP, INDEX_CACHE_YES, INDEX_CACHE_FORCED = 0x80 };
 bool index_cache_decision(struct index *, unsigned field, enum index_decision *, uint32_t *last_used);
+/* A mailbox without a cache so far begins with the decisions of another (INBOX's). */
+void index_cache_inherit(struct index *, struct index *from);
 int index_cache_set_decision(struct index *, unsigned field, enum index_decision, struct error *);
 enum step index_cache_purge(struct index *, struct error *); /* takes the log lock unless held */
 

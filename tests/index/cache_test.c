@@ -85,7 +85,7 @@ ATF_TC_BODY(appended_with_fields, tc)
 ATF_TC_WITHOUT_HEAD(decisions);
 ATF_TC_BODY(decisions, tc)
 {
-    struct index *index = open_dir("box", &(struct index_settings){.cache_fields = "flags"}, false);
+    struct index *index = open_dir("box", &(struct index_settings){.cache_fields = "flags"}, false), *other;
     enum index_decision decision;
     unsigned field = index_field("imap.body");
     uint32_t used;
@@ -112,6 +112,13 @@ ATF_TC_BODY(decisions, tc)
     ATF_CHECK_EQ(decision, INDEX_CACHE_YES);
     ATF_CHECK(used > 0);
     ATF_CHECK_STREQ(get(index, 2, "imap.body"), "body");
+    other = open_dir("other", NULL, false);
+    append(other, 1);
+    ATF_CHECK(!index_cache_wants(other, 1, field));
+    index_cache_inherit(other, index);
+    ATF_CHECK(index_cache_wants(other, 1, field));
+    ATF_CHECK(!index_cache_wants(other, 1, index_field("imap.envelope")));
+    index_close(&other);
     done(&index);
 }
 
@@ -186,6 +193,16 @@ ATF_TC_BODY(names_are_capped, tc)
         last = index_field(name);
     }
     ATF_CHECK_EQ(last, UINT_MAX); /* names come from clients */
+    {
+        struct index *index = open_dir("box", &keep, false);
+
+        append(index, 1);
+        index_cache_put(index, 1, last, SLICE("nobody knows whose"));
+        index_cache_flush(index);
+        ATF_CHECK(!index_cache_wants(index, 1, last));
+        ATF_CHECK_EQ(index_cache_get_many(index, 1, &last, 1, arena, &(struct slice){0}), 0);
+        done(&index);
+    }
     ATF_CHECK_EQ(cache_field_count(), CACHE_FIELDS_MAX);
 }
 

@@ -62,6 +62,34 @@ ATF_TC_BODY(walk_stops_at_the_head, tc)
     buffer_free(&log);
 }
 
+ATF_TC_WITHOUT_HEAD(damage_is_no_unfinished_write);
+ATF_TC_BODY(damage_is_no_unfinished_write, tc)
+{
+    struct buffer log = {0};
+    unsigned char boundary[4], append[8] = {1}, flags[12] = {1, 0, 0, 0, 1, 0, 0, 0, 8};
+    struct log_walk walk;
+    struct log_record r;
+
+    bytes_put_le32(boundary, 12 + 16 + 20);
+    put_record(&log, LOG_BOUNDARY | LOG_EXTERNAL, boundary, 4);
+    put_record(&log, LOG_APPEND | LOG_EXTERNAL, append, 8);
+    put_record(&log, LOG_FLAGS, flags, 12);
+    put_record(&log, LOG_FLAGS, flags, 12);
+    put_record(&log, LOG_FLAGS, flags, 12);
+    log.at[12 + 2] ^= 1; /* the size of the append inside the transaction */
+    walk = (struct log_walk){.bytes = buffer_slice(&log)};
+    ATF_CHECK_EQ(format_log_next(&walk, &r), LOG_SCAN_BROKEN);
+    ATF_CHECK_EQ(walk.at, 0); /* nothing of it has been shown */
+    log.at[12 + 2] ^= 1;
+    ATF_CHECK(!format_log_goes_on(slice_head(buffer_slice(&log), log.size - 44)));
+    log.at[2] ^= 1; /* the boundary's own size: beyond the end, but two records follow */
+    walk = (struct log_walk){.bytes = buffer_slice(&log)};
+    ATF_CHECK_EQ(format_log_next(&walk, &r), LOG_SCAN_END);
+    ATF_CHECK(format_log_goes_on(buffer_slice(&log)));
+    ATF_CHECK(!format_log_goes_on(slice_head(buffer_slice(&log), log.size - 4)));
+    buffer_free(&log);
+}
+
 static void check_broken(uint32_t type, const void *body, uint32_t size, const char *why)
 {
     struct buffer log = {0};
@@ -162,6 +190,7 @@ ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, offsets);
     ATF_TP_ADD_TC(tp, walk_stops_at_the_head);
+    ATF_TP_ADD_TC(tp, damage_is_no_unfinished_write);
     ATF_TP_ADD_TC(tp, broken_records);
     ATF_TP_ADD_TC(tp, modseq);
     ATF_TP_ADD_TC(tp, tail);
