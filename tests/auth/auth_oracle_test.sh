@@ -21,8 +21,21 @@ for scenario in fields protocol master rules sql names static domains; do
     }"
 done
 
+# The real imap-login and imap, with our auth.
+atf_test_case stock_login
+stock_login_head()
+{
+    atf_set require.user root
+    atf_set require.progs dovecot
+}
+stock_login_body()
+{
+    atf_check -o empty python3 -B "$TOP_SRC/tests/auth/stock_login.py" "$TOP_BUILD/compat/bin/dovecot"
+}
+
 atf_init_test_cases()
 {
+    atf_add_test_case stock_login
     for scenario in fields protocol master rules sql names static domains; do
         atf_add_test_case "$scenario"
     done

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 
-POLL = 0.05  # between looks for a socket that a server makes
 
 BASE = """
 base_dir = {dir}/run
@@ -82,7 +81,7 @@ class Lines:
 
 
 class Server:
-    def __init__(self, program, conf, files):
+    def __init__(self, program, conf, files, ready="auth-master"):
         self.dir = tempfile.mkdtemp(prefix="auth.")
         os.chmod(self.dir, 0o755)
         for name in ("run", "state"):
@@ -103,10 +102,14 @@ class Server:
         self.process = subprocess.Popen([program, "-F", "-c", f"{self.dir}/dovecot.conf"], stdout=self.out,
                                         stderr=self.out)
         end = time.time() + 30
-        while not os.path.exists(self.path("auth-master")):
-            if self.process.poll() is not None or time.time() > end:
+        while not os.path.exists(self.path(ready)):
+            try:
+                self.process.wait(0.05)
+                end = 0
+            except subprocess.TimeoutExpired:
+                pass
+            if time.time() > end:
                 raise SystemExit(f"{program} does not start: " + open(f"{self.dir}/out").read() + self.log())
-            time.sleep(POLL)
 
     def path(self, name):
         return f"{self.dir}/run/{name}"
