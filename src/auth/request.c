@@ -43,6 +43,7 @@ void request_unref(struct request *r)
         return;
     wipe_text(&r->password);
     wipe_text(&r->stored);
+    mem_free(r->wanted_scheme);
     buffer_wipe(&r->credentials);
     fields_free(&r->passdb_fields);
     fields_free(&r->userdb_fields);
