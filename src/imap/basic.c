@@ -156,16 +156,22 @@ void enable_begin(struct session *s, struct request *r)
             continue;
         buffer_printf(&out, " %s", request_upper(r, a->text));
     }
-    if (out.size > 0)
-        session_print(s, "* ENABLED%s", buffer_cstr(&out));
+    r->state = arena_str(r->arena, buffer_slice(&out));
     buffer_free(&out);
     s->qresync = s->qresync || qresync;
-    if ((condstore || qresync) && !s->condstore) {
-        s->condstore = true;
-        if (s->view != NULL)
-            session_tell_modseq(s);
-    }
+    r->condstore = (condstore || qresync) && !s->condstore;
+}
+
+enum step enable_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    const char *words = r->state;
+
+    (void)budget;
+    (void)e;
+    if (*words != '\0')
+        session_print(s, "* ENABLED%s", words);
     request_reply(r, "OK Enabled.");
+    return STEP_DONE;
 }
 
 /* ---- NAMESPACE (RFC 2342, imap 8.6) ----------------------------------------------------------------------------------- */

@@ -20,7 +20,7 @@ static const struct command commands[] = {
     {"COPY", SEL | SYNC | NEWS | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
     {"CREATE", 0, 1, create_begin, mailbox_run, NULL},
     {"DELETE", ALONE, 1, delete_begin, mailbox_run, NULL},
-    {"ENABLE", 0, ARGS_ALL, enable_begin, NULL, NULL},
+    {"ENABLE", 0, ARGS_ALL, enable_begin, enable_run, NULL},
     {"EXAMINE", ALONE, 2, select_begin, select_run, select_end},
     {"EXPUNGE", SEL | SYNC | NEWS, ARGS_NONE, expunge_begin, expunge_run, expunge_end},
     {"FETCH", SEL | HOLD, ARGS_ALL, fetch_begin, fetch_run, fetch_end},

@@ -19,9 +19,7 @@ void fetch_begin(struct session *s, struct request *r)
         request_bad(s, r, "Invalid arguments");
         return;
     }
-    if (!fetch_parse(s, r, f, a->next, &rest))
-        return;
-    if (!request_set(s, r, a->text, &f->seqs))
+    if (!request_set(s, r, a->text, &f->seqs) || !fetch_parse(s, r, f, a->next, &rest))
         return;
     if (s->examined || mailbox_view_read_only(s->view))
         f->sees = false;
@@ -501,12 +499,6 @@ static int begin_message(struct session *s, struct request *r, struct fetch *f, 
         index_ranges_add(&f->seen, record->uid, record->uid);
     }
     buffer_printf(&line, "* %u FETCH (", f->seq);
-    if (newly_seen && !f->flags) {
-        static const struct fetch_item flags = {.kind = FETCH_FLAGS, .label = "FLAGS"};
-
-        put_buffered(s, r, f, &flags, &line, e);
-        f->first = false;
-    }
     for (; f->item != NULL && f->item->kind < FETCH_FIRST_STREAMED; f->item = f->item->next) {
         if (!f->first)
             buffer_append_byte(&line, ' ');
@@ -515,6 +507,14 @@ static int begin_message(struct session *s, struct request *r, struct fetch *f, 
             buffer_free(&line);
             return -1;
         }
+    }
+    if (newly_seen && !f->flags) {
+        static const struct fetch_item flags = {.kind = FETCH_FLAGS, .label = "FLAGS"};
+
+        if (!f->first)
+            buffer_append_byte(&line, ' ');
+        put_buffered(s, r, f, &flags, &line, e);
+        f->first = false;
     }
     session_write(s, buffer_slice(&line));
     buffer_free(&line);

@@ -35,7 +35,7 @@ static bool need_strings(struct session *s, struct request *r, unsigned n)
     return true;
 }
 
-/* A name for CREATE or RENAME: one trailing separator is dropped, if the name is the same in both encodings (imap 8.2:
+/* A name for CREATE or RENAME: CREATE drops one trailing separator, if the name is the same in both encodings (imap 8.2:
  * Dovecot compares lengths). */
 static bool place_new(struct session *s, struct request *r, const struct imap_arg *arg, struct mailbox_place *place,
                       bool *directory, enum error_use use)
@@ -46,7 +46,7 @@ static bool place_new(struct session *s, struct request *r, const struct imap_ar
 
     if (!request_name(s, r, arg->text, &name))
         return false;
-    if (name.size > 1 && name.at[name.size - 1] == (unsigned char)separator && name.size == arg->text.size &&
+    if (*r->command->name == 'C' && name.size > 1 && name.at[name.size - 1] == (unsigned char)separator && name.size == arg->text.size &&
         name.at[name.size - 2] != (unsigned char)separator)
         name.size--;
     else if (name.size > 0 && name.at[name.size - 1] == (unsigned char)separator) {
@@ -99,10 +99,12 @@ void rename_begin(struct session *s, struct request *r)
 {
     struct mailbox_place from, to;
     bool directory = false;
+    struct slice name;
     size_t size;
 
-    if (!need_strings(s, r, 2) || !request_place(s, r, r->args, &from, ERROR_NONEXISTENT) ||
-        !place_new(s, r, r->args->next, &to, &directory, ERROR_NONEXISTENT))
+    if (!need_strings(s, r, 2) || !request_name(s, r, r->args->text, &name) ||
+        !place_new(s, r, r->args->next, &to, &directory, ERROR_NONEXISTENT) ||
+        !request_place(s, r, r->args, &from, ERROR_NONEXISTENT))
         return;
     size = strlen(from.vname);
     if (strncmp(to.vname, from.vname, size) == 0 && to.vname[size] == from.ns->separator) {
@@ -133,7 +135,12 @@ void subscribe_begin(struct session *s, struct request *r)
     } else if (name.size == 0) {
         request_reply(r, "NO Mailbox doesn't exist: .");
         return;
-    } else if (!request_place(s, r, r->args, &place, ERROR_PLAIN)) {
+    } else if (mailbox_place(s->user, r->arena, name, &place, &e) < 0) {
+        /* what cannot be a name does not exist */
+        if (strstr(e.user, "Missing namespace prefix") != NULL)
+            request_place_error(s, r, &e, ERROR_PLAIN);
+        else
+            request_reply(r, "NO Mailbox doesn't exist: %.*s.", (int)r->args->text.size, (const char *)r->args->text.at);
         return;
     }
     if (mailbox_exists(&place, true, &existence, &e) < 0) {

@@ -205,12 +205,9 @@ static bool take_flag(struct session *s, struct request *r, const struct imap_ar
         return true;
     }
     fault = keyword_fault(s, arg->text);
-    if (fault != NULL) {
-        request_reply(r, "NO [CANNOT] %s.", fault);
-        r->sync = false;
-        return false;
-    }
-    if (is_new_keyword(r, seen, arg->text))
+    if (fault != NULL && out->fault == NULL)
+        out->fault = fault; /* said when all of the list is well-formed */
+    if (fault == NULL && is_new_keyword(r, seen, arg->text))
         out->keywords[out->keyword_count++] = arg->text;
     return true;
 }
@@ -230,6 +227,11 @@ bool request_flags(struct session *s, struct request *r, const struct imap_arg *
     for (; good && arg != NULL; arg = arg->next)
         good = take_flag(s, r, arg, out, &seen);
     HASH_CLEAR(hh, seen);
+    if (good && out->fault != NULL) {
+        request_reply(r, "NO [CANNOT] %s.", out->fault);
+        r->sync = false;
+        return false;
+    }
     return good;
 }
 

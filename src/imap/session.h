@@ -229,6 +229,7 @@ struct flag_list {
     uint8_t flags;
     struct slice *keywords;
     size_t keyword_count;
+    const char *fault;         /* of a keyword */
 };
 bool request_flags(struct session *, struct request *, const struct imap_arg *, bool list, struct flag_list *);
 /* The arguments of a sequence set; text must be an atom (or a string for COPY). False: answered. */
@@ -254,6 +255,7 @@ enum step check_run(struct session *, struct request *, struct budget *, struct 
 void capability_begin(struct session *, struct request *);
 void id_begin(struct session *, struct request *);
 void enable_begin(struct session *, struct request *);
+enum step enable_run(struct session *, struct request *, struct budget *, struct error *);
 void namespace_begin(struct session *, struct request *);
 void logout_begin(struct session *, struct request *);
 void state_begin(struct session *, struct request *);

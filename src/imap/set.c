@@ -19,7 +19,7 @@ static int parse_number(struct slice *rest, uint32_t *out, bool *huge)
     }
     if (i == 0 || n == 0)
         return -1;
-    if (n > UINT32_MAX) {
+    if (n >= UINT32_MAX) {
         *huge = true;
         n = UINT32_MAX;
     }
@@ -70,7 +70,7 @@ static void add_uids(const struct index_view *view, uint32_t first, uint32_t las
         index_ranges_add(seqs, a, b);
 }
 
-static int resolve_range(const struct imap_set_range *range, enum imap_set_kind kind, const struct index_view *view,
+static void resolve_range(const struct imap_set_range *range, enum imap_set_kind kind, const struct index_view *view,
                          struct index_ranges *seqs)
 {
     uint32_t count = index_view_count(view);
@@ -78,12 +78,10 @@ static int resolve_range(const struct imap_set_range *range, enum imap_set_kind 
     uint32_t a = range->first == 0 ? highest : range->first, b = range->last == 0 ? highest : range->last;
     bool star = range->first == 0 || range->last == 0;
 
-    if (kind == IMAP_SET_SEQS && (a > count || b > count || a == 0 || b == 0))
-        return -1;
     if (count == 0)
-        return 0;
+        return;
     if (kind == IMAP_SET_SEARCH_SEQS && star && (a > count || b > count))
-        return 0;
+        return;
     if (a > b) {
         uint32_t t = a;
         a = b;
@@ -91,11 +89,29 @@ static int resolve_range(const struct imap_set_range *range, enum imap_set_kind 
     }
     if (kind == IMAP_SET_UIDS) {
         add_uids(view, a, b, seqs);
-        return 0;
+        return;
     }
     if (a <= count)
         index_ranges_add(seqs, a, b < count ? b : count);
-    return 0;
+}
+
+/* Sequence numbers must exist. Dovecot looks at the highest range alone: without '*' no number may be too high; with '*'
+ * only those of "n:*" may not, others are cut to what exists (imap 10.1). */
+static bool seqs_exist(const struct imap_set *set, uint32_t count)
+{
+    bool star = false, fits = true;
+
+    if (count == 0)
+        return false;
+    for (size_t i = 0; i < set->count; i++)
+        star = star || set->at[i].first == 0 || set->at[i].last == 0;
+    for (size_t i = 0; i < set->count; i++) {
+        uint32_t a = set->at[i].first, b = set->at[i].last;
+
+        if (!star || a == 0 || b == 0)
+            fits = fits && a <= count && b <= count;
+    }
+    return fits;
 }
 
 int imap_set_resolve(const struct imap_set *set, enum imap_set_kind kind, const struct index_view *view,
@@ -106,10 +122,10 @@ int imap_set_resolve(const struct imap_set *set, enum imap_set_kind kind, const 
             add_uids(view, saved->at[i].first, saved->at[i].last, seqs);
         return 0;
     }
-    for (size_t i = 0; i < set->count; i++) {
-        if (resolve_range(&set->at[i], kind, view, seqs) < 0)
-            return -1;
-    }
+    if (kind == IMAP_SET_SEQS && (set->huge || !seqs_exist(set, index_view_count(view))))
+        return -1;
+    for (size_t i = 0; i < set->count; i++)
+        resolve_range(&set->at[i], kind, view, seqs);
     return 0;
 }
 

@@ -4,7 +4,7 @@
 
 #include "index/index.h"
 
-/* As written: 0 stands for '*'. Numbers over 32 bits are kept as UINT32_MAX and counted in `huge`. */
+/* As written: 0 stands for '*'. Numbers from UINT32_MAX on are kept as that, and `huge` tells. */
 struct imap_set_range {
     uint32_t first, last;
 };
@@ -19,7 +19,7 @@ struct imap_set {
 int imap_set_parse(struct arena *, struct slice text, struct imap_set *);
 
 enum imap_set_kind {
-    IMAP_SET_SEQS,        /* each number must exist; -1 otherwise */
+    IMAP_SET_SEQS,        /* numbers must exist; -1 otherwise */
     IMAP_SET_SEARCH_SEQS, /* numbers that do not exist match nothing */
     IMAP_SET_UIDS
 };

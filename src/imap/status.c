@@ -27,9 +27,11 @@ void status_begin(struct session *s, struct request *r)
         request_bad(s, r, "Invalid arguments");
         return;
     }
-    if (!request_status_items(s, r, list, &t->items, &t->x_size) || !request_place(s, r, r->args, &t->place, ERROR_PLAIN))
+    if (!request_status_items(s, r, list, &t->items, &t->x_size))
         return;
     r->condstore = (t->items & STATUS_HIGHESTMODSEQ) != 0 && !s->condstore;
+    if (!request_place(s, r, r->args, &t->place, ERROR_PLAIN))
+        return;
     t->selected = s->box != NULL && strcmp(mailbox_where(s->box)->vname, t->place.vname) == 0;
     r->op = mailbox_status(&t->place, store_items(t), &t->result);
 }

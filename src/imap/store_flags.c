@@ -4,9 +4,10 @@
 #include "imap/session.h"
 
 struct store_state {
-    struct index_ranges seqs;
+    struct index_ranges seqs, failed;
     struct index_commit commit;
-    bool conditional;
+    bool conditional, committed;
+    uint64_t modseq;
 };
 
 static bool parse_modifiers(struct session *s, struct request *r, const struct imap_arg *list, uint64_t *modseq,
@@ -114,10 +115,13 @@ void store_begin(struct session *s, struct request *r)
         request_bad(s, r, "Invalid arguments");
         return;
     }
+    if (!request_set(s, r, a->text, &t->seqs))
+        return;
     a = a->next;
     if (a->type == IMAP_LIST) {
         if (!parse_modifiers(s, r, a, &modseq, &t->conditional))
             return;
+        r->condstore = t->conditional;
         a = a->next;
     }
     if (!imap_arg_is_atom(a) || !parse_action(a->text, &modify, &silent)) {
@@ -130,19 +134,14 @@ void store_begin(struct session *s, struct request *r)
         request_bad(s, r, "Invalid arguments");
         return;
     }
-    if (!request_flags(s, r, a, list, &flags) || !request_set(s, r, r->args->text, &t->seqs))
+    if (!request_flags(s, r, a, list, &flags))
         return;
     r->send_uid = r->uid;
-    if (s->examined) {
-        if (t->conditional)
-            request_reply(r, "NO CONDSTORE failed: Mailbox is read-only.");
-        else
-            request_reply(r, "OK Store ignored with read-only mailbox.");
-        return;
-    }
-    r->condstore = t->conditional;
+    t->modseq = modseq;
     for (size_t i = 0; i < flags.keyword_count; i++)
         session_keyword_mention(s, flags.keywords[i]);
+    if (s->examined)
+        return; /* store_run says so */
     if (modify != INDEX_REMOVE && (flags.flags & INDEX_DELETED) != 0)
         s->stats.deleted += (uint32_t)imap_ranges_count(&t->seqs);
     if (!silent)
@@ -154,7 +153,20 @@ void store_begin(struct session *s, struct request *r)
     index_batch_by(batch, mailbox_view_index(s->view), silent);
     if (!index_batch_empty(batch)) {
         r->op = mailbox_commit(s->view, batch, rights_for(&flags, modify), &t->commit);
-        r->apply = true;
+        r->apply = t->committed = true;
+    }
+}
+
+/* Nothing to change, but the condition counts. */
+static void check_condition(struct session *s, struct store_state *t)
+{
+    size_t at = 0;
+
+    for (uint32_t seq = 0; (seq = imap_ranges_next(&t->seqs, &at, seq)) != 0;) {
+        struct index_record record;
+
+        if (index_view_get(mailbox_view_index(s->view), seq, &record) && record.modseq > t->modseq)
+            index_ranges_add(&t->failed, record.uid, record.uid);
     }
 }
 
@@ -190,8 +202,15 @@ enum step store_run(struct session *s, struct request *r, struct budget *budget,
     }
     if (step != STEP_DONE)
         return step;
-    if (t->conditional && t->commit.failed.count > 0)
+    if (t->conditional && !t->committed && !s->examined)
+        check_condition(s, t);
+    if (s->examined)
+        request_reply(r, t->conditional ? "NO CONDSTORE failed: Mailbox is read-only."
+                                        : "OK Store ignored with read-only mailbox.");
+    else if (t->conditional && t->commit.failed.count > 0)
         put_modified(s, r, &t->commit.failed);
+    else if (t->failed.count > 0)
+        put_modified(s, r, &t->failed);
     else
         request_reply(r, "OK Store completed.");
     return STEP_DONE;
@@ -204,4 +223,6 @@ void store_end(struct session *s, struct request *r)
     (void)s;
     if (t != NULL)
         index_ranges_free(&t->seqs);
+    if (t != NULL)
+        index_ranges_free(&t->failed);
 }
