@@ -131,7 +131,7 @@ static void log_delivery(struct deliver *d, const char *what)
         {0, "to_envelope", *r->original != '\0' ? r->original : r->path},
         {0, "delivery_time", arena_printf(a, "%llu", (unsigned long long)((time_monotonic_ns() - d->started_ns) / 1000000))},
         {0, "session_time", arena_printf(a, "%llu", (unsigned long long)((time_monotonic_ns() - d->started_ns) / 1000000))},
-        {0, "storage_id", ""},
+        {0, "storage_id", d->result.storage_ids == NULL ? "" : d->result.storage_ids[0]},
         {0, NULL, NULL},
     };
     struct conf_vars vars = {.table = table};

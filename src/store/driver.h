@@ -76,6 +76,7 @@ struct staged {
     int fd;                        /* of its file while it is written and until it is durable; -1 = none */
     void *data;                    /* the driver's */
     uint32_t uid;                  /* set by publish; 0 = not known */
+    const char *storage_id;        /* set by publish; in the arena; NULL = none */
 };
 
 /* A publication in progress. */

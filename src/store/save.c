@@ -296,9 +296,13 @@ static void fill_result(struct save_op *s)
 {
     uint32_t *uids = ARENA_ARRAY(s->arena, uint32_t, s->count + 1);
 
-    for (size_t i = 0; i < s->count; i++)
+    const char **ids = ARENA_ARRAY(s->arena, const char *, s->count + 1);
+
+    for (size_t i = 0; i < s->count; i++) {
         uids[i] = s->staged[i]->uid;
-    *s->out = (struct save_result){s->pub.commit.uid_validity, uids, s->pub.commit.highest_modseq};
+        ids[i] = s->staged[i]->storage_id == NULL ? "" : arena_strdup(s->arena, s->staged[i]->storage_id);
+    }
+    *s->out = (struct save_result){s->pub.commit.uid_validity, uids, s->pub.commit.highest_modseq, ids};
 }
 
 static enum step run_save(struct store_op *op, struct budget *budget, struct error *e)

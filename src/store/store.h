@@ -298,10 +298,11 @@ struct save_result {
     uint32_t uid_validity;
     const uint32_t *uids;         /* in the order of `saves`; 0 = not known (plain delivery beside a busy writer) */
     uint64_t highest_modseq;
+    const char *const *storage_ids; /* %{storage_id} of each: Maildir's base name, dbox's GUID; "" = none */
 };
 /* Durable, then published together: all or none. Takes the saves (the array is copied, the saves are gone afterwards,
- * whatever happens). need_uids: wait for the lock so that UIDs can be told (UIDPLUS); a delivery says false. The array
- * in *out lives in the arena. An acknowledged message is on disk: file, folder, and what names it. */
+ * whatever happens). need_uids: wait for the lock so that UIDs can be told (UIDPLUS); a delivery says false. The arrays
+ * in *out live in the arena. An acknowledged message is on disk: file, folder, and what names it. */
 struct store_op *save_commit(struct mailbox *, struct save **saves, size_t count, bool need_uids, struct arena *,
                              struct save_result *out);
 

@@ -190,11 +190,16 @@ static int link_file(struct maildir *from, const char *name, void *arg, struct e
     struct link_arg *l = arg;
     struct maildir *m = maildir_of(l->s);
     struct maildir_staged *d = l->s->data;
-    struct stat st;
+    struct slice base = slice_of(name + 4, maildir_base_size(name + 4));
+    struct stat st = {0};
+    uint64_t size;
 
-    if (fstatat(from->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    /* The name says the size, and so that a mail server made the file: no look at it. */
+    if (!from->broken_sizes && maildir_size_field(base, 'W', &size) && maildir_size_field(base, 'S', &size)) {
+        st.st_size = (off_t)size;
+    } else if (fstatat(from->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         return errno == ENOENT ? 0 : error_sys(e, "stat", name);
-    if (!S_ISREG(st.st_mode)) {
+    } else if (!S_ISREG(st.st_mode)) {
         l->cannot = true;
         return 1;
     }
@@ -344,14 +349,16 @@ static char *sized_base(struct staged *s, const struct maildir_staged *d)
     return base;
 }
 
-/* tmp/x to its name. A kept name must not replace another file; nobody makes names here without the lock we hold. */
-static int rename_one(struct maildir *m, struct staged *s, const char *base, const char *info, bool kept, struct error *e)
+/* tmp/x to its name. A kept name (of a copy) must not replace another file: *kept says that the uidlist knows all files of
+ * the folders. NULL: a name of our own. */
+static int rename_one(struct maildir *m, struct staged *s, const char *base, const char *info, const bool *kept,
+                      struct error *e)
 {
     struct maildir_staged *d = s->data;
     const char *to = arena_printf(s->arena, "%s/%s%s", *info == '\0' ? "new" : "cur", base, info);
     struct stat st;
 
-    if (kept && fstatat(m->dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (kept != NULL && !*kept && fstatat(m->dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return error_set(e, ERROR_EXISTS, "%s/%s is there already", s->box->path, to);
     if (os_rename(m->dir, tmp_name(s, d), m->dir, to, e) < 0) {
         return -1;
@@ -361,7 +368,7 @@ static int rename_one(struct maildir *m, struct staged *s, const char *base, con
     return 0;
 }
 
-static int publish_one(struct maildir *m, struct staged *s, bool with_uid, struct error *e)
+static int publish_one(struct maildir *m, struct staged *s, bool with_uid, const bool *quiet, struct error *e)
 {
     struct maildir_staged *d = s->data;
     struct maildir_uidlist *list = &m->list;
@@ -375,7 +382,7 @@ static int publish_one(struct maildir *m, struct staged *s, bool with_uid, struc
         rec = maildir_uidlist_find_base(list, d->source_base, strlen(d->source_base));
         if (rec == NULL) {
             base = d->source_base;
-            if (rename_one(m, s, base, info, true, e) < 0) {
+            if (rename_one(m, s, base, info, quiet, e) < 0) {
                 if (e->class != ERROR_EXISTS)
                     return -1;
                 base = NULL;
@@ -386,11 +393,12 @@ static int publish_one(struct maildir *m, struct staged *s, bool with_uid, struc
         base = sized_base(s, d);
         if (guid == NULL)
             guid = d->source_guid;
-        if (rename_one(m, s, base, info, false, e) < 0)
+        if (rename_one(m, s, base, info, NULL, e) < 0)
             return -1;
         if (guid != NULL)
             fields = maildir_fields_set(s->arena, fields, 'G', guid);
     }
+    s->storage_id = base;
     if (!with_uid)
         return 0;
     if (s->meta.pop3_uidl != NULL)
@@ -416,7 +424,7 @@ static bool field_ok(const char *value)
 static enum step rename_all(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
 {
     struct maildir *m = box->data;
-    bool any_new = false, any_cur = false;
+    bool any_new = false, any_cur = false, quiet;
 
     maildir_ext_read(m, &p->ext);
     p->quiet_new = fstatat(m->dir, "new", &p->st_new, 0) == 0 && (uint32_t)p->st_new.st_mtim.tv_sec == p->ext.new_mtime &&
@@ -434,8 +442,9 @@ static enum step rename_all(struct mailbox *box, struct driver_publish *pub, str
         return STEP_ERROR;
     p->list_before = m->list.count;
     p->renamed = true;
+    quiet = p->quiet_new && p->quiet_cur;
     for (size_t i = 0; i < pub->count; i++) {
-        if (publish_one(m, pub->staged[i], !p->without_uids, e) < 0) {
+        if (publish_one(m, pub->staged[i], !p->without_uids, &quiet, e) < 0) {
             space_text(e);
             return STEP_ERROR;
         }
