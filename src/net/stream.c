@@ -10,6 +10,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -394,6 +396,8 @@ struct stream *stream_new(struct ev_loop *loop, int fd, int out_fd, const struct
     (void)fcntl(s->fd, F_SETFL, fcntl(s->fd, F_GETFL) | O_NONBLOCK);
     if (s->out_fd != s->fd)
         (void)fcntl(s->out_fd, F_SETFL, fcntl(s->out_fd, F_GETFL) | O_NONBLOCK);
+    /* Answers leave in whole writes already; without this the last piece of a long one waits for an ACK. */
+    (void)setsockopt(s->out_fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     ev_init(&s->in_watch, on_io);
     ev_init(&s->out_watch, on_io);
     ev_init(&s->timer, on_timer);
