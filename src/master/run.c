@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STOP_WAIT_SECS = 5, RELOAD_KILL_SECS = 60 };
+enum { STOP_WAIT_SECS = 5, RELOAD_KILL_SECS = 60, FD_LIMIT_WANTED = 65536 };
 
 /* What a signal handler has seen: the sender, for the log line. libev's watcher does the rest in the loop. */
 static volatile struct {
@@ -345,6 +345,7 @@ static void watch_signals(struct master *master)
 
 static void raise_fd_limit(struct generation *generation)
 {
+    rlim_t wanted = FD_LIMIT_WANTED;
     struct rlimit limit;
     unsigned most = 0;
 
@@ -353,8 +354,12 @@ static void raise_fd_limit(struct generation *generation)
             most = generation->units[i].client_limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
-    if (limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
+    /* Not simply the hard limit: containers set it to a billion, and programs that close all descriptors one by one
+     * would take minutes. */
+    if (wanted < 3 * (rlim_t)most)
+        wanted = 3 * (rlim_t)most;
+    if (limit.rlim_cur < wanted && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
     if (limit.rlim_cur < most)
