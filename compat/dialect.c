@@ -2,6 +2,7 @@
 #include "compat/dialect.h"
 
 #include "base/log.h"
+#include "conf/registry.h"
 
 #include <stdio.h>
 
@@ -13,6 +14,7 @@ struct frame *dialect_push(struct dialect *d, enum frame_kind kind, const char *
     frame.kind = kind;
     frame.place = d->place;
     frame.entry = NULL;
+    frame.is_filter = false;
     frame.first_plugin = false;
     if (key != NULL) {
         frame.path = arena_printf(d->arena, "%s%s { ", frame.path, key);
@@ -83,6 +85,46 @@ static int narrow(const char *word, const char *name, struct conf_net *net, stru
     return 0;
 }
 
+static const struct conf_builtin *find_builtin(const struct conf_builtin *outer, enum conf_block_kind kind, const char *key)
+{
+    size_t n, n_services;
+    const struct conf_builtin *services = conf_builtin_services(&n_services);
+    const struct conf_builtin *all = kind == BLOCK_SERVICE ? conf_builtin_services(&n) : conf_builtin_listeners(&n);
+    for (size_t i = 0; i < n; i++) {
+        if (all[i].kind == kind && strcmp(all[i].name, key) == 0 &&
+            (kind == BLOCK_SERVICE || &services[all[i].service] == outer))
+            return &all[i];
+    }
+    return NULL;
+}
+
+/* Follows the open sections in the frame's level; built-in ones are there without being written. */
+static bool find_same_section(struct dialect *d, struct frame *frame)
+{
+    const struct conf_builtin *builtin = NULL;
+    bool existed;
+    frame->section = &frame->level->section;
+    frame->entry = NULL;
+    for (size_t i = 0; i < d->frames.count; i++) {
+        const struct frame *each = &d->frames.at[i];
+        if (each->kind == FRAME_LEVEL || each->is_filter)
+            continue;
+        if (each->kind != FRAME_BLOCK)
+            return false;
+        enum conf_block_kind kind = (enum conf_block_kind)frame->section->scope->defs[each->def].id;
+        builtin = find_builtin(builtin, kind, each->entry->key);
+        frame->entry = conf_section_find_entry(frame->section, each->def, each->entry->key);
+        if (frame->entry == NULL && builtin == NULL)
+            return false;
+        if (frame->entry == NULL)
+            frame->entry = conf_section_entry(d->arena, frame->section, each->def, slice_from_str(each->entry->key), d->place,
+                                              &existed);
+        frame->entry->builtin = builtin;
+        frame->section = &frame->entry->section;
+    }
+    return true;
+}
+
 static int begin_filter(struct dialect *d, enum filter_kind kind, const char *name, struct error *e)
 {
     struct frame *outer = dialect_frame(d);
@@ -99,21 +141,14 @@ static int begin_filter(struct dialect *d, enum filter_kind kind, const char *na
     if (result < 0)
         return -1;
     struct conf_level *level = conf_tree_level(d->tree, outer->level, &facts, d->place);
-    /* A filter inside of a section is begun, but knows no setting there, unless a built-in service is meant. */
-    const struct conf_entry *service = outer->kind == FRAME_BLOCK ? outer->entry : NULL;
-    if (service != NULL && (service->builtin == NULL || service->builtin->kind != BLOCK_SERVICE))
-        service = NULL;
-    unsigned def = outer->def;
-    bool existed;
-    struct frame *frame =
-        dialect_push(d, outer->kind == FRAME_LEVEL ? FRAME_LEVEL : service != NULL ? FRAME_BLOCK : FRAME_NOTHING, NULL);
-    frame->level = level;
-    frame->section = &level->section;
-    if (service == NULL)
-        return 0;
-    frame->entry = conf_section_entry(d->arena, frame->section, def, slice_from_str(service->key), d->place, &existed);
-    frame->entry->builtin = service->builtin;
-    frame->section = &frame->entry->section;
+    /* Inside of a section a filter goes on in the same section of its own level, if that has it. */
+    struct frame inner = *outer;
+    inner.level = level;
+    if (level != outer->level && !find_same_section(d, &inner))
+        inner.kind = FRAME_NOTHING;
+    *dialect_push(d, inner.kind, NULL) = inner;
+    dialect_frame(d)->place = d->place;
+    dialect_frame(d)->is_filter = true;
     return 0;
 }
 
@@ -131,22 +166,6 @@ static int check_auth(const struct frame *frame, const struct conf_def *def, str
     return 0;
 }
 
-static const struct conf_builtin *find_builtin(const struct frame *outer, enum conf_block_kind kind, const char *key)
-{
-    size_t n;
-    const struct conf_builtin *all = kind == BLOCK_SERVICE ? conf_builtin_services(&n) : conf_builtin_listeners(&n);
-    if (kind != BLOCK_SERVICE && (outer->entry == NULL || outer->entry->builtin == NULL))
-        return NULL;
-    size_t n_services;
-    const struct conf_builtin *services = conf_builtin_services(&n_services);
-    for (size_t i = 0; i < n; i++) {
-        if (all[i].kind == kind && strcmp(all[i].name, key) == 0 &&
-            (kind == BLOCK_SERVICE || &services[all[i].service] == outer->entry->builtin))
-            return &all[i];
-    }
-    return NULL;
-}
-
 static int begin_block(struct dialect *d, unsigned def, const char *key, const char *name, unsigned number, struct error *e)
 {
     struct frame *outer = dialect_frame(d);
@@ -158,7 +177,7 @@ static int begin_block(struct dialect *d, unsigned def, const char *key, const c
         return error_set(e, ERROR_INVALID, "%s%s/%s already exists", outer->full, key, entry->name);
     entry->name = arena_strdup(d->arena, name); /* the last spelling holds */
     if (entry->builtin == NULL)
-        entry->builtin = find_builtin(outer, kind, entry->key);
+        entry->builtin = find_builtin(outer->entry == NULL ? NULL : outer->entry->builtin, kind, entry->key);
     struct frame *frame = dialect_push(d, FRAME_BLOCK, key);
     frame->entry = entry;
     frame->section = &entry->section;
@@ -181,7 +200,7 @@ static int begin_section(struct dialect *d, const char *key, const char *name, s
     struct frame *outer = dialect_frame(d);
     if (outer->kind == FRAME_STRLIST && filter == FILTER_NONE)
         return error_set(e, ERROR_INVALID, "Section not allowed here");
-    if (filter == FILTER_PROTOCOL && strcmp(name, "managesieve") == 0) {
+    if (filter == FILTER_PROTOCOL && strcmp(name, "managesieve") == 0 && outer->kind == FRAME_LEVEL) {
         dialect_obsolete_warn(d, "protocol managesieve {} has been replaced by protocol sieve { }");
         name = "sieve";
     }
@@ -237,12 +256,7 @@ static int end_section(struct dialect *d, struct error *e)
 
 int dialect_assign(struct dialect *d, struct conf_section *section, unsigned def, const char *value, struct error *e)
 {
-    const char *canonical;
-    uint64_t number;
-    if (conf_canonical_value(&section->scope->defs[def], value, d->arena, &canonical, &number, e) < 0)
-        return -1;
-    conf_section_set(d->arena, section, def, canonical, number, d->place);
-    return 0;
+    return conf_registry_set(d->arena, section, def, value, d->place, e);
 }
 
 /* Dovecot's other names for settings (config 2). */
@@ -353,7 +367,7 @@ int dialect_set(struct dialect *d, struct frame *frame, const char *key, const c
 int dialect_set_global(struct dialect *d, const char *const *parts, const char *value, struct error *e)
 {
     struct conf_section *section = &d->tree->global->section;
-    struct frame outer = {.kind = FRAME_LEVEL, .entry = NULL};
+    const struct conf_builtin *builtin = NULL;
     for (;; parts += 2) {
         int def = conf_scope_find(section->scope, slice_from_str(parts[0]));
         if (def < 0)
@@ -364,8 +378,8 @@ int dialect_set_global(struct dialect *d, const char *const *parts, const char *
         struct conf_entry *entry =
             conf_section_entry(d->arena, section, (unsigned)def, slice_from_str(parts[1]), d->place, &existed);
         if (entry->builtin == NULL)
-            entry->builtin = find_builtin(&outer, (enum conf_block_kind)section->scope->defs[def].id, entry->key);
-        outer.entry = entry;
+            entry->builtin = find_builtin(builtin, (enum conf_block_kind)section->scope->defs[def].id, entry->key);
+        builtin = entry->builtin;
         section = &entry->section;
     }
 }

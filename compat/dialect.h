@@ -26,6 +26,7 @@ struct frame {
     const char *path;             /* "service { unix_listener { ": for messages */
     const char *full;             /* "service/imap/": for messages of <file */
     struct conf_place place;
+    bool is_filter;               /* goes on in the section of the frame below, in another level */
     bool first_plugin;            /* the first unnamed section of the input (config 6) */
     const char *v1_path, *v1_mode, *v1_user, *v1_group, *v1_type; /* FRAME_V1_LISTEN */
 };

@@ -177,17 +177,21 @@ static const struct {
     const char *protocol, *service;
 } services[] = {{"imap", "imap"}, {"pop3", "pop3"}, {"sieve", "managesieve"}};
 
-/* Sets a member of the login or mail services that the frame is about. */
+/* Sets a member of the login or mail services that the frame is about. Dovecot loses without a word what stands
+ * globally and has the wrong type, and what stands in a block for an address or a name. */
 static enum obsolete set_services(struct rule *r, const char *suffix, const char *member, const char *value)
 {
-    const char *only = r->frame->level->facts.service;
+    const struct conf_facts *facts = &r->frame->level->facts;
+    if (facts->local.family != 0 || facts->remote.family != 0 || facts->local_name != NULL)
+        return OBSOLETE_DONE;
     for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
-        if (only != NULL && strcmp(only, services[i].protocol) != 0)
+        if (facts->service != NULL && strcmp(facts->service, services[i].protocol) != 0)
             continue;
         const char *service = arena_printf(r->d->arena, "%s%s", services[i].service, suffix);
-        if (dialect_set_global(r->d, (const char *[]){"service", service, member, NULL}, value, r->e) < 0)
+        if (dialect_set_global(r->d, (const char *[]){"service", service, member, NULL}, value, r->e) < 0 && facts->service != NULL)
             return OBSOLETE_ERROR;
     }
+    error_clear(r->e);
     return OBSOLETE_DONE;
 }
 

@@ -1,6 +1,8 @@
 /* Overrides: see override.h. */
 #include "compat/override.h"
 
+#include "conf/registry.h"
+
 struct override {
     struct conf_tree *tree;
     const char *value;
@@ -9,15 +11,10 @@ struct override {
 
 static int set_value(struct override *o, struct conf_section *section, unsigned def, bool global)
 {
-    const char *canonical;
-    uint64_t number;
     if (!global && conf_section_get(section, def) == NULL)
         return 0;
-    const char *copy = arena_strdup(o->tree->arena, o->value);
-    if (conf_canonical_value(&section->scope->defs[def], copy, o->tree->arena, &canonical, &number, o->e) < 0)
-        return -1;
-    conf_section_set(o->tree->arena, section, def, canonical, number, (struct conf_place){"-o", 0});
-    return 0;
+    return conf_registry_set(o->tree->arena, section, def, arena_strdup(o->tree->arena, o->value), (struct conf_place){"-o", 0},
+                             o->e);
 }
 
 static const struct conf_builtin *find_service(const char *name)

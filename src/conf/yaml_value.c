@@ -1,4 +1,5 @@
 /* Values from YAML into settings: the schema decides what a scalar means (config-yaml 1). */
+#include "conf/registry.h"
 #include "conf/yaml_key.h"
 
 #include <stdio.h>
@@ -85,17 +86,15 @@ const char *yaml_value_text(struct yaml *y, const struct conf_def *def, const st
 void yaml_set_text(struct yaml *y, struct conf_section *section, unsigned def, const char *text, const struct yaml_node *at)
 {
     struct error e;
-    const char *canonical;
-    uint64_t number;
-    const char *copy = arena_strdup(y->tree->arena, text);
-    if (conf_canonical_value(&section->scope->defs[def], copy, y->tree->arena, &canonical, &number, &e) < 0) {
-        const struct conf_def *d = &section->scope->defs[def];
-        FAULT(y, at, "%s: %s%s%s%s", d->name, e.admin, d->type == CONF_ENUM ? " (known: " : "", d->type == CONF_ENUM ? d->value : "",
-              d->type == CONF_ENUM ? ")" : "");
+    struct arena *arena = y->tree->arena;
+    const struct conf_def *d = &section->scope->defs[def];
+    struct conf_place place = {arena_strdup(arena, at->file), at->line};
+    if (conf_registry_set(arena, section, def, arena_strdup(arena, text), place, &e) == 0)
         return;
-    }
-    struct conf_place place = {arena_strdup(y->tree->arena, at->file), at->line};
-    conf_section_set(y->tree->arena, section, def, canonical, number, place);
+    if (d->type == CONF_ENUM)
+        FAULT(y, at, "%s: %s (known: %s)", d->name, e.admin, d->value);
+    else
+        FAULT(y, at, "%s: %s", d->name, e.admin);
 }
 
 /* $words of Dovecot's language and <path are understood in every text. */

@@ -58,6 +58,20 @@ oracle_body() {
     done
 }
 
+atf_test_case damaged
+damaged_head() {
+    atf_set descr "doveconf says of damaged configurations what the installed Dovecot's says, word by word"
+    atf_set require.progs doveconf
+    atf_set timeout 3600
+}
+damaged_body() {
+    rounds=150
+    [ -z "$YARILO_LONG" ] || rounds=5000
+    python3 "$TOP_SRC/tests/conf/damaged.py" "$TOP_SRC/tests/conf/corpus" "$(command -v doveconf)" \
+        "$TOP_BUILD/compat/bin/doveconf" 1 $rounds >out || { head -c 20000 out; atf_fail "$(tail -1 out)"; }
+}
+
 atf_init_test_cases() {
     atf_add_test_case oracle
+    atf_add_test_case damaged
 }

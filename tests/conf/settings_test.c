@@ -1,5 +1,6 @@
 /* From a text to settings: merging by filters, defaults, blocks, overrides, the snapshot and what it leaves out. */
 #include "compat/read.h"
+#include "conf/registry.h"
 #include "conf/settings.h"
 
 #include "base/os.h"
@@ -234,8 +235,37 @@ ATF_TC_BODY(conflict, tc)
     conf_free(conf);
 }
 
+static void check_defaults(cfg_opt_t *options, const struct conf_scope *scope)
+{
+    for (unsigned i = 0; i < scope->count; i++) {
+        const struct conf_def *def = &scope->defs[i];
+        char *value = mem_strndup(conf_def_default(def));
+        ATF_CHECK_STREQ(def->name, options[i].name);
+        for (unsigned k = 0; k < i; k++)
+            ATF_CHECK_MSG(strcmp(scope->defs[k].name, def->name) != 0, "%s is there twice", def->name);
+        if (options[i].validcb2 != NULL)
+            ATF_CHECK_MSG(options[i].validcb2(conf_registry(), &options[i], value) == 0, "the default of %s: %s", def->name, value);
+        if (def->kind == CONF_DEF_BLOCKS)
+            check_defaults(options[i].subopts, conf_scope_block((enum conf_block_kind)def->id));
+        mem_free(value);
+    }
+}
+
+ATF_TC_WITHOUT_HEAD(registry);
+ATF_TC_BODY(registry, tc)
+{
+    (void)tc;
+    cfg_t *cfg = conf_registry();
+    check_defaults(cfg->opts, conf_scope_global());
+    cfg_opt_t *option = cfg_getopt(cfg, "ssl");
+    ATF_REQUIRE(option != NULL);
+    ATF_CHECK(option->validcb2(cfg, option, (void *)(uintptr_t) "required") == 0);
+    ATF_CHECK(option->validcb2(cfg, option, (void *)(uintptr_t) "maybe") != 0);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
+    ATF_TP_ADD_TC(tp, registry);
     ATF_TP_ADD_TC(tp, values);
     ATF_TP_ADD_TC(tp, snapshot);
     ATF_TP_ADD_TC(tp, secrets);
