@@ -90,10 +90,10 @@ void cache_delete(struct index *index, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(why, sizeof(why), fmt, args);
     va_end(args);
-    index_error(index, "%s/%s: Deleting corrupted cache: %s", index->path, file_name(index, name, ".cache"), why);
+    index_error(index, "Deleting corrupted cache: %s", why);
     cache_forget(cache_of(index));
     if (!index->read_only)
-        os_unlink(index->dir, name, &ignored);
+        os_unlink(index->dir, file_name(index, name, ".cache"), &ignored);
 }
 
 uint32_t cache_reset_id(const struct index *index)

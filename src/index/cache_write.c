@@ -347,7 +347,7 @@ void index_cache_corrupted(struct index *index, uint32_t uid, const char *why)
     struct index_batch *batch;
     struct error e;
 
-    index_error(index, "%s/%s.cache: Deleting corrupted cache record uid=%u: %s", index->path, index->prefix, uid, why);
+    index_error(index, "Deleting corrupted cache record uid=%u: %s", uid, why);
     if (index->read_only || cache_offset(index, uid) == 0)
         return;
     arena = arena_new();

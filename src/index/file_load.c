@@ -95,17 +95,6 @@ static void close_log(struct loaded_log *log)
     *log = (struct loaded_log){.fd = -1};
 }
 
-static void log_notes(const struct load *l)
-{
-    struct slice rest = buffer_slice(&l->notes), line;
-
-    while (rest.size > 0 && slice_split(&rest, '\n', &line)) {
-        if (line.size > 0)
-            index_error(l->index, "Fixed index file %s/%s: %.*s", l->index->path, l->index->prefix, (int)line.size,
-                        (const char *)line.at);
-    }
-}
-
 /* The base index; its absence or uselessness leaves the empty state with have_base false. */
 static int read_base(struct load *l, struct error *e)
 {
@@ -133,7 +122,6 @@ static int read_base(struct load *l, struct error *e)
         case STATE_MEND:
             l->have_base = true;
             l->need_repair = true;
-            index_warning(l->index, "fscking index file %s/%s", l->index->path, l->index->prefix);
             break;
         case STATE_UNUSABLE:
             if (why[0] != '\0')
@@ -161,9 +149,11 @@ static void check_family(struct load *l)
         log->h.indexid = l->have_base ? id : log->h.create_stamp;
     }
     if (l->have_base && log->h.indexid != id) {
-        index_error(l->index, "Index file %s/%s: indexid changed: %u -> %u", l->index->path, l->index->prefix, id,
-                    log->h.indexid);
-        corrupted_log(l->index, ".log", log->h.file_seq, "indexid changed", 0);
+        char why[64];
+
+        snprintf(why, sizeof(why), "indexid changed: %u -> %u", log->h.indexid, id);
+        index_error(l->index, "Index file %s/%s: %s", l->index->path, l->index->prefix, why);
+        corrupted_log(l->index, ".log", log->h.file_seq, why, log->bytes.size);
         log->usable = false;
     }
     if (!l->have_base)
@@ -200,10 +190,10 @@ static int lost_log(struct load *l, const char *why)
 
     if (!l->last_try)
         return 1; /* others may have appended, rotated and rewritten between our looks at the files */
-    index_error(l->index, "Index %s/%s: Index mapped (file_seq=%u): Lost log for seq=%u offset=%u: %s - fscking "
-                          "(reopen_reason: index unchanged)",
-                l->index->path, l->index->prefix, log->h.file_seq, seq, head, why);
-    index_warning(l->index, "fscking index file %s/%s", l->index->path, l->index->prefix);
+    index_error(l->index, "Index %s/%s: Index mapped (file_seq=%u): Lost log for seq=%u offset=%u: %s (initial_mapped=0) "
+                          "- fscking (reopen_reason: index unchanged)",
+                l->index->path, l->index->prefix, seq, seq, head, why);
+    index_log_fsck(l->index);
     if (seq != log->h.file_seq)
         buffer_printf(&l->notes, "log_file_seq %u -> %u\n", seq, log->h.file_seq);
     l->need_repair = true;
@@ -224,7 +214,7 @@ static int find_start(struct load *l, struct error *e)
     struct loaded_log *old = &l->logs[0], *log = &l->logs[1];
     uint32_t seq = l->have_base ? state_get(&l->state, BASE_AT_LOG_SEQ) : 0;
     uint64_t offset = l->have_base ? state_get(&l->state, BASE_AT_LOG_HEAD) : 0;
-    char why[128];
+    char why[256];
 
     if (seq != 0 && log->h.prev_file_seq == seq && log->h.prev_file_offset == offset) {
         begin_at(l, 1, log->h.file_seq, log->h.header_size);
@@ -240,12 +230,19 @@ static int find_start(struct load *l, struct error *e)
     }
     if (log->h.file_seq == seq) {
         begin_at(l, 1, seq, offset);
-        if (offset < log->h.header_size || offset > log->bytes.size)
-            return lost_log(l, "Offset is outside of the log");
-        return 0;
+        if (offset >= log->h.header_size && offset <= log->bytes.size)
+            return 0;
+        snprintf(why, sizeof(why), "Failed to map file seq=%u offset=%llu..18446744073709551615 (ret=0): %s/%s.log: "
+                                   "start_offset (%llu) > current sync_offset (%zu), file size=%zu",
+                 seq, (unsigned long long)offset, l->index->path, l->index->prefix, (unsigned long long)offset,
+                 log->bytes.size, log->bytes.size);
+        return lost_log(l, why);
     }
     if (seq > log->h.file_seq) {
-        return lost_log(l, "Log is older than the index");
+        snprintf(why, sizeof(why), "Missing middle file seq=%u (between %u..4294967295, we have seqs %u): Requested newer "
+                                   "log than exists: Log inode is unchanged",
+                 seq, seq, log->h.file_seq);
+        return lost_log(l, why);
     }
     if (open_older(l, e) < 0)
         return -1;
@@ -268,7 +265,7 @@ static int find_start(struct load *l, struct error *e)
         }
     }
     snprintf(why, sizeof(why), "Missing middle file seq=%u (between %u..4294967295, we have seqs %u): Not found from "
-                               ".log.2: %s (initial_mapped=0)",
+                               ".log.2: %s",
              seq, seq, log->h.file_seq, old->usable ? "Different sequence" : "File doesn't exist");
     return lost_log(l, why);
 }
@@ -396,7 +393,7 @@ static void take(struct load *l)
             state_mend(&l->state, &l->notes);
         l->need_repair = true;
     }
-    log_notes(l);
+    index_log_notes(index, &l->notes);
     if (index->log.fd < 0 || log->fd < 0 || index->log.ino != log->st.st_ino || index->log.dev != log->st.st_dev) {
         file_log_close(index);
         file_log_take(index, log->fd, &log->h, l->head, l->modseq);
@@ -419,6 +416,7 @@ static void take(struct load *l)
     index->base_dev = l->base_st.st_dev;
     index->base_ino = l->base_st.st_ino;
     index->need_repair = l->need_repair;
+    index->fsck_told &= l->need_repair;
     index->need_new_log = l->need_new_log;
     index->refreshed_bytes = 0;
     index_state_replace(index, &l->state);

@@ -290,17 +290,6 @@ static int replace_log(struct index *index, struct error *e)
     return 0;
 }
 
-static void log_fixes(const struct index *index, struct buffer *notes)
-{
-    struct slice rest = buffer_slice(notes), line;
-
-    while (rest.size > 0 && slice_split(&rest, '\n', &line)) {
-        if (line.size > 0)
-            index_error(index, "Fixed index file %s/%s: %.*s", index->path, index->prefix, (int)line.size,
-                        (const char *)line.at);
-    }
-}
-
 int file_repair(struct index *index, struct error *e)
 {
     struct buffer notes = {0};
@@ -308,19 +297,18 @@ int file_repair(struct index *index, struct error *e)
 
     if (index->read_only)
         return error_set(e, ERROR_PERMISSION, "%s/%s is read-only", index->path, index->prefix);
-    index_warning(index, "fscking index file %s/%s", index->path, index->prefix);
     if (state_get(&index->state, BASE_AT_INDEXID) == 0) { /* nothing could be read: a new family, in the old one's place */
         ret = start_family(index, index->log.h.file_seq + 1, true, e);
         if (ret == 0)
             ret = file_load(index, e);
     } else {
         state_mend(&index->state, &notes);
-        log_fixes(index, &notes);
+        index_log_notes(index, &notes);
         buffer_free(&notes);
         ret = index->need_new_log ? replace_log(index, e) : file_base_write(index, e);
     }
     if (ret == 0)
-        index->need_repair = index->need_new_log = false;
+        index->need_repair = index->need_new_log = index->fsck_told = false;
     index->generation++;
     return ret;
 }

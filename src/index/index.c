@@ -57,6 +57,38 @@ void index_info(const struct index *index, const char *fmt, ...)
     va_end(args);
 }
 
+void index_log_fsck(struct index *index)
+{
+    if (!index->fsck_told)
+        index_warning(index, "fscking index file %s/%s", index->path, index->prefix);
+    index->fsck_told = true;
+}
+
+static void log_note_lines(struct index *index, struct slice rest, bool faults)
+{
+    struct slice line;
+
+    while (rest.size > 0 && slice_split(&rest, '\n', &line)) {
+        bool fault = line.size > 0 && line.at[0] == '!';
+
+        if (line.size == 0 || fault != faults)
+            continue;
+        line = slice_from(line, fault ? 1 : 0);
+        index_error(index, "%s index file %s/%s: %.*s", fault ? "Corrupted" : "Fixed", index->path, index->prefix,
+                    (int)line.size, (const char *)line.at);
+    }
+}
+
+void index_log_notes(struct index *index, struct buffer *notes)
+{
+    if (notes->size == 0)
+        return;
+    log_note_lines(index, buffer_slice(notes), true);
+    index_log_fsck(index);
+    log_note_lines(index, buffer_slice(notes), false);
+    buffer_reset(notes);
+}
+
 /* ---- what applying records tells ---------------------------------------------------------------------------------- */
 
 static void sink_flags(void *arg, uint32_t first, uint32_t last, bool visible)

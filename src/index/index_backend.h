@@ -85,7 +85,7 @@ struct index {
     unsigned epoch;         /* raised when UIDs begin to mean something else: views are invalid */
     bool need_repair, gone; /* gone: the files were removed */
     bool need_new_log;      /* the log cannot go on: its good part ends at log.head (12.2) */
-    bool repair_failed;     /* said once */
+    bool fsck_told;         /* "fscking" has been said of the present damage */
 
     VEC(struct journal_entry) journal;
     uint64_t journal_start; /* number of journal.at[0] */
@@ -145,6 +145,9 @@ void index_error(const struct index *, const char *fmt, ...) __attribute__((form
 void index_info(const struct index *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 extern const struct state_sink index_sink;
 uint32_t index_lock_timeout(const struct index *); /* seconds */
+/* Lines of notes (state.h): what is wrong, that fsck begins, what was mended. */
+void index_log_notes(struct index *, struct buffer *notes);
+void index_log_fsck(struct index *);
 /* Replaces the state by another one that was read anew; what differs goes to the journal. */
 void index_state_replace(struct index *, struct state *);
 /* The modseq extension's header says where the counter stands now (5). */

@@ -155,12 +155,14 @@ static void load_exts(struct state *s, struct slice header, struct buffer *notes
     for (unsigned number = 0; at < header.size; number++) {
         const unsigned char *p = header.at + at;
         struct state_ext e = {0};
-        const char *problem;
+        const char *problem, *printable;
         uint64_t data_at, next;
         struct slice name;
+        bool twice = false;
 
         if (header.size - at <= EXT_HEADER_SIZE) {
-            buffer_printf(notes, "Dropped extension #%u () with invalid header size\n", number);
+            buffer_printf(notes, "!Header extension #%u () goes outside header\n"
+                                 "Dropped extension #%u () with invalid header size\n", number, number);
             break;
         }
         e.header_size = bytes_le32(p);
@@ -171,21 +173,25 @@ static void load_exts(struct state *s, struct slice header, struct buffer *notes
         name = slice_head(slice_from(header, at + EXT_HEADER_SIZE), bytes_le16(p + 14));
         data_at = at + align8(EXT_HEADER_SIZE + (uint32_t)bytes_le16(p + 14));
         next = data_at + (((uint64_t)e.header_size + 7) & ~(uint64_t)7);
-        if (next > header.size || name.size != bytes_le16(p + 14)) {
-            buffer_printf(notes, "Dropped extension #%u with invalid header size\n", number);
-            break;
-        }
         problem = format_ext_problem(name, e.header_size, e.record_size, e.record_align);
         memcpy(e.name, name.at, name.size <= EXT_NAME_MAX ? name.size : EXT_NAME_MAX);
+        printable = format_ext_problem(name, 1, 0, 0) == NULL ? e.name : "?";
+        if (next > header.size || name.size != bytes_le16(p + 14)) {
+            buffer_printf(notes, "!Header extension #%u (%s) goes outside header\n"
+                                 "Dropped extension #%u (%s) with invalid header size\n",
+                          number, printable, number, printable);
+            break;
+        }
         if (problem == NULL)
             problem = check_placement(&e, s->stride, why, sizeof(why));
         for (size_t i = 0; problem == NULL && i < exts.count; i++) {
-            if (strcmp(exts.at[i].name, e.name) == 0)
-                problem = "Duplicate header extension";
+            twice |= strcmp(exts.at[i].name, e.name) == 0;
         }
         if (problem != NULL) {
-            buffer_printf(notes, "Dropped broken extension #%u (%s)\n", number,
-                          format_ext_problem(name, 1, 0, 0) == NULL ? e.name : "?");
+            buffer_printf(notes, "!Broken extension #%u (%s): %s\nDropped broken extension #%u (%s)\n", number,
+                          printable, problem, number, printable);
+        } else if (twice) {
+            buffer_printf(notes, "!Duplicate header extension %s\nDropped duplicate extension %s\n", e.name, e.name);
         } else {
             e.header = mem_zero(1, align8(e.header_size));
             memcpy(e.header, header.at + data_at, next - data_at);
@@ -245,7 +251,8 @@ enum state_load state_load(struct state *s, struct buffer *file, char *why, size
     messages = state_get(&n, BASE_AT_MESSAGES);
     fits = (uint32_t)((f.size - header_size) / n.stride);
     if (messages > fits) {
-        buffer_printf(notes, "messages_count %u -> %u\n", messages, fits);
+        buffer_printf(notes, "!messages_count too large (%u > %u)\nmessages_count %u -> %u\n", messages, fits, messages,
+                      fits);
         state_put(&n, BASE_AT_MESSAGES, fits);
         messages = fits;
     }
@@ -257,11 +264,11 @@ enum state_load state_load(struct state *s, struct buffer *file, char *why, size
     upgrade_minor(&n);
     problem = state_keywords_load(&n);
     if (problem != NULL)
-        buffer_printf(notes, "%s\n", problem);
+        buffer_printf(notes, "!%s\n", problem);
     state_free(s);
     *s = n;
     if (s->count > 0 && state_uid(s, s->count - 1) == 0 && notes->size == noted)
-        buffer_printf(notes, "last message has uid=0\n");
+        buffer_printf(notes, "!last message has uid=0\n");
     return notes->size > noted || state_damaged(s) ? STATE_MEND : STATE_GOOD;
 }
 

@@ -86,8 +86,8 @@ enum state_load {
     STATE_MEND,     /* usable after state_mend; the notes say what was dropped already */
     STATE_UNUSABLE, /* nothing can be had from it; `why` is the log text, empty for silent faults */
 };
-/* Takes the file's bytes over (the buffer is empty afterwards) and replaces the state. `notes` gets a line per
- * thing that was dropped ("Dropped broken extension #1 (x)\n"). On UNUSABLE the state is untouched. */
+/* Takes the file's bytes over (the buffer is empty afterwards) and replaces the state. `notes` gets lines: with a '!'
+ * in front what is wrong with the file, without what was done about it. On UNUSABLE the state is untouched. */
 enum state_load state_load(struct state *, struct buffer *file, char *why, size_t why_size, struct buffer *notes);
 /* The bytes of a rewrite (2.5) up to the records; the records follow as they are in memory. The caller has put the
  * tail into the base header: the head, unless the storage has still something to carry out. */
