@@ -239,6 +239,7 @@ struct server {
     const char *hostname;
     unsigned last_connect_uid;
     struct client_conn *clients;          /* utlist */
+    bool retire;                          /* worker: a database wants a new process after this answer */
     char log_context[128];                /* worker: who asks, in front of log lines */
 };
 

@@ -5,7 +5,7 @@
 #include "auth/db_drivers.h"
 
 static const struct db_driver *const drivers[] = {
-    &db_passwd_file, &db_static, &db_passwd, &db_shadow, &db_prefetch, &db_sql,
+    &db_passwd_file, &db_static, &db_pam, &db_passwd, &db_shadow, &db_prefetch, &db_sql,
 };
 
 #define MODULES_MOST 16

@@ -4,7 +4,7 @@
 
 #include "auth/auth.h"
 
-extern const struct db_driver db_passwd_file, db_static, db_passwd, db_shadow, db_prefetch, db_sql;
+extern const struct db_driver db_passwd_file, db_static, db_pam, db_passwd, db_shadow, db_prefetch, db_sql;
 
 /* Option words of args: "key=value ... REST". Takes one word off the front; false at the end. */
 static inline bool db_args_next(struct slice *rest, struct slice *word)

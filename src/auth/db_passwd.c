@@ -40,13 +40,14 @@ static int open_shadow(struct db *db, const struct db_params *params, struct err
     return 0;
 }
 
-static enum passdb_result check_field(struct request *r, const char *stored, const char *scheme)
+static enum passdb_result check_field(struct request *r, const char *name, const char *stored, const char *scheme)
 {
     if (stored[0] == '\0' || stored[0] == '*' || stored[0] == '!') {
         request_info(r, "invalid password field '%s'", stored);
         return PASSDB_USER_DISABLED;
     }
     request_set_field(r, "password", stored, scheme);
+    request_set_field(r, "user", name, scheme);
     return PASSDB_OK;
 }
 
@@ -66,7 +67,7 @@ static enum passdb_result lookup_passwd(struct db *db, struct request *r)
         request_log_unknown(r, NULL);
         return PASSDB_USER_UNKNOWN;
     }
-    return check_field(r, pw->pw_passwd, db->default_scheme);
+    return check_field(r, pw->pw_name, pw->pw_passwd, db->default_scheme);
 }
 
 static enum passdb_result lookup_shadow(struct db *db, struct request *r)
@@ -77,7 +78,7 @@ static enum passdb_result lookup_shadow(struct db *db, struct request *r)
         request_log_unknown(r, NULL);
         return PASSDB_USER_UNKNOWN;
     }
-    return check_field(r, sp->sp_pwdp, db->default_scheme);
+    return check_field(r, sp->sp_namp, sp->sp_pwdp, db->default_scheme);
 }
 
 static enum userdb_result find_user(struct db *db, struct request *r)

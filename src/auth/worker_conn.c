@@ -29,9 +29,12 @@ static void handle_closed(void *arg, const struct error *why)
     if (why->class != ERROR_NONE)
         log_error(NULL, "auth-worker: %s", why->admin);
     line_conn_free(w->conn);
-    mem_free(w);
-    if (service != NULL)
+    if (service != NULL) {
         service_client_end(service);
+        if (w->server->retire)
+            service_stop(service); /* master starts a fresh one when it is needed */
+    }
+    mem_free(w);
 }
 
 static const struct line_handler conn_handler = {.line = handle_line, .closed = handle_closed};
@@ -259,6 +262,8 @@ static void run_command(struct worker_conn *w, struct arena *arena, const struct
         refuse(w, arena_printf(arena, "BUG: Auth-worker received unknown command: %s", c.name));
     request_unref(c.request);
     s->log_context[0] = '\0';
+    if (s->retire)
+        line_conn_print(w->conn, "RESTART\n");
 }
 
 /* ---- lines ---------------------------------------------------------------------------------------------------- */

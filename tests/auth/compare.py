@@ -418,7 +418,27 @@ def run_domains(server):
     return said + lookups(server, *[f"USER\t{u}\tservice=imap" for u in users])
 
 
+SYSTEM = """
+passdb {
+  driver = %s
+}
+userdb {
+  driver = passwd
+}
+"""
+
+
+def run_system(server):
+    """su asks nobody for a password when root asks (pam_rootok): the one success that needs no account of our own."""
+    said = auth_many(server, [("mail", "x"), ("nosuchuser", "x"), ("root", "y"), ("mail", "")])
+    return said + lookups(server, "USER\tmail\tservice=imap", "USER\tnosuchuser\tservice=imap", "PASS\tmail\tservice=imap",
+                          "LIST\tservice=imap")
+
+
 SCENARIOS = {
+    "system": [(SYSTEM % driver, {}, run_system) for driver in
+               ("pam\n  args = su", "pam\n  args = nosuchservice", "passwd", "shadow",
+                "pam\n  args = failure_show_msg=yes max_requests=1 other")],
     "fields": [(passdb() + USERDB, {"users": FIELDS}, run_fields)],
     "protocol": [(passdb() + USERDB, {"users": FIELDS}, run_protocol)],
     "master": [("auth_master_user_separator = *\n" + passdb("masters", "master = yes", extra) + passdb() + USERDB,
