@@ -82,12 +82,17 @@ static void stop_services(struct control *control, const struct slice *names, si
         char *name = mem_strndup(names[i]);
         struct unit *unit = generation_find(control->master->now, name);
 
+        /* Without a reader of their log pipes all others would stand still soon; anvil's counts would be lost. */
+        bool needed = unit != NULL && (unit->type == UNIT_LOG || unit->type == UNIT_ANVIL);
+
         if (unit == NULL)
             line_conn_print(control->conn, "-Unknown service: %s\n", name);
+        else if (needed)
+            line_conn_print(control->conn, "-Service can't be stopped: %s\n", name);
         else
             monitor_unit_stop(unit);
         mem_free(name);
-        if (unit == NULL)
+        if (unit == NULL || needed)
             return;
     }
     line_conn_print(control->conn, "+\n");
