@@ -13,7 +13,6 @@ struct copy_state {
     size_t at;
     uint32_t seq;
     struct mailbox *to;
-    struct mailbox_view *writer;     /* MOVE out of an examined mailbox expunges there (imap 9.2) */
     VEC(struct save *) saves;
     size_t count, moved;
     struct save_result result;
@@ -51,7 +50,7 @@ void copy_begin(struct session *s, struct request *r)
         return;
     }
     if (t->move && s->examined)
-        t->writer = mailbox_view_open(s->box, false);
+        r->writer = mailbox_view_open(s->box, false); /* it expunges there (imap 9.2) */
 }
 
 static enum step gone(struct session *s, struct request *r)
@@ -166,7 +165,7 @@ static enum step published(struct session *s, struct request *r)
             mailbox_batch_expunge(s->view, batch, (uint32_t)uid);
     }
     s->stats.expunged += (uint32_t)t->count;
-    r->op = mailbox_commit(t->writer != NULL ? t->writer : s->view, batch, MAILBOX_RIGHT_EXPUNGE, NULL);
+    r->op = mailbox_commit(r->writer != NULL ? r->writer : s->view, batch, MAILBOX_RIGHT_EXPUNGE, NULL);
     t->stage = COPY_EXPUNGE;
     return STEP_MORE;
 }
@@ -193,7 +192,6 @@ enum step copy_run(struct session *s, struct request *r, struct budget *budget, 
         return step;
     if (t->stage == COPY_PUBLISH)
         return published(s, r);
-    r->apply = true;
     index_ranges_free(&t->from);
     t->from = (struct index_ranges){0};
     t->stage = COPY_STAGE;
@@ -212,8 +210,6 @@ void copy_end(struct session *s, struct request *r)
     VEC_FREE(&t->saves);
     index_ranges_free(&t->seqs);
     index_ranges_free(&t->from);
-    if (t->writer != NULL)
-        mailbox_view_close(&t->writer);
     if (t->to != NULL)
         mailbox_close(&t->to);
 }

@@ -80,7 +80,6 @@ enum step expunge_run(struct session *s, struct request *r, struct budget *budge
     if (step != STEP_DONE)
         return step;
     if (t->stage == EXPUNGE_COMMIT) {
-        r->apply = true;
         request_reply(r, "OK Expunge completed.");
         return STEP_DONE;
     }

@@ -19,6 +19,7 @@ void fetch_begin(struct session *s, struct request *r)
         request_bad(s, r, "Invalid arguments");
         return;
     }
+    session_keywords_refresh(s); /* flags are shown as they are now, with names that are announced afterwards */
     if (!request_set(s, r, a->text, &f->seqs) || !fetch_parse(s, r, f, a->next, &rest))
         return;
     if (s->examined || mailbox_view_read_only(s->view))
@@ -498,6 +499,8 @@ static int begin_message(struct session *s, struct request *r, struct fetch *f, 
         record->flags |= INDEX_SEEN;
         index_ranges_add(&f->seen, record->uid, record->uid);
     }
+    if ((f->flags || newly_seen) && HASH_COUNT(s->keywords) > s->keywords_told)
+        session_tell_flags(s); /* names come before they are used */
     buffer_printf(&line, "* %u FETCH (", f->seq);
     for (; f->item != NULL && f->item->kind < FETCH_FIRST_STREAMED; f->item = f->item->next) {
         if (!f->first)
@@ -580,7 +583,6 @@ static enum step finish(struct session *s, struct request *r, struct fetch *f, s
             index_batch_flags(batch, f->seen.at[i].first, f->seen.at[i].last, INDEX_ADD, INDEX_SEEN);
         index_batch_by(batch, mailbox_view_index(s->view), true);
         r->op = mailbox_commit(s->view, batch, MAILBOX_RIGHT_SEEN, NULL);
-        r->apply = true;
     }
     f->committed = true;
     step = request_op(s, r, budget, e);

@@ -98,20 +98,20 @@ void delete_begin(struct session *s, struct request *r)
 void rename_begin(struct session *s, struct request *r)
 {
     struct mailbox_place from, to;
+    struct slice old, new;
     bool directory = false;
-    struct slice name;
-    size_t size;
 
-    if (!need_strings(s, r, 2) || !request_name(s, r, r->args->text, &name) ||
-        !place_new(s, r, r->args->next, &to, &directory, ERROR_NONEXISTENT) ||
-        !request_place(s, r, r->args, &from, ERROR_NONEXISTENT))
+    if (!need_strings(s, r, 2) || !request_name(s, r, r->args->text, &old) ||
+        !request_name(s, r, r->args->next->text, &new))
         return;
-    size = strlen(from.vname);
-    if (strncmp(to.vname, from.vname, size) == 0 && to.vname[size] == from.ns->separator) {
+    if (new.size > old.size && old.size > 0 && slice_starts(new, old) &&
+        new.at[old.size] == (unsigned char)mail_user_inbox_namespace(s->user)->separator) {
         request_reply(r, "NO Can't rename mailbox under its own child.");
         return;
     }
-    begin_op(r, mailbox_rename(&from, &to), "OK Rename completed.", ERROR_NONEXISTENT);
+    if (request_place(s, r, r->args, &from, ERROR_NONEXISTENT) &&
+        place_new(s, r, r->args->next, &to, &directory, ERROR_NONEXISTENT))
+        begin_op(r, mailbox_rename(&from, &to), "OK Rename completed.", ERROR_NONEXISTENT);
 }
 
 void subscribe_begin(struct session *s, struct request *r)

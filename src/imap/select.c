@@ -292,12 +292,9 @@ enum step select_run(struct session *s, struct request *r, struct budget *budget
     if (step != STEP_DONE)
         return step;
     index_status(mailbox_index(s->box), &status);
-    if (s->condstore && !status.modseq_enabled && !t->enable_sent && !s->examined && !mailbox_read_only(s->box)) {
-        struct index_batch *batch = index_batch_new(r->arena, INDEX_INTERNAL);
-
+    if (s->condstore && !status.modseq_enabled && !t->enable_sent && !mailbox_read_only(s->box)) {
         t->enable_sent = true;
-        index_batch_enable_modseq(batch);
-        r->op = mailbox_commit(s->view, batch, 0, NULL);
+        r->op = session_enable_modseqs(s, r);
         return STEP_MORE;
     }
     index_view_sync(mailbox_view_index(s->view), false);

@@ -43,6 +43,8 @@ static void end_command(struct session *s, struct request *r)
 {
     store_op_free(&r->op);
     store_op_free(&r->condstore_op);
+    if (r->writer != NULL)
+        mailbox_view_close(&r->writer);
     if (!r->ended && r->command != NULL && r->command->end != NULL)
         r->command->end(s, r);
     r->ended = true;
@@ -224,6 +226,17 @@ static enum step step_skip(struct session *s)
     return STEP_MORE;
 }
 
+/* Also a session that only examines the mailbox turns its modseqs on. */
+struct store_op *session_enable_modseqs(struct session *s, struct request *r)
+{
+    struct index_batch *batch = index_batch_new(r->arena, INDEX_INTERNAL);
+
+    index_batch_enable_modseq(batch);
+    if (s->examined && r->writer == NULL)
+        r->writer = mailbox_view_open(s->box, false);
+    return mailbox_commit(r->writer != NULL ? r->writer : s->view, batch, 0, NULL);
+}
+
 /* Turns CONDSTORE on: permanently for the mailbox, once, and tells the client (imap 12.1). */
 static enum step step_condstore(struct session *s, struct budget *budget, struct error *e)
 {
@@ -236,12 +249,9 @@ static enum step step_condstore(struct session *s, struct budget *budget, struct
         return STEP_MORE;
     }
     index_status(mailbox_index(s->box), &status);
-    if (!r->condstore_asked && !status.modseq_enabled && !mailbox_view_read_only(s->view)) {
-        struct index_batch *batch = index_batch_new(r->arena, INDEX_INTERNAL);
-
+    if (!r->condstore_asked && !status.modseq_enabled && !mailbox_read_only(s->box)) {
         r->condstore_asked = true;
-        index_batch_enable_modseq(batch);
-        r->condstore_op = mailbox_commit(s->view, batch, 0, NULL);
+        r->condstore_op = session_enable_modseqs(s, r);
     }
     if (r->condstore_op != NULL) {
         enum step step = session_op(s, &r->condstore_op, budget, e);

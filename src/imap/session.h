@@ -60,7 +60,6 @@ struct request {
     bool sync;
     bool quiet;               /* COPY into the selected mailbox: delay-newmail holds */
     bool send_uid;            /* FETCHs of the synchronisation name the UID (UID STORE) */
-    bool apply;               /* the mailbox was changed: the synchronisation carries it out */
     bool condstore;           /* CONDSTORE has to be turned on before run */
     bool ended;               /* command->end was called */
     struct imap_parser parser;
@@ -68,6 +67,7 @@ struct request {
     void *state;
     struct store_op *op;      /* the operation that request_op works on */
     struct store_op *condstore_op;
+    struct mailbox_view *writer;  /* for commits out of an examined mailbox */
     bool condstore_asked;
     const char *reply;        /* "OK Fetch completed." once it is over */
     uint64_t begun_ns, run_ns, last_ns, progress_ns;
@@ -153,6 +153,7 @@ void session_wake(struct session *);
 /* Last line for the client ("* BYE text"; NULL: none), then the connection ends. `reason` for the log. */
 void session_bye(struct session *, const char *bye, const char *reason);
 void session_kick(struct session *, const char *bye);
+struct store_op *session_enable_modseqs(struct session *, struct request *);
 size_t session_memory(const struct session *);
 
 /* ---- compress.c: all bytes of a session pass here ---- */

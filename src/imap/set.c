@@ -95,23 +95,30 @@ static void resolve_range(const struct imap_set_range *range, enum imap_set_kind
         index_ranges_add(seqs, a, b < count ? b : count);
 }
 
-/* Sequence numbers must exist. Dovecot looks at the highest range alone: without '*' no number may be too high; with '*'
- * only those of "n:*" may not, others are cut to what exists (imap 10.1). */
+/* Sequence numbers must exist. Dovecot joins the ranges and looks at the highest one alone, with '*' above all numbers: "3:10"
+ * of eight messages is wrong, "3:10,*" is not; "4:*" of three is wrong, "2:4,4:*" is not (imap 10.1). */
 static bool seqs_exist(const struct imap_set *set, uint32_t count)
 {
+    struct index_ranges plain = {0};
+    uint32_t low = UINT32_MAX;
     bool star = false, fits = true;
+    size_t n;
 
-    if (count == 0)
-        return false;
-    for (size_t i = 0; i < set->count; i++)
-        star = star || set->at[i].first == 0 || set->at[i].last == 0;
     for (size_t i = 0; i < set->count; i++) {
         uint32_t a = set->at[i].first, b = set->at[i].last;
 
-        if (!star || a == 0 || b == 0)
+        if (a == 0 || b == 0) {
+            star = true;
+            low = a != 0 && a < low ? a : b != 0 && b < low ? b : low;
+        } else {
+            index_ranges_add(&plain, a < b ? a : b, a < b ? b : a);
             fits = fits && a <= count && b <= count;
+        }
     }
-    return fits;
+    for (n = plain.count; star && n > 0 && plain.at[n - 1].last + 1 >= low; n--)
+        low = plain.at[n - 1].first < low ? plain.at[n - 1].first : low;
+    index_ranges_free(&plain);
+    return count > 0 && (star ? low == UINT32_MAX || low <= count : fits);
 }
 
 int imap_set_resolve(const struct imap_set *set, enum imap_set_kind kind, const struct index_view *view,

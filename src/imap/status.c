@@ -18,6 +18,7 @@ void status_begin(struct session *s, struct request *r)
 {
     struct status_state *t = r->state = ARENA_NEW(r->arena, struct status_state);
     const struct imap_arg *list;
+    struct slice name;
 
     if (r->args == NULL || (list = r->args->next) == NULL) {
         request_bad(s, r, "Missing arguments");
@@ -28,6 +29,8 @@ void status_begin(struct session *s, struct request *r)
         return;
     }
     if (!request_status_items(s, r, list, &t->items, &t->x_size))
+        return;
+    if (!request_name(s, r, r->args->text, &name))
         return;
     r->condstore = (t->items & STATUS_HIGHESTMODSEQ) != 0 && !s->condstore;
     if (!request_place(s, r, r->args, &t->place, ERROR_PLAIN))

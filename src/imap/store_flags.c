@@ -136,7 +136,7 @@ void store_begin(struct session *s, struct request *r)
     }
     if (!request_flags(s, r, a, list, &flags))
         return;
-    r->send_uid = r->uid;
+    r->send_uid = r->uid && (!silent || s->condstore || t->conditional);
     t->modseq = modseq;
     for (size_t i = 0; i < flags.keyword_count; i++)
         session_keyword_mention(s, flags.keywords[i]);
@@ -144,7 +144,7 @@ void store_begin(struct session *s, struct request *r)
         return; /* store_run says so */
     if (modify != INDEX_REMOVE && (flags.flags & INDEX_DELETED) != 0)
         s->stats.deleted += (uint32_t)imap_ranges_count(&t->seqs);
-    if (!silent)
+    if (!silent && r->hold) /* UID STORE tells of the expunge instead */
         answer_for_gone(s, r, &t->seqs, modify, flags.flags);
     batch = index_batch_new(r->arena, INDEX_INTERNAL);
     fill_batch(s, batch, &t->seqs, modify, &flags);
@@ -153,7 +153,7 @@ void store_begin(struct session *s, struct request *r)
     index_batch_by(batch, mailbox_view_index(s->view), silent);
     if (!index_batch_empty(batch)) {
         r->op = mailbox_commit(s->view, batch, rights_for(&flags, modify), &t->commit);
-        r->apply = t->committed = true;
+        t->committed = true;
     }
 }
 
@@ -196,10 +196,8 @@ enum step store_run(struct session *s, struct request *r, struct budget *budget,
     struct store_state *t = r->state;
     enum step step = request_op(s, r, budget, e);
 
-    if (step == STEP_ERROR && e->class == ERROR_PERMISSION) {
-        r->apply = false; /* flags without right stay as they are, silently (imap 9.3) */
-        step = STEP_DONE;
-    }
+    if (step == STEP_ERROR && e->class == ERROR_PERMISSION)
+        step = STEP_DONE; /* flags without right stay as they are, silently (imap 9.3) */
     if (step != STEP_DONE)
         return step;
     if (t->conditional && !t->committed && !s->examined)

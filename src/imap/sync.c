@@ -356,15 +356,9 @@ static void begin_pass(struct session *s, struct sync *y)
 
 static struct sync *sync_begin(struct session *s)
 {
-    enum sync_why why = SYNC_POLL;
-
     if (s->sync == NULL) {
         s->sync = mem_zero(1, sizeof(*s->sync));
-        for (const struct request *r = s->finished; r != NULL; r = r->next) {
-            if (r->apply)
-                why = SYNC_APPLY;
-        }
-        s->sync->op = mailbox_sync(s->box, s->view, why);
+        s->sync->op = mailbox_sync(s->box, s->view, SYNC_POLL); /* commits have carried out what they asked for */
     }
     return s->sync;
 }
