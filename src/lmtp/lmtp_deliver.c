@@ -31,6 +31,7 @@ struct deliver {
     uint64_t started_ns;
     uint64_t size;           /* bytes as they are stored */
     bool saved;
+    bool from_copy;          /* at work on another recipient's staged mail, which does not carry the sender */
     bool subscribe;          /* the mailbox was made for this message: subscribe to it when the message is in */
     VEC(struct deliver_line) lines;
 };
@@ -125,7 +126,7 @@ static void log_delivery(struct deliver *d, const char *what)
         {'m', "msgid", m->message_id},
         {'s', "subject", m->subject},
         {'f', "from", m->from},
-        {'e', "from_envelope", d->request.sender},
+        {'e', "from_envelope", d->from_copy ? "" : d->request.sender},
         {'p', "size", arena_printf(a, "%llu", (unsigned long long)(d->size == 0 ? m->bytes.size : d->size))},
         {'w', "vsize", arena_printf(a, "%llu", (unsigned long long)m->bytes.size)},
         {0, "to_envelope", *r->original != '\0' ? r->original : r->path},
@@ -231,13 +232,18 @@ static int stage_into(struct deliver *d, struct slice vname, struct deliver *lik
     return 0;
 }
 
-static void log_stage_failure(struct deliver *d, const struct error *e)
+static void log_stage_failure(struct deliver *d, const struct deliver *like, const struct error *e)
 {
     const char *text = e->user[0] != '\0' ? e->user : e->admin;
+
+    d->from_copy = like != NULL;
+    if (like != NULL)
+        d->size = like->size;
 
     log_delivery(d, d->box == NULL
                         ? arena_printf(d->arena, "save failed to open mailbox %s: %s", d->mailbox, text)
                         : arena_printf(d->arena, "save failed to %s: %s", d->mailbox, text));
+    d->from_copy = false;
 }
 
 static void drop_target(struct deliver *d)
@@ -265,7 +271,7 @@ static int stage(struct deliver *d, struct deliver *like, struct error *e)
         buffer_free(&vname);
         if (r == 0)
             return 0;
-        log_stage_failure(d, e);
+        log_stage_failure(d, like, e);
         drop_target(d);
         if (is_temporary(e))
             return -1;
@@ -273,7 +279,7 @@ static int stage(struct deliver *d, struct deliver *like, struct error *e)
     d->in_inbox = true;
     r = stage_into(d, SLICE("INBOX"), like, e);
     if (r < 0) {
-        log_stage_failure(d, e);
+        log_stage_failure(d, like, e);
         drop_target(d);
     }
     return r;

@@ -61,7 +61,9 @@ static void user_known(void *arg, const struct error *e, const char *user, const
         return;
     }
     if (e->class != ERROR_NONE) {
+        struct log log = {.prefix = arena_printf(a, "lmtp(%s)<%d><%s>: ", r->user, (int)getpid(), r->session)};
         char ip[NET_IP_TEXT];
+        log_error(&log, "auth-master: userdb lookup(%s): Auth USER lookup failed", r->user);
         log_error(NULL, "lmtp-server: conn %s:%u [%u]: rcpt %s: Failed to lookup user %s: %s",
                   lmtp_client_address(c, ip), c->remote.port, c->number, r->path, r->user,
                   e->user[0] != '\0' ? e->user

@@ -35,6 +35,7 @@ struct delivery {
     struct slice message; /* mapped */
     struct deliver_message facts;
     struct deliver **open; /* one per recipient; NULL = not begun or over */
+    size_t *next_of_user;  /* the next recipient of the round with the same user; 0 = none */
     size_t begun, over;    /* recipients */
     const char **answers;
     struct report *reports;
@@ -87,12 +88,28 @@ static void recipient_over(void *arg, unsigned index, const char *answer, const 
         finish_job(d);
     else if (d->over == d->begun)
         start_round(d);
+    else if (d->next_of_user[index] != 0)
+        deliver_commit(d->open[d->next_of_user[index]]);
+}
+
+/* One user's deliveries follow each other, so that their UIDs, subscriptions and files have the order of RCPT. Marks
+ * who waits for whom; true: this one waits for an earlier one. */
+static bool waits(struct delivery *d, size_t from, size_t index)
+{
+    for (size_t i = index; i-- > from;)
+        if (strcmp(d->job.rcpts[i].user, d->job.rcpts[index].user) == 0) {
+            d->next_of_user[i] = index;
+            return true;
+        }
+    return false;
 }
 
 static void start_round(struct delivery *d)
 {
     size_t from = d->begun, end = from + ROUND < d->job.count ? from + ROUND : d->job.count;
+    bool waiting[ROUND] = {false};
     struct deliver *first = NULL;
+    size_t last = from;
 
     d->begun = end;
     for (size_t i = from; i < end; i++) {
@@ -105,11 +122,15 @@ static void start_round(struct delivery *d)
         d->open[i] = deliver_stage(&request, first, recipient_over, d);
         if (first == NULL && deliver_is_staged(d->open[i]))
             first = d->open[i];
+        waiting[i - from] = waits(d, from, i);
+        if (!waiting[i - from])
+            last = i;
     }
     /* All are staged; now they are committed. The commit of the last one may free the job. */
-    for (size_t i = from; i + 1 < end; i++)
-        deliver_commit(d->open[i]);
-    deliver_commit(d->open[end - 1]);
+    for (size_t i = from; i < last; i++)
+        if (!waiting[i - from])
+            deliver_commit(d->open[i]);
+    deliver_commit(d->open[last]);
 }
 
 static int map_message(int fd, struct slice *out, struct error *e)
@@ -157,6 +178,7 @@ static void take_job(void *arg, const struct dispatch_request *request, int fd)
     d->facts = deliver_message_read(d->arena, d->message);
     d->facts.started_usecs = request->created_usecs;
     d->open = ARENA_ARRAY(d->arena, struct deliver *, d->job.count);
+    d->next_of_user = ARENA_ARRAY(d->arena, size_t, d->job.count);
     d->answers = ARENA_ARRAY(d->arena, const char *, d->job.count);
     d->reports = ARENA_ARRAY(d->arena, struct report, d->job.count);
     start_round(d);
