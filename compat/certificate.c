@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <gnutls/x509.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -98,6 +99,15 @@ static const char *text_of(const struct conf_tree *tree, enum setting set)
     return v == NULL ? "" : v->text;
 }
 
+/* As root, mail is another user's. */
+static int give_to_owner(const struct conf_tree *tree, const char *folder, struct error *e)
+{
+    const struct passwd *owner = getpwnam(text_of(tree, SET_mail_uid));
+    if (geteuid() != 0 || owner == NULL)
+        return 0;
+    return chown(folder, owner->pw_uid, owner->pw_gid) == 0 ? 0 : error_sys(e, "chown", folder);
+}
+
 int certificate_prepare_single(const struct conf_tree *tree, struct error *e)
 {
     /* The embedded default put everything into .../yarilo-data and found no certificate there yet. */
@@ -111,6 +121,8 @@ int certificate_prepare_single(const struct conf_tree *tree, struct error *e)
     int result = os_mkdir_parents(AT_FDCWD, run, 0755, (gid_t)-1, e);
     if (result == 0)
         result = os_mkdir_parents(AT_FDCWD, mail, 0700, (gid_t)-1, e);
+    if (result == 0)
+        result = give_to_owner(tree, mail, e);
     if (result == 0)
         result = make_certificate(folder, e);
     mem_free(mail);

@@ -64,6 +64,8 @@ void yaml_finish_storage(struct yaml *y)
 
 /* ---- mode: single ------------------------------------------------------------------------------------------------------- */
 
+#define SINGLE_MAIL_USER "mail"
+
 struct single {
     struct yaml *y;
     struct yaml_node at;
@@ -81,19 +83,35 @@ static void set_default(struct single *s, enum setting id, const char *text)
         set_text(s->y, id, text, &s->at);
 }
 
+/* What `settings:` said already stays. */
+static void default_member(struct single *s, struct conf_section *section, const char *member, const char *text)
+{
+    if (conf_section_get(section, (unsigned)conf_scope_find(section->scope, slice_from_str(member))) == NULL)
+        yaml_member(s->y, section, member, text, &s->at);
+}
+
 static void open_listener(struct single *s, const char *service, const char *listener, const char *port, bool ssl)
 {
     struct conf_section *entry = yaml_entry(s->y, &s->y->tree->global->section, "service", service, &s->at);
     struct conf_section *inet = yaml_entry(s->y, entry, "inet_listener", listener, &s->at);
-    yaml_member(s->y, inet, "port", port, &s->at);
-    yaml_member(s->y, inet, "address", "127.0.0.1", &s->at);
-    yaml_member(s->y, inet, "ssl", ssl ? "yes" : "no", &s->at);
+    default_member(s, inet, "port", port);
+    default_member(s, inet, "address", "127.0.0.1");
+    default_member(s, inet, "ssl", ssl ? "yes" : "no");
 }
 
 static void set_identity(struct single *s)
 {
     const struct passwd *user = getpwuid(geteuid());
-    if (geteuid() == 0 || user == NULL)
+    if (geteuid() == 0) {
+        /* Mail belongs to the system's user for it; processes have users of their own. */
+        if (getpwnam(SINGLE_MAIL_USER) != NULL && getgrnam(SINGLE_MAIL_USER) != NULL) {
+            set_default(s, SET_mail_uid, SINGLE_MAIL_USER);
+            set_default(s, SET_mail_gid, SINGLE_MAIL_USER);
+            set_default(s, SET_first_valid_uid, "1");
+        }
+        return;
+    }
+    if (user == NULL)
         return;
     const char *name = arena_strdup(s->y->arena, user->pw_name);
     const struct group *group = getgrgid(user->pw_gid);
