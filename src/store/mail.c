@@ -326,8 +326,7 @@ int mail_size_virtual(struct mail *mail, uint64_t *out, struct error *e)
     if (item(mail, ITEM_SIZE_VIRTUAL, &value, e) < 0)
         return -1;
     if (value.known) {
-        *out = value.number;
-        keep_u64(mail, F_VSIZE, *out);
+        *out = value.number; /* not cached: a name may say anything, only what was counted is kept */
         return 0;
     }
     if (need_file(mail, e) < 0)

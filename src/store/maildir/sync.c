@@ -77,7 +77,7 @@ static int check(struct maildir *m, struct driver_sync *sync, struct maildir_syn
     s->scan_new = folder_changed(ext.new_mtime, ext.new_mtime_ns, ext.new_check, &st_new, s->now, true);
     s->scan_cur = folder_changed(ext.cur_mtime, ext.cur_mtime_ns, ext.cur_check, &st_cur, s->now, !m->very_dirty);
     if (list_changed || status.uid_validity == 0 || sync->why == SYNC_FULL || sync->why == SYNC_RESYNC ||
-        s->after_suspects)
+        (m->list.loaded && m->list.recreate))
         s->scan_new = s->scan_cur = true;
     s->move_new = (sync->take_recent || m->empty_new) && !m->box->read_only &&
                   (s->scan_new || sync->why == SYNC_SELECT) && has_files(m);

@@ -8,7 +8,6 @@
 struct maildir_sync {
     enum { SYNC_CHECKING, SYNC_LOCKING, SYNC_PREPARE, SYNC_SCANNING, SYNC_APPLYING } phase;
     bool scan_new, scan_cur, move_new, pending, take_recent;
-    bool after_suspects;             /* a file came back: look again whatever the times say */
     bool need_full;                  /* the uidlist is not to be relied on */
     bool index_first;                /* only the index lock was taken */
     bool index_locked;
