@@ -153,7 +153,8 @@ void banner_capabilities(struct conf_tree *tree)
         {SET_managesieve_notify_capability, "mailto"},
         {SET_managesieve_sieve_capability,
          "fileinto reject envelope encoded-character vacation subaddress comparator-i;ascii-numeric relational regex "
-         "imap4flags copy include variables body enotify environment mailbox date index ihave duplicate mime foreverypart "
+         "imap4flags copy include variables body enotify environment mailbox date index ihave duplicate mime "
+         "foreverypart "
          "extracttext"},
     };
     bool installed = access(PKGLIBEXECDIR "/managesieve", X_OK) == 0;
@@ -165,6 +166,7 @@ void banner_capabilities(struct conf_tree *tree)
     for (size_t i = 0; i < sizeof(announced) / sizeof(announced[0]); i++) {
         unsigned def = (unsigned)conf_setting_def(announced[i].set);
         if (conf_section_get(&tree->global->section, def) == NULL)
-            conf_section_set(tree->arena, &tree->global->section, def, announced[i].value, 0, (struct conf_place){tree->path, 0});
+            conf_section_set(tree->arena, &tree->global->section, def, announced[i].value, 0,
+                             (struct conf_place){tree->path, 0});
     }
 }

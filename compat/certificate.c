@@ -36,7 +36,8 @@ static int fill_certificate(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key)
     if (code >= 0)
         code = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, "localhost", 9, GNUTLS_FSAN_SET);
     if (code >= 0)
-        code = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, loopback, sizeof(loopback), GNUTLS_FSAN_APPEND);
+        code = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, loopback, sizeof(loopback),
+                                                    GNUTLS_FSAN_APPEND);
     if (code >= 0)
         code = gnutls_x509_crt_set_key(crt, key);
     if (code >= 0)

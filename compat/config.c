@@ -47,7 +47,8 @@ static struct conf_tree *read_file(const char *path)
             fail(&e);
         return tree;
     }
-    int result = yaml_is_name(path) ? yaml_read(path, &running, &tree, &late, &e) : compat_read(path, &running, &tree, &late, &e);
+    int result = yaml_is_name(path) ? yaml_read(path, &running, &tree, &late, &e)
+                                    : compat_read(path, &running, &tree, &late, &e);
     if (result < 0)
         fail(&e);
     if (late.class != ERROR_NONE)

@@ -36,7 +36,7 @@ static void end_client(struct client *client)
     service_client_end(server->service);
 }
 
-/* ---- REQ ---------------------------------------------------------------------------------------------------------- */
+/* ---- REQ -------------------------------------------------------------------------------------------------------- */
 
 static void read_request(struct arena *arena, const struct slice *fields, size_t n, struct request *r)
 {
@@ -140,7 +140,7 @@ static void answer_request(struct client *client, const struct slice *fields, si
     VEC_FREE(&r.modules);
 }
 
-/* ---- FILTERS -------------------------------------------------------------------------------------------------------- */
+/* ---- FILTERS ---------------------------------------------------------------------------------------------------- */
 
 static void put_net(struct buffer *out, const char *key, const struct conf_net *net)
 {
@@ -172,7 +172,7 @@ static void answer_filters(struct client *client, struct arena *arena)
     buffer_free(&out);
 }
 
-/* ---- connections ------------------------------------------------------------------------------------------------------ */
+/* ---- connections ------------------------------------------------------------------------------------------------ */
 
 static void take_line(void *arg, struct slice line)
 {

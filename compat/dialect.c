@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-/* ---- frames ------------------------------------------------------------------------------------------------------ */
+/* ---- frames ----------------------------------------------------------------------------------------------------- */
 
 struct frame *dialect_push(struct dialect *d, enum frame_kind kind, const char *key)
 {
@@ -30,7 +30,7 @@ static void pop_frame(struct dialect *d)
     d->frames.count--;
 }
 
-/* ---- filters ----------------------------------------------------------------------------------------------------- */
+/* ---- filters ---------------------------------------------------------------------------------------------------- */
 
 enum filter_kind { FILTER_LOCAL, FILTER_LOCAL_NAME, FILTER_REMOTE, FILTER_PROTOCOL, FILTER_NONE };
 static const char *const filter_words[] = {"local", "local_name", "remote", "protocol"};
@@ -68,7 +68,8 @@ static int check_nesting(const struct conf_facts *outer, enum filter_kind kind, 
     for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
         if (named[i] > kind && has_condition(outer, named[i])) {
             const char *in = filter_words[named[i]], *it = filter_words[kind];
-            return error_set(e, ERROR_INVALID, "%s { %s { .. } } not allowed (use %s { %s { .. } } instead)", in, it, it, in);
+            return error_set(e, ERROR_INVALID, "%s { %s { .. } } not allowed (use %s { %s { .. } } instead)", in, it,
+                             it, in);
         }
     }
     return 0;
@@ -85,7 +86,8 @@ static int narrow(const char *word, const char *name, struct conf_net *net, stru
     return 0;
 }
 
-static const struct conf_builtin *find_builtin(const struct conf_builtin *outer, enum conf_block_kind kind, const char *key)
+static const struct conf_builtin *find_builtin(const struct conf_builtin *outer, enum conf_block_kind kind,
+                                               const char *key)
 {
     size_t n, n_services;
     const struct conf_builtin *services = conf_builtin_services(&n_services);
@@ -117,8 +119,8 @@ static bool find_same_section(struct dialect *d, struct frame *frame)
         if (frame->entry == NULL && builtin == NULL)
             return false;
         if (frame->entry == NULL)
-            frame->entry = conf_section_entry(d->arena, frame->section, each->def, slice_from_str(each->entry->key), d->place,
-                                              &existed);
+            frame->entry = conf_section_entry(d->arena, frame->section, each->def, slice_from_str(each->entry->key),
+                                              d->place, &existed);
         frame->entry->builtin = builtin;
         frame->section = &frame->entry->section;
     }
@@ -152,7 +154,7 @@ static int begin_filter(struct dialect *d, enum filter_kind kind, const char *na
     return 0;
 }
 
-/* ---- sections ---------------------------------------------------------------------------------------------------- */
+/* ---- sections --------------------------------------------------------------------------------------------------- */
 
 static bool tests_connection(const struct conf_level *level)
 {
@@ -166,7 +168,8 @@ static int check_auth(const struct frame *frame, const struct conf_def *def, str
     return 0;
 }
 
-static int begin_block(struct dialect *d, unsigned def, const char *key, const char *name, unsigned number, struct error *e)
+static int begin_block(struct dialect *d, unsigned def, const char *key, const char *name, unsigned number,
+                       struct error *e)
 {
     struct frame *outer = dialect_frame(d);
     enum conf_block_kind kind = (enum conf_block_kind)outer->section->scope->defs[def].id;
@@ -252,7 +255,7 @@ static int end_section(struct dialect *d, struct error *e)
     return result;
 }
 
-/* ---- settings ------------------------------------------------------------------------------------------------------ */
+/* ---- settings --------------------------------------------------------------------------------------------------- */
 
 int dialect_assign(struct dialect *d, struct conf_section *section, unsigned def, const char *value, struct error *e)
 {
@@ -417,7 +420,7 @@ static int set_line(struct dialect *d, const char *key, const char *raw, struct 
     return dialect_set(d, frame, key, value, e);
 }
 
-/* ---- lines --------------------------------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------------------------------------ */
 
 static char *skip_white(char *p)
 {

@@ -41,7 +41,7 @@ static void flush(struct buffer *out)
     buffer_reset(out);
 }
 
-/* ---- options ------------------------------------------------------------------------------------------------------ */
+/* ---- options ---------------------------------------------------------------------------------------------------- */
 
 static void read_net(const char *what, const char *text, struct conf_net *net)
 {
@@ -115,7 +115,7 @@ static void read_options(struct options *o, int argc, char **argv)
         VEC_PUSH(&o->modules, NULL);
 }
 
-/* ---- -H ------------------------------------------------------------------------------------------------------------ */
+/* ---- -H --------------------------------------------------------------------------------------------------------- */
 
 /* A director finds the host of a name by this hash: two hosts of one hash would be mixed up. */
 static uint32_t host_hash(const char *name)
@@ -137,7 +137,8 @@ static char *own_pattern(void)
     if (*digit == '\0')
         log_fatal(fatal_status(), "Hostname '%s' has no digits, can't verify", host);
     size_t digits = strspn(digit, "0123456789");
-    char *pattern = mem_printf("%.*s%%%s%zud%s", (int)(digit - host), host, *digit == '0' ? "0" : "", digits, digit + digits);
+    char *pattern =
+        mem_printf("%.*s%%%s%zud%s", (int)(digit - host), host, *digit == '0' ? "0" : "", digits, digit + digits);
     mem_free(host);
     return pattern;
 }
@@ -199,7 +200,7 @@ static bool check_hosts(const char *given)
     return unique;
 }
 
-/* ---- -e ------------------------------------------------------------------------------------------------------------ */
+/* ---- -e --------------------------------------------------------------------------------------------------------- */
 
 static void put_in_environment(void *arg, const char *pair)
 {
@@ -244,7 +245,7 @@ static void execute(const struct printer *p, const struct conf_section *merged, 
     log_fatal(fatal_status(), "execvp(%s) failed: %s", argv[0], strerror(errno));
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------------ */
+/* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 static struct conf_tree *read_file(const struct options *o, struct error *late)
 {
@@ -255,7 +256,8 @@ static struct conf_tree *read_file(const struct options *o, struct error *late)
         how.modules = o->modules.at;
     if (o->defaults)
         return conf_tree_new(o->file);
-    int result = yaml_is_name(o->file) ? yaml_read(o->file, &how, &tree, late, &e) : compat_read(o->file, &how, &tree, late, &e);
+    int result =
+        yaml_is_name(o->file) ? yaml_read(o->file, &how, &tree, late, &e) : compat_read(o->file, &how, &tree, late, &e);
     if (result < 0)
         log_fatal(fatal_status(), "%s", e.admin);
     return tree;
@@ -288,8 +290,8 @@ static void print_fault(void *arg, const char *text)
 }
 
 /* `merged` NULL: filters contradict each other, and there is nothing to show of them. */
-static void print_human(const struct options *o, struct printer *p, struct conf *conf, const struct conf_section *merged,
-                        const struct settings *set, struct conf_checker *checker)
+static void print_human(const struct options *o, struct printer *p, struct conf *conf,
+                        const struct conf_section *merged, const struct settings *set, struct conf_checker *checker)
 {
     struct faults faults = {0};
     banner_system(set, p->out);

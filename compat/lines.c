@@ -183,7 +183,9 @@ int lines_include(struct lines *lines, const char *pattern, bool must, struct er
     if (status == GLOB_NOMATCH)
         return must ? error_set(e, ERROR_INVALID, "No matches") : 0;
     if (status != 0) {
-        const char *why = status == GLOB_NOSPACE ? "Not enough memory" : status == GLOB_ABORTED ? "Read error" : "Unknown error";
+        const char *why = status == GLOB_NOSPACE   ? "Not enough memory"
+                          : status == GLOB_ABORTED ? "Read error"
+                                                   : "Unknown error";
         return error_set(e, ERROR_INVALID, "glob() failed: %s", why);
     }
     /* The first file must be read first: it goes on top of the stack, last. */

@@ -54,7 +54,7 @@ static enum obsolete rename_to(struct rule *r, const char *name, const char *val
     return OBSOLETE_NO;
 }
 
-/* ---- protocols ----------------------------------------------------------------------------------------------------- */
+/* ---- protocols -------------------------------------------------------------------------------------------------- */
 
 static int drop_ssl_protocol(struct rule *r, const char *word, const char *plain, bool has_plain, struct buffer *out)
 {
@@ -68,7 +68,8 @@ static int drop_ssl_protocol(struct rule *r, const char *word, const char *plain
                           word, plain, plain, plain, plain);
     buffer_printf(out, " %s", plain);
     const char *login = arena_printf(r->d->arena, "%s-login", plain);
-    return dialect_set_global(r->d, (const char *[]){"service", login, "inet_listener", plain, "port", NULL}, "0", r->e);
+    return dialect_set_global(r->d, (const char *[]){"service", login, "inet_listener", plain, "port", NULL}, "0",
+                              r->e);
 }
 
 static enum obsolete fix_protocols(struct rule *r)
@@ -108,7 +109,7 @@ static enum obsolete fix_protocols(struct rule *r)
     return result < 0 ? OBSOLETE_ERROR : OBSOLETE_NO;
 }
 
-/* ---- TLS ------------------------------------------------------------------------------------------------------------ */
+/* ---- TLS -------------------------------------------------------------------------------------------------------- */
 
 static enum obsolete fix_ssl_file(struct rule *r)
 {
@@ -155,7 +156,8 @@ static enum obsolete fix_ssl_protocols(struct rule *r)
             i++;
         if (i == VERSIONS) {
             log_error(NULL,
-                      "Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: Unrecognized protocol '%.*s'",
+                      "Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: Unrecognized "
+                      "protocol '%.*s'",
                       *r->value, (int)name.size, (const char *)name.at);
             return OBSOLETE_DONE;
         }
@@ -171,7 +173,7 @@ static enum obsolete fix_ssl_protocols(struct rule *r)
     return OBSOLETE_DONE;
 }
 
-/* ---- services ------------------------------------------------------------------------------------------------------- */
+/* ---- services --------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *protocol, *service;
@@ -188,7 +190,8 @@ static enum obsolete set_services(struct rule *r, const char *suffix, const char
         if (facts->service != NULL && strcmp(facts->service, services[i].protocol) != 0)
             continue;
         const char *service = arena_printf(r->d->arena, "%s%s", services[i].service, suffix);
-        if (dialect_set_global(r->d, (const char *[]){"service", service, member, NULL}, value, r->e) < 0 && facts->service != NULL)
+        if (dialect_set_global(r->d, (const char *[]){"service", service, member, NULL}, value, r->e) < 0 &&
+            facts->service != NULL)
             return OBSOLETE_ERROR;
     }
     error_clear(r->e);
@@ -274,8 +277,8 @@ static enum obsolete set_listeners(struct rule *r, bool ssl, const char *member,
             continue;
         const char *service = arena_printf(r->d->arena, "%s-login", services[i].service);
         const char *listener = arena_printf(r->d->arena, "%s%s", services[i].service, ssl ? "s" : "");
-        (void)dialect_set_global(r->d, (const char *[]){"service", service, "inet_listener", listener, member, NULL}, value,
-                                 r->e);
+        (void)dialect_set_global(r->d, (const char *[]){"service", service, "inet_listener", listener, member, NULL},
+                                 value, r->e);
     }
     error_clear(r->e);
     return OBSOLETE_DONE;
@@ -305,7 +308,7 @@ static enum obsolete fix_listen(struct rule *r)
     return set_listeners(r, ssl, "address", *r->value);
 }
 
-/* ---- single settings -------------------------------------------------------------------------------------------------- */
+/* ---- single settings -------------------------------------------------------------------------------------------- */
 
 static enum obsolete fix_workarounds(struct rule *r)
 {
@@ -375,8 +378,9 @@ static enum obsolete fix_auth_cache_size(struct rule *r)
 
 static enum obsolete fix_auth_count(struct rule *r)
 {
-    dialect_obsolete_warn(r->d, strcmp(*r->value, "count") == 0 ? "auth_count has been removed"
-                                                                  : "auth_count has been removed, and its value must be 1");
+    dialect_obsolete_warn(r->d, strcmp(*r->value, "count") == 0
+                                    ? "auth_count has been removed"
+                                    : "auth_count has been removed, and its value must be 1");
     return OBSOLETE_DONE;
 }
 

@@ -35,7 +35,8 @@ enum obsolete dialect_v1_section(struct dialect *d, const char *key, const char 
             dialect_obsolete_warn(d, "service dns_client {} has been replaced by service dns-client { }");
             *name = "dns-client";
         } else if (strcmp(key, "auth") == 0) {
-            dialect_obsolete_warn(d, "add auth_ prefix to all settings inside auth {} and remove the auth {} section completely");
+            dialect_obsolete_warn(
+                d, "add auth_ prefix to all settings inside auth {} and remove the auth {} section completely");
             dialect_push(d, FRAME_V1_AUTH, NULL);
             return OBSOLETE_DONE;
         }
@@ -45,7 +46,8 @@ enum obsolete dialect_v1_section(struct dialect *d, const char *key, const char 
         if (strcmp(key, "passdb") == 0 || strcmp(key, "userdb") == 0)
             return begin_auth_database(d, key, name, e);
         if (strcmp(key, "socket") == 0 && strcmp(*name, "connect") == 0)
-            dialect_obsolete_warn(d, "socket connect {} is no longer supported, configure external auth server separately");
+            dialect_obsolete_warn(
+                d, "socket connect {} is no longer supported, configure external auth server separately");
         else if (strcmp(key, "socket") == 0 && strcmp(*name, "listen") == 0) {
             dialect_push(d, FRAME_V1_SOCKET, NULL);
             return OBSOLETE_DONE;
@@ -116,9 +118,11 @@ int dialect_v1_end(struct dialect *d, struct frame *frame, struct error *e)
     bool master = strcmp(frame->v1_type, "master") == 0;
     bool named = ends_with(frame->v1_path, "-master") || ends_with(frame->v1_path, "-userdb");
     if (master && !named)
-        return error_set(e, ERROR_INVALID, "socket listen { master { path=.. } } must end with -master (or -userdb) suffix");
+        return error_set(e, ERROR_INVALID,
+                         "socket listen { master { path=.. } } must end with -master (or -userdb) suffix");
     if (!master && named)
-        return error_set(e, ERROR_INVALID, "socket listen { client { path=.. } } must end not with -master or -userdb suffix");
+        return error_set(e, ERROR_INVALID,
+                         "socket listen { client { path=.. } } must end not with -master or -userdb suffix");
     const char *path = without_base_dir(d, frame->v1_path);
     const struct {
         const char *member, *value;

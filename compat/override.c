@@ -13,8 +13,8 @@ static int set_value(struct override *o, struct conf_section *section, unsigned 
 {
     if (!global && conf_section_get(section, def) == NULL)
         return 0;
-    return conf_registry_set(o->tree->arena, section, def, arena_strdup(o->tree->arena, o->value), (struct conf_place){"-o", 0},
-                             o->e);
+    return conf_registry_set(o->tree->arena, section, def, arena_strdup(o->tree->arena, o->value),
+                             (struct conf_place){"-o", 0}, o->e);
 }
 
 static const struct conf_builtin *find_service(const char *name)
@@ -67,14 +67,15 @@ static int set_path(struct override *o, struct conf_section *section, struct sli
     struct conf_entry *entry = conf_section_find_entry(section, (unsigned)def, name);
     uint32_t index;
     struct conf_list *list = conf_section_list(section, (unsigned)def);
-    for (struct conf_entry *each = list == NULL ? NULL : list->first; entry == NULL && each != NULL; each = each->next) {
+    for (struct conf_entry *each = list == NULL ? NULL : list->first; entry == NULL && each != NULL;
+         each = each->next) {
         if (slice_to_u32(part, &index) && each->index == index)
             entry = each;
     }
     if (entry == NULL && global && at->id == BLOCK_SERVICE && find_service(name) != NULL) {
         bool existed;
-        entry = conf_section_entry(o->tree->arena, section, (unsigned)def, slice_from_str(name), (struct conf_place){"-o", 0},
-                                   &existed);
+        entry = conf_section_entry(o->tree->arena, section, (unsigned)def, slice_from_str(name),
+                                   (struct conf_place){"-o", 0}, &existed);
         entry->builtin = find_service(name);
     }
     return entry == NULL ? 0 : set_path(o, &entry->section, path, global);

@@ -4,7 +4,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-/* ---- secrets ----------------------------------------------------------------------------------------------------- */
+/* ---- secrets ---------------------------------------------------------------------------------------------------- */
 
 #define HIDDEN_PART "#hidden_use-P_to_show#"
 
@@ -80,7 +80,7 @@ static bool hide_parts(const char *value, struct buffer *out)
     return hidden;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------------------------------- */
 
 static void escape_quotes(struct buffer *out, const char *value)
 {
@@ -94,7 +94,8 @@ static void escape_quotes(struct buffer *out, const char *value)
 static bool needs_quotes(const char *value)
 {
     size_t size = strlen(value);
-    return size > 0 && (strchr(value, '#') != NULL || strchr(" \t", value[0]) != NULL || strchr(" \t", value[size - 1]) != NULL);
+    return size > 0 &&
+           (strchr(value, '#') != NULL || strchr(" \t", value[0]) != NULL || strchr(" \t", value[size - 1]) != NULL);
 }
 
 void print_value(const struct printer *p, const char *key, const char *value)
@@ -115,7 +116,7 @@ void print_value(const struct printer *p, const char *key, const char *value)
     buffer_free(&hidden);
 }
 
-/* ---- sections ------------------------------------------------------------------------------------------------------ */
+/* ---- sections --------------------------------------------------------------------------------------------------- */
 
 static int compare_items(const void *a, const void *b)
 {
@@ -179,7 +180,8 @@ static bool is_around(const struct print_node *outer, const struct print_node *i
     return inner == outer;
 }
 
-static void open_nodes(const struct printer *p, const struct print_node **open, const struct print_node *wanted, unsigned indent)
+static void open_nodes(const struct printer *p, const struct print_node **open, const struct print_node *wanted,
+                       unsigned indent)
 {
     while (*open != NULL && (wanted == NULL || !is_around(*open, wanted)))
         close_nodes(p, open, (*open)->depth - 1, indent);
@@ -229,7 +231,7 @@ void print_settings(const struct printer *p, const struct conf_section *section,
     print_items(p, &items, indent);
 }
 
-/* ---- filters -------------------------------------------------------------------------------------------------------- */
+/* ---- filters ---------------------------------------------------------------------------------------------------- */
 
 /* A condition of the block that a fact of the same kind contradicts. */
 static bool fits(const struct conf_facts *block, const struct conf_facts *request)
@@ -271,7 +273,8 @@ static void print_block(const struct printer *p, const struct conf_level *level)
     struct buffer body = {0}, net = {0};
     const struct conf_facts *facts = &level->facts;
     unsigned indent = 0;
-    indent += (facts->local.family != 0) + (facts->remote.family != 0) + (facts->local_name != NULL) + (facts->service != NULL);
+    indent += (facts->local.family != 0) + (facts->remote.family != 0) + (facts->local_name != NULL) +
+              (facts->service != NULL);
     inner.scope = PRINT_ASSIGNED;
     inner.out = &body;
     print_settings(&inner, &level->section, indent);
@@ -320,7 +323,7 @@ void print_filters(const struct printer *p, const struct conf_tree *tree, const 
     }
 }
 
-/* ---- names --------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------ */
 
 bool print_name(const struct printer *p, const struct conf_section *section, const char *name, bool value_only)
 {

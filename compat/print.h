@@ -32,9 +32,10 @@ bool print_name(const struct printer *, const struct conf_section *, const char 
 /* doveconf -S; `names` NULL-ended, empty = all. */
 void print_machine(const struct printer *, const struct conf_section *, char *const *names);
 /* doveconf -e: NAME=value for every assigned setting. */
-void print_environment(const struct printer *, const struct conf_section *, void (*see)(void *, const char *pair), void *arg);
+void print_environment(const struct printer *, const struct conf_section *, void (*see)(void *, const char *pair),
+                       void *arg);
 
-/* ---- shared by print*.c ---- */
+/* ---- shared by print*.c ----------------------------------------------------------------------------------------- */
 
 /* A section on the way to an item. */
 struct print_node {

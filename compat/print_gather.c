@@ -35,8 +35,8 @@ static bool differs(const struct conf_def *def, const char *value, const char *p
 }
 
 /* Whether the value is in scope. `unique`: in a section of a unique list, where -n means assigned. */
-static bool in_scope(const struct gather *g, const struct conf_def *def, const struct conf_value *assigned, const char *value,
-                     const char *plain, bool unique)
+static bool in_scope(const struct gather *g, const struct conf_def *def, const struct conf_value *assigned,
+                     const char *value, const char *plain, bool unique)
 {
     bool set = assigned != NULL && !assigned->copied;
     switch (g->p->scope) {
@@ -79,8 +79,8 @@ static void gather_value(struct gather *g, const struct conf_section *section, c
         return;
     if ((def->flags & CONF_OWN) && assigned == NULL)
         return;
-    add_item(g, (struct print_item){join(g->p->arena, node == NULL ? "" : node->path, def->name), def->name, value, node,
-                                    (def->flags & CONF_OWN) != 0});
+    add_item(g, (struct print_item){join(g->p->arena, node == NULL ? "" : node->path, def->name), def->name, value,
+                                    node, (def->flags & CONF_OWN) != 0});
 }
 
 static void gather_list(struct gather *g, const struct conf_section *section, const struct conf_def *def,
@@ -101,13 +101,17 @@ static void gather_list(struct gather *g, const struct conf_section *section, co
             buffer_printf(&path, "%u", entry->index);
         else
             conf_path_escape(&path, name);
-        *node = (struct print_node){.parent = outer, .keyword = def->name, .name = scope->unique ? name : "",
+        *node = (struct print_node){.parent = outer,
+                                    .keyword = def->name,
+                                    .name = scope->unique ? name : "",
                                     .path = arena_str(g->p->arena, buffer_slice(&path)),
-                                    .depth = outer == NULL ? 1 : outer->depth + 1, .named = ARENA_NEW(g->p->arena, bool)};
+                                    .depth = outer == NULL ? 1 : outer->depth + 1,
+                                    .named = ARENA_NEW(g->p->arena, bool)};
         buffer_free(&path);
         bool in_file = entry->place.file != NULL, hidden = entry->copied && g->p->scope == PRINT_SET;
         *node->named = entry->copied && g->p->scope != PRINT_ALL && g->p->scope != PRINT_ALL_HIDDEN;
-        bool shown = (in_file && !entry->copied) || g->plain_defaults || g->p->scope == PRINT_ALL || g->p->scope == PRINT_ALL_HIDDEN;
+        bool shown = (in_file && !entry->copied) || g->plain_defaults || g->p->scope == PRINT_ALL ||
+                     g->p->scope == PRINT_ALL_HIDDEN;
         const char *name_path = arena_printf(g->p->arena, "%s/%s", node->path, name_def->name);
         if (scope->unique && shown && name[0] != '\0')
             add_item(g, (struct print_item){name_path, name_def->name, NULL, node, false});
@@ -153,7 +157,8 @@ static void gather_section(struct gather *g, const struct conf_section *section,
     }
 }
 
-void print_gather(const struct printer *p, const struct conf_section *section, bool plain_defaults, struct print_items *items)
+void print_gather(const struct printer *p, const struct conf_section *section, bool plain_defaults,
+                  struct print_items *items)
 {
     struct gather g = {p, items, plain_defaults};
     *items = (struct print_items){0};

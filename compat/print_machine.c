@@ -95,7 +95,8 @@ static void announce(struct machine *m, const struct print_items *items, size_t 
     const struct print_node *same = before;
     while (same != NULL && same->depth > node->depth)
         same = same->parent;
-    if (same == NULL || same->depth != node->depth || same->parent != node->parent || strcmp(same->keyword, node->keyword) != 0)
+    if (same == NULL || same->depth != node->depth || same->parent != node->parent ||
+        strcmp(same->keyword, node->keyword) != 0)
         put_list_line(m, items, at);
 }
 
@@ -123,7 +124,8 @@ void print_machine(const struct printer *p, const struct conf_section *section, 
     print_all(&m, section);
 }
 
-void print_environment(const struct printer *p, const struct conf_section *section, void (*see)(void *, const char *), void *arg)
+void print_environment(const struct printer *p, const struct conf_section *section, void (*see)(void *, const char *),
+                       void *arg)
 {
     static char *const none[] = {NULL};
     struct printer set = *p;

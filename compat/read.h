@@ -6,7 +6,8 @@
 
 /* Reads a file into a tree. Warnings go to the log. -1: the text of Dovecot, with file and line, in *e.
  * *late (ERROR_NONE when there is none): a fault that is told after everything else, since the settings are there. */
-int compat_read(const char *path, const struct conf_reading *, struct conf_tree **, struct error *late, struct error *e);
+int compat_read(const char *path, const struct conf_reading *, struct conf_tree **, struct error *late,
+                struct error *e);
 /* The same from a text; includes and files are relative to the working folder. For tests and fuzzing. */
 int compat_read_text(const char *text, const struct conf_reading *, struct conf_tree **, struct error *e);
 

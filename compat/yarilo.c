@@ -31,15 +31,20 @@ struct options {
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: yarilo -config FILE [-check] [-print yaml|dovecot] [-format yaml|dovecot] [-lenient] [-P]\n");
+    fprintf(stderr,
+            "usage: yarilo -config FILE [-check] [-print yaml|dovecot] [-format yaml|dovecot] [-lenient] [-P]\n");
     exit(EXIT_FAULT);
 }
 
 static void read_options(struct options *o, int argc, char **argv)
 {
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'}, {"print", required_argument, NULL, 'p'},
-        {"format", required_argument, NULL, 'f'}, {"lenient", no_argument, NULL, 'l'}, {"P", no_argument, NULL, 'P'},
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, 'k'},
+        {"print", required_argument, NULL, 'p'},
+        {"format", required_argument, NULL, 'f'},
+        {"lenient", no_argument, NULL, 'l'},
+        {"P", no_argument, NULL, 'P'},
         {NULL, 0, NULL, 0},
     };
     const char *format = NULL;
@@ -90,8 +95,8 @@ static struct conf_tree *read_file(const struct options *o, bool expand, size_t 
 /* Files that settings name, and that only their users would miss later. */
 static size_t check_files(const struct settings *set)
 {
-    static const enum setting files[] = {SET_auth_service_mtls_cert, SET_auth_service_mtls_key, SET_auth_service_mtls_ca,
-                                         SET_ssl_client_ca_file};
+    static const enum setting files[] = {SET_auth_service_mtls_cert, SET_auth_service_mtls_key,
+                                         SET_auth_service_mtls_ca, SET_ssl_client_ca_file};
     size_t faults = 0, n;
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         const char *path = conf_str(set, files[i]);

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     conf_tree_free(copy);
     struct conf *conf = conf_from_tree(tree);
-    struct conf_filter filter = {.service = "imap", .local_name = "a.example", .remote_ip = "10.0.0.1", .local_ip = "::1"};
+    struct conf_filter filter = {
+        .service = "imap", .local_name = "a.example", .remote_ip = "10.0.0.1", .local_ip = "::1"};
     settings_unref(conf_settings(conf, &filter, &e));
     conf_free(conf);
     buffer_free(&out);

@@ -88,7 +88,7 @@ bool conf_overridden(const struct settings *set, enum setting id)
     return false;
 }
 
-/* ---- plugin, dict ------------------------------------------------------------------------------------------------ */
+/* ---- plugin, dict ----------------------------------------------------------------------------------------------- */
 
 static const struct conf_ready_pair *find_pair(const struct settings *set, enum conf_strlist which, const char *key)
 {
@@ -153,7 +153,7 @@ bool conf_dict_at(const struct settings *set, size_t i, const char **key, const 
     return pair_at(set, STRLIST_dict, i, key, value);
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------------ */
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
 const struct conf_block *const *conf_blocks(const struct settings *set, enum conf_block_kind kind, size_t *n)
 {

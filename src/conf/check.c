@@ -31,8 +31,9 @@ int check_words(struct conf_check *c, enum setting id, const char *known, const 
 
 static int check_syslog(struct conf_check *c)
 {
-    static const char known[] = "auth authpriv cron daemon ftp kern lpr mail news syslog user uucp local0 local1 local2 "
-                                "local3 local4 local5 local6 local7";
+    static const char known[] =
+        "auth authpriv cron daemon ftp kern lpr mail news syslog user uucp local0 local1 local2 "
+        "local3 local4 local5 local6 local7";
     const char *facility = conf_str(c->set, SET_syslog_facility);
     struct slice all = slice_from_str(known), each;
     while (slice_split(&all, ' ', &each)) {
@@ -90,7 +91,8 @@ int check_doveadm(struct conf_check *c)
 
 int check_imap(struct conf_check *c)
 {
-    return check_words(c, SET_imap_client_workarounds, "delay-newmail tb-extra-mailbox-sep tb-lsub-flags", "workaround");
+    return check_words(c, SET_imap_client_workarounds, "delay-newmail tb-extra-mailbox-sep tb-lsub-flags",
+                       "workaround");
 }
 
 static int check_throttle(struct conf_check *c, struct slice word)
@@ -146,7 +148,8 @@ int check_pop3(struct conf_check *c)
 {
     if (check_words(c, SET_pop3_client_workarounds, "outlook-no-nuls oe-ns-eoh", "workaround") < 0)
         return -1;
-    if (strcmp(conf_str(c->set, SET_pop3_delete_type), "flag") == 0 && conf_str(c->set, SET_pop3_deleted_flag)[0] == '\0')
+    if (strcmp(conf_str(c->set, SET_pop3_delete_type), "flag") == 0 &&
+        conf_str(c->set, SET_pop3_deleted_flag)[0] == '\0')
         return error_set(c->e, ERROR_INVALID, "pop3_delete_type=flag, but pop3_deleted_flag not set");
     return 0;
 }

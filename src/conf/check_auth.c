@@ -37,7 +37,8 @@ static int check_policy(struct conf_check *c)
     if (bits == 0)
         return error_set(c->e, ERROR_INVALID, "invalid auth_policy_hash_mech given");
     if (truncate >= bits)
-        return error_set(c->e, ERROR_INVALID, "policy_hash_truncate is not smaller than digest size (%u >= %u)", truncate, bits);
+        return error_set(c->e, ERROR_INVALID, "policy_hash_truncate is not smaller than digest size (%u >= %u)",
+                         truncate, bits);
     return 0;
 }
 

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* ---- pop3_uidl_format ------------------------------------------------------------------------------------------------ */
+/* ---- pop3_uidl_format ------------------------------------------------------------------------------------------- */
 
 static int check_uidl(struct conf_check *c)
 {
@@ -28,7 +28,7 @@ static int check_uidl(struct conf_check *c)
     return 0;
 }
 
-/* ---- mail_attachment_hash --------------------------------------------------------------------------------------------- */
+/* ---- mail_attachment_hash --------------------------------------------------------------------------------------- */
 
 static int bad_hash(struct conf_check *c, const char *why, struct slice word)
 {
@@ -83,7 +83,7 @@ static int check_attachment_hash(struct conf_check *c)
     return 0;
 }
 
-/* ---- storage ----------------------------------------------------------------------------------------------------------- */
+/* ---- storage ---------------------------------------------------------------------------------------------------- */
 
 static int check_attachment_options(struct conf_check *c)
 {
@@ -94,7 +94,8 @@ static int check_attachment_options(struct conf_check *c)
         for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
             found |= slice_equal_str(word, known[i]);
         if (!found)
-            return error_set(c->e, ERROR_INVALID, "mail_attachment_detection_options: Unknown option: %.*s", WORD(word));
+            return error_set(c->e, ERROR_INVALID, "mail_attachment_detection_options: Unknown option: %.*s",
+                             WORD(word));
     }
     return 0;
 }
@@ -113,7 +114,8 @@ static int check_cache_fields(struct conf_check *c, enum setting id)
     struct slice rest = slice_from_str(conf_str(c->set, id)), word;
     while (check_next_word(&rest, " ,", &word)) {
         if (slice_starts_nocase(word, SLICE("hdr.")) && !is_header_name(slice_from(word, 4)))
-            return error_set(c->e, ERROR_INVALID, "Invalid %s: %.*s is not a valid header name", conf_name(id), WORD(word));
+            return error_set(c->e, ERROR_INVALID, "Invalid %s: %.*s is not a valid header name", conf_name(id),
+                             WORD(word));
     }
     return 0;
 }
@@ -138,7 +140,7 @@ int check_mail_storage(struct conf_check *c)
     return check_cache_fields(c, SET_mail_never_cache_fields);
 }
 
-/* ---- users ------------------------------------------------------------------------------------------------------------- */
+/* ---- users ------------------------------------------------------------------------------------------------------ */
 
 static bool is_utf8(const char *text)
 {
@@ -166,7 +168,8 @@ static int check_alias(struct conf_check *c, const struct conf_block *namespace)
 
 static int check_mailbox(struct conf_check *c, const struct conf_block *mailbox)
 {
-    static const char *const uses[] = {"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash"};
+    static const char *const uses[] = {"\\All",       "\\Archive", "\\Drafts", "\\Flagged",
+                                       "\\Important", "\\Junk",    "\\Sent",   "\\Trash"};
     struct slice rest = slice_from_str(conf_block_str(mailbox, "special_use")), word;
     const char *name = conf_block_name(mailbox);
     if (!is_utf8(name))
@@ -186,7 +189,8 @@ static int check_namespace(struct conf_check *c, const struct conf_block *namesp
     size_t n;
     const char *prefix = conf_block_str(namespace, "prefix");
     if (strlen(conf_block_str(namespace, "separator")) > 1)
-        return error_set(c->e, ERROR_INVALID, "Namespace '%s': Hierarchy separator must be only one character long", prefix);
+        return error_set(c->e, ERROR_INVALID, "Namespace '%s': Hierarchy separator must be only one character long",
+                         prefix);
     if (!is_utf8(prefix))
         return error_set(c->e, ERROR_INVALID, "Namespace prefix not valid UTF8: %s", prefix);
     if (check_alias(c, namespace) < 0)

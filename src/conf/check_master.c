@@ -34,7 +34,7 @@ static bool is_enabled(const struct settings *set, const struct conf_block *serv
     return protocol[0] == '\0' || has_protocol(set, protocol);
 }
 
-/* ---- names ----------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------ */
 
 struct seen {
     const char *name;
@@ -97,7 +97,7 @@ static int check_protocols(struct conf_check *c, const struct conf_block *const 
     return 0;
 }
 
-/* ---- services --------------------------------------------------------------------------------------------------------- */
+/* ---- services --------------------------------------------------------------------------------------------------- */
 
 static unsigned process_limit(const struct settings *set, const struct conf_block *service)
 {
@@ -181,7 +181,7 @@ static int check_listeners(struct conf_check *c, struct seen **all, const struct
     return 0;
 }
 
-/* ---- limits of the services that everybody calls ------------------------------------------------------------------------ */
+/* ---- limits of the services that everybody calls ---------------------------------------------------------------- */
 
 struct load {
     uint64_t total;

@@ -35,7 +35,8 @@ static int check_exporter(struct conf_check *c, const struct conf_block *exporte
     }
     bool rfc = has_word(args, "time-rfc3339"), epoch = has_word(args, "time-unix");
     if (rfc && epoch)
-        return error_set(c->e, ERROR_INVALID, "Exporter '%s' specifies multiple time format args", conf_block_name(exporter));
+        return error_set(c->e, ERROR_INVALID, "Exporter '%s' specifies multiple time format args",
+                         conf_block_name(exporter));
     if (!none && !rfc && !epoch)
         return error_set(c->e, ERROR_INVALID, "%s exporter format requires a time-* argument", format);
     return 0;
@@ -67,11 +68,13 @@ static int check_buckets(struct conf_check *c, const char *function, struct slic
         return error_set(c->e, ERROR_INVALID, "group_by '%s' aggregate function min must be < max (%ld must be < %ld)",
                          function, n[0], n[1]);
     if (exponential && n[2] != 2 && n[2] != 10)
-        return error_set(c->e, ERROR_INVALID, "group_by 'exponential' aggregate function base must be one of: 2, 10 (base=%ld)", n[2]);
+        return error_set(c->e, ERROR_INVALID,
+                         "group_by 'exponential' aggregate function base must be one of: 2, 10 (base=%ld)", n[2]);
     if (!exponential && n[2] == 0)
         return error_set(c->e, ERROR_INVALID, "group_by 'linear' aggregate function step must be > 0");
     if (!exponential && n[0] + n[2] > n[1])
-        return error_set(c->e, ERROR_INVALID, "group_by 'linear' aggregate function min+step must be <= max (%ld must be <= %ld)",
+        return error_set(c->e, ERROR_INVALID,
+                         "group_by 'linear' aggregate function min+step must be <= max (%ld must be <= %ld)",
                          n[0] + n[2], n[1]);
     return 0;
 }
@@ -118,8 +121,8 @@ int check_stats(struct conf_check *c)
     for (size_t i = 0; i < metrics && exporters > 0; i++) {
         const char *wanted = conf_block_str(metric[i], "exporter");
         if (wanted[0] != '\0' && conf_block_find(c->set, BLOCK_EVENT_EXPORTER, wanted) == NULL)
-            return error_set(c->e, ERROR_INVALID, "metric %s refers to non-existent exporter '%s'", conf_block_name(metric[i]),
-                             wanted);
+            return error_set(c->e, ERROR_INVALID, "metric %s refers to non-existent exporter '%s'",
+                             conf_block_name(metric[i]), wanted);
     }
     for (size_t i = 0; i < metrics; i++) {
         if (check_metric(c, metric[i]) < 0)

@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- the schema ------------------------------------------------------------------------------------------------ */
+/* ---- the schema ------------------------------------------------------------------------------------------------- */
 
 enum conf_type {
     CONF_STR,
@@ -55,7 +55,7 @@ enum conf_block_kind {
 const char *conf_name(enum setting);                        /* "mail_location" */
 bool conf_find(const char *name, enum setting *);           /* by Dovecot's name, or a YAML path of our own keys */
 
-/* ---- a compiled configuration ---------------------------------------------------------------------------------- */
+/* ---- a compiled configuration ----------------------------------------------------------------------------------- */
 
 struct conf;
 
@@ -76,7 +76,7 @@ int conf_seal(const struct conf *, const char *service, struct error *);
 void conf_free(struct conf *);                              /* settings handed out stay valid; NULL is fine */
 const char *conf_path(const struct conf *);                 /* the main file, as it was given */
 
-/* ---- settings for one request ---------------------------------------------------------------------------------- */
+/* ---- settings for one request ----------------------------------------------------------------------------------- */
 
 /* The known facts (config 3.3). NULL = unknown: every block that tests it does not match. */
 struct conf_filter {
@@ -117,7 +117,7 @@ const char *conf_dict(const struct settings *, const char *key);    /* dict { ke
 bool conf_plugin_at(const struct settings *, size_t i, const char **key, const char **value);
 bool conf_dict_at(const struct settings *, size_t i, const char **key, const char **value);
 
-/* ---- blocks ---------------------------------------------------------------------------------------------------- */
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
 struct conf_block;
 
@@ -140,7 +140,7 @@ bool conf_block_assigned(const struct conf_block *, const char *member);
 #define CONF_SIZE_DEFAULT UINT64_MAX
 #define CONF_TIME_NEVER UINT32_MAX
 
-/* ---- derived settings ------------------------------------------------------------------------------------------ */
+/* ---- derived settings ------------------------------------------------------------------------------------------- */
 
 /* A new settings object that differs in one value: userdb fields and -o override any setting (auth 7). Paths:
  * "mail_location", "plugin/quota", "namespace/inbox/separator" (Dovecot's paths, config 2). `set` keeps its own
@@ -152,7 +152,7 @@ struct settings *settings_override_all(struct settings *, const char *const *pai
 bool conf_overridden(const struct settings *, enum setting);
 bool conf_plugin_overridden(const struct settings *, const char *key);
 
-/* ---- %-variables (config 9) ------------------------------------------------------------------------------------ */
+/* ---- %-variables (config 9) ------------------------------------------------------------------------------------- */
 
 /* One table of a context: short key (0 = none), long name (NULL = none), value (NULL = empty). Ended by {0, NULL,
  * NULL}. */
@@ -174,14 +174,14 @@ struct conf_vars {
     const char *(*escape)(void *arg, const char *value, struct arena *);
 };
 
-/* Never NULL. On an error *e is filled (class ERROR_INVALID, text as Dovecot's: "Unknown variable '%y'"), the variable's
- * text becomes UNSUPPORTED_VARIABLE_<name>, and expansion goes on: the caller decides (config 9.1). `failed` may be
- * NULL. */
+/* Never NULL. On an error *e is filled (class ERROR_INVALID, text as Dovecot's: "Unknown variable '%y'"), the text of
+ * the variable becomes UNSUPPORTED_VARIABLE_<name>, and expansion goes on: the caller decides (config 9.1). `failed`
+ * may be NULL. */
 char *conf_expand(struct arena *, const char *template, const struct conf_vars *, bool *failed, struct error *);
 /* Does the template use the variable (short key, or long name)? Modifiers and widths are skipped. */
 bool conf_expand_uses(const char *template, char key, const char *name);
 
-/* ---- values (config 5) ----------------------------------------------------------------------------------------- */
+/* ---- values (config 5) ------------------------------------------------------------------------------------------ */
 
 /* Checks a text against a type and gives its number; errors are Dovecot's texts. `words`: for CONF_ENUM, "a|b|c". */
 int conf_parse_value(enum conf_type, const char *words, const char *text, uint64_t *number, struct error *);

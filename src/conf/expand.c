@@ -56,7 +56,7 @@ static struct form read_form(const char **p)
     return form;
 }
 
-/* ---- modifiers --------------------------------------------------------------------------------------------------- */
+/* ---- modifiers -------------------------------------------------------------------------------------------------- */
 
 static struct slice map_bytes(struct arena *arena, struct slice value, char modifier)
 {
@@ -177,7 +177,7 @@ static void put_cut(struct buffer *out, struct slice value, const struct form *f
     buffer_append_slice(out, value);
 }
 
-/* ---- look-up ----------------------------------------------------------------------------------------------------- */
+/* ---- look-up ---------------------------------------------------------------------------------------------------- */
 
 static struct slice escaped(struct expand *x, const char *value)
 {

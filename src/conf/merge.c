@@ -93,7 +93,8 @@ size_t conf_tree_matching(const struct conf_tree *tree, const struct conf_facts 
 static bool is_superset(const struct conf_facts *wide, const struct conf_facts *narrow)
 {
     return wide->local.bits <= narrow->local.bits && wide->remote.bits <= narrow->remote.bits &&
-           (wide->local_name == NULL || narrow->local_name != NULL) && (wide->service == NULL || narrow->service != NULL);
+           (wide->local_name == NULL || narrow->local_name != NULL) &&
+           (wide->service == NULL || narrow->service != NULL);
 }
 
 /* What is being merged: the level for messages, and whether setting something twice is a conflict. */

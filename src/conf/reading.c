@@ -27,7 +27,7 @@ int conf_read_file(const char *path, struct buffer *text, struct error *e)
     return got < 0 ? -1 : 0;
 }
 
-/* ---- $names ------------------------------------------------------------------------------------------------------- */
+/* ---- $names ----------------------------------------------------------------------------------------------------- */
 
 struct words {
     struct conf_tree *tree;
@@ -135,7 +135,7 @@ int conf_expand_words(struct conf_tree *tree, struct conf_level *level, const ch
     return result;
 }
 
-/* ---- <files ------------------------------------------------------------------------------------------------------- */
+/* ---- <files ----------------------------------------------------------------------------------------------------- */
 
 static bool file_is_wanted(const struct conf_reading *how, const char *key, bool global)
 {
@@ -157,8 +157,8 @@ static bool is_server_key(const char *key)
     return def >= 0 && conf_scope_global()->defs[def].group == GROUP_ssl_server;
 }
 
-int conf_file_value(struct conf_tree *tree, const struct conf_reading *how, const char *full, const char *key, bool global,
-                    const char *path, const char **value, struct error *e)
+int conf_file_value(struct conf_tree *tree, const struct conf_reading *how, const char *full, const char *key,
+                    bool global, const char *path, const char **value, struct error *e)
 {
     struct buffer text = {0};
     struct error why;

@@ -195,7 +195,7 @@ bool conf_key_is_secret(const char *key)
     return strncmp(key, "ssl_dh", 6) == 0;
 }
 
-/* ---- built-in services ----------------------------------------------------------------------------------------- */
+/* ---- built-in services ------------------------------------------------------------------------------------------ */
 
 static const struct conf_builtin services[] = {
 #define SERVICE(name, one, members) {name, BLOCK_SERVICE, members, one, 0},

@@ -29,7 +29,7 @@ struct conf_def {
     uint8_t type;                 /* enum conf_type, of a value */
     uint8_t flags;
     uint8_t group;                /* enum conf_group; of members: their list's */
-    uint16_t id;                  /* enum setting, enum conf_block_kind or enum conf_strlist, by kind; of a member its place */
+    uint16_t id;                  /* enum setting, conf_block_kind or conf_strlist, by kind; 0 for a member's value */
 };
 
 /* What can stand in one kind of section, in definition order. */

@@ -42,7 +42,7 @@ const char *conf_path(const struct conf *conf)
     return conf->tree->path;
 }
 
-/* ---- building -------------------------------------------------------------------------------------------------- */
+/* ---- building --------------------------------------------------------------------------------------------------- */
 
 static struct conf_ready ready_value(struct arena *arena, const struct conf_section *section,
                                      const struct conf_builtin *builtin, unsigned def)
@@ -105,7 +105,8 @@ static void build_pairs(struct settings *set, const struct conf_section *merged)
             n++;
         set->pairs[which] = ARENA_ARRAY(set->arena, struct conf_ready_pair, n);
         for (const struct conf_pair *p = merged->pairs[which].first; p != NULL; p = p->next)
-            set->pairs[which][set->pair_count[which]++] = (struct conf_ready_pair){arena_strdup(set->arena, p->key), p->value, false};
+            set->pairs[which][set->pair_count[which]++] =
+                (struct conf_ready_pair){arena_strdup(set->arena, p->key), p->value, false};
     }
 }
 
@@ -129,7 +130,7 @@ struct settings *settings_build(struct conf *conf, const struct conf_section *me
     return set;
 }
 
-/* ---- requests -------------------------------------------------------------------------------------------------- */
+/* ---- requests --------------------------------------------------------------------------------------------------- */
 
 static struct conf_facts filter_facts(const struct conf_filter *filter)
 {

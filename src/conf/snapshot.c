@@ -10,7 +10,7 @@
 #define SNAPSHOT_MAGIC "yarilo-config"
 #define SNAPSHOT_VERSION "1"
 
-/* ---- who sees what ------------------------------------------------------------------------------------------------ */
+/* ---- who sees what ---------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *program;
@@ -93,7 +93,7 @@ static bool may_see(const struct writer *w, enum conf_group group)
     return false;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
 
 static void put_line(struct writer *w, const char *kind, const char *const *fields, size_t n)
 {
@@ -104,8 +104,9 @@ static void put_line(struct writer *w, const char *kind, const char *const *fiel
     }
     buffer_append_byte(w->out, '\n');
 }
-#define PUT(w, kind, ...) \
-    put_line((w), (kind), (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+#define PUT(w, kind, ...)                                                                                              \
+    put_line((w), (kind), (const char *const[]){__VA_ARGS__},                                                          \
+             sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
 static void put_section(struct writer *w, const struct conf_section *section)
 {
@@ -164,7 +165,7 @@ void conf_snapshot_write(const struct conf_tree *tree, const char *service, stru
     buffer_append_str(out, ".\n");
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 enum { NEST_MOST = 4 };
 

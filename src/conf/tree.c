@@ -78,7 +78,7 @@ struct conf_level *conf_tree_level(struct conf_tree *tree, struct conf_level *pa
     return level;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------------------------------- */
 
 void conf_section_init(struct conf_section *section, const struct conf_scope *scope)
 {
@@ -137,7 +137,7 @@ const char *conf_section_text(struct arena *arena, const struct conf_section *se
     return arena_str(arena, conf_builtin_default(builtin, d));
 }
 
-/* ---- lists ----------------------------------------------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------------------------------------------------ */
 
 struct conf_list *conf_section_list(const struct conf_section *section, unsigned def)
 {
@@ -152,8 +152,8 @@ static struct conf_entry *find_entry(const struct conf_list *list, struct slice 
     return entry;
 }
 
-struct conf_entry *conf_section_entry(struct arena *arena, struct conf_section *section, unsigned def, struct slice name,
-                                      struct conf_place place, bool *existed)
+struct conf_entry *conf_section_entry(struct arena *arena, struct conf_section *section, unsigned def,
+                                      struct slice name, struct conf_place place, bool *existed)
 {
     if (section->lists == NULL)
         section->lists = ARENA_ARRAY(arena, struct conf_list *, section->scope->count);

@@ -121,7 +121,7 @@ const char *conf_section_text(struct arena *, const struct conf_section *, const
 /* "a/b=c" -> "a\sb\ec": a name as part of a full path (config 2). */
 void conf_path_escape(struct buffer *out, const char *name);
 
-/* ---- addresses --------------------------------------------------------------------------------------------------- */
+/* ---- addresses -------------------------------------------------------------------------------------------------- */
 
 /* "10.0.0.0/8", "::1", "[::1]", "host/32" (resolved). */
 int conf_net_parse(const char *text, struct conf_net *, struct error *);
@@ -130,7 +130,7 @@ void conf_net_format(const struct conf_net *, struct buffer *out); /* without th
 bool conf_net_inside(const struct conf_net *inner, const struct conf_net *outer);
 bool conf_net_equal(const struct conf_net *, const struct conf_net *);
 
-/* ---- merging ----------------------------------------------------------------------------------------------------- */
+/* ---- merging ---------------------------------------------------------------------------------------------------- */
 
 bool conf_facts_match(const struct conf_facts *filter, const struct conf_facts *request);
 /* All levels that match, most specific first (the global one is last). -> count. */

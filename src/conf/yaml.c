@@ -29,7 +29,8 @@ static void set_log_format(struct yaml *y, const struct yaml_node *root)
 static struct conf_tree *read_document(const struct yaml_node *root, const char *path, const struct conf_reading *how,
                                        struct arena *arena, struct yaml_faults *faults)
 {
-    struct yaml y = {.tree = conf_tree_new(path), .how = how, .arena = arena, .faults = faults, .folder = folder_of(arena, path)};
+    struct yaml y = {
+        .tree = conf_tree_new(path), .how = how, .arena = arena, .faults = faults, .folder = folder_of(arena, path)};
     yaml_walk_keys(&y, root);
     yaml_finish_services(&y);
     yaml_finish_storage(&y);
@@ -75,7 +76,8 @@ static int give_result(struct outcome *o, struct conf_tree **tree, struct error 
     return result;
 }
 
-int yaml_read(const char *path, const struct conf_reading *how, struct conf_tree **tree, struct error *late, struct error *e)
+int yaml_read(const char *path, const struct conf_reading *how, struct conf_tree **tree, struct error *late,
+              struct error *e)
 {
     struct outcome o;
     (void)late;

@@ -14,7 +14,7 @@ struct found {
     enum setting set;
 };
 
-/* ---- what a key does -------------------------------------------------------------------------------------------------- */
+/* ---- what a key does -------------------------------------------------------------------------------------------- */
 
 static void set(struct found *f)
 {
@@ -45,7 +45,8 @@ static void set_level(struct found *f)
     const char *environment = getenv("LOG_LEVEL");
     struct yaml_node node = *f->node;
     if (environment != NULL && environment[0] != '\0')
-        node = (struct yaml_node){.kind = YAML_TEXT, .text = environment, .file = node.file, .line = node.line, .column = node.column};
+        node = (struct yaml_node){
+            .kind = YAML_TEXT, .text = environment, .file = node.file, .line = node.line, .column = node.column};
     yaml_set_global(f->y, SET_log_level, &node);
     for (size_t i = 0; node.kind == YAML_TEXT && strcmp(node.text, "debug") == 0 && i < 2; i++) {
         struct yaml_node yes = node;
@@ -122,7 +123,8 @@ static void set_compression(struct found *f)
             if (pair->value != name && pair->value != level)
                 yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column,
                            "unknown key storage.compression.%s, did you mean %s?", pair->key,
-                           yaml_distance(pair->key, "level") < yaml_distance(pair->key, "algorithm") ? "level" : "algorithm");
+                           yaml_distance(pair->key, "level") < yaml_distance(pair->key, "algorithm") ? "level"
+                                                                                                     : "algorithm");
         }
     }
     if (name == NULL || name->kind != YAML_TEXT) {
@@ -224,7 +226,7 @@ static void nothing(struct found *f)
     (void)f;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------------------- */
+/* ---- the table -------------------------------------------------------------------------------------------------- */
 
 struct row {
     const char *path;
@@ -332,11 +334,12 @@ static const struct row rows[] = {
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
 /* Sections of larger installations: known, and told apart from a misspelt key. */
-static const char *const elsewhere[] = {"director_service", "monitor", "locks", "admin", "telemetry", "fts", "internal_tls"};
+static const char *const elsewhere[] = {"director_service", "monitor", "locks",       "admin",
+                                        "telemetry",        "fts",     "internal_tls"};
 
 static const char *const protocols[] = {"imap", "pop3", "lmtp", "submission", "managesieve"};
 
-/* ---- the walk ------------------------------------------------------------------------------------------------------------ */
+/* ---- the walk --------------------------------------------------------------------------------------------------- */
 
 enum fit { FIT_NONE, FIT_BEGIN, FIT_WHOLE };
 
@@ -397,7 +400,8 @@ static void unknown_key(struct yaml *y, const char *const *parts, unsigned depth
     }
     for (int i = 0; depth == 1 && strcmp(parts[0], "services") == 0 && i < YAML_SERVICES; i++)
         consider(pair->key, yaml_service_name(i), &best, &distance);
-    for (size_t i = 0; depth == 1 && strcmp(parts[0], "protocol") == 0 && i < sizeof(protocols) / sizeof(protocols[0]); i++)
+    for (size_t i = 0; depth == 1 && strcmp(parts[0], "protocol") == 0 && i < sizeof(protocols) / sizeof(protocols[0]);
+         i++)
         consider(pair->key, protocols[i], &best, &distance);
     for (int i = 0; depth == 2 && strcmp(parts[0], "protocol") == 0 && i < SETTINGS; i++)
         consider(pair->key, conf_name((enum setting)i), &best, &distance);
@@ -405,10 +409,11 @@ static void unknown_key(struct yaml *y, const char *const *parts, unsigned depth
         buffer_printf(&path, "%s.", parts[i]);
     const char *level = buffer_cstr(&path);
     if (best != NULL)
-        yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column, "unknown key %s%s, did you mean %s?", level,
-                   pair->key, best);
+        yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column, "unknown key %s%s, did you mean %s?",
+                   level, pair->key, best);
     else
-        yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column, "unknown key %s%s", level, pair->key);
+        yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column, "unknown key %s%s", level,
+                   pair->key);
     buffer_free(&path);
 }
 
@@ -417,7 +422,8 @@ static bool is_elsewhere(struct yaml *y, const struct yaml_pair *pair)
     for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
         if (strcmp(pair->key, elsewhere[i]) != 0)
             continue;
-        yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column, "%s is not available in this version", pair->key);
+        yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column,
+                   "%s is not available in this version", pair->key);
         return true;
     }
     return false;
@@ -457,10 +463,12 @@ static void check_both(struct yaml *y, const struct yaml_node *map, const struct
 {
     const char *dot = strrchr(row->path, '.'), *name = dot == NULL ? row->path : dot + 1;
     if (row->also != NULL && strcmp(pair->key, row->also) == 0 && yaml_get(map, name) != NULL)
-        yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column, "%s and %s are the same key", row->also, name);
+        yaml_fault(y->faults, pair->value->file, pair->key_line, pair->key_column, "%s and %s are the same key",
+                   row->also, name);
 }
 
-static void walk_pair(struct yaml *y, const struct yaml_node *map, const struct yaml_pair *pair, const char **parts, unsigned depth)
+static void walk_pair(struct yaml *y, const struct yaml_node *map, const struct yaml_pair *pair, const char **parts,
+                      unsigned depth)
 {
     bool begins = false;
     parts[depth] = pair->key;

@@ -12,7 +12,8 @@ enum { YAML_SERVICES = 9 };
 struct yaml_service {
     const struct yaml_node *at;   /* NULL: not named */
     bool disabled;
-    const struct yaml_node *port, *address, *ssl_mode, *plaintext, *cleartext, *haproxy, *xclient, *socket, *client_limit, *process_limit;
+    const struct yaml_node *port, *address, *ssl_mode, *plaintext, *cleartext, *haproxy, *xclient, *socket,
+        *client_limit, *process_limit;
 };
 
 struct yaml {
@@ -31,7 +32,7 @@ struct yaml {
 
 #define FAULT(y, node, ...) yaml_fault((y)->faults, (node)->file, (node)->line, (node)->column, __VA_ARGS__)
 
-/* ---- values (yaml_value.c) ---- */
+/* ---- values (yaml_value.c) -------------------------------------------------------------------------------------- */
 
 /* The node as the text that the setting wants: lists joined, booleans and bare numbers in Dovecot's form. NULL: a
  * fault was noted. */
@@ -48,12 +49,13 @@ bool yaml_bool(struct yaml *, const struct yaml_node *, bool *value);
 const char *yaml_text(struct yaml *, const struct yaml_node *);     /* a text, or NULL and a fault */
 struct conf_section *yaml_entry(struct yaml *, struct conf_section *, const char *list, const char *name,
                                 const struct yaml_node *at);
-void yaml_member(struct yaml *, struct conf_section *, const char *member, const char *text, const struct yaml_node *at);
+void yaml_member(struct yaml *, struct conf_section *, const char *member, const char *text,
+                 const struct yaml_node *at);
 struct conf_level *yaml_protocol(struct yaml *, const char *protocol, const struct yaml_node *at);
 struct conf_level *yaml_local_name(struct yaml *, const char *name, const struct yaml_node *at);
 unsigned yaml_distance(const char *a, const char *b);
 
-/* ---- keys ---- */
+/* ---- keys ------------------------------------------------------------------------------------------------------- */
 
 /* All of the document but settings: (yaml_key.c); then what was gathered (yaml_service.c, yaml_store.c). */
 void yaml_walk_keys(struct yaml *, const struct yaml_node *root);

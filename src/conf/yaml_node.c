@@ -62,7 +62,7 @@ static bool next_event(struct loader *l, yaml_event_t *event)
     return false;
 }
 
-/* ---- ${NAME} ------------------------------------------------------------------------------------------------------ */
+/* ---- ${NAME} ---------------------------------------------------------------------------------------------------- */
 
 static const char *put_variable(struct loader *l, const char *p, const struct yaml_node *node, struct buffer *out)
 {
@@ -104,7 +104,7 @@ static const char *resolve(struct loader *l, const char *text, const struct yaml
     return resolved;
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------ */
 
 static struct yaml_node *read_node(struct loader *, yaml_event_t *, unsigned depth);
 
@@ -213,7 +213,8 @@ struct key_seen {
     UT_hash_handle hh;
 };
 
-static bool read_pair(struct loader *l, yaml_event_t *event, struct yaml_node *map, struct key_seen **seen, unsigned depth)
+static bool read_pair(struct loader *l, yaml_event_t *event, struct yaml_node *map, struct key_seen **seen,
+                      unsigned depth)
 {
     struct yaml_pair pair = {.key_line = (unsigned)event->start_mark.line + 1,
                              .key_column = (unsigned)event->start_mark.column + 1};
@@ -324,8 +325,8 @@ static struct yaml_node *read_stream(struct loader *l)
         yaml_event_type_t type = event.type;
         if (type == YAML_DOCUMENT_START_EVENT && ++documents > 1)
             give_up(l, event.start_mark, "a second document");
-        else if (type != YAML_STREAM_START_EVENT && type != YAML_STREAM_END_EVENT && type != YAML_DOCUMENT_START_EVENT &&
-                 type != YAML_DOCUMENT_END_EVENT)
+        else if (type != YAML_STREAM_START_EVENT && type != YAML_STREAM_END_EVENT &&
+                 type != YAML_DOCUMENT_START_EVENT && type != YAML_DOCUMENT_END_EVENT)
             root = read_node(l, &event, 0);
         if (root != NULL && root->kind != YAML_MAP && !root->null)
             give_up(l, event.start_mark, "a map of settings was expected");
@@ -355,7 +356,7 @@ struct yaml_node *yaml_parse(struct slice text, const char *path, struct arena *
     return root;
 }
 
-/* ---- includes ------------------------------------------------------------------------------------------------------- */
+/* ---- includes --------------------------------------------------------------------------------------------------- */
 
 /* Later files override texts, merge maps, append to lists. */
 static void merge_maps(struct arena *arena, struct yaml_node *into, const struct yaml_node *from, bool top)

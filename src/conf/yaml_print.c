@@ -123,7 +123,7 @@ static bool put_section(struct out *o, unsigned depth, const struct conf_section
     return o->to->size > before;
 }
 
-/* ---- filters ------------------------------------------------------------------------------------------------------------ */
+/* ---- filters ---------------------------------------------------------------------------------------------------- */
 
 enum { KINDS = 4 };
 static const char *const words[KINDS] = {"local", "local_name", "remote", "protocol"};

@@ -46,7 +46,8 @@ static void read_list(struct yaml *y, struct conf_level *level, struct conf_sect
         yaml_read_block(y, level, section, def, pair->key, pair->value);
 }
 
-static void read_members(struct yaml *y, struct conf_level *level, struct conf_section *section, const struct yaml_node *map)
+static void read_members(struct yaml *y, struct conf_level *level, struct conf_section *section,
+                         const struct yaml_node *map)
 {
     bool is_namespace = section->scope == conf_scope_block(BLOCK_NAMESPACE);
     for (const struct yaml_pair *pair = map->first; pair != NULL; pair = pair->next) {
@@ -71,8 +72,8 @@ static void rename_driver(struct yaml *y, struct conf_section *block, const stru
         yaml_set_text(y, block, def, "pgsql", node);
 }
 
-void yaml_read_block(struct yaml *y, struct conf_level *level, struct conf_section *section, unsigned def, const char *name,
-                     const struct yaml_node *node)
+void yaml_read_block(struct yaml *y, struct conf_level *level, struct conf_section *section, unsigned def,
+                     const char *name, const struct yaml_node *node)
 {
     enum conf_block_kind kind = (enum conf_block_kind)section->scope->defs[def].id;
     const struct conf_scope *scope = conf_scope_block(kind);
@@ -93,7 +94,8 @@ void yaml_read_block(struct yaml *y, struct conf_level *level, struct conf_secti
         rename_driver(y, &entry->section, node);
 }
 
-static void read_pairs(struct yaml *y, struct conf_level *level, enum conf_strlist which, const char *list, const struct yaml_node *node)
+static void read_pairs(struct yaml *y, struct conf_level *level, enum conf_strlist which, const char *list,
+                       const struct yaml_node *node)
 {
     conf_section_open_pairs(y->tree->arena, &level->section, which);
     if (node->null)
@@ -124,7 +126,7 @@ static void read_pairs(struct yaml *y, struct conf_level *level, enum conf_strli
     }
 }
 
-/* ---- filters ------------------------------------------------------------------------------------------------------------ */
+/* ---- filters ---------------------------------------------------------------------------------------------------- */
 
 static void read_level(struct yaml *, struct conf_level *, const struct yaml_node *);
 

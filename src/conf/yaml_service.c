@@ -51,7 +51,8 @@ static const char *ssl_mode(struct yaml *y, const struct yaml_node *node, bool t
     return "no";
 }
 
-static void set_flag(struct yaml *y, struct conf_section *listener, const char *member, const struct yaml_node *node, bool inverse)
+static void set_flag(struct yaml *y, struct conf_section *listener, const char *member, const struct yaml_node *node,
+                     bool inverse)
 {
     bool on;
     if (node != NULL && yaml_bool(y, node, &on))
@@ -95,7 +96,8 @@ static void write_service(struct yaml *y, int i)
 /* A listener that was not asked for is not opened, when its sibling was. */
 static void close_sibling(struct yaml *y, int i)
 {
-    struct conf_section *service = yaml_entry(y, &y->tree->global->section, "service", listeners[i].service, y->services_at);
+    struct conf_section *service =
+        yaml_entry(y, &y->tree->global->section, "service", listeners[i].service, y->services_at);
     struct conf_section *listener = yaml_entry(y, service, "inet_listener", listeners[i].listener, y->services_at);
     yaml_member(y, listener, "port", "0", y->services_at);
 }
@@ -134,7 +136,7 @@ void yaml_finish_services(struct yaml *y)
         if (is_protocol_on(y, protocols[i]))
             buffer_printf(&on, "%s%s", on.size > 0 ? " " : "", protocols[i]);
     }
-    yaml_set_text(y, &y->tree->global->section, (unsigned)conf_setting_def(SET_protocols), on.size > 0 ? buffer_cstr(&on) : "none",
-                  y->services_at);
+    yaml_set_text(y, &y->tree->global->section, (unsigned)conf_setting_def(SET_protocols),
+                  on.size > 0 ? buffer_cstr(&on) : "none", y->services_at);
     buffer_free(&on);
 }

@@ -83,7 +83,8 @@ const char *yaml_value_text(struct yaml *y, const struct conf_def *def, const st
     }
 }
 
-void yaml_set_text(struct yaml *y, struct conf_section *section, unsigned def, const char *text, const struct yaml_node *at)
+void yaml_set_text(struct yaml *y, struct conf_section *section, unsigned def, const char *text,
+                   const struct yaml_node *at)
 {
     struct error e;
     struct arena *arena = y->tree->arena;
@@ -98,8 +99,8 @@ void yaml_set_text(struct yaml *y, struct conf_section *section, unsigned def, c
 }
 
 /* $words of Dovecot's language and <path are understood in every text. */
-static const char *resolve(struct yaml *y, struct conf_level *level, const struct conf_def *def, bool global, const char *text,
-                           const struct yaml_node *at)
+static const char *resolve(struct yaml *y, struct conf_level *level, const struct conf_def *def, bool global,
+                           const char *text, const struct yaml_node *at)
 {
     struct error e;
     const char *value = text;
@@ -121,7 +122,8 @@ static const char *resolve(struct yaml *y, struct conf_level *level, const struc
     return NULL;
 }
 
-void yaml_set(struct yaml *y, struct conf_level *level, struct conf_section *section, unsigned def, const struct yaml_node *node)
+void yaml_set(struct yaml *y, struct conf_level *level, struct conf_section *section, unsigned def,
+              const struct yaml_node *node)
 {
     const struct conf_def *d = &section->scope->defs[def];
     const char *text = yaml_value_text(y, d, node);
@@ -150,8 +152,8 @@ void yaml_set_file(struct yaml *y, struct conf_level *level, enum setting id, co
         yaml_set_text(y, &level->section, def, text, node);
 }
 
-void yaml_set_pair(struct yaml *y, struct conf_level *level, enum conf_strlist which, const char *key, const char *value,
-                   const struct yaml_node *at)
+void yaml_set_pair(struct yaml *y, struct conf_level *level, enum conf_strlist which, const char *key,
+                   const char *value, const struct yaml_node *at)
 {
     struct arena *arena = y->tree->arena;
     struct conf_place place = {arena_strdup(arena, at->file), at->line};
@@ -167,7 +169,8 @@ struct conf_section *yaml_entry(struct yaml *y, struct conf_section *section, co
     return &conf_section_entry(y->tree->arena, section, (unsigned)def, slice_from_str(name), place, &existed)->section;
 }
 
-void yaml_member(struct yaml *y, struct conf_section *section, const char *member, const char *text, const struct yaml_node *at)
+void yaml_member(struct yaml *y, struct conf_section *section, const char *member, const char *text,
+                 const struct yaml_node *at)
 {
     yaml_set_text(y, section, (unsigned)conf_scope_find(section->scope, slice_from_str(member)), text, at);
 }

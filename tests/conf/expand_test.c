@@ -13,7 +13,10 @@ static bool get_userdb(void *arg, const char *field, struct arena *arena, const 
 }
 
 static const struct conf_var user_table[] = {
-    {'u', "user", "user.name@ex.ample.org"}, {'n', "username", "user.name"}, {'d', "domain", "ex.ample.org"}, {0, NULL, NULL},
+    {'u', "user", "user.name@ex.ample.org"},
+    {'n', "username", "user.name"},
+    {'d', "domain", "ex.ample.org"},
+    {0, NULL, NULL},
 };
 static const struct conf_var_func funcs[] = {{"userdb", get_userdb}, {NULL, NULL}};
 static const struct conf_vars vars = {user_table, funcs, NULL, NULL};
@@ -21,17 +24,39 @@ static const struct conf_vars vars = {user_table, funcs, NULL, NULL};
 static const struct {
     const char *in, *out;
 } vectors[] = {
-    {"%5u", "user."}, {"%020{username}", "00000000000user.name"}, {"%1.3u", "ser"}, {"%-3.2u", "or"},
-    {"%3.-2u", "r.name@ex.ample.o"}, {"%2.0u", "er.name@ex.ample.org"}, {"%Hu", "6bed897"}, {"%16Hu", "7"},
-    {"%2.256Hn", "a5"}, {"%2.256Nn", "88"}, {"%Nu", "35d41a1d"}, {"%Mu", "63686f5d35d41a1d5e4011211bc74f37"},
-    {"%Ru", "gro.elpma.xe@eman.resu"}, {"%Dd", "ex,dc=ample,dc=org"}, {"%Xu", "0"}, {"%LUu", "USER.NAME@EX.AMPLE.ORG"},
-    {"%{sha1:user}", "0e2311ea37c5808fb7e3beb2d2a0d13ed0315091"}, {"%{sha256;truncate=16:user}", "49ed"},
-{"%{sha512;truncate=20:user}", "0c54b0"}, {"%{sha1;rounds=2,format=base64:user}", "XXX0cN60nfaLAcc6oetLQJQr+R8="},
-    {"%{md5;salt=ab,rounds=1:user}", "ee4390686b7b8cf4d0fc14bdcb489e6a"}, {"%{if;%d;*;*.org;%u;no}", "user.name@ex.ample.org"},
-    {"%{if;2;<;1;a}", ""}, {"%{if;a\\;b;eq;a\\;b;y\\:;n}", "y:"},
-    {"%{if;%{if;a;eq;a;x;y};eq;x;%{user};no}", "user.name@ex.ample.org"}, {"%9.3{username}", ""},
-    {"%{userdb:nope:dflt}", "dflt"}, {"%%u", "%u"}, {"a%", "a"}, {"a%L", "a"}, {"%{if;10;>=;9;y;n}", "y"},
-    {"%{if;abc;~;^a.c$;y;n}", "y"}, {"%{if;abc;!~;b;y;n}", "n"},
+    {"%5u", "user."},
+    {"%020{username}", "00000000000user.name"},
+    {"%1.3u", "ser"},
+    {"%-3.2u", "or"},
+    {"%3.-2u", "r.name@ex.ample.o"},
+    {"%2.0u", "er.name@ex.ample.org"},
+    {"%Hu", "6bed897"},
+    {"%16Hu", "7"},
+    {"%2.256Hn", "a5"},
+    {"%2.256Nn", "88"},
+    {"%Nu", "35d41a1d"},
+    {"%Mu", "63686f5d35d41a1d5e4011211bc74f37"},
+    {"%Ru", "gro.elpma.xe@eman.resu"},
+    {"%Dd", "ex,dc=ample,dc=org"},
+    {"%Xu", "0"},
+    {"%LUu", "USER.NAME@EX.AMPLE.ORG"},
+    {"%{sha1:user}", "0e2311ea37c5808fb7e3beb2d2a0d13ed0315091"},
+    {"%{sha256;truncate=16:user}", "49ed"},
+    {"%{sha512;truncate=20:user}", "0c54b0"},
+    {"%{sha1;rounds=2,format=base64:user}", "XXX0cN60nfaLAcc6oetLQJQr+R8="},
+    {"%{md5;salt=ab,rounds=1:user}", "ee4390686b7b8cf4d0fc14bdcb489e6a"},
+    {"%{if;%d;*;*.org;%u;no}", "user.name@ex.ample.org"},
+    {"%{if;2;<;1;a}", ""},
+    {"%{if;a\\;b;eq;a\\;b;y\\:;n}", "y:"},
+    {"%{if;%{if;a;eq;a;x;y};eq;x;%{user};no}", "user.name@ex.ample.org"},
+    {"%9.3{username}", ""},
+    {"%{userdb:nope:dflt}", "dflt"},
+    {"%%u", "%u"},
+    {"a%", "a"},
+    {"a%L", "a"},
+    {"%{if;10;>=;9;y;n}", "y"},
+    {"%{if;abc;~;^a.c$;y;n}", "y"},
+    {"%{if;abc;!~;b;y;n}", "n"},
 };
 
 ATF_TC_WITHOUT_HEAD(vectors);

@@ -154,8 +154,9 @@ ATF_TC_BODY(secrets, tc)
         const char *service;
         bool key, passdb, plugin, password;
     } sees[] = {
-        {"imap-login", true, false, false, false}, {"imap", false, false, true, false}, {"auth", false, true, false, false},
-        {"lmtp", true, false, true, false},        {"anvil", false, false, false, false},
+        {"imap-login", true, false, false, false}, {"imap", false, false, true, false},
+        {"auth", false, true, false, false},       {"lmtp", true, false, true, false},
+        {"anvil", false, false, false, false},
     };
     for (size_t i = 0; i < sizeof(sees) / sizeof(sees[0]); i++) {
         struct buffer out = {0};
@@ -177,8 +178,13 @@ ATF_TC_BODY(overrides, tc)
     struct conf *conf = open_text(text);
     struct error e;
     struct settings *set = settings_for(conf, "imap", NULL, NULL);
-    static const char *const fields[] = {"mail_location=mdbox:~/m", "plugin/quota=count", "plugin/new", "namespace/inbox/separator=.",
-                                         "namespace/inbox/mailbox/Trash/auto=no", "nosuch=1", NULL};
+    static const char *const fields[] = {"mail_location=mdbox:~/m",
+                                         "plugin/quota=count",
+                                         "plugin/new",
+                                         "namespace/inbox/separator=.",
+                                         "namespace/inbox/mailbox/Trash/auto=no",
+                                         "nosuch=1",
+                                         NULL};
     struct settings *own = settings_override_all(set, fields, &e);
     ATF_REQUIRE_MSG(own != NULL, "%s", e.admin);
     ATF_CHECK_STREQ("mdbox:~/m", conf_str(own, SET_mail_location));
@@ -205,10 +211,16 @@ ATF_TC_BODY(overrides, tc)
 }
 
 static const char *const broken[] = {
-    "", "yarilo-config\t2\tx\n", "yarilo-config\t1\tx\n", "yarilo-config\t1\tx\nS\tmail_debug\tyes\n.\n",
-    "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nS\tnosuch\ty\n.\n", "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nS\tmail_debug\tmaybe\n.\n",
-    "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nB\tpassdb\ta\ta\n.\n", "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nE\n.\n",
-    "yarilo-config\t1\tx\nF\t\t\t10.0.0.0/99\t\tx\t0\n.\n", "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\n",
+    "",
+    "yarilo-config\t2\tx\n",
+    "yarilo-config\t1\tx\n",
+    "yarilo-config\t1\tx\nS\tmail_debug\tyes\n.\n",
+    "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nS\tnosuch\ty\n.\n",
+    "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nS\tmail_debug\tmaybe\n.\n",
+    "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nB\tpassdb\ta\ta\n.\n",
+    "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nE\n.\n",
+    "yarilo-config\t1\tx\nF\t\t\t10.0.0.0/99\t\tx\t0\n.\n",
+    "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\n",
 };
 
 ATF_TC_WITHOUT_HEAD(broken_snapshots);
@@ -244,7 +256,8 @@ static void check_defaults(cfg_opt_t *options, const struct conf_scope *scope)
         for (unsigned k = 0; k < i; k++)
             ATF_CHECK_MSG(strcmp(scope->defs[k].name, def->name) != 0, "%s is there twice", def->name);
         if (options[i].validcb2 != NULL)
-            ATF_CHECK_MSG(options[i].validcb2(conf_registry(), &options[i], value) == 0, "the default of %s: %s", def->name, value);
+            ATF_CHECK_MSG(options[i].validcb2(conf_registry(), &options[i], value) == 0, "the default of %s: %s",
+                          def->name, value);
         if (def->kind == CONF_DEF_BLOCKS)
             check_defaults(options[i].subopts, conf_scope_block((enum conf_block_kind)def->id));
         mem_free(value);
