@@ -677,8 +677,10 @@ int batch_apply(struct index *index, struct index_batch *b, struct slice bytes, 
         state_apply(&index->state, &r, index->modseq);
         if (requests_is(&r))
             index->log.request_end = r.offset + r.size;
-        if (!format_tail_after(&r, &index->log.tail_last, &index->log.tail, &bad))
+        if (!format_tail_after(&r, &index->log.tail_last, &index->log.tail, &bad)) {
             scan = LOG_SCAN_BROKEN;
+            break;
+        }
     }
     state_apply_end(&index->state);
     index->commit_view = 0;

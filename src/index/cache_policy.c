@@ -148,8 +148,8 @@ bool index_cache_wants(struct index *index, uint32_t uid, unsigned field)
 
 size_t index_cache_wanted(struct index *index, unsigned *fields, size_t max)
 {
-    unsigned n = cache_field_count();
     size_t count = 0;
+    unsigned n;
 
     if (index->in_memory || index->read_only)
         return 0;

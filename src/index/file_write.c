@@ -124,7 +124,7 @@ int file_base_write(struct index *index, struct error *e)
     struct buffer header = {0};
     char tmp[FILE_NAME_SIZE];
     struct error ignored;
-    struct stat st;
+    struct stat st = {0};
     int fd, ret;
 
     index_store_modseq(index);
