@@ -48,6 +48,7 @@ struct index_cache {
     dev_t dev;
     ino_t ino;
     uint32_t file_seq;
+    uint64_t failed_at;            /* the index's generation + 1 when there was no usable file */
     struct cache_field *fields;
     uint32_t field_count;
     uint32_t fields_at, header_count; /* newest field header, length of the chain */

@@ -190,8 +190,13 @@ bool cache_ready(struct index *index)
         return false;
     if (c->fd >= 0 && c->file_seq == reset_id)
         return true;
+    if (c->failed_at == index->generation + 1)
+        return false; /* a new file comes with a log record */
     /* not yet open, or purged by others since; a file whose generation is another is between two steps of a purge */
-    return open_file(index) && c->file_seq == reset_id;
+    if (open_file(index) && c->file_seq == reset_id)
+        return true;
+    c->failed_at = index->generation + 1;
+    return false;
 }
 
 /* ---- bytes -------------------------------------------------------------------------------------------------------- */
