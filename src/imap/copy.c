@@ -23,6 +23,7 @@ void copy_begin(struct session *s, struct request *r)
     struct copy_state *t = r->state = ARENA_NEW(r->arena, struct copy_state);
     struct mailbox_place place;
     struct error e = {0};
+    struct slice name;
 
     t->move = strstr(r->command->name, "MOVE") != NULL;
     if (r->args == NULL || r->args->next == NULL) {
@@ -37,16 +38,17 @@ void copy_begin(struct session *s, struct request *r)
         request_reply(r, "BAD No mailbox selected.");
         return;
     }
-    if (!request_set(s, r, r->args->text, &t->seqs) ||
-        !request_place(s, r, r->args->next, &place, ERROR_TRYCREATE))
+    if (!request_set(s, r, r->args->text, &t->seqs) || !request_name(s, r, r->args->next->text, &name))
+        return;
+    if (t->seqs.count == 0) {
+        request_reply(r, "OK No messages found.");
+        return;
+    }
+    if (!request_place(s, r, r->args->next, &place, ERROR_TRYCREATE))
         return;
     if (mailbox_open(&t->to, &place, 0, &e) < 0) {
         t->to = NULL;
         request_error_as(s, r, &e, ERROR_TRYCREATE);
-        return;
-    }
-    if (t->seqs.count == 0) {
-        request_reply(r, "OK No messages found.");
         return;
     }
     if (t->move && s->examined)

@@ -6,14 +6,15 @@ static bool is_streamed(const struct fetch_item *i)
     return i->kind >= FETCH_FIRST_STREAMED;
 }
 
-/* Buffered items stand before streamed ones; equal items that are plain words (RFC822 too) once. */
+/* Buffered items stand before streamed ones; equal items that are plain words (RFC822 too) once,
+ * PREVIEW as often as it was asked for. */
 static void add_item(struct fetch *f, struct fetch_item *item)
 {
     struct fetch_item **at = &f->items;
 
     for (; *at != NULL && (is_streamed(item) || !is_streamed(*at)); at = &(*at)->next) {
-        if ((*at)->kind == item->kind && (item->kind < FETCH_SECTION || *item->label == 'R') &&
-            (*at)->lazy == item->lazy && strcmp((*at)->label, item->label) == 0)
+        if ((*at)->kind == item->kind && item->kind != FETCH_PREVIEW &&
+            (item->kind < FETCH_SECTION || *item->label == 'R') && strcmp((*at)->label, item->label) == 0)
             return;
     }
     item->next = *at;

@@ -104,7 +104,7 @@ void rename_begin(struct session *s, struct request *r)
     if (!need_strings(s, r, 2) || !request_name(s, r, r->args->text, &old) ||
         !request_name(s, r, r->args->next->text, &new))
         return;
-    if (new.size > old.size && old.size > 0 && slice_starts(new, old) &&
+    if (new.size > old.size && slice_starts(new, old) &&
         new.at[old.size] == (unsigned char)mail_user_inbox_namespace(s->user)->separator) {
         request_reply(r, "NO Can't rename mailbox under its own child.");
         return;

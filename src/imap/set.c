@@ -1,6 +1,6 @@
 /* set.c - sequence sets.
  *
- * Resolving is O(ranges x log messages); ranges are limited by the length of a line. */
+ * Resolving is O(ranges x log messages); the length of a line limits the ranges. */
 #include "imap/set.h"
 
 static int parse_number(struct slice *rest, uint32_t *out, bool *huge)
@@ -70,55 +70,70 @@ static void add_uids(const struct index_view *view, uint32_t first, uint32_t las
         index_ranges_add(seqs, a, b);
 }
 
-static void resolve_range(const struct imap_set_range *range, enum imap_set_kind kind, const struct index_view *view,
-                         struct index_ranges *seqs)
-{
-    uint32_t count = index_view_count(view);
-    uint32_t highest = kind == IMAP_SET_UIDS ? (count == 0 ? 0 : index_view_uid(view, count)) : count;
-    uint32_t a = range->first == 0 ? highest : range->first, b = range->last == 0 ? highest : range->last;
-    bool star = range->first == 0 || range->last == 0;
+/* Sets of sequence numbers as Dovecot reads them: the ranges are joined, with '*' above all numbers, before anybody looks which
+ * messages exist. So "4:*" of three messages names none, "*" the last one, "2:4,4:*" those from 2 on (imap 10.1). */
+struct joined {
+    struct index_ranges plain;   /* without those that reach '*' */
+    bool star;
+    uint32_t low;                /* where the range that reaches '*' begins; UINT32_MAX: '*' alone */
+};
 
-    if (count == 0)
-        return;
-    if (kind == IMAP_SET_SEARCH_SEQS && star && (a > count || b > count))
-        return;
-    if (a > b) {
-        uint32_t t = a;
-        a = b;
-        b = t;
-    }
-    if (kind == IMAP_SET_UIDS) {
-        add_uids(view, a, b, seqs);
-        return;
-    }
-    if (a <= count)
-        index_ranges_add(seqs, a, b < count ? b : count);
-}
-
-/* Sequence numbers must exist. Dovecot joins the ranges and looks at the highest one alone, with '*' above all numbers: "3:10"
- * of eight messages is wrong, "3:10,*" is not; "4:*" of three is wrong, "2:4,4:*" is not (imap 10.1). */
-static bool seqs_exist(const struct imap_set *set, uint32_t count)
+static struct joined join_ranges(const struct imap_set *set)
 {
-    struct index_ranges plain = {0};
-    uint32_t low = UINT32_MAX;
-    bool star = false, fits = true;
-    size_t n;
+    struct joined j = {.low = UINT32_MAX};
 
     for (size_t i = 0; i < set->count; i++) {
         uint32_t a = set->at[i].first, b = set->at[i].last;
 
         if (a == 0 || b == 0) {
-            star = true;
-            low = a != 0 && a < low ? a : b != 0 && b < low ? b : low;
+            j.star = true;
+            j.low = a != 0 && a < j.low ? a : b != 0 && b < j.low ? b : j.low;
         } else {
-            index_ranges_add(&plain, a < b ? a : b, a < b ? b : a);
-            fits = fits && a <= count && b <= count;
+            index_ranges_add(&j.plain, a < b ? a : b, a < b ? b : a);
         }
     }
-    for (n = plain.count; star && n > 0 && plain.at[n - 1].last + 1 >= low; n--)
-        low = plain.at[n - 1].first < low ? plain.at[n - 1].first : low;
-    index_ranges_free(&plain);
-    return count > 0 && (star ? low == UINT32_MAX || low <= count : fits);
+    while (j.star && j.plain.count > 0 && j.plain.at[j.plain.count - 1].last + 1 >= j.low) {
+        struct index_range *last = &j.plain.at[--j.plain.count];
+
+        j.low = last->first < j.low ? last->first : j.low;
+    }
+    return j;
+}
+
+/* Only the highest range is looked at: "3:10" of eight messages is wrong, "3:10,*" is not. */
+static bool highest_exists(const struct joined *j, uint32_t count)
+{
+    if (count == 0)
+        return false;
+    if (j->star)
+        return j->low == UINT32_MAX || j->low <= count;
+    return j->plain.at[j->plain.count - 1].last <= count;
+}
+
+static int resolve_seqs(const struct imap_set *set, bool strict, uint32_t count, struct index_ranges *seqs)
+{
+    struct joined j = join_ranges(set);
+    int result = strict && (set->huge || !highest_exists(&j, count)) ? -1 : 0;
+
+    for (size_t i = 0; result == 0 && i < j.plain.count; i++) {
+        if (j.plain.at[i].first <= count)
+            index_ranges_add(seqs, j.plain.at[i].first, j.plain.at[i].last < count ? j.plain.at[i].last : count);
+    }
+    if (result == 0 && j.star && count > 0 && (j.low <= count || j.low == UINT32_MAX))
+        index_ranges_add(seqs, j.low <= count ? j.low : count, count);
+    index_ranges_free(&j.plain);
+    return result;
+}
+
+static void resolve_uids(const struct imap_set *set, const struct index_view *view, struct index_ranges *seqs)
+{
+    uint32_t count = index_view_count(view), highest = count == 0 ? 0 : index_view_uid(view, count);
+
+    for (size_t i = 0; count > 0 && i < set->count; i++) {
+        uint32_t a = set->at[i].first == 0 ? highest : set->at[i].first, b = set->at[i].last == 0 ? highest : set->at[i].last;
+
+        add_uids(view, a < b ? a : b, a < b ? b : a, seqs);
+    }
 }
 
 int imap_set_resolve(const struct imap_set *set, enum imap_set_kind kind, const struct index_view *view,
@@ -129,10 +144,9 @@ int imap_set_resolve(const struct imap_set *set, enum imap_set_kind kind, const 
             add_uids(view, saved->at[i].first, saved->at[i].last, seqs);
         return 0;
     }
-    if (kind == IMAP_SET_SEQS && (set->huge || !seqs_exist(set, index_view_count(view))))
-        return -1;
-    for (size_t i = 0; i < set->count; i++)
-        resolve_range(&set->at[i], kind, view, seqs);
+    if (kind != IMAP_SET_UIDS)
+        return resolve_seqs(set, kind == IMAP_SET_SEQS, index_view_count(view), seqs);
+    resolve_uids(set, view, seqs);
     return 0;
 }
 

@@ -146,6 +146,28 @@ preauth_cleanup()
     scene_end
 }
 
+atf_test_case random_sessions cleanup
+random_sessions_head()
+{
+    atf_set descr "random sessions are answered as by the real server"
+    atf_set require.user root
+    atf_set require.progs "dovecot python3"
+    atf_set timeout 600
+}
+random_sessions_body()
+{
+    count=30
+    [ -z "$YARILO_LONG" ] || count=1000
+    scene_start ours 'mail_max_userip_connections = 50'
+    scene_second dovecot
+    python3 -B "$TOP_SRC/tests/lib/imaprandom.py" "$IP" "$IP2" $IMAP_PORT 0 $count || atf_fail "answers differ"
+    scene_stop
+}
+random_sessions_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case two_sessions
@@ -154,4 +176,5 @@ atf_init_test_cases()
     atf_add_test_case idle_lmtp
     atf_add_test_case idle_dovecot
     atf_add_test_case preauth
+    atf_add_test_case random_sessions
 }
