@@ -34,7 +34,7 @@ EOT
     } | scene_talk imap >/dev/null
     # The server ends with its tracer's child; strace itself does not take the signal.
     kill "$(pgrep -P "$SERVER")" && wait "$SERVER"
-    python3 -B "$TOP_SRC/tests/lib/durable.py" "$SCENE/trace" 20 '250 2.0.0 .*Saved' || atf_fail "LMTP"
+    python3 -B "$TOP_SRC/tests/lib/durable.py" "$SCENE/trace" 20 '"250 2.0.0 [^"]*Saved' || atf_fail "LMTP"
     python3 -B "$TOP_SRC/tests/lib/durable.py" "$SCENE/trace" 20 'b[0-9]+ OK \[APPENDUID' || atf_fail "APPEND"
 }
 
