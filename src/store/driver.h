@@ -60,7 +60,6 @@ struct driver_sync {
     uint32_t recent_first, recent_last; /* UIDs that this sync took over as recent; 0 = none */
     bool changed;
     void *state;                   /* the driver's, between steps; sync_end frees it */
-    struct index_waiter waiter;
 };
 
 struct driver_open {
@@ -93,7 +92,6 @@ struct driver_publish {
     struct index_commit commit;    /* out */
     bool changed;
     void *state;
-    struct index_waiter waiter;
 };
 
 /* The readable bytes of a stored message. */

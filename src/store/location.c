@@ -229,12 +229,11 @@ static int check_location(struct mail_location *at, const char *text, struct err
 }
 
 int mail_location_parse(struct mail_location *at, struct arena *arena, const char *text, const char *home,
-                        const char *username, struct error *e)
+                        struct error *e)
 {
     const char *rest = text, *driver = cut_driver(arena, &rest), *set_names[3];
     char *part, *root;
 
-    (void)username;
     *at = (struct mail_location){.layout = LAYOUT_NONE};
     if (driver != NULL && strcmp(driver, "auto") == 0)
         driver = NULL;

@@ -28,9 +28,9 @@ struct mail_location {
 };
 
 /* Parses an expanded location. `home` may be NULL. Errors have the texts of 1.1 and 1.2. Autodetection (1.4) looks at the
- * file system. `storage_of`: for texts only. */
+ * file system. */
 int mail_location_parse(struct mail_location *, struct arena *, const char *text, const char *home,
-                        const char *username, struct error *);
+                        struct error *);
 
 enum mail_path { PATH_MAILBOX, PATH_INDEX, PATH_CONTROL, PATH_CACHE, PATH_ALT, PATH_DIR };
 /* The one function that makes a path of a storage name (already checked). "" = the root itself. PATH_DIR: the mailbox's

@@ -137,9 +137,7 @@ static int check_part(const struct mail_storage *storage, struct slice part, con
 static int check_stored(const struct mail_storage *storage, const char *name, struct error *e)
 {
     struct slice rest = slice_from_str(name), part;
-    bool full = conf_bool(mail_user_settings(storage->ns->user), SET_mail_full_filesystem_access);
 
-    (void)full; /* absolute names are not offered: the namespaces say where mail is */
     if (*name == '~')
         return refuse(e, name, "Begins with '~'");
     if (*name == '/')

@@ -124,8 +124,7 @@ enum { /* what to yield, what to find out */
     MAILBOX_LIST_RETURN_CHILDREN = 0x10,
     MAILBOX_LIST_RETURN_SPECIAL_USE = 0x20,
     MAILBOX_LIST_LSUB = 0x40,                /* LSUB's rule for '%': parents of subscribed children, as NOSELECT */
-    MAILBOX_LIST_HIDDEN = 0x80,              /* also namespaces with list = no (doveadm) */
-    MAILBOX_LIST_NO_INBOX_CREATE = 0x100
+    MAILBOX_LIST_HIDDEN = 0x80               /* also namespaces with list = no (doveadm) */
 };
 enum { /* mailbox_info.flags */
     MAILBOX_INFO_NOSELECT = 0x1, MAILBOX_INFO_NONEXISTENT = 0x2, MAILBOX_INFO_NOINFERIORS = 0x4,

@@ -167,7 +167,7 @@ static int add_namespace(struct mail_user *user, const struct conf_block *block,
         log_debug(user->log_p, "Namespace %s: shared and public namespaces are not offered", ns->name);
         return 0;
     }
-    if (mail_location_parse(&storage->at, user->arena, text, user->home, user->name, e) < 0) {
+    if (mail_location_parse(&storage->at, user->arena, text, user->home, e) < 0) {
         error_context(e, "Namespace '%s': ", ns->prefix);
         /* A format that this build has not: the others are served. */
         if (e->class != ERROR_UNSUPPORTED || ns->inbox)

@@ -137,16 +137,16 @@ ATF_TC_BODY(locations, tc)
 
     (void)tc;
     for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
-        int r = mail_location_parse(&at, arena, vectors[i].text, "/mail/ann", "ann", &e);
+        int r = mail_location_parse(&at, arena, vectors[i].text, "/mail/ann", &e);
 
         if (vectors[i].fault == NULL)
             ATF_CHECK_MSG(r == 0, "%s: %s", vectors[i].text, e.admin);
         else
             ATF_CHECK_STREQ(vectors[i].fault, r < 0 ? e.admin : "accepted");
     }
-    ATF_CHECK(mail_location_parse(&at, arena, "maildir:/a::b/c/", NULL, "ann", &e) == 0);
+    ATF_CHECK(mail_location_parse(&at, arena, "maildir:/a::b/c/", NULL, &e) == 0);
     ATF_CHECK_STREQ("/a:b/c", at.root);
-    ATF_CHECK(mail_location_parse(&at, arena, "maildir:~/x", NULL, "ann", &e) < 0);
+    ATF_CHECK(mail_location_parse(&at, arena, "maildir:~/x", NULL, &e) < 0);
     ATF_CHECK_STREQ("Home directory not set for user. Can't expand ~/ for mail root dir in: maildir:~/x", e.admin);
     arena_free(arena);
 }
