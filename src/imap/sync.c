@@ -363,6 +363,7 @@ static struct sync *sync_begin(struct session *s)
     return s->sync;
 }
 
+/* STEP_DONE: the next stage is set. STEP_MORE is the operation's: its slice is used up, it is not over. */
 static enum step refresh(struct session *s, struct sync *y, struct budget *budget)
 {
     struct error e = {0};
@@ -370,14 +371,14 @@ static enum step refresh(struct session *s, struct sync *y, struct budget *budge
 
     if (step == STEP_DONE) {
         begin_pass(s, y);
-        return STEP_MORE;
+        return STEP_DONE;
     }
     if (step != STEP_ERROR)
         return step;
     if (e.class == ERROR_NOT_FOUND) {
         y->invalid = true;
         y->stage = STAGE_TELL;
-        return STEP_MORE;
+        return STEP_DONE;
     }
     /* The mailbox could not be read now: say so, and go on with what is known. */
     {
@@ -387,7 +388,7 @@ static enum step refresh(struct session *s, struct sync *y, struct budget *budge
         worker_arena_back(s->worker, arena);
     }
     begin_pass(s, y);
-    return STEP_MORE;
+    return STEP_DONE;
 }
 
 enum step sync_step(struct session *s, struct budget *budget)
@@ -406,7 +407,7 @@ enum step sync_step(struct session *s, struct budget *budget)
     if (y->stage == STAGE_REFRESH) {
         enum step step = refresh(s, y, budget);
 
-        if (step != STEP_MORE)
+        if (step != STEP_DONE)
             return step;
     }
     if (y->stage == STAGE_PASS)

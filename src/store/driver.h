@@ -39,7 +39,9 @@ struct mailbox {
     struct store_op *job;          /* the op that may hold this mailbox's locks */
     struct store_op *waiting;      /* ops that want to be next (utlist) */
     struct mailbox_watch *watches;
-    int watch_ids[4];              /* inotify watch descriptors: index folder, new, cur; -1 = none */
+    int watch_ids[4];              /* inotify watch descriptors: index folder, then driver->watch; -1 = none */
+    bool arrival;                  /* news came from the first of driver->watch: look there, whatever its times say (a second
+                                      change within one tick of the file system's clock leaves them as they were) */
     char *key;                     /* path NUL index_path, of the process's table */
     unsigned key_size;
     UT_hash_handle hh;

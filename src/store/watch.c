@@ -95,13 +95,13 @@ struct mailbox_watch *mailbox_watch_add(struct mailbox *box, void (*news)(void *
 {
     struct mailbox_watch *watch;
 
-    if (box->user->no_notify)
+    if (box->user->no_notify || store_watch_fd() < 0)
         return NULL;
     watch = mem_zero(1, sizeof(*watch));
     watch->box = mailbox_ref(box);
     watch->news = news;
     watch->arg = arg;
-    if (box->watches == NULL && store_watch_fd() >= 0)
+    if (box->watches == NULL)
         watch_box(box);
     DL_APPEND(box->watches, watch);
     return watch;
@@ -174,6 +174,8 @@ void store_watch_poll(void)
             /* The index's folder holds much else: lists, locks, caches of all kinds. */
             if (w->log_only && event->len > 0 && strcmp(event->name, "dovecot.index.log") != 0)
                 continue;
+            if (id == w->box->watch_ids[1])
+                w->box->arrival = true;
             if (w->box == last)
                 continue; /* one wake a mailbox and batch of events: the sync looks at everything */
             last = w->box;

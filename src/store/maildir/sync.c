@@ -74,7 +74,8 @@ static int check(struct maildir *m, struct driver_sync *sync, struct maildir_syn
     index_status(m->box->index, &status);
     list_changed = !maildir_list_stat(m, &st_list) || ext.list_mtime != (uint32_t)st_list.st_mtim.tv_sec ||
                    ext.list_mtime_ns != (uint32_t)st_list.st_mtim.tv_nsec || ext.list_size != (uint32_t)st_list.st_size;
-    s->scan_new = folder_changed(ext.new_mtime, ext.new_mtime_ns, ext.new_check, &st_new, s->now, true);
+    s->scan_new = m->box->arrival ||
+                  folder_changed(ext.new_mtime, ext.new_mtime_ns, ext.new_check, &st_new, s->now, true);
     s->scan_cur = folder_changed(ext.cur_mtime, ext.cur_mtime_ns, ext.cur_check, &st_cur, s->now, !m->very_dirty);
     if (list_changed || status.uid_validity == 0 || sync->why == SYNC_FULL || sync->why == SYNC_RESYNC ||
         (m->list.loaded && m->list.recreate))
@@ -103,6 +104,7 @@ static int start_scan(struct maildir *m, struct maildir_sync *s, struct error *e
     s->in_new = true;
     if (stat_folders(m, &s->st_new, &s->st_cur, e) < 0)
         return -1;
+    m->box->arrival = false;
     s->dir = maildir_scan_open(m, "new", e);
     return s->dir == NULL ? -1 : 0;
 }
