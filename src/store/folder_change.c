@@ -8,15 +8,35 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- delete ---- */
 
+#define TRASH_OLD_SECS 3600
+
+static const char *trash_name(const struct mail_location *at, struct arena *arena)
+{
+    return arena_printf(arena, "%s/..DOVECOT-%s", at->root, at->layout == LAYOUT_FS ? "TrasH" : "TRASHED");
+}
+
+void folder_clean_trash(const struct mail_storage *storage)
+{
+    struct arena *arena = arena_new();
+    const char *path = trash_name(&storage->at, arena);
+    struct error e;
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_mtime < time(NULL) - TRASH_OLD_SECS &&
+        folder_remove_tree(path, &e) < 0)
+        log_error_value(storage->ns->user->log_p, &e);
+    arena_free(arena);
+}
+
 /* Renames the folder to the trash name and deletes that. */
 static int trash(const struct mail_location *at, struct arena *arena, const char *path, struct error *e)
 {
-    const char *base = arena_printf(arena, "%s/..DOVECOT-%s", at->root, at->layout == LAYOUT_FS ? "TrasH" : "TRASHED");
-    const char *target = base;
+    const char *base = trash_name(at, arena), *target = base;
     unsigned char random[8] = {0};
     struct stat st;
 

@@ -88,6 +88,8 @@ int folder_create(const struct mail_storage *, const char *name, bool directory,
 int folder_delete(const struct mail_storage *, const char *name, struct error *);
 int folder_rename(const struct mail_storage *, const char *from, const struct mail_storage *, const char *to,
                   struct error *);
+/* Removes what a delete that did not end has left, after an hour. */
+void folder_clean_trash(const struct mail_storage *);
 bool folder_has_children(const struct mail_storage *, const char *name);
 /* mkdir -p of a folder of INDEX or CONTROL, modes of the mailbox. */
 int folder_make(const char *path, const struct mail_modes *, struct error *);

@@ -254,6 +254,7 @@ static int load_namespace(struct mailbox_list *list, const struct mail_namespace
 
     list->count = list->next = 0;
     list->separator = ns->separator;
+    folder_clean_trash(storage);
     r = folder_list(storage, list->arena, &names, e);
     if (r == 0 && conf_bool(ns->user->settings, SET_mailbox_list_index))
         list_index_compare(storage, &names);

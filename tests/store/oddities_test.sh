@@ -133,6 +133,19 @@ unmounted_body()
     atf_check -o match:'messages=2 uidnext=3' ./store sync INBOX
 }
 
+atf_test_case trash
+trash_body()
+{
+    prepare
+    mkdir -p m/..DOVECOT-TRASHED/cur
+    mail x >m/..DOVECOT-TRASHED/cur/1.M1P1.h:2,
+    ./store list >/dev/null
+    atf_check test -d m/..DOVECOT-TRASHED # a delete that may still be going on
+    touch -d '2 hours ago' m/..DOVECOT-TRASHED
+    atf_check -o match:INBOX -o not-match:TRASH ./store list
+    atf_check test ! -e m/..DOVECOT-TRASHED
+}
+
 atf_test_case old_lock
 old_lock_body()
 {
@@ -154,7 +167,7 @@ old_lock_body()
 
 atf_init_test_cases()
 {
-    for test in odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted old_lock; do
+    for test in odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted trash old_lock; do
         atf_add_test_case $test
     done
 }
