@@ -95,9 +95,3 @@ enum step expunge_run(struct session *s, struct request *r, struct budget *budge
     r->op = mailbox_commit(s->view, batch, MAILBOX_RIGHT_EXPUNGE, NULL);
     return STEP_MORE;
 }
-
-void expunge_end(struct session *s, struct request *r)
-{
-    (void)s;
-    (void)r;
-}

@@ -159,7 +159,7 @@ static bool wants_names(struct slice section)
 
 /* BODY[...], BODY.PEEK[...], BINARY[...]...; *arg moves to the last argument that belongs to it. */
 static bool parse_section(struct session *s, struct request *r, struct fetch *f, const struct imap_arg **arg,
-                          const char *word, const char *name, size_t prefix, enum fetch_kind kind, bool peek)
+                          const char *name, size_t prefix, enum fetch_kind kind, bool peek)
 {
     struct fetch_item *item = new_item(r, kind, NULL);
     struct buffer label = {0};
@@ -169,7 +169,6 @@ static bool parse_section(struct session *s, struct request *r, struct fetch *f,
     ptrdiff_t end;
     bool good = false;
 
-    (void)word;
     buffer_append_str(&label, kind == FETCH_BINARY_SIZE ? "BINARY.SIZE[" : kind == FETCH_BINARY ? "BINARY[" : "BODY[");
     if (rest.size == 0 || rest.at[0] != '[') {
         fault = "Missing '['";
@@ -254,15 +253,15 @@ static bool parse_item(struct session *s, struct request *r, struct fetch *f, co
     if (strcmp(word, "PREVIEW") == 0 || strcmp(word, "SNIPPET") == 0)
         return parse_preview(s, r, f, arg, word);
     if (strcmp(word, "BODY.PEEK") == 0 || strncmp(word, "BODY.PEEK[", 10) == 0)
-        return parse_section(s, r, f, arg, word, "BODY", 9, FETCH_SECTION, true);
+        return parse_section(s, r, f, arg, "BODY", 9, FETCH_SECTION, true);
     if (strncmp(word, "BODY[", 5) == 0)
-        return parse_section(s, r, f, arg, word, "BODY", 4, FETCH_SECTION, false);
+        return parse_section(s, r, f, arg, "BODY", 4, FETCH_SECTION, false);
     if (strcmp(word, "BINARY.PEEK") == 0 || strncmp(word, "BINARY.PEEK[", 12) == 0)
-        return parse_section(s, r, f, arg, word, "BINARY", 11, FETCH_BINARY, true);
+        return parse_section(s, r, f, arg, "BINARY", 11, FETCH_BINARY, true);
     if (strcmp(word, "BINARY.SIZE") == 0 || strncmp(word, "BINARY.SIZE[", 12) == 0)
-        return parse_section(s, r, f, arg, word, "BINARY", 11, FETCH_BINARY_SIZE, true);
+        return parse_section(s, r, f, arg, "BINARY", 11, FETCH_BINARY_SIZE, true);
     if (strcmp(word, "BINARY") == 0 || strncmp(word, "BINARY[", 7) == 0)
-        return parse_section(s, r, f, arg, word, "BINARY", 6, FETCH_BINARY, false);
+        return parse_section(s, r, f, arg, "BINARY", 6, FETCH_BINARY, false);
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
         if (strcmp(plain[i].name, word) == 0) {
             add_plain(r, f, word);

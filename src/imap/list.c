@@ -269,8 +269,7 @@ static void tell_mailbox(struct session *s, struct request *r, struct list_state
         if (text_utf8_to_mutf7(&name, slice_from_str(info->vname)) == 0)
             t->status_name = arena_slice(r->arena, buffer_slice(&name));
         buffer_free(&name);
-        t->status_op = mailbox_status(&t->status_place,
-                                      (t->status_items & ~0x80000000u) | (t->x_size ? STATUS_SIZE : 0), &t->status);
+        t->status_op = mailbox_status(&t->status_place, t->status_items | (t->x_size ? STATUS_SIZE : 0), &t->status);
     }
 }
 

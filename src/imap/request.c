@@ -253,8 +253,9 @@ static const struct {
     unsigned item;
 } status_items[] = {{"MESSAGES", STATUS_MESSAGES}, {"RECENT", STATUS_RECENT}, {"UIDNEXT", STATUS_UIDNEXT},
                     {"UIDVALIDITY", STATUS_UIDVALIDITY}, {"UNSEEN", STATUS_UNSEEN},
-                    {"HIGHESTMODSEQ", STATUS_HIGHESTMODSEQ}, {"SIZE", STATUS_SIZE}, {"X-SIZE", STATUS_SIZE},
+                    {"HIGHESTMODSEQ", STATUS_HIGHESTMODSEQ}, {"SIZE", STATUS_SIZE},
                     {"X-GUID", STATUS_GUID}};
+enum { STATUS_ITEMS = sizeof(status_items) / sizeof(status_items[0]) };
 
 bool request_status_items(struct session *s, struct request *r, const struct imap_arg *list, unsigned *items,
                           bool *x_size)
@@ -266,26 +267,23 @@ bool request_status_items(struct session *s, struct request *r, const struct ima
         return false;
     }
     for (const struct imap_arg *a = list->children; a != NULL; a = a->next) {
-        unsigned item = 0;
+        size_t i = 0;
 
         if (!imap_arg_is_atom(a)) {
             request_bad(s, r, "Status list contains non-atoms");
             return false;
         }
-        for (size_t i = 0; i < sizeof(status_items) / sizeof(status_items[0]); i++) {
-            if (slice_equal_str_nocase(a->text, status_items[i].name)) {
-                item = status_items[i].item;
-                if (strcmp(status_items[i].name, "X-SIZE") == 0) {
-                    *x_size = true;
-                    item = 0x80000000; /* SIZE itself is shown only if it was asked for */
-                }
-            }
+        if (slice_equal_str_nocase(a->text, "X-SIZE")) {
+            *x_size = true;
+            continue;
         }
-        if (item == 0) {
+        while (i < STATUS_ITEMS && !slice_equal_str_nocase(a->text, status_items[i].name))
+            i++;
+        if (i == STATUS_ITEMS) {
             request_bad(s, r, "Invalid status item %s", request_upper(r, a->text));
             return false;
         }
-        *items |= item;
+        *items |= status_items[i].item;
     }
     return true;
 }

@@ -117,7 +117,10 @@ enum step search_run(struct session *s, struct request *r, struct budget *budget
     if (step != STEP_DONE)
         return step;
     index_cache_flush(mailbox_index(s->box));
-    request_reply(r, "OK %s%s completed.", q->issued ? "[EXPUNGEISSUED] " : "", sort ? "Sort" : q->thread != NULL ? "Thread" : "Search");
+    if (q->sort_limited)
+        request_reply(r, "NO [LIMIT] Requested sort would have taken too long.");
+    else
+        request_reply(r, "OK %s%s completed.", q->issued ? "[EXPUNGEISSUED] " : "", sort ? "Sort" : q->thread != NULL ? "Thread" : "Search");
     return STEP_DONE;
 }
 

@@ -40,6 +40,8 @@ struct search {
     struct thread *thread;
     uint32_t *order;                         /* SORT: hits in their order */
     uint32_t order_count, order_at, sorted_to;
+    unsigned sort_reads;
+    bool sort_limited;
     struct sort_item *sort_items;
 };
 

@@ -326,7 +326,6 @@ enum step session_step(struct session *s, struct budget *budget)
 {
     enum step step = STEP_MORE;
 
-    s->stepping = true;
     while (step == STEP_MORE && s->phase != PHASE_OVER) {
         if (stream_full(s->io))
             step = STEP_OUTPUT_FULL;
@@ -335,7 +334,6 @@ enum step session_step(struct session *s, struct budget *budget)
         else
             step = step_phase(s, budget);
     }
-    s->stepping = false;
     session_flush(s);
     if (step == STEP_INPUT && stream_ended(s->io) && s->phase != PHASE_OVER)
         session_bye(s, NULL, NULL);

@@ -29,7 +29,6 @@ enum command_flags {
     COMMAND_SYNC = 0x2,       /* wants a synchronisation before its tagged reply */
     COMMAND_HOLD = 0x4,       /* ... in which no EXPUNGE may be sent (RFC 3501 section 7.4.1) */
     COMMAND_ALONE = 0x8,      /* changes the mailbox: earlier commands are answered first */
-    COMMAND_UID = 0x10,       /* exists with UID in front of it only, or too: see uid_only */
     COMMAND_LITERAL8 = 0x20,
     COMMAND_MESSAGE = 0x40,   /* literals are messages that are not gathered (APPEND) */
     COMMAND_NEWMAIL = 0x100,  /* tells of new and gone messages even with the workaround delay-newmail (imap 7.1) */
@@ -93,7 +92,7 @@ struct session {
     struct session *next_run;             /* run queue */
     struct imap_worker *worker;
     uint32_t id;
-    bool queued, stepping;
+    bool queued;
     bool closed;                          /* the stream has told that the client's side has ended */
     uint64_t over_ns;                     /* since when the session is over */
 
@@ -296,7 +295,6 @@ enum step store_run(struct session *, struct request *, struct budget *, struct 
 void store_end(struct session *, struct request *);
 void expunge_begin(struct session *, struct request *);
 enum step expunge_run(struct session *, struct request *, struct budget *, struct error *);
-void expunge_end(struct session *, struct request *);
 /* A batch with an expunge request for each \Deleted message (of `uids`, NULL = of all). False: there is none. */
 bool expunge_batch(struct session *, struct arena *, const struct index_ranges *seqs, struct index_batch **);
 

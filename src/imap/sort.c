@@ -31,12 +31,18 @@ static const struct {
     const char *name;
     enum sort_key key;
     const char *header;   /* that the value comes from */
-} keys[] = {{"ARRIVAL", SORT_ARRIVAL, NULL},      {"CC", SORT_CC, "Cc"},
-            {"DATE", SORT_DATE, NULL},            {"FROM", SORT_FROM, "From"},
-            {"SIZE", SORT_SIZE, NULL},            {"SUBJECT", SORT_SUBJECT, "Subject"},
-            {"TO", SORT_TO, "To"},                {"DISPLAYFROM", SORT_DISPLAYFROM, "From"},
-            {"DISPLAYTO", SORT_DISPLAYTO, "To"},  {"RELEVANCY", SORT_RELEVANCY, NULL},
-            {"X-SCORE", SORT_RELEVANCY, NULL}};
+    const char *cached;   /* the cache field that spares reading the message; NULL: never read for this */
+} keys[] = {{"ARRIVAL", SORT_ARRIVAL, NULL, "date.received"},
+            {"CC", SORT_CC, "Cc", "hdr.Cc"},
+            {"DATE", SORT_DATE, NULL, "date.sent"},
+            {"FROM", SORT_FROM, "From", "hdr.From"},
+            {"SIZE", SORT_SIZE, NULL, NULL},
+            {"SUBJECT", SORT_SUBJECT, "Subject", "hdr.Subject"},
+            {"TO", SORT_TO, "To", "hdr.To"},
+            {"DISPLAYFROM", SORT_DISPLAYFROM, "From", "hdr.From"},
+            {"DISPLAYTO", SORT_DISPLAYTO, "To", "hdr.To"},
+            {"RELEVANCY", SORT_RELEVANCY, NULL, NULL},
+            {"X-SCORE", SORT_RELEVANCY, NULL, NULL}};
 
 static bool add_key(struct session *s, struct request *r, struct sort_program *p, const char *word, bool reverse)
 {
@@ -198,13 +204,34 @@ static int compare_items(const void *a, const void *b)
 
 /* ---- running ----------------------------------------------------------------------------------------------------------- */
 
+/* Is there a key whose value is not in the cache? (imap 11.5, mail_sort_max_read_count) */
+static bool must_read(struct session *s, struct request *r, const struct search *q, uint32_t seq)
+{
+    uint32_t uid = index_view_uid(mailbox_view_index(s->view), seq);
+    struct slice value;
+
+    for (size_t i = 0; i < q->sort->count; i++) {
+        for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
+            if (keys[k].key == q->sort->keys[i] && keys[k].cached != NULL &&
+                index_cache_get(mailbox_index(s->box), uid, index_field(keys[k].cached), r->arena, &value) != INDEX_CACHE_FOUND)
+                return true;
+        }
+    }
+    return false;
+}
+
 static void fetch_item(struct session *s, struct request *r, struct search *q, struct sort_item *item)
 {
     struct mail *mail;
     struct error e = {0};
+    unsigned limit = conf_uint(s->set, SET_mail_sort_max_read_count);
     int got = 0;
 
     item->values = ARENA_ARRAY(r->arena, struct sort_value, q->sort->count);
+    if (limit > 0 && must_read(s, r, q, item->seq) && q->sort_reads++ >= limit) {
+        q->sort_limited = true; /* its values stay empty; a repetition finds more in the cache */
+        return;
+    }
     if (mail_open(s->view, item->seq, &mail, &e) < 0) {
         q->issued = q->issued || e.class == ERROR_EXPUNGED;
         return;

@@ -11,7 +11,7 @@ struct status_state {
 /* X-SIZE alone still needs the size. */
 static unsigned store_items(const struct status_state *t)
 {
-    return (t->items & ~0x80000000u) | (t->x_size ? STATUS_SIZE : 0);
+    return t->items | (t->x_size ? STATUS_SIZE : 0);
 }
 
 void status_begin(struct session *s, struct request *r)
