@@ -137,19 +137,29 @@ static void put_section(struct writer *w, const struct conf_section *section)
     }
 }
 
+/* A name that is given stands behind "=": an empty one, which never matches, is not an absent one. */
+static void put_name(const char *name, struct buffer *out)
+{
+    if (name != NULL)
+        buffer_printf(out, "=%s", name);
+}
+
 static void put_level(struct writer *w, const struct conf_level *level)
 {
-    struct buffer local = {0}, remote = {0};
+    struct buffer service = {0}, name = {0}, local = {0}, remote = {0};
     char line[16];
-    if (level->facts.local.family != 0) {
+    put_name(level->facts.service, &service);
+    put_name(level->facts.local_name, &name);
+    if (level->facts.local.family != 0)
         conf_net_format(&level->facts.local, &local);
-    }
     if (level->facts.remote.family != 0)
         conf_net_format(&level->facts.remote, &remote);
     snprintf(line, sizeof(line), "%u", level->place.line);
-    PUT(w, "F", level->facts.service, level->facts.local_name, buffer_cstr(&local), buffer_cstr(&remote),
-        level->place.file, line);
+    PUT(w, "F", buffer_cstr(&service), buffer_cstr(&name), buffer_cstr(&local), buffer_cstr(&remote), level->place.file,
+        line);
     put_section(w, &level->section);
+    buffer_free(&service);
+    buffer_free(&name);
     buffer_free(&local);
     buffer_free(&remote);
 }
@@ -194,10 +204,12 @@ static int read_level(struct reader *r, const struct slice *f, size_t n, struct 
         return refuse_line(r, e, "misplaced level");
     struct conf_facts facts = {0};
     uint32_t line;
+    if ((f[1].size != 0 && f[1].at[0] != '=') || (f[2].size != 0 && f[2].at[0] != '='))
+        return refuse_line(r, e, "bad name");
     if (f[1].size != 0)
-        facts.service = keep(r, f[1]);
+        facts.service = keep(r, slice_from(f[1], 1));
     if (f[2].size != 0)
-        facts.local_name = keep(r, f[2]);
+        facts.local_name = keep(r, slice_from(f[2], 1));
     for (int i = 0; i < 2; i++) {
         struct conf_net *net = i == 0 ? &facts.local : &facts.remote;
         const char *text = keep(r, f[3 + i]), *slash = strchr(text, '/');

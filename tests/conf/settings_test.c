@@ -47,6 +47,9 @@ static const char text[] =
     "}\n"
     "remote 10.0.0.0/8 {\n"
     "  mail_debug = yes\n"
+    "}\n"
+    "protocol {\n" /* never matches, also after a snapshot */
+    "  mail_plugins = nobody\n"
     "}\n";
 
 static struct conf *open_text(const char *from)
@@ -72,6 +75,7 @@ static void check_all(struct conf *conf)
     struct settings *set = settings_for(conf, NULL, NULL, NULL);
     size_t n;
     ATF_CHECK_STREQ("maildir:~/Maildir", conf_str(set, SET_mail_location));
+    ATF_CHECK_STREQ("quota", conf_str(set, SET_mail_plugins));
     ATF_CHECK(conf_assigned(set, SET_mail_location));
     ATF_CHECK(!conf_assigned(set, SET_mail_debug));
     ATF_CHECK(!conf_bool(set, SET_mail_debug));
@@ -221,6 +225,7 @@ static const char *const broken[] = {
     "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\nE\n.\n",
     "yarilo-config\t1\tx\nF\t\t\t10.0.0.0/99\t\tx\t0\n.\n",
     "yarilo-config\t1\tx\nF\t\t\t\t\tx\t0\n",
+    "yarilo-config\t1\tx\nF\timap\t\t\t\tx\t0\n.\n",
 };
 
 ATF_TC_WITHOUT_HEAD(broken_snapshots);
