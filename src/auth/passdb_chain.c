@@ -171,8 +171,8 @@ static bool take_result(struct request *r, enum passdb_result result)
     const struct chain_link *l = r->link;
     bool more;
 
-    if (result == PASSDB_OK)
-        request_set_template(r, l->override_fields, l->db->default_scheme, false);
+    /* Also after a failure: the fields are rolled back then, but a changed user stays changed (as with Dovecot). */
+    request_set_template(r, l->override_fields, l->db->default_scheme, false);
     if (l->deny) {
         if (result == PASSDB_USER_UNKNOWN) {
             fields_roll_back(&r->passdb_fields);

@@ -1,6 +1,7 @@
 """Runs our server and the real one with the same authentication configuration, has the same conversations on their auth
 sockets, and compares every line. Usage: compare.py OURS-DOVECOT SCENARIO (see SCENARIOS); prints the differences."""
 import base64
+import concurrent.futures
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ log_path = {dir}/log
 protocols =
 auth_verbose = yes
 auth_mechanisms = plain login
-auth_failure_delay = 1 secs
+auth_failure_delay = 0
 first_valid_uid = 1
 service auth {{
   unix_listener auth-client {{
@@ -464,9 +465,11 @@ def main():
         said = []
         servers = []
         try:
-            for program in ("dovecot", ours):
-                servers.append(Server(program, conf, files))
-            said = [[line.replace(s.dir, "DIR") for line in run(s)] for s in servers]
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                for started in [pool.submit(Server, program, conf, files) for program in ("dovecot", ours)]:
+                    servers.append(started.result())
+                said = [[line.replace(s.dir, "DIR") for line in answers]
+                        for s, answers in zip(servers, pool.map(run, servers))]
             if said[0] != said[1]:
                 differ += 1
                 import difflib
@@ -476,8 +479,8 @@ def main():
             elif len(said[0]) < 3:
                 raise SystemExit(f"{name}: nothing was compared")
         finally:
-            for s in servers:
-                s.stop()
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                list(pool.map(Server.stop, servers))
     return 1 if differ else 0
 
 
