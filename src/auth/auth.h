@@ -142,6 +142,7 @@ struct request {
     struct net_endpoint local, remote, real_local, real_remote;
     unsigned client_pid, session_pid;
     bool secured, tls, valid_cert, no_penalty, debug, userdb_lookup;
+    bool refused_user;             /* `user` is only what the client sent */
 
     struct fields passdb_fields, userdb_fields;
     struct fields raw;             /* what the current database itself said, for the cache and the worker protocol */

@@ -119,13 +119,15 @@ static void handle_closed(void *arg, const struct error *why)
     unsigned pending = 0;
 
     for (struct client_request *q = c->requests; q != NULL; q = q->hh.next)
-        if (q->state != STATE_DONE && q->state != STATE_DELAYED)
+        if (q->state != STATE_DELAYED)
             pending++;
-    if (pending > 0)
-        log_warning(NULL, "auth client %u disconnected with %u pending requests: %s", c->cpid, pending,
-                    why->class == ERROR_NONE ? "EOF" : why->admin);
+    if (why->class == ERROR_LIMIT)
+        log_error(NULL, "BUG: Auth client %u sent us more than %d bytes", c->cpid, LINE_MAX_BYTES);
     else if (why->class != ERROR_NONE)
-        log_error(NULL, "auth client %u: %s", c->cpid, why->admin);
+        log_error(NULL, "%s", why->admin);
+    else if (pending > 0)
+        log_error(NULL, "auth client %u disconnected with %u pending requests: %s", c->cpid, pending,
+                  "EOF");
     free_conn(c);
 }
 
@@ -411,7 +413,7 @@ static void handle_auth(struct client_conn *c, struct arena *arena, const struct
     uint32_t id;
 
     if (count < 3 || !slice_to_u32(word[1], &id)) {
-        refuse_client(c, "BUG: Authentication client sent broken AUTH request");
+        refuse_client(c, arena_printf(arena, "BUG: Authentication client %u sent broken AUTH request", c->cpid));
         return;
     }
     HASH_FIND(hh, c->requests, &id, sizeof(id), q);
@@ -440,6 +442,7 @@ static void handle_auth(struct client_conn *c, struct arena *arena, const struct
             free_request(q);
             return;
         } else if (take_initial(q, slice_from(word[i], 5)) < 0) {
+            request_info(q->request, "Invalid base64 data in initial response");
             fail_now(c, id, "code=invalid_base64\treason=Invalid base64 data in initial response");
             free_request(q);
             return;
@@ -481,6 +484,7 @@ static void handle_cont(struct client_conn *c, const struct slice *word, size_t 
     }
     buffer_reserve(&data, word[2].size + 1);
     if (!slice_equal_str(word[2], "=") && text_base64_decode(&data, word[2]) < 0) {
+        request_info(q->request, "Invalid base64 data in continued response");
         fail_now(c, id, "code=invalid_base64\treason=Invalid base64 data in continued response");
         free_request(q);
     } else if (q->final_sent) {
@@ -517,7 +521,12 @@ static void handle_version(struct client_conn *c, struct slice line)
     struct error e;
 
     if (line_check_version(line, NULL, 1, &c->minor, &e) < 0) {
-        error_context(&e, "Authentication client ");
+        if (e.class == ERROR_UNSUPPORTED)
+            error_set(&e, ERROR_INVALID, "Authentication client not compatible with this server "
+                      "(mixed old and new binaries?)");
+        else
+            error_set(&e, ERROR_INVALID, "Authentication client sent invalid VERSION line: %.*s",
+                      (int)slice_head(line, 100).size, (const char *)line.at);
         line_conn_fail(c->conn, &e);
         return;
     }
@@ -540,7 +549,8 @@ static void handle_cpid(struct client_conn *c, struct arena *arena, const struct
                                               pid));
                 return;
             }
-    c->cpid = pid;
+    if (c->login) /* elsewhere the number means nothing and names nobody */
+        c->cpid = pid;
     c->have_cpid = true;
 }
 
@@ -569,7 +579,7 @@ static void handle_line(void *arg, struct slice line)
         handle_cancel(c, word, count);
     else
         refuse_client(c, arena_printf(arena, "BUG: Authentication client sent unknown command: %s",
-                                      arena_str(arena, slice_head(word[0], 64))));
+                                      arena_str(arena, slice_head(line, 64))));
     for (size_t i = 0; i < count; i++)
         explicit_bzero((void *)(uintptr_t)word[i].at, word[i].size);
     arena_free(arena);
@@ -586,9 +596,10 @@ enum pickup client_request_pick_up(struct server *s, uint32_t cpid, uint32_t id,
     DL_FOREACH(s->clients, c)
         if (c->login && c->have_cpid && c->cpid == cpid)
             break;
-    /* A wrong cookie is answered as if there were no such client. */
-    if (c == NULL || !slice_equal_secret(cookie, slice_of(c->cookie, sizeof(c->cookie))))
+    if (c == NULL)
         return PICKUP_NO_CLIENT;
+    if (!slice_equal_secret(cookie, slice_of(c->cookie, sizeof(c->cookie))))
+        return PICKUP_WRONG_COOKIE;
     HASH_FIND(hh, c->requests, &id, sizeof(id), q);
     if (q == NULL || q->state != STATE_DONE)
         return PICKUP_NO_REQUEST;

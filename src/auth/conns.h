@@ -16,7 +16,7 @@ void client_conns_close(struct server *);
 /* The answer of a delayed failure is sent now; frees the request. */
 void client_request_flush(struct client_request *);
 
-enum pickup { PICKUP_FOUND, PICKUP_NO_CLIENT, PICKUP_NO_REQUEST };
+enum pickup { PICKUP_FOUND, PICKUP_NO_CLIENT, PICKUP_WRONG_COOKIE, PICKUP_NO_REQUEST };
 /* Takes a successful request off the login connection with that CPID and cookie: the caller owns a reference. */
 enum pickup client_request_pick_up(struct server *, uint32_t cpid, uint32_t id, struct slice cookie,
                                    struct request **);

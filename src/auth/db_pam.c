@@ -8,7 +8,7 @@
 
 struct state {
     const char *service;
-    bool session, setcred, show_message;
+    bool session, setcred, show_message, told_missing;
     unsigned max_requests, requests;
 };
 
@@ -47,18 +47,24 @@ static int open_pam(struct db *db, const struct db_params *params, struct error 
     return 0;
 }
 
-static void log_refusal(struct request *r, const struct auth_pam_answer *answer, const char *service)
+/* A service without a file is asked as "other", which refuses: that is said once, as an error. */
+static void log_refusal(struct request *r, struct state *s, const struct auth_pam_answer *answer, const char *service)
 {
     char path[300];
     struct stat st;
 
     snprintf(path, sizeof(path), "/etc/pam.d/%s", service);
-    request_log_mismatch(r, arena_printf(r->arena, "%s (Password mismatch?)%s%s%s", answer->what,
-                                         stat(path, &st) < 0 ? " (" : "", stat(path, &st) < 0 ? path : "",
-                                         stat(path, &st) < 0 ? " missing?)" : ""));
+    if (strncmp(answer->what, "pam_authenticate()", 18) != 0) {
+        request_error(r, "%s", answer->what);
+    } else if (!s->told_missing && stat(path, &st) < 0) {
+        request_error(r, "%s (%s missing?)", answer->what, path);
+        s->told_missing = true;
+    } else {
+        request_log_mismatch(r, arena_printf(r->arena, "%s (Password mismatch?)", answer->what));
+    }
 }
 
-static enum passdb_result take_answer(struct request *r, const struct state *s, enum auth_pam_result result,
+static enum passdb_result take_answer(struct request *r, struct state *s, enum auth_pam_result result,
                                       const struct auth_pam_answer *answer, const char *service)
 {
     if (result != AUTH_PAM_OK && s->show_message && answer->message[0] != '\0')
@@ -75,7 +81,7 @@ static enum passdb_result take_answer(struct request *r, const struct state *s, 
         request_info(r, "%s", answer->what);
         return PASSDB_PASS_EXPIRED;
     case AUTH_PAM_MISMATCH:
-        log_refusal(r, answer, service);
+        log_refusal(r, s, answer, service);
         return PASSDB_MISMATCH;
     case AUTH_PAM_FAILED:
         break;

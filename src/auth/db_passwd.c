@@ -1,6 +1,6 @@
 /* db_passwd.c - passwd and shadow, by NSS (auth.md 9.2).
  *
- * NSS may ask a directory over the network; `blocking=yes` does it in a worker. shadow needs root, so it is always
+ * NSS may ask a directory over the network, so look-ups run in a worker unless `blocking=no` says otherwise. shadow needs root, so it is always
  * there. A locked account ("*", "!") is disabled, whatever the password. */
 #include "auth/db_drivers.h"
 
@@ -15,6 +15,7 @@ static int open_nss(struct db *db, const struct db_params *params, struct error 
     struct slice rest = slice_from_str(params->args), word, value;
 
     db->cache_key = db_cache_key(params->arena, key_templates);
+    db->blocking = true; /* a directory may stand behind NSS */
     while (db_args_next(&rest, &word)) {
         if (db_arg_is(word, "blocking", &value)) {
             if (!slice_equal_str(value, "yes") && !slice_equal_str(value, "no"))
@@ -43,7 +44,10 @@ static int open_shadow(struct db *db, const struct db_params *params, struct err
 static enum passdb_result check_field(struct request *r, const char *name, const char *stored, const char *scheme)
 {
     if (stored[0] == '\0' || stored[0] == '*' || stored[0] == '!') {
-        request_info(r, "invalid password field '%s'", stored);
+        if (r->auth->set.debug_passwords)
+            request_info(r, "invalid password field '%s'", stored);
+        else
+            request_info(r, "invalid password field");
         return PASSDB_USER_DISABLED;
     }
     request_set_field(r, "password", stored, scheme);
@@ -94,6 +98,7 @@ static enum userdb_result find_user(struct db *db, struct request *r)
             request_error(r, "%s", e.admin);
             return USERDB_INTERNAL;
         }
+        request_info(r, "unknown user");
         return USERDB_UNKNOWN;
     }
     request_set_userdb_field(r, "system_groups_user", pw->pw_name);

@@ -187,7 +187,8 @@ static const struct passwd_file *find_table(struct db *db, struct request *r, bo
     if (refresh(f, &e) == 0)
         return f->table;
     if (e.class == ERROR_NOT_FOUND && s->vars) {
-        request_info(r, "missing passwd file: %s", path);
+        if (r->auth->set.verbose)
+            log_info(NULL, "missing passwd file: %s", path);
         *missing = true;
     } else {
         request_error(r, "%s", e.admin);
@@ -205,6 +206,10 @@ static const struct passwd_entry *find_entry(struct db *db, struct request *r, b
         return NULL;
     entry = passwd_file_find(table, request_expand(r, s->username_format, NULL, NULL));
     *missing = entry == NULL;
+    if (entry == NULL && r->userdb_lookup && r->chain == &r->auth->userdbs)
+        request_info(r, "unknown user");
+    else if (entry == NULL)
+        request_log_unknown(r, NULL);
     return entry;
 }
 
@@ -231,10 +236,8 @@ static enum passdb_result lookup(struct db *db, struct request *r)
 
     if (entry == NULL && !missing)
         return PASSDB_INTERNAL;
-    if (entry == NULL) {
-        request_log_unknown(r, NULL);
+    if (entry == NULL)
         return PASSDB_USER_UNKNOWN;
-    }
     if (entry->password != NULL)
         request_set_field(r, "password", entry->password, entry->scheme != NULL ? entry->scheme : db->default_scheme);
     set_extra(r, entry, db->default_scheme, false);
@@ -250,7 +253,7 @@ static enum userdb_result find_user(struct db *db, struct request *r)
     if (entry == NULL)
         return missing ? USERDB_UNKNOWN : USERDB_INTERNAL;
     if (!entry->has_userdb) {
-        request_error(r, "passwd-file %s:User %s is missing userdb info", ((struct state *)db->state)->path, r->user);
+        log_error(NULL, "passwd-file %s:User %s is missing userdb info", ((struct state *)db->state)->path, r->user);
         return USERDB_UNKNOWN;
     }
     if (entry->uid != NULL)

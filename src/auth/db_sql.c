@@ -185,6 +185,8 @@ static enum userdb_result find_user(struct db *db, struct request *r)
         return USERDB_INTERNAL;
     }
     /* Of several rows the first one counts, as with Dovecot. */
+    if (a.rows == 0)
+        request_info(r, "unknown user");
     return a.rows == 0 ? USERDB_UNKNOWN : USERDB_FOUND;
 }
 

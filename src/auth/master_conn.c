@@ -26,6 +26,7 @@ struct master_conn {
     uid_t peer_uid, socket_uid;
     pid_t peer_pid;
     unsigned open;                /* questions */
+    uint64_t created, greeted;    /* time_monotonic_ns, for log lines */
 };
 
 struct question {
@@ -69,7 +70,7 @@ void master_conn_new(struct server *s, int fd, bool userdb_only, const char *pat
     m->server = s;
     m->userdb_only = userdb_only;
     m->path = mem_strdup(path == NULL ? "" : path);
-    m->restricted = false;
+    m->created = time_monotonic_ns();
     set_restriction(m, fd, path);
     m->conn = line_conn_new(s->loop, fd, &limits, &conn_handler, m);
     line_conn_print(m->conn, "VERSION\t1\t1\nSPID\t%ld\n", (long)getpid());
@@ -83,15 +84,27 @@ static void free_if_done(struct master_conn *m)
     mem_free(m);
 }
 
+static void log_fault(const struct master_conn *m, const char *text)
+{
+    uint64_t now = time_monotonic_ns();
+
+    if (m->greeted == 0)
+        log_error(NULL, "auth-master client: %s (created %llu msecs ago)", text,
+                  (unsigned long long)((now - m->created) / 1000000));
+    else
+        log_error(NULL, "auth-master client: %s (created %llu msecs ago, handshake %llu msecs ago)", text,
+                  (unsigned long long)((now - m->created) / 1000000), (unsigned long long)((now - m->greeted) / 1000000));
+}
+
 static void handle_closed(void *arg, const struct error *why)
 {
     struct master_conn *m = arg;
     struct service *service = m->server->service;
 
     if (why->class == ERROR_LIMIT)
-        log_error(NULL, "BUG: Master sent us more than %d bytes", LINE_MAX_BYTES);
+        log_fault(m, "BUG: Master sent us more than 1024 bytes");
     else if (why->class != ERROR_NONE)
-        log_error(NULL, "auth-master client: %s", why->admin);
+        log_fault(m, why->admin);
     line_conn_free(m->conn);
     m->conn = NULL;
     free_if_done(m);
@@ -159,7 +172,7 @@ static struct request *make_request(struct master_conn *m, struct arena *arena, 
         if (slice_starts(word[i], SLICE("service=")))
             service = arena_str(arena, slice_from(word[i], 8));
     if (service == NULL) {
-        refuse_client(m, "BUG: Master didn't specify service in request");
+        refuse_client(m, arena_printf(arena, "BUG: Master sent %s request without service", arena_str(arena, word[0])));
         return NULL;
     }
     r = request_new(m->server, service);
@@ -236,7 +249,7 @@ static struct question *begin_lookup(struct master_conn *m, struct arena *arena,
     uint32_t id;
 
     if (count < 3 || !slice_to_u32(word[1], &id)) {
-        refuse_client(m, "BUG: Master sent broken USER or PASS request");
+        refuse_client(m, arena_printf(arena, "BUG: Master sent broken %s", arena_str(arena, word[0])));
         return NULL;
     }
     r = make_request(m, arena, word, count, 3);
@@ -244,7 +257,7 @@ static struct question *begin_lookup(struct master_conn *m, struct arena *arena,
         return NULL;
     q = new_question(m, id, r);
     if (request_set_user(r, arena_str(r->arena, word[2]), &e) < 0) {
-        request_info(r, "%s", e.admin);
+        log_info(NULL, "%s", e.admin);
         answer(q, "NOTFOUND\t%u\n", id);
         end_question(q);
         return NULL;
@@ -438,8 +451,12 @@ static void handle_request(struct master_conn *m, struct arena *arena, const str
     bool want_token = false;
 
     if (count < 5 || !slice_to_u32(word[1], &id) || !slice_to_u32(word[2], &client_pid) ||
-        !slice_to_u32(word[3], &client_id) || text_hex_decode(&cookie, word[4]) < 0 || cookie.size != 16) {
+        !slice_to_u32(word[3], &client_id)) {
         refuse_client(m, "BUG: Master sent broken REQUEST");
+        return;
+    }
+    if (text_hex_decode(&cookie, word[4]) < 0 || cookie.size != 16) {
+        refuse_client(m, "BUG: Master sent broken REQUEST cookie");
         buffer_wipe(&cookie);
         return;
     }
@@ -459,10 +476,10 @@ static void handle_request(struct master_conn *m, struct arena *arena, const str
     got = client_request_pick_up(m->server, client_pid, client_id, buffer_slice(&cookie), &r);
     buffer_wipe(&cookie);
     if (got != PICKUP_FOUND) {
-        if (got == PICKUP_NO_CLIENT)
-            log_error(NULL, "Master requested auth for nonexistent client %u", client_pid);
-        else
-            log_error(NULL, "Master request %u.%u not found", client_pid, client_id);
+        log_fault(m, got == PICKUP_NO_CLIENT ? arena_printf(arena, "Master requested auth for nonexistent client %u", client_pid)
+                     : got == PICKUP_WRONG_COOKIE
+                         ? arena_printf(arena, "Master requested auth for client %u with invalid cookie", client_pid)
+                         : arena_printf(arena, "Master request %u.%u not found", client_pid, client_id));
         line_conn_print(m->conn, "FAIL\t%u\n", id);
         return;
     }
@@ -504,6 +521,7 @@ static void handle_line(void *arg, struct slice line)
             line_conn_fail(m->conn, &e);
         }
         m->have_version = true;
+        m->greeted = time_monotonic_ns();
         return;
     }
     arena = arena_new();
@@ -520,6 +538,6 @@ static void handle_line(void *arg, struct slice line)
         handle_flush(m, arena, word, count);
     else
         refuse_client(m, arena_printf(arena, "BUG: Unknown command in %s socket: %s",
-                                      m->userdb_only ? "userdb" : "master", arena_str(arena, slice_head(word[0], 64))));
+                                      m->userdb_only ? "userdb" : "master", arena_str(arena, slice_head(line, 64))));
     arena_free(arena);
 }

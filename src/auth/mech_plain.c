@@ -19,7 +19,7 @@ static void input_plain(struct exchange *x, struct slice data)
         return;
     if (part[0].size > 0 && !slice_equal(part[0], part[1]) &&
         request_set_login_user(x->request, arena_str(x->request->arena, part[0]), &e) < 0) {
-        exchange_refuse(x, e.admin);
+        exchange_refuse(x, arena_printf(x->request->arena, "login user: %s", e.admin));
         return;
     }
     password = mem_strndup(part[2]);

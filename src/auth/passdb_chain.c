@@ -107,7 +107,7 @@ static void finish(struct request *r, enum passdb_result result)
 static void become_login_user(struct request *r)
 {
     r->master_was_right = true;
-    request_notice(r, "Master user logging in as %s", r->login_user);
+    log_info(NULL, "Master user logging in as %s", r->login_user);
     r->master_user = r->user;
     r->user = r->login_user;
     r->translated_user = r->login_user;
@@ -303,7 +303,7 @@ void passdb_verify(struct request *r, passdb_done_fn *done)
     mem_free(r->wanted_scheme);
     r->wanted_scheme = NULL;
     if (strpbrk(r->password, "\x01\t\r\n") != NULL) {
-        request_info(r, "Attempted login with password having illegal chars");
+        log_info(NULL, "Attempted login with password having illegal chars");
         r->passdb_done = done;
         finish(r, PASSDB_USER_UNKNOWN);
         return;

@@ -93,12 +93,12 @@ static bool parse_line(struct passwd_file *f, struct passwd_entry *entry, struct
         take_password(f->arena, entry, field[1]);
     entry->has_userdb = count > 2;
     if (field[2].size > 0 && (entry->uid = resolve_id(f->arena, field[2], false)) == NULL) {
-        log_error(NULL, "passwd-file %s: User %s has invalid UID '%.*s'", path, entry->user, (int)field[2].size,
+        log_error(NULL, "passwd-file %s:User %s has invalid UID '%.*s'", path, entry->user, (int)field[2].size,
                   (const char *)field[2].at);
         return false;
     }
     if (field[3].size > 0 && (entry->gid = resolve_id(f->arena, field[3], true)) == NULL) {
-        log_error(NULL, "passwd-file %s: User %s has invalid GID '%.*s'", path, entry->user, (int)field[3].size,
+        log_error(NULL, "passwd-file %s:User %s has invalid GID '%.*s'", path, entry->user, (int)field[3].size,
                   (const char *)field[3].at);
         return false;
     }
@@ -131,7 +131,7 @@ struct passwd_file *passwd_file_parse(struct slice text, const char *path)
             continue;
         HASH_FIND_STR(f->nodes, node->entry.user, other);
         if (other != NULL)
-            log_error(NULL, "passwd-file %s: User %s exists more than once", path, node->entry.user);
+            log_error(NULL, "passwd-file %s:User %s exists more than once", path, node->entry.user);
         else
             HASH_ADD_KEYPTR(hh, f->nodes, node->entry.user, strlen(node->entry.user), node);
     }

@@ -91,7 +91,7 @@ void reply_put_fail(struct buffer *b, uint32_t id, const struct request *r, enum
     }
     /* A name that was refused is shown as it came, and so is one that was changed. */
     if (r->original_user != NULL && r->user != NULL &&
-        (strcmp(r->original_user, r->user) != 0 || r->translated_user == NULL))
+        (strcmp(r->original_user, r->user) != 0 || r->refused_user))
         line_pair(b, "original_user", r->original_user);
     if (r->master_user != NULL)
         line_pair(b, "auth_user", r->master_user);

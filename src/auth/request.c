@@ -189,7 +189,7 @@ static void put_prefix(struct buffer *b, const struct request *r)
         buffer_append_str(b, "auth");
     }
     buffer_append_byte(b, '(');
-    put_clean(b, r->user == NULL ? "?" : r->user, 64);
+    put_clean(b, r->user == NULL || r->refused_user ? "?" : r->user, 64);
     if (r->remote.ip.family != 0)
         buffer_printf(b, ",%s", net_ip_text(&r->remote.ip, ip));
     if (r->login_user != NULL)

@@ -274,6 +274,7 @@ enum passdb_result request_verify_stored(struct request *r)
 {
     struct slice data = slice_from_str(r->stored), scheme;
     enum scheme_result match;
+    struct buffer decoded = {0};
     struct error e;
     bool open = fields_has(&r->passdb_fields, "nopassword");
 
@@ -284,6 +285,7 @@ enum passdb_result request_verify_stored(struct request *r)
             (void)scheme_split(&data, &scheme);
             if (data.size > 0) {
                 request_error(r, "nopassword set but password is non-empty");
+                request_log_mismatch(r, NULL);
                 return PASSDB_MISMATCH;
             }
         }
@@ -303,10 +305,14 @@ enum passdb_result request_verify_stored(struct request *r)
         request_log_mismatch(r, NULL);
         return PASSDB_MISMATCH;
     case SCHEME_INVALID:
-        if (r->auth->set.debug_passwords)
+        if (scheme_decode(scheme, data, &decoded, &e) < 0)
+            request_error(r, "Password data is not valid for scheme %.*s: %s", (int)slice_head(scheme, 64).size,
+                          (const char *)scheme.at, e.admin);
+        else if (r->auth->set.debug_passwords)
             request_error(r, "Invalid password '%s' in passdb: %s", r->stored, e.admin);
         else
             request_error(r, "Invalid password in passdb: %s", e.admin);
+        buffer_wipe(&decoded);
         return PASSDB_MISMATCH;
     case SCHEME_UNKNOWN:
         request_error(r, "%s", e.admin);
@@ -333,8 +339,11 @@ enum passdb_result request_make_credentials(struct request *r)
         /* Any scheme will do, but it must be one. */
         if (!scheme_split(&data, &scheme) || scheme_decode(scheme, data, &r->credentials, &e) == 0)
             return PASSDB_OK;
-        request_error(r, "Password data is not valid for scheme %.*s: %s", (int)slice_head(scheme, 64).size,
-                      (const char *)scheme.at, e.admin);
+        if (e.class == ERROR_UNSUPPORTED)
+            request_error(r, "Unknown scheme %.*s", (int)slice_head(scheme, 64).size, (const char *)scheme.at);
+        else
+            request_error(r, "Password data is not valid for scheme %.*s: %s", (int)slice_head(scheme, 64).size,
+                          (const char *)scheme.at, e.admin);
         return PASSDB_SCHEME_NOT_AVAILABLE;
     }
     if (!scheme_split(&data, &scheme))

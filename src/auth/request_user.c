@@ -48,6 +48,8 @@ int request_set_login_user(struct request *r, const char *name, struct error *e)
 {
     const char *fixed;
 
+    if (r->auth->masterdbs.count == 0 && !(r->user != NULL && strcmp(name, r->user) == 0))
+        return error_set(e, ERROR_INVALID, "Master user login attempted without master passdbs");
     if (*name == '\0')
         return error_set(e, ERROR_INVALID, "Master user login attempted to use empty login username");
     fixed = fix_name(r, name, e);
@@ -77,7 +79,8 @@ int request_set_user(struct request *r, const char *name, struct error *e)
     r->original_user = arena_strdup(r->arena, name);
     fixed = fix_name(r, name, e);
     if (fixed == NULL) {
-        r->user = r->original_user; /* for the log and the FAIL line */
+        r->user = r->original_user; /* for the FAIL line */
+        r->refused_user = true;
         return -1;
     }
     r->user = fixed;

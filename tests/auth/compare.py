@@ -121,9 +121,30 @@ class Server:
         except FileNotFoundError:
             return ""
 
+    def log_lines(self):
+        """What auth and its workers logged, sorted, without what differs by nature. Lines about a passwd-file as a whole
+        come once for each block that names it here, once for all there."""
+        self.end()
+        lines = []
+        for line in self.log().replace(self.dir, "DIR").replace("\t", "?").split("\n"):
+            line = re.sub(r"^\w+ +\d+ [\d:]+ ", "", line)
+            if not re.match(r"auth(-worker\(\d+\))?: ", line) or "passwd-file DIR/users:User" in line:
+                continue
+            if "Invalid UID value" in line or "nopassword set but" in line:
+                continue
+            for pattern, by in ((r"\(created .*\)", "(when)"), (r"auth-worker\(\d+\)", "auth-worker(P)"),
+                                (r"pid=\d+", "pid=P"), (r"auth-worker<\d+>", "auth-worker<N>"), (r"\b\d{4,}\b", "N")):
+                line = re.sub(pattern, by, line)
+            lines.append(line)
+        return sorted(lines)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
+
     def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
+        self.end()
         self.out.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
@@ -470,6 +491,7 @@ def main():
                     servers.append(started.result())
                 said = [[line.replace(s.dir, "DIR") for line in answers]
                         for s, answers in zip(servers, pool.map(run, servers))]
+            said = [answers + ["---- log"] + s.log_lines() for s, answers in zip(servers, said)]
             if said[0] != said[1]:
                 differ += 1
                 import difflib
