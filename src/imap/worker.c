@@ -7,7 +7,7 @@
 
 #include <utlist.h>
 
-enum { SPARE_ARENAS = 8, SLICE_MS = 2 };
+enum { SPARE_ARENAS = 8, SLICE_MS = 2, KEEP_INDEXES = 32, KEEP_SECS = 30 };
 
 struct imap_worker {
     struct ev_loop *loop;
@@ -20,6 +20,7 @@ struct imap_worker {
     ev_check check;
     ev_idle busy;
     ev_io pool, watch;
+    ev_timer kept; /* closes mailboxes' indexes that nobody has used for KEEP_SECS */
     struct arena *spare[SPARE_ARENAS];
     unsigned spares;
 };
@@ -100,6 +101,15 @@ static void on_watch(struct ev_loop *loop, ev_io *w, int events)
     store_watch_poll();
 }
 
+static void on_kept(struct ev_loop *loop, ev_timer *t, int events)
+{
+    (void)events;
+    if (index_keep_expire() == 0)
+        ev_timer_stop(loop, t);
+    else
+        ev_timer_again(loop, t);
+}
+
 struct imap_worker *imap_worker_new(struct ev_loop *loop, struct conf *conf, const struct imap_worker_handler *handler,
                                     void *arg)
 {
@@ -114,6 +124,9 @@ struct imap_worker *imap_worker_new(struct ev_loop *loop, struct conf *conf, con
     ev_idle_init(&w->busy, nothing);
     w->check.data = w;
     ev_check_start(loop, &w->check);
+    index_keep(KEEP_INDEXES, KEEP_SECS);
+    ev_init(&w->kept, on_kept);
+    w->kept.repeat = KEEP_SECS + 1;
     if (os_sync_fd() >= 0) {
         ev_io_init(&w->pool, on_pool, os_sync_fd(), EV_READ);
         ev_io_start(loop, &w->pool);
@@ -129,6 +142,8 @@ void imap_worker_free(struct imap_worker *w)
 {
     while (w->sessions != NULL)
         worker_session_over(w, w->sessions);
+    ev_timer_stop(w->loop, &w->kept);
+    index_keep(0, 0);
     ev_check_stop(w->loop, &w->check);
     ev_idle_stop(w->loop, &w->busy);
     if (os_sync_fd() >= 0)
@@ -181,6 +196,8 @@ void worker_session_over(struct imap_worker *w, struct session *s)
     DL_DELETE(w->sessions, s);
     w->count--;
     session_free(s);
+    if (index_keep_expire() > 0 && !ev_is_active(&w->kept))
+        ev_timer_again(w->loop, &w->kept);
     if (w->handler->ended != NULL)
         w->handler->ended(w->arg, id);
 }

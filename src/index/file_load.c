@@ -418,7 +418,7 @@ static void take(struct load *l)
     index->need_repair = l->need_repair;
     index->fsck_told &= l->need_repair;
     index->need_new_log = l->need_new_log;
-    index->refreshed_bytes = 0;
+    index->refreshed_bytes = l->head > l->offset ? l->head - l->offset : 0;
     index_state_replace(index, &l->state);
 }
 

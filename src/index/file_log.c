@@ -323,4 +323,5 @@ const struct index_ops index_files_ops = {
     .repair = file_repair,
     .reset = file_reset,
     .vanished = file_vanished,
+    .tidy = file_tidy,
 };

@@ -424,6 +424,21 @@ void file_maintain(struct index *index)
         index_error(index, "%s", e.admin);
 }
 
+/* Whoever had to read much of the log writes a base index, so that the next one need not (8.1). It may happen without a
+ * sync of the storage: the tail stays where it is. */
+void file_tidy(struct index *index)
+{
+    struct error e;
+
+    if (index->read_only || index->gone || index->need_repair || index->log.fd < 0 || !rewrite_due(index) ||
+        index_lock_try(index, "rewriting", &e) != STEP_DONE)
+        return;
+    look_at_base(index);
+    if (rewrite_due(index) && file_base_write(index, &e) < 0)
+        index_error(index, "%s", e.admin);
+    index_unlock(index);
+}
+
 /* ---- reset ---------------------------------------------------------------------------------------------------------- */
 
 int file_reset(struct index *index, struct index_batch *batch, struct error *e)

@@ -11,8 +11,15 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <utlist.h>
 
 enum { LOCK_TIMEOUT_SECS = 180, LOCK_LONG_SECS = 30, WAIT_MOST_MS = 100 };
+
+/* Those of them that nobody uses, oldest first. */
+static struct {
+    struct index *list;
+    unsigned count, most, secs;
+} kept;
 
 /* The open indexes of this process: POSIX locks and shared views demand that there is one object per family. */
 static struct index *registry;
@@ -238,10 +245,15 @@ static struct index *find_open(const char *key, const struct index_where *where)
     if (index == NULL)
         return NULL;
     if (index_refresh(index, &ignored) == STEP_ERROR || (index->read_only && !where->read_only)) {
-        leave_registry(index);
+        leave_registry(index); /* one without users is closed when its time is up */
         return NULL;
     }
-    index->refs++;
+    if (index->refs++ == 0) {
+        DL_DELETE(kept.list, index);
+        kept.count--;
+        index->init = where->init;
+        index->init_arg = where->init_arg;
+    }
     return index;
 }
 
@@ -290,6 +302,32 @@ struct index *index_ref(struct index *index)
     return index;
 }
 
+static void drop_oldest(void)
+{
+    struct index *index = kept.list;
+
+    DL_DELETE(kept.list, index);
+    kept.count--;
+    free_index(index);
+}
+
+unsigned index_keep_expire(void)
+{
+    uint64_t now = time_monotonic_ns();
+
+    while (kept.list != NULL &&
+           (kept.count > kept.most || now - kept.list->unused_ns >= (uint64_t)kept.secs * 1000000000u))
+        drop_oldest();
+    return kept.count;
+}
+
+void index_keep(unsigned count, unsigned secs)
+{
+    kept.most = count;
+    kept.secs = secs;
+    index_keep_expire();
+}
+
 void index_close(struct index **out)
 {
     struct index *index = *out;
@@ -301,7 +339,17 @@ void index_close(struct index **out)
         index_cache_flush(index);
     if (index->locked)
         index_unlock(index);
-    free_index(index);
+    if (index->ops->tidy != NULL)
+        index->ops->tidy(index);
+    if (kept.most == 0 || index->key == NULL || index->gone || index->need_repair) {
+        free_index(index);
+        return;
+    }
+    index->init = NULL; /* its argument is the user's who has just gone */
+    index->unused_ns = time_monotonic_ns();
+    DL_APPEND(kept.list, index);
+    kept.count++;
+    index_keep_expire();
 }
 
 enum step index_refresh(struct index *index, struct error *e)

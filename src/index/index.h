@@ -65,7 +65,7 @@ struct index_where {
     bool in_memory;           /* INDEX=MEMORY: lives as long as the handle; not shared */
     bool no_create;           /* fail with ERROR_NOT_FOUND when neither base index nor log is there */
     /* What a new log holds besides its header, in the same write (sdbox: the dbox-hdr extension, 7.3). May be
-     * NULL. Applies also when a reset starts the family anew. */
+     * NULL. Applies also when damage makes the family begin anew, so the argument must live as long as the reference. */
     int (*init)(void *arg, struct index *, struct index_batch *, struct error *);
     void *init_arg;
     const struct index_ops *ops; /* NULL = files */
@@ -77,6 +77,12 @@ struct index_where {
 int index_open(struct index **, const struct index_where *, struct error *);
 void index_close(struct index **);               /* drops the reference; queued cache records are written or dropped */
 struct index *index_ref(struct index *);
+/* For servers: up to `count` indexes that nobody uses any more stay open for `secs`, so that the next SELECT of the same
+ * mailbox is a stat. They hold three descriptors and their records. index_keep(0, 0) closes them. */
+void index_keep(unsigned count, unsigned secs);
+/* Closes those whose time is up; every open and close does it too, an idle process calls it now and then. -> how many
+ * are still kept. */
+unsigned index_keep_expire(void);
 
 /* Reads what has been appended since. STEP_DONE, or STEP_ERROR (ERROR_NOT_FOUND: log vanished, the mailbox was
  * deleted or renamed). With nothing new this is one stat. Never locks, never creates, never truncates. */

@@ -28,6 +28,7 @@ struct index_ops {
     int (*repair)(struct index *, struct error *);           /* under the lock */
     int (*reset)(struct index *, struct index_batch *, struct error *);
     int (*vanished)(struct index *, uint64_t modseq, struct index_ranges *, struct error *);
+    void (*tidy)(struct index *);                            /* nobody uses it any more; not under the lock */
 };
 extern const struct index_ops index_files_ops;
 extern const struct index_ops index_memory_ops;
@@ -68,6 +69,8 @@ struct index {
     UT_hash_handle hh;
     char *key;              /* "<dev>:<ino>:<prefix>"; NULL when not shared (any more) */
     unsigned refs;
+    struct index *prev, *next; /* of those that are kept open without users */
+    uint64_t unused_ns;
 
     int dir;
     char *path, *prefix, *name, *log_name;
@@ -198,6 +201,7 @@ int file_log_create(struct index *, const struct log_header *, struct slice more
 int file_log_start(struct index *, struct error *);          /* a new family, or a log for a lonely base index */
 int file_rotate(struct index *, struct error *);
 void file_maintain(struct index *);
+void file_tidy(struct index *);
 int file_reset(struct index *, struct index_batch *, struct error *);
 int file_vanished(struct index *, uint64_t modseq, struct index_ranges *, struct error *);
 int file_pending(struct index *, struct arena *, struct index_requests *, struct error *);

@@ -443,6 +443,79 @@ ATF_TC_BODY(somebody_holds_the_lock, tc)
     done(&index);
 }
 
+ATF_TC_WITHOUT_HEAD(kept_open);
+ATF_TC_BODY(kept_open, tc)
+{
+    struct index *index, *again;
+    unsigned char header[LOG_HEADER_SIZE];
+    int fd;
+
+    index_keep(2, 3600);
+    index = open_dir("box", NULL, false);
+    append(index, 3);
+    again = index;
+    index_close(&index);
+    index = open_dir("box", NULL, false);
+    ATF_CHECK(index == again);
+    index_close(&index);
+    ATF_CHECK_EQ(index_keep_expire(), 1);
+    /* another process starts the family anew meanwhile */
+    fd = open("box/dovecot.index.log", O_RDONLY | O_CLOEXEC);
+    ATF_REQUIRE_EQ(read(fd, header, sizeof(header)), (ssize_t)sizeof(header));
+    close(fd);
+    unlink("box/dovecot.index.log");
+    header[8]++;
+    fd = open("box/dovecot.index.log", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ATF_REQUIRE_EQ(write(fd, header, sizeof(header)), (ssize_t)sizeof(header));
+    close(fd);
+    index = open_dir("box", NULL, false);
+    ATF_CHECK_EQ(index_count(index), 0);
+    append(index, 1);
+    index_close(&index);
+    unlink("box/dovecot.index.log"); /* or deletes the mailbox */
+    index = open_dir("box", NULL, false);
+    ATF_CHECK_EQ(index_count(index), 0);
+    index_close(&index);
+    for (int i = 0; i < 5; i++) {
+        char path[16];
+
+        snprintf(path, sizeof(path), "box%d", i);
+        index = open_dir(path, NULL, false);
+        index_close(&index);
+    }
+    ATF_CHECK_EQ(index_keep_expire(), 2);
+    index_keep(0, 0);
+    ATF_CHECK_EQ(index_keep_expire(), 0);
+    arena_free(arena);
+    arena = NULL;
+}
+
+ATF_TC_WITHOUT_HEAD(base_index_at_close);
+ATF_TC_BODY(base_index_at_close, tc)
+{
+    struct index *index = open_dir("box", NULL, false);
+    struct stat st;
+
+    append(index, 10);
+    for (int i = 0; i < 600; i++) {
+        struct index_batch *b = batch_of(INDEX_INTERNAL);
+
+        index_batch_flags(b, 3, 3, i % 2 ? INDEX_ADD : INDEX_REMOVE, INDEX_FLAGGED);
+        commit(index, b);
+    }
+    done(&index);
+    ATF_CHECK_EQ(stat("box/dovecot.index", &st), -1); /* who wrote it need not read it */
+    index = open_dir("box", NULL, false);
+    ATF_CHECK(index_has_pending(index));
+    index_close(&index);
+    ATF_CHECK_EQ(stat("box/dovecot.index", &st), 0);
+    index = open_dir("box", NULL, false);
+    ATF_CHECK_EQ(index_count(index), 10);
+    ATF_CHECK_EQ(index->refreshed_bytes, 0);
+    ATF_CHECK(index_has_pending(index)); /* the storage's requests are still to be carried out */
+    index_close(&index);
+}
+
 ATF_TC_WITHOUT_HEAD(increments);
 ATF_TC_BODY(increments, tc)
 {
@@ -534,6 +607,8 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, reset_goes_on);
     ATF_TP_ADD_TC(tp, modseq_never_falls);
     ATF_TP_ADD_TC(tp, somebody_holds_the_lock);
+    ATF_TP_ADD_TC(tp, kept_open);
+    ATF_TP_ADD_TC(tp, base_index_at_close);
     ATF_TP_ADD_TC(tp, increments);
     ATF_TP_ADD_TC(tp, first_log);
     ATF_TP_ADD_TC(tp, no_space);
