@@ -157,7 +157,7 @@ struct request {
     const struct chain *chain;
     size_t position;
     enum { SUCCESS_UNSET, SUCCESS_NO, SUCCESS_YES } success;
-    bool skip_password_check, internal_seen, unknown_seen, failed, master_was_right, successful;
+    bool skip_password_check, skip_before_deny, internal_seen, unknown_seen, failed, master_was_right, successful;
     enum passdb_result last_result;
     int64_t delay_until;
     passdb_done_fn *passdb_done;

@@ -1,7 +1,7 @@
 /* db_passwd.c - passwd and shadow, by NSS (auth.md 9.2).
  *
- * NSS may ask a directory over the network, so look-ups run in a worker unless `blocking=no` says otherwise. shadow needs root, so it is always
- * there. A locked account ("*", "!") is disabled, whatever the password. */
+ * NSS may ask a directory over the network, so look-ups run in a worker unless `blocking=no` says otherwise. shadow needs root,
+ * so it is always there. A locked account ("*", "!") is disabled, whatever the password. */
 #include "auth/db_drivers.h"
 
 #include <errno.h>

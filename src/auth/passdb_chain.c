@@ -174,13 +174,14 @@ static bool take_result(struct request *r, enum passdb_result result)
     /* Also after a failure: the fields are rolled back then, but a changed user stays changed (as with Dovecot). */
     request_set_template(r, l->override_fields, l->db->default_scheme, false);
     if (l->deny) {
+        r->skip_password_check = r->skip_before_deny;
         if (result == PASSDB_USER_UNKNOWN) {
             fields_roll_back(&r->passdb_fields);
             r->position++;
             return true;
         }
         if (result != PASSDB_INTERNAL) {
-            request_info(r, "User found from deny passdb");
+            log_info(NULL, "User found from deny passdb");
             result = PASSDB_USER_DISABLED;
         }
         finish(r, result);
@@ -272,6 +273,11 @@ static void walk(struct request *r)
         r->link = &r->chain->at[r->position];
         mem_free(r->stored);
         r->stored = NULL;
+        if (r->link->deny) {
+            /* Who stands in it is refused whatever the password. */
+            r->skip_before_deny = r->skip_password_check;
+            r->skip_password_check = true;
+        }
         request_set_template(r, r->link->default_fields, r->link->db->default_scheme, false);
         if (!ask_link(r, &result))
             return;

@@ -270,12 +270,15 @@ static void put_given_password(struct buffer *b, const struct request *r)
     size_t word = colon == NULL ? strlen(how) : (size_t)(colon - how);
     size_t most = colon == NULL ? SIZE_MAX : (size_t)strtoul(colon + 1, NULL, 10);
 
+    if (strcmp(how, "no") == 0)
+        return;
+    buffer_append_byte(b, ' '); /* also where no password follows, as with Dovecot */
     if (r->password == NULL)
         return;
     if (most == 0)
         most = SIZE_MAX;
     if ((word == 5 && strncmp(how, "plain", 5) == 0) || (word == 3 && strncmp(how, "yes", 3) == 0)) {
-        buffer_append_str(b, " (given password: ");
+        buffer_append_str(b, "(given password: ");
         put_clean(b, r->password, most);
         buffer_append_byte(b, ')');
     } else if (word == 4 && strncmp(how, "sha1", 4) == 0) {
@@ -286,7 +289,7 @@ static void put_given_password(struct buffer *b, const struct request *r)
         sha1_update(&ctx, strlen(r->password), (const uint8_t *)r->password);
         sha1_digest(&ctx, sizeof(digest), digest);
         text_hex_encode(&hex, slice_of(digest, sizeof(digest)));
-        buffer_append_str(b, " (SHA1 of given password: ");
+        buffer_append_str(b, "(SHA1 of given password: ");
         buffer_append_slice(b, slice_head(buffer_slice(&hex), most));
         buffer_append_byte(b, ')');
         buffer_free(&hex);
@@ -301,7 +304,8 @@ static void log_refusal(const struct request *r, const char *what)
         return;
     buffer_append_str(&b, what);
     put_given_password(&b, r);
-    if (r->chain != NULL && r->position + 1 < r->chain->count)
+    /* Dovecot says this only where it logs passwords. */
+    if (strcmp(r->auth->set.verbose_passwords, "no") != 0 && r->chain != NULL && r->position + 1 < r->chain->count)
         buffer_append_str(&b, " - trying the next passdb");
     request_info(r, "%s", buffer_cstr(&b));
     buffer_wipe(&b);

@@ -6,7 +6,7 @@ compare()
     atf_check -o empty python3 -B "$TOP_SRC/tests/auth/compare.py" "$TOP_BUILD/compat/bin/dovecot" "$1"
 }
 
-for scenario in fields protocol master rules sql names static domains system; do
+for scenario in fields protocol master rules sql names static domains system passwords; do
     eval "
     atf_test_case $scenario
     ${scenario}_head()
@@ -36,7 +36,7 @@ stock_login_body()
 atf_init_test_cases()
 {
     atf_add_test_case stock_login
-    for scenario in fields protocol master rules sql names static domains system; do
+    for scenario in fields protocol master rules sql names static domains system passwords; do
         atf_add_test_case "$scenario"
     done
 }

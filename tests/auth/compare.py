@@ -128,7 +128,7 @@ class Server:
         lines = []
         for line in self.log().replace(self.dir, "DIR").replace("\t", "?").split("\n"):
             line = re.sub(r"^\w+ +\d+ [\d:]+ ", "", line)
-            if not re.match(r"auth(-worker\(\d+\))?: ", line) or "passwd-file DIR/users:User" in line:
+            if not re.match(r"auth(-worker\(\d+\))?: ", line) or re.search("passwd-file DIR/[a-z]+:User", line):
                 continue
             if "Invalid UID value" in line or "nopassword set but" in line:
                 continue
@@ -468,6 +468,8 @@ SCENARIOS = {
                for extra in ("pass = yes", "result_success = return-ok")],
     "rules": [(passdb("one", a) + passdb("two", b) + USERDB.replace("users", "one"), {"one": ONE, "two": TWO}, run_rules)
               for a, b in RULES],
+    "passwords": [(f"auth_verbose_passwords = {how}\n" + passdb("one") + passdb("two") + USERDB.replace("users", "one"),
+                   {"one": ONE, "two": TWO}, run_rules) for how in ("plain", "sha1:6", "plain:2")],
     "sql": [(SQL_CONF, {"sql.conf": SQL, "db.sqlite": DB}, run_sql)],
     "names": [(NAMES + STATIC.replace(" proxy=y host=%d", ""), {}, run_names)],
     "static": [(STATIC, {}, run_names)],
