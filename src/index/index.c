@@ -235,6 +235,19 @@ static struct index *new_index(const struct index_where *where)
     return index;
 }
 
+/* The folder may have been renamed since: what it is called now counts. */
+static void take_names(struct index *index, const struct index_where *where)
+{
+    if (where->path != NULL && strcmp(index->path, where->path) != 0) {
+        mem_free(index->path);
+        index->path = mem_strdup(where->path);
+    }
+    if (where->name != NULL && (index->name == NULL || strcmp(index->name, where->name) != 0)) {
+        mem_free(index->name);
+        index->name = mem_strdup(where->name);
+    }
+}
+
 /* An open handle that can be shared: same family, still there, and not read-only when the caller wants to write. */
 static struct index *find_open(const char *key, const struct index_where *where)
 {
@@ -254,6 +267,7 @@ static struct index *find_open(const char *key, const struct index_where *where)
         index->init = where->init;
         index->init_arg = where->init_arg;
     }
+    take_names(index, where);
     return index;
 }
 

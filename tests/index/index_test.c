@@ -447,6 +447,7 @@ ATF_TC_WITHOUT_HEAD(kept_open);
 ATF_TC_BODY(kept_open, tc)
 {
     struct index *index, *again;
+    const char *path, *log;
     unsigned char header[LOG_HEADER_SIZE];
     int fd;
 
@@ -458,6 +459,14 @@ ATF_TC_BODY(kept_open, tc)
     index = open_dir("box", NULL, false);
     ATF_CHECK(index == again);
     index_close(&index);
+    ATF_CHECK_EQ(rename("box", "renamed"), 0);
+    index = open_dir("renamed", NULL, false);
+    ATF_CHECK(index == again);
+    index_watch(index, &path, &log);
+    ATF_CHECK_STREQ(path, "renamed"); /* what is watched is where it is now */
+    ATF_CHECK_STREQ(log, "dovecot.index.log");
+    index_close(&index);
+    ATF_CHECK_EQ(rename("renamed", "box"), 0);
     ATF_CHECK_EQ(index_keep_expire(), 1);
     /* another process starts the family anew meanwhile */
     fd = open("box/dovecot.index.log", O_RDONLY | O_CLOEXEC);
@@ -477,10 +486,10 @@ ATF_TC_BODY(kept_open, tc)
     ATF_CHECK_EQ(index_count(index), 0);
     index_close(&index);
     for (int i = 0; i < 5; i++) {
-        char path[16];
+        char other[16];
 
-        snprintf(path, sizeof(path), "box%d", i);
-        index = open_dir(path, NULL, false);
+        snprintf(other, sizeof(other), "box%d", i);
+        index = open_dir(other, NULL, false);
         index_close(&index);
     }
     ATF_CHECK_EQ(index_keep_expire(), 2);
