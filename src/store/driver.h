@@ -45,6 +45,10 @@ struct mailbox {
     char *key;                     /* path NUL index_path, of the process's table */
     unsigned key_size;
     UT_hash_handle hh;
+    struct mailbox *idle_prev, *idle_next; /* closed, and kept for a while (mailbox.c) */
+    uint64_t idle_since_ns;
+    dev_t dev;
+    ino_t ino;                     /* of the folder when it was opened */
     uint64_t list_generation;      /* index_generation that the list index row was written for */
 };
 

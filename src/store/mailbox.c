@@ -8,7 +8,15 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#define IDLE_MAX 16
+#define IDLE_NS (30ull * 1000000000ull)
+
 static struct mailbox *open_boxes; /* uthash by path and index path */
+
+/* Mailboxes that nobody has open any more, oldest first: who selects one again in the next seconds finds index and uidlist
+ * read. They are looked at when others are opened or closed; a process that does nothing keeps the last few. */
+static struct mailbox *idle_boxes;
+static unsigned idle_count;
 
 int mailbox_not_found(const struct mailbox_place *place, struct error *e)
 {
@@ -120,12 +128,6 @@ static void forget_key(struct mailbox *box)
     box->key = NULL;
 }
 
-void mailbox_set_gone(struct mailbox *box)
-{
-    box->gone = true;
-    forget_key(box);
-    mailbox_wake_watches(box, NULL);
-}
 
 static void free_box(struct mailbox *box)
 {
@@ -140,12 +142,64 @@ static void free_box(struct mailbox *box)
     mail_user_close(&user);
 }
 
+static void leave_idle(struct mailbox *box)
+{
+    DL_DELETE2(idle_boxes, box, idle_prev, idle_next);
+    idle_count--;
+    box->idle_since_ns = 0;
+}
+
+static void drop_idle(uint64_t now)
+{
+    while (idle_boxes != NULL && (idle_count > IDLE_MAX || now - idle_boxes->idle_since_ns > IDLE_NS)) {
+        struct mailbox *box = idle_boxes;
+
+        leave_idle(box);
+        free_box(box);
+    }
+}
+
+void mailbox_set_gone(struct mailbox *box)
+{
+    box->gone = true;
+    forget_key(box);
+    if (box->refs == 0) {
+        leave_idle(box);
+        free_box(box);
+        return;
+    }
+    mailbox_wake_watches(box, NULL);
+}
+
+/* Is an idle one still what is on the disk? Then it belongs to the new opener's user from here on. */
+static bool wake_idle(struct mailbox *box, const struct mailbox_place *place)
+{
+    struct mail_user *old = box->user;
+    struct error e;
+    struct stat st;
+
+    leave_idle(box);
+    if (stat(box->path, &st) < 0 || st.st_dev != box->dev || st.st_ino != box->ino ||
+        index_refresh(box->index, &e) == STEP_ERROR || index_deleted(box->index) != 0) {
+        free_box(box);
+        return false;
+    }
+    box->user = mail_user_ref(place->ns->user);
+    box->storage = place->ns->storage;
+    box->place.ns = place->ns;
+    if (strcmp(box->place.vname, place->vname) != 0)
+        box->place.vname = arena_strdup(box->arena, place->vname);
+    mail_user_close(&old);
+    return true;
+}
+
 static int open_new(struct mailbox **out, const struct mailbox_place *place, bool create, struct error *e)
 {
     struct mailbox *box = mem_zero(1, sizeof(*box));
     struct mail_storage *storage = place->ns->storage;
     struct driver_open how = {.create = create};
     const struct mail_auto *automatic = mailbox_auto_of(place);
+    struct stat st;
     unsigned size;
     char *key;
 
@@ -182,6 +236,10 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
         mail_user_close(&user);
         return -1;
     }
+    if (stat(box->path, &st) == 0) {
+        box->dev = st.st_dev;
+        box->ino = st.st_ino;
+    }
     if (!storage->at.index_memory) {
         box->key = mem_alloc(size);
         memcpy(box->key, key, size);
@@ -205,8 +263,9 @@ int mailbox_open(struct mailbox **out, const struct mailbox_place *place, unsign
 
     if (mailbox_need(place, MAILBOX_RIGHT_LOOKUP | MAILBOX_RIGHT_READ, e) < 0)
         return -1;
+    drop_idle(time_monotonic_ns());
     box = mailbox_find_open(place);
-    if (box != NULL) {
+    if (box != NULL && (box->refs > 0 || wake_idle(box, place))) {
         *out = mailbox_ref(box);
         return 0;
     }
@@ -224,8 +283,17 @@ void mailbox_close(struct mailbox **box_p)
     struct mailbox *box = *box_p;
 
     *box_p = NULL;
-    if (box != NULL && --box->refs == 0)
+    if (box == NULL || --box->refs > 0)
+        return;
+    if (box->gone || box->key == NULL || box->user->no_notify) {
         free_box(box);
+        return;
+    }
+    index_cache_flush(box->index);
+    box->idle_since_ns = time_monotonic_ns();
+    DL_APPEND2(idle_boxes, box, idle_prev, idle_next);
+    idle_count++;
+    drop_idle(box->idle_since_ns);
 }
 
 const struct mailbox_place *mailbox_where(const struct mailbox *box)
