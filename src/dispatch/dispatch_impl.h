@@ -82,6 +82,7 @@ struct dispatcher {
     bool root;
 
     struct auth_master *auth;
+    uint64_t auth_since_usecs;         /* the first question */
     struct place *places;              /* by credentials and slot, each with its workers */
     struct session *sessions;          /* by id */
     struct blamed *blamed;             /* users whose workers died */
@@ -108,6 +109,7 @@ struct session {
     struct login_conn *login;          /* who waits for the 12 bytes; NULL = nobody any more */
     struct job_conn *job;              /* who waits for the answer */
     uint32_t origin_id;                /* login tag, or the front's number */
+    uint32_t auth_id;                  /* number of the login at auth */
     struct auth_lookup *lookup;
     struct postlogin *postlogin;
     char *ident;                       /* told to anvil, NULL = not */

@@ -151,7 +151,7 @@ static void room_due(struct ev_loop *loop, ev_timer *timer, int events)
     }
     session = make_session(conn);
     conn->got = 0;
-    login_conn_answer(session, 1, 0);
+    login_conn_answer(session, 1, getpid());
     session_ended(session);
 }
 

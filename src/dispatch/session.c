@@ -113,7 +113,7 @@ static void session_fail(struct session *session, const struct error *error)
     } else if (!session->answered) {
         tell_client(session);
         session->answered = true;
-        login_conn_answer(session, 1, 0);
+        login_conn_answer(session, 1, getpid());
     }
     session_free(session);
 }
@@ -318,15 +318,38 @@ void session_answered(struct session *session, const struct slice *fields, size_
 
 /* ---- the userdb ------------------------------------------------------------------------------------------------- */
 
+/* The line of the original (auth 23), whose mail process tells this behind "imap(PID): ". */
+static void login_lookup_failed(struct session *session, const struct error *why)
+{
+    struct dispatcher *d = session->dispatcher;
+    uint64_t now = now_usecs();
+    struct log log = {.prefix = arena_printf(session->arena, "%s(%ld): ", service_name(d->service), (long)getpid())};
+    char reason[128] = "Internal auth failure";
+    struct error error;
+
+    if (why->class == ERROR_NOT_FOUND)
+        (void)snprintf(reason, sizeof(reason), "Authenticated user not found from userdb, auth lookup id=%u",
+                       session->request.id);
+    (void)error_set(&error, why->class,
+                    "auth-master: login: request [%u]: Login auth request failed: %s (auth connected %llu msecs ago, "
+                    "request took %llu msecs, client-pid=%ld client-id=%u)", session->request.id, reason,
+                    (unsigned long long)(now - d->auth_since_usecs) / 1000,
+                    (unsigned long long)(now - session->request.created_usecs) / 1000,
+                    (long)session->request.login_pid, session->auth_id);
+    log_error_value(&log, &error);
+    session_fail(session, &error);
+}
+
 static void found(void *arg, const struct error *why, const char *user, const struct rpc_fields *fields)
 {
     struct session *session = arg;
     struct error error = *why;
 
     session->lookup = NULL;
-    if (error.class == ERROR_NOT_FOUND && !session->request.job)
-        (void)error_set(&error, ERROR_NOT_FOUND, "Authenticated user not found from userdb, auth lookup id=%u "
-                        "(client-pid=%ld)", session->origin_id, (long)session->request.login_pid);
+    if (error.class != ERROR_NONE && !session->request.job) {
+        login_lookup_failed(session, &error);
+        return;
+    }
     if (error.class != ERROR_NONE) {
         session_fail_log(session, &error);
         return;
@@ -347,6 +370,9 @@ static void count_session(struct session *session)
 void session_start_login(struct session *session, const struct login_request *request)
 {
     count_session(session);
+    session->auth_id = request->auth_id;
+    if (session->dispatcher->auth_since_usecs == 0)
+        session->dispatcher->auth_since_usecs = now_usecs();
     session->lookup = auth_master_login(session->dispatcher->auth, request->client_pid, request->auth_id,
                                         request->cookie, getpid(), false, found, session);
 }

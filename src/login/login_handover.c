@@ -75,6 +75,7 @@ static void refused(struct login_client *c, pid_t pid)
     struct arena *a = arena_new();
 
     c->mail_pid = pid;
+    c->handover_failed = true;
     c->server->protocol->failed(c, LOGIN_FAIL_INTERNAL,
                                 "Internal error occurred. Refer to server log for more information.");
     login_disconnect(c, arena_printf(a, "Internal login failure (pid=%d id=%u)", (int)getpid(), c->auth_id));

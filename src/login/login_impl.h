@@ -63,6 +63,7 @@ struct login_client {
     unsigned handover_tag;
     pid_t mail_pid;
     int relay_fd;                      /* our end towards the mail process, -1 */
+    bool handover_failed;              /* the reason says everything: nothing stands behind it in the log */
     struct stream_relay *relay;
 };
 

@@ -149,6 +149,8 @@ static char *explain(struct arena *a, const struct login_client *c)
     unsigned since_connect = (unsigned)(now - c->connected_at);
     unsigned since_first = c->attempts == 0 ? 0 : (unsigned)(now - c->first_attempt_at);
 
+    if (c->handover_failed)
+        return arena_strdup(a, "");
     if (conf_bool(c->set, SET_auth_ssl_require_client_cert) && c->tls && !c->cert_valid && c->greeted)
         return arena_strdup(a, " (client didn't send a cert)");
     if (!c->greeted && !auth_client_ready(c->server->auth))

@@ -192,11 +192,16 @@ subprocess.run("timeout 60 tail -n +1 -F '%s' 2>/dev/null | grep -m 1 'user=<u2>
 pid = int(re.search(r"mpid=(\d+)", open("mpid").read()).group(1))
 os.kill(pid, 9)
 assert f.read() == b""
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30)
+f = s.makefile("rb")
+f.readline()
+s.sendall(b"a LOGIN nousr pass\r\n")
+f.read()
 subprocess.run("timeout 60 tail -n +1 -F '%s' 2>/dev/null | grep -m 1 'killed with signal 9' >/dev/null" % sys.argv[3], shell=True, check=True)
 END
     scene_stop
     sed -E 's/^[A-Z][a-z]+ +[0-9]+ [0-9:]+ //; s/<[A-Za-z0-9+\/]{16,}>/<S>/g; s/[0-9]+/N/g; s/ \(core dumps disabled\)//' "$SCENE/log" |
-        grep -v 'no auth attempts' | sort
+        grep -v "no auth attempts\|^auth: Info: .*: unknown user" | sort
 }
 
 atf_test_case same_lines cleanup
@@ -211,11 +216,16 @@ same_lines_body()
   client_limit = 1
   service_count = 1
 }'
+    # A user who has a password and is nobody.
+    printf 'u:::::%s/home/u:\nu2:::::%s/home/u2:\n' "$SCENE" "$SCENE" >"$SCENE/users"
+    sed -i "/^userdb {/,/^}/ { s|driver = .*|driver = passwd-file|; s|args = .*|args = $SCENE/users| }" "$SCENE/dovecot.conf"
+    printf 'mail_uid = %s\nmail_gid = %s\n' "$MAIL_UID" "$MAIL_GID" >>"$SCENE/dovecot.conf"
     normalised_events dovecot >theirs
     rm -rf "$SCENE/log" "$SCENE/run" "$SCENE"/home/*
     mkdir "$SCENE/run"
     normalised_events "$OURS/dovecot" >ours
-    [ "$(grep -c . theirs)" -ge 6 ] || atf_fail "too little happened: $(cat theirs)"
+    grep -q 'not found from userdb' theirs || atf_fail "$(cat theirs)"
+    [ "$(grep -c . theirs)" -ge 8 ] || atf_fail "too little happened: $(cat theirs)"
     atf_check -o file:theirs cat ours
 }
 same_lines_cleanup() { scene_end; }
