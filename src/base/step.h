@@ -22,6 +22,8 @@ struct budget {
 };
 
 uint64_t time_monotonic_ns(void);
+/* In builds with --enable-faults the environment's YARILO_SLICE_UNITS makes every slice that many units, so that tests
+ * see each operation cut wherever it can be cut. */
 struct budget budget_ms(unsigned ms);
 #define BUDGET_UNLIMITED ((struct budget){0, UINT32_MAX})
 /* Counts `units` down; true when the slice is used up. Reads the clock only every 16th unit. */

@@ -49,7 +49,7 @@ void environment_prepare(struct master *master, const struct settings *set)
 #ifdef FAULTS
     {
         /* Fault tests reach every service (base/os.h). */
-        static const char *const tests[] = {"YARILO_FAULT", "YARILO_TRACE_FD", NULL};
+        static const char *const tests[] = {"YARILO_FAULT", "YARILO_TRACE_FD", "YARILO_SLICE_UNITS", NULL};
 
         for (size_t i = 0; tests[i] != NULL; i++)
             if (getenv(tests[i]) != NULL)

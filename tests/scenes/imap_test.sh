@@ -123,6 +123,30 @@ idle_dovecot_cleanup()
     scene_end
 }
 
+atf_test_case short_slices cleanup
+short_slices_head()
+{
+    atf_set descr "slices of three units: sessions hear the same (a sync whose slice was over was once dropped)"
+    atf_set require.user root
+    atf_set require.progs "dovecot doveadm"
+}
+short_slices_body()
+{
+    YARILO_SLICE_UNITS=3
+    export YARILO_SLICE_UNITS
+    scene_start ours
+    scene_second dovecot
+    printf 'Subject: one\r\n\r\ntext\r\n' >message
+    printf 'doveadm -c %s/second.conf save -u u -m INBOX <%s/message\n' "$SCENE" "$PWD" >deliver.sh
+    imapscene idle sh deliver.sh
+    scene_stop
+    scene_log_is_clean
+}
+short_slices_cleanup()
+{
+    scene_end
+}
+
 atf_test_case preauth cleanup
 preauth_head()
 {
@@ -175,6 +199,7 @@ atf_init_test_cases()
     atf_add_test_case hostile_input
     atf_add_test_case idle_lmtp
     atf_add_test_case idle_dovecot
+    atf_add_test_case short_slices
     atf_add_test_case preauth
     atf_add_test_case random_sessions
 }
