@@ -78,12 +78,27 @@ static void print_fields(const struct rpc_fields *fields)
                fields->at[i].value == NULL ? "" : fields->at[i].value);
 }
 
+static struct auth_request_info request_info(const struct auth_user_info *info)
+{
+    return (struct auth_request_info){
+        .service = info->service,
+        .session = info->session,
+        .local_name = info->local_name,
+        .local = info->local,
+        .remote = info->remote,
+        .real_local = info->real_local,
+        .real_remote = info->real_remote,
+        .secured = AUTH_SECURED,
+        .debug = info->debug,
+    };
+}
+
 static int test(struct doveadm *d, const char *socket)
 {
     const char *user = doveadm_text(d, "user"), *password = doveadm_text(d, "password");
     struct auth_user_info info = {.service = "doveadm"};
     struct rpc_fields extra, fields = {NULL, 0};
-    struct auth_request_info request = {0};
+    struct auth_request_info request;
     struct error e;
     int r;
 
@@ -92,15 +107,7 @@ static int test(struct doveadm *d, const char *socket)
     doveadm_auth_info(d, &info, &extra);
     if (password == NULL)
         password = ask_password(d);
-    request.service = info.service;
-    request.session = info.session;
-    request.local_name = info.local_name;
-    request.local = info.local;
-    request.remote = info.remote;
-    request.real_local = info.real_local;
-    request.real_remote = info.real_remote;
-    request.secured = AUTH_SECURED;
-    request.debug = info.debug;
+    request = request_info(&info);
     r = auth_wait_plain(socket, &request, doveadm_text(d, "master-user"), user, password, d->arena, &fields, &e);
     if (r < 0 && e.class != ERROR_PERMISSION) {
         log_error(NULL, "auth-client: conn unix:%s: %s", socket, e.admin);
@@ -153,7 +160,7 @@ int doveadm_auth_lookup(struct doveadm *d)
         if (i > 0)
             putchar('\n');
         if (auth_wait_pass(socket, users[i], &info, d->arena, &found, &fields, &e) < 0) {
-            if (e.class == ERROR_NOT_FOUND) {
+            if (e.class == ERROR_NOT_FOUND && e.sys == 0) {
                 printf("passdb lookup: user %s doesn't exist\n", users[i]);
                 doveadm_status_add(&status, DOVEADM_NOUSER);
             } else {
@@ -195,4 +202,125 @@ int doveadm_auth_cache_flush(struct doveadm *d)
         log_error(NULL, "auth-master: auth cache flush: %s", e.admin);
     printf("%u cache entries flushed\n", removed);
     return DOVEADM_OK;
+}
+
+/* ---- auth login: as a login process and the mail process behind it ------------------------------------------------------ */
+
+struct login {
+    struct doveadm *d;
+    struct ev_loop *loop;
+    struct auth_client *client;
+    struct auth_request_info request;
+    const char *user;
+    uint32_t request_id;
+    int status;
+    struct auth_master *master;
+};
+
+static const char *login_socket(struct doveadm *d)
+{
+    const char *socket = doveadm_text(d, "auth-login-socket-path");
+
+    return socket != NULL ? socket : doveadm_socket(d, "auth-login");
+}
+
+static void login_found(void *arg, const struct error *e, const char *user, const struct rpc_fields *fields)
+{
+    struct login *l = arg;
+
+    if (e->class != ERROR_NONE) {
+        log_error(NULL, "userdb lookup failed: %s", e->admin);
+        l->status = DOVEADM_NOPERM;
+    } else {
+        printf("userdb extra fields:\n  %s\n", user);
+        print_fields(fields);
+        l->status = DOVEADM_OK;
+    }
+    ev_break(l->loop, EVBREAK_ALL);
+}
+
+static void login_answer(void *arg, enum auth_answer answer, struct slice challenge, const struct rpc_fields *fields)
+{
+    struct login *l = arg;
+
+    (void)challenge;
+    printf("passdb: %s auth %s\n", l->user, answer == AUTH_OK ? "succeeded" : "failed");
+    if (fields != NULL && fields->count > 0) {
+        printf("extra fields:\n");
+        print_fields(fields);
+    }
+    if (answer != AUTH_OK) {
+        ev_break(l->loop, EVBREAK_ALL);
+        return;
+    }
+    auth_master_login(l->master, auth_client_cpid(l->client), l->request_id, auth_client_cookie(l->client), getpid(),
+                      false, login_found, l);
+}
+
+static void login_ready(void *arg)
+{
+    struct login *l = arg;
+    struct error e;
+    struct auth_request *request = auth_request_start(l->client, &l->request, login_answer, l, &e);
+
+    if (request != NULL) {
+        l->request_id = auth_request_id(request);
+        return;
+    }
+    log_error(NULL, "auth-client: %s", e.admin);
+    ev_break(l->loop, EVBREAK_ALL);
+}
+
+static void login_lost(void *arg, const struct error *e)
+{
+    struct login *l = arg;
+
+    log_error(NULL, "auth-client: conn unix:%s: %s", login_socket(l->d), e->admin);
+    ev_break(l->loop, EVBREAK_ALL);
+}
+
+/* PLAIN: authorization identity (with a master user), NUL, authentication identity, NUL, password (RFC 4616). */
+static struct slice plain_response(struct doveadm *d, const char *user, const char *password)
+{
+    const char *master = doveadm_text(d, "master-user");
+    struct buffer raw = {0}, coded = {0};
+    struct slice out;
+
+    buffer_printf(&raw, "%s", master != NULL ? user : "");
+    buffer_append_byte(&raw, '\0');
+    buffer_append_str(&raw, master != NULL ? master : user);
+    buffer_append_byte(&raw, '\0');
+    buffer_append_str(&raw, password);
+    text_base64_encode(&coded, buffer_slice(&raw));
+    out = slice_from_str(arena_str(d->arena, buffer_slice(&coded)));
+    buffer_wipe(&raw);
+    buffer_wipe(&coded);
+    return out;
+}
+
+int doveadm_auth_login(struct doveadm *d)
+{
+    static const struct auth_client_handler handler = {.ready = login_ready, .lost = login_lost};
+    struct auth_user_info info = {.service = "doveadm"};
+    struct login l = {.d = d, .user = doveadm_text(d, "user"), .status = DOVEADM_NOPERM};
+    const char *password = doveadm_text(d, "password"), *master = doveadm_text(d, "auth-master-socket-path");
+    struct rpc_fields extra;
+
+    if (l.user == NULL)
+        return doveadm_usage(d);
+    doveadm_auth_info(d, &info, &extra);
+    if (password == NULL)
+        password = ask_password(d);
+    l.request = request_info(&info);
+    l.request.mech = "PLAIN";
+    l.request.has_initial = true;
+    l.request.initial = plain_response(d, l.user, password);
+    l.loop = ev_loop_new(EVFLAG_AUTO);
+    l.master = auth_master_new(l.loop, master != NULL ? master : doveadm_socket(d, "auth-master"), -1);
+    l.client = auth_client_new(l.loop, login_socket(d), -1, (unsigned)getpid(), &handler, &l);
+    ev_run(l.loop, 0);
+    auth_client_free(l.client);
+    auth_master_free(l.master);
+    ev_loop_destroy(l.loop);
+    return l.status;
 }

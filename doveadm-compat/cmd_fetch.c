@@ -114,8 +114,31 @@ static int put_guid(struct fetch_mail *m, struct error *e)
 
 /* ---- bytes ---------------------------------------------------------------------------------------------------------- */
 
-/* A section as a stream; CRLF becomes LF when `lf`. */
-static int stream_section(struct fetch_mail *m, const char *text, bool lf, struct error *e)
+static ssize_t read_source(const struct mime_source *source, uint64_t offset, void *into, size_t size, struct error *e)
+{
+    if (source->read != NULL)
+        return source->read(source->arg, offset, into, size, e);
+    if (offset >= source->whole.size)
+        return 0;
+    if (size > source->whole.size - offset)
+        size = (size_t)(source->whole.size - offset);
+    memcpy(into, source->whole.at + offset, size);
+    return (ssize_t)size;
+}
+
+/* CRLF becomes LF; a CR at the end waits in *cr until it is known what follows it. */
+static void put_lf(struct buffer *out, struct slice bytes, bool *cr)
+{
+    for (size_t i = 0; i < bytes.size; i++) {
+        if (*cr && bytes.at[i] != '\n')
+            buffer_append_byte(out, '\r');
+        *cr = bytes.at[i] == '\r';
+        if (!*cr)
+            buffer_append_byte(out, bytes.at[i]);
+    }
+}
+
+static int stream_section(struct fetch_mail *m, const char *text, struct error *e)
 {
     const struct mime_source *source;
     struct mime_section section;
@@ -123,7 +146,6 @@ static int stream_section(struct fetch_mail *m, const char *text, bool lf, struc
     struct mime_reader *reader;
     struct mime_hint hint = {0};
     unsigned char part[16 * 1024];
-    bool cr = false;
     ssize_t n;
 
     if (mime_section_parse(m->arena, slice_from_str(text), &section, e) < 0 || mail_source(m->mail, &source, e) < 0)
@@ -140,25 +162,54 @@ static int stream_section(struct fetch_mail *m, const char *text, bool lf, struc
     if (mime_section_open(m->arena, source, root, &section, 0, UINT64_MAX, &hint, &reader, e) < 0)
         return -1;
     while ((n = mime_reader_read(reader, part, sizeof(part), e)) > 0) {
-        size_t out = 0;
-        if (lf) {
-            /* A CR waits until it is known what follows it. */
-            struct buffer text_out = {0};
-            for (ssize_t i = 0; i < n; i++) {
-                if (cr && part[i] != '\n')
-                    buffer_append_byte(&text_out, '\r');
-                cr = part[i] == '\r';
-                if (!cr)
-                    buffer_append_byte(&text_out, part[i]);
-            }
-            print_stream(m->d, buffer_slice(&text_out), false);
-            buffer_free(&text_out);
-            continue;
-        }
-        out = (size_t)n;
-        print_stream(m->d, slice_of(part, out), false);
+        print_stream(m->d, slice_of(part, (size_t)n), false);
     }
     mime_reader_free(reader);
+    if (n < 0)
+        return -1;
+    print_stream(m->d, SLICE_EMPTY, true);
+    return 0;
+}
+
+/* Where the body begins: behind the first empty line; without one there is no body. */
+static int find_body(const struct mime_source *source, uint64_t *at, struct error *e)
+{
+    unsigned char part[16 * 1024];
+    uint64_t offset = 0;
+    bool line_empty = true;
+    ssize_t n;
+
+    while ((n = read_source(source, offset, part, sizeof(part), e)) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            if (part[i] == '\n' && line_empty) {
+                *at = offset + (uint64_t)i + 1;
+                return 0;
+            }
+            if (part[i] != '\r' || (i + 1 < n && part[i + 1] != '\n'))
+                line_empty = part[i] == '\n';
+        }
+        offset += (uint64_t)n;
+    }
+    *at = offset;
+    return n < 0 ? -1 : 0;
+}
+
+/* A stretch of the mail as it lies there, with LF: unlike a section of IMAP, nothing is added. */
+static int stream_stretch(struct fetch_mail *m, const struct mime_source *source, uint64_t from, uint64_t to,
+                          struct error *e)
+{
+    unsigned char part[16 * 1024];
+    bool cr = false;
+    ssize_t n = 1;
+
+    while (from < to &&
+           (n = read_source(source, from, part, to - from < sizeof(part) ? (size_t)(to - from) : sizeof(part), e)) > 0) {
+        struct buffer out = {0};
+        put_lf(&out, slice_of(part, (size_t)n), &cr);
+        print_stream(m->d, buffer_slice(&out), false);
+        buffer_free(&out);
+        from += (uint64_t)n;
+    }
     if (n < 0)
         return -1;
     print_stream(m->d, cr ? SLICE("\r") : SLICE_EMPTY, true);
@@ -167,22 +218,34 @@ static int stream_section(struct fetch_mail *m, const char *text, bool lf, struc
 
 static int put_hdr(struct fetch_mail *m, struct error *e)
 {
-    return stream_section(m, "HEADER", true, e);
+    const struct mime_source *source;
+    uint64_t body;
+
+    if (mail_source(m->mail, &source, e) < 0 || find_body(source, &body, e) < 0)
+        return -1;
+    return stream_stretch(m, source, 0, body, e);
 }
 
 static int put_body(struct fetch_mail *m, struct error *e)
 {
-    return stream_section(m, "TEXT", true, e);
+    const struct mime_source *source;
+    uint64_t body;
+
+    if (mail_source(m->mail, &source, e) < 0 || find_body(source, &body, e) < 0)
+        return -1;
+    return stream_stretch(m, source, body, UINT64_MAX, e);
 }
 
 static int put_text(struct fetch_mail *m, struct error *e)
 {
-    return stream_section(m, "", true, e);
+    const struct mime_source *source;
+
+    return mail_source(m->mail, &source, e) < 0 ? -1 : stream_stretch(m, source, 0, UINT64_MAX, e);
 }
 
 static int put_body_section(struct fetch_mail *m, struct error *e)
 {
-    return stream_section(m, m->rest, false, e);
+    return stream_section(m, m->rest, e);
 }
 
 /* The decoded content of a leaf; what has no transfer encoding is shown as BODY[] would. */
@@ -206,7 +269,7 @@ static int put_binary_section(struct fetch_mail *m, struct error *e)
     encoding = part == NULL || part->data == NULL || part->children != NULL ? MIME_ENCODING_NONE
                                                                             : mime_encoding_of(part->data->encoding);
     if (encoding != MIME_ENCODING_QP && encoding != MIME_ENCODING_BASE64)
-        return stream_section(m, m->rest, false, e);
+        return stream_section(m, m->rest, e);
     if (mime_section_open(m->arena, source, root, &section, 0, UINT64_MAX, &hint, &reader, e) < 0)
         return -1;
     mime_decoder_init(&decoder, encoding);

@@ -1,5 +1,6 @@
 /* cmd_mailbox.c - mailbox list, status, create, delete, rename, subscribe, unsubscribe, path (doveadm 6.9). */
 #include "mail.h"
+#include "store/location.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -383,6 +384,61 @@ static int rename_run(struct doveadm *d, struct mail_user *user)
 int doveadm_mailbox_rename(struct doveadm *d)
 {
     static const struct mail_command command = {rename_prepare, rename_run};
+
+    return doveadm_mail_run(d, &command);
+}
+
+/* ---- path --------------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    enum mail_path path;
+} path_types[] = {{"dir", PATH_DIR},     {"mailbox", PATH_MAILBOX}, {"alt-mailbox", PATH_ALT}, {"alt-dir", PATH_ALT},
+                  {"index", PATH_INDEX}, {"control", PATH_CONTROL}};
+enum { PATH_TYPES = sizeof(path_types) / sizeof(path_types[0]) };
+
+static size_t path_type(struct doveadm *d)
+{
+    const char *type = doveadm_given(d, "type") ? doveadm_text(d, "type") : "mailbox";
+    size_t i;
+
+    for (i = 0; i < PATH_TYPES && strcmp(path_types[i].name, type) != 0; i++)
+        ;
+    return i;
+}
+
+static int path_prepare(struct doveadm *d)
+{
+    size_t n;
+
+    doveadm_list(d, "mailbox", &n);
+    /* "index-private" is known and has no path: shared mailboxes keep no private index here. */
+    if (n != 1 || (path_type(d) == PATH_TYPES && strcmp(doveadm_text(d, "type"), "index-private") != 0))
+        return doveadm_usage(d);
+    doveadm_mail_print(d, "flow");
+    print_header(d, "path", "path", PRINT_HIDE_TITLE);
+    return DOVEADM_OK;
+}
+
+static int path_run(struct doveadm *d, struct mail_user *user)
+{
+    const char *name = doveadm_text(d, "mailbox"), *path = NULL;
+    size_t type = path_type(d);
+    struct mailbox_place place;
+    struct error e;
+
+    if (mailbox_place(user, d->arena, slice_from_str(name), &place, &e) < 0)
+        return doveadm_mail_failed(d, &e, "Failed to lookup mailbox %s path", name);
+    if (type < PATH_TYPES)
+        path = mail_location_path(&place.ns->storage->at, d->arena, place.name, path_types[type].path);
+    if (path != NULL)
+        print_value(d, path);
+    return DOVEADM_OK;
+}
+
+int doveadm_mailbox_path(struct doveadm *d)
+{
+    static const struct mail_command command = {path_prepare, path_run};
 
     return doveadm_mail_run(d, &command);
 }

@@ -17,8 +17,8 @@ static bool read_line(const char *prompt, char *line, size_t size)
         quiet = old;
         quiet.c_lflag &= ~(tcflag_t)ECHO;
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+        fputs(prompt, stderr);
     }
-    fputs(prompt, stderr);
     got = fgets(line, (int)size, stdin) != NULL;
     if (terminal) {
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);

@@ -25,6 +25,8 @@ int doveadm_mutf7(struct doveadm *d)
         if ((to_utf8 ? text_mutf7_to_utf8(&out, name) : text_utf8_to_mutf7(&out, name)) < 0) {
             log_error(NULL, to_utf8 ? "Mailbox name not valid mUTF-7: %s" : "Mailbox name not valid UTF-8: %s", names[i]);
             status = DOVEADM_DATAERR;
+            if (to_utf8)
+                print_value(d, buffer_cstr(&out)); /* what could be read of it, as the real program does */
         } else
             print_value(d, buffer_cstr(&out));
         buffer_free(&out);

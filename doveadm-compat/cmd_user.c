@@ -38,9 +38,10 @@ static int list_users(struct lookup *l, const char *const *masks, size_t n)
     return DOVEADM_OK;
 }
 
-static void expand(struct lookup *l, const char *template, const char *user, const struct rpc_fields *fields)
+/* The variables of a user's settings; failures are logged. */
+static char *expand(struct lookup *l, const char *template, const char *user, const char *home)
 {
-    const char *at = strchr(user, '@'), *home = rpc_fields_get(fields, "home");
+    const char *at = strchr(user, '@');
     struct arena *a = l->d->arena;
     struct conf_var table[] = {
         {'u', "user", user},
@@ -55,10 +56,38 @@ static void expand(struct lookup *l, const char *template, const char *user, con
     struct error e;
     char *text = conf_expand(a, template, &vars, &failed, &e);
 
-    if (failed)
-        log_error(NULL, "Failed to expand %s: %s", template, e.admin);
-    else
-        printf("%s\n", text);
+    if (!failed)
+        return text;
+    log_error(NULL, "Failed to expand %s: %s", template, e.admin);
+    return NULL;
+}
+
+/* The userdb's home, else mail_home. */
+static const char *home_of(struct lookup *l, const char *user, const struct rpc_fields *fields)
+{
+    const char *home = rpc_fields_get(fields, "home");
+    const char *template = conf_str(doveadm_settings(l->d), SET_mail_home);
+
+    if (home == NULL && *template != '\0')
+        home = expand(l, template, user, NULL);
+    return home;
+}
+
+/* One of the four fields that every mail process has: the userdb's, else the setting's. NULL = neither. */
+static const char *basic_field(struct lookup *l, const char *user, const struct rpc_fields *fields, const char *name)
+{
+    const struct settings *set = doveadm_settings(l->d);
+    const char *value = rpc_fields_get(fields, name);
+
+    if (strcmp(name, "home") == 0)
+        return home_of(l, user, fields);
+    if (value == NULL && strcmp(name, "uid") == 0)
+        value = conf_str(set, SET_mail_uid);
+    else if (value == NULL && strcmp(name, "gid") == 0)
+        value = conf_str(set, SET_mail_gid);
+    else if (value == NULL && strcmp(name, "mail") == 0)
+        value = conf_str(set, SET_mail_location);
+    return value == NULL || *value == '\0' ? NULL : value;
 }
 
 static void print_row(struct doveadm *d, const char *field, const char *value)
@@ -71,23 +100,12 @@ static void print_row(struct doveadm *d, const char *field, const char *value)
 static void show_fields(struct lookup *l, const char *user, const struct rpc_fields *fields)
 {
     static const char *const first[] = {"uid", "gid", "home", "mail"};
-    struct settings *set = doveadm_settings(l->d);
-    const char *values[4];
 
-    for (size_t i = 0; i < 4; i++)
-        values[i] = rpc_fields_get(fields, first[i]);
-    if (values[0] == NULL)
-        values[0] = conf_str(set, SET_mail_uid);
-    if (values[1] == NULL)
-        values[1] = conf_str(set, SET_mail_gid);
-    if (values[2] == NULL)
-        values[2] = conf_str(set, SET_mail_home);
-    if (values[3] == NULL)
-        values[3] = conf_str(set, SET_mail_location);
-    (void)user;
-    for (size_t i = 0; i < 4; i++)
-        if (*values[i] != '\0')
-            print_row(l->d, first[i], values[i]);
+    for (size_t i = 0; i < 4; i++) {
+        const char *value = basic_field(l, user, fields, first[i]);
+        if (value != NULL)
+            print_row(l->d, first[i], value);
+    }
     for (size_t i = 0; i < fields->count; i++) {
         bool shown = false;
         for (size_t j = 0; j < 4; j++)
@@ -106,7 +124,7 @@ static int show_user(struct lookup *l, const char *user)
     struct error e;
 
     if (auth_wait_user(l->socket, user, &l->info, l->d->arena, &found, &fields, &e) < 0) {
-        if (e.class == ERROR_NOT_FOUND) {
+        if (e.class == ERROR_NOT_FOUND && e.sys == 0) {
             fprintf(field != NULL || template != NULL ? stderr : stdout, "%suserdb lookup: user %s doesn't exist\n",
                     field != NULL || template != NULL || plain ? "" : "\n", user);
             return DOVEADM_NOUSER;
@@ -114,10 +132,12 @@ static int show_user(struct lookup *l, const char *user)
         log_error(NULL, "doveadm(%s)<%d><>: Error: auth-master: userdb lookup(%s): %s", user, (int)getpid(), user, e.admin);
         return DOVEADM_TEMPFAIL;
     }
-    if (template != NULL)
-        expand(l, template, found, &fields);
-    else if (field != NULL) {
-        const char *value = rpc_fields_get(&fields, field);
+    if (template != NULL) {
+        char *text = expand(l, template, found, home_of(l, found, &fields));
+        if (text != NULL)
+            printf("%s\n", text);
+    } else if (field != NULL) {
+        const char *value = basic_field(l, found, &fields, field);
         if (value != NULL)
             printf("%s\n", value);
     } else if (plain) {

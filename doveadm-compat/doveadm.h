@@ -114,6 +114,14 @@ int doveadm_pw(struct doveadm *);
 int doveadm_absent(struct doveadm *); /* in the table, but not there yet: says so, 75 */
 int doveadm_config(struct doveadm *);
 int doveadm_help(struct doveadm *);
+int doveadm_altmove(struct doveadm *);
+int doveadm_auth_login(struct doveadm *);
+int doveadm_dump(struct doveadm *);
+int doveadm_kick(struct doveadm *);
+int doveadm_log_errors(struct doveadm *);
+int doveadm_log_test(struct doveadm *);
+int doveadm_mailbox_path(struct doveadm *);
+int doveadm_penalty(struct doveadm *);
 int doveadm_log_find(struct doveadm *);
 int doveadm_log_reopen(struct doveadm *);
 int doveadm_mutf7(struct doveadm *);

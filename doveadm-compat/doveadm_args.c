@@ -181,6 +181,27 @@ int doveadm_args_parse(struct doveadm *d, int argc, char **argv)
     return status != DOVEADM_OK ? status : take_positional(d, argv + optind);
 }
 
+/* Parameters stand in the usage behind the options, in their order. */
+bool doveadm_args_missing(const struct doveadm *d)
+{
+    const char *at = d->command->usage;
+    const struct doveadm_value *v = d->values;
+    size_t depth = 0;
+
+    for (; *at != '\0'; at++) {
+        depth += *at == '[';
+        depth -= *at == ']' && depth > 0;
+        if (*at != '<' || depth > 0)
+            continue;
+        while (v != NULL && v->type != 'p' && v->type != 'P')
+            v = v->next;
+        if (v != NULL && !v->given)
+            return true;
+        v = v == NULL ? NULL : v->next;
+    }
+    return false;
+}
+
 void doveadm_args_free(struct doveadm *d)
 {
     for (struct doveadm_value *v = d->values; v != NULL; v = v->next)

@@ -6,10 +6,14 @@
 
 /* argv[0] is the last word of the command, as getopt's messages show it. 0, or 64 with the message given. */
 int doveadm_args_parse(struct doveadm *, int argc, char **argv);
+/* Is a positional parameter missing that the usage does not show in brackets? */
+bool doveadm_args_missing(const struct doveadm *);
 void doveadm_args_free(struct doveadm *);
 
 /* doveadm_help.c: the list of commands; prefix = "" or the words of a family. Returns 64. */
-int doveadm_help_list(const struct doveadm *, const char *family);
+int doveadm_help_list(struct doveadm *, const char *family);
+/* doveadm_run.c */
+bool doveadm_plugin_loaded(struct doveadm *, const struct doveadm_command *);
 bool doveadm_is_family(const char *words);
 
 #endif

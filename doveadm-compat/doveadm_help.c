@@ -25,19 +25,18 @@ bool doveadm_is_family(const char *words)
 }
 
 /* Commands of plugins that are not loaded are not listed. */
-static bool is_listed(const struct doveadm_command *c)
+static bool is_listed(struct doveadm *d, const struct doveadm_command *c)
 {
-    return (c->flags & DOVEADM_PLUGIN) == 0;
+    return (c->flags & DOVEADM_PLUGIN) == 0 || doveadm_plugin_loaded(d, c);
 }
 
 /* Lines sorted by the first word; families folded to "word  a|b|c". The first sub-word of a family that is a family
  * itself stands twice in the list of all commands, as the real program prints it (recordings, group top). */
-int doveadm_help_list(const struct doveadm *d, const char *family)
+int doveadm_help_list(struct doveadm *d, const char *family)
 {
     size_t skip = *family == '\0' ? 0 : strlen(family) + 1;
     const char *space = *family == '\0' ? "" : " ";
 
-    (void)d;
     fprintf(stderr, "usage: doveadm [-Dv] [-f <formatter>] %s%s<command> [<args>]\n", family, space);
     if (*family == '\0')
         fprintf(stderr, "%15s\n", "");
@@ -45,7 +44,7 @@ int doveadm_help_list(const struct doveadm *d, const char *family)
         const char *word = c->name + skip, *sub, *last = "";
         size_t n;
         bool first = true;
-        if (!in_family(c->name, family) || !is_listed(c)) {
+        if (!in_family(c->name, family) || !is_listed(d, c)) {
             c++;
             continue;
         }
@@ -58,7 +57,7 @@ int doveadm_help_list(const struct doveadm *d, const char *family)
         fprintf(stderr, "  %-12.*s ", (int)n, word);
         for (; c->name != NULL && in_family(c->name, family) && strncmp(c->name + skip, word, n + 1) == 0; c++) {
             size_t m, before;
-            if (!is_listed(c))
+            if (!is_listed(d, c))
                 continue;
             sub = c->name + skip + n + 1;
             m = strcspn(sub, " ");

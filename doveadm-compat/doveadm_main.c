@@ -2,12 +2,9 @@
 #include "doveadm_args.h"
 #include "print.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The whole of the command's words, or NULL. *words = how many arguments they take. */
@@ -53,80 +50,6 @@ void doveadm_fatal(int status, const char *fmt, ...)
     va_end(args);
     fflush(stdout);
     log_fatal(status, "%s", text);
-}
-
-struct settings *doveadm_settings(struct doveadm *d)
-{
-    const struct conf_filter filter = {.service = "doveadm"};
-    const char *path = d->config_path != NULL ? d->config_path : getenv("CONFIG_FILE");
-    struct stat st;
-    struct error e;
-
-    if (d->set != NULL)
-        return d->set;
-    if (path == NULL)
-        path = SYSCONFDIR "/dovecot/dovecot.conf";
-    if (stat(path, &st) < 0)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "Error reading configuration: stat(%s) failed: %s", path, strerror(errno));
-    if (conf_open_file(path, d->overrides, &d->conf, &e) < 0)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "Error reading configuration: %s", e.admin);
-    d->set = conf_settings(d->conf, &filter, &e);
-    if (d->set == NULL)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "Error reading configuration: %s", e.admin);
-    return d->set;
-}
-
-const char *doveadm_socket(struct doveadm *d, const char *name)
-{
-    if (*name == '/')
-        return name;
-    return arena_printf(d->arena, "%s/%s", conf_str(doveadm_settings(d), SET_base_dir), name);
-}
-
-int doveadm_status_of(const struct error *e)
-{
-    switch (e->class) {
-    case ERROR_NONE:
-        return DOVEADM_OK;
-    case ERROR_NOT_FOUND:
-        return DOVEADM_NOTFOUND;
-    case ERROR_EXISTS:
-    case ERROR_LIMIT:
-    case ERROR_UNSUPPORTED:
-        return DOVEADM_DATAERR;
-    case ERROR_INVALID:
-        return DOVEADM_USAGE;
-    case ERROR_PERMISSION:
-        return DOVEADM_NOPERM;
-    case ERROR_QUOTA:
-        return DOVEADM_NOQUOTA;
-    default:
-        return DOVEADM_TEMPFAIL;
-    }
-}
-
-const char *doveadm_error_text(struct arena *a, const struct error *e)
-{
-    char stamp[40];
-    time_t now = time(NULL);
-    struct tm tm;
-
-    if (e->user[0] != '\0')
-        return arena_strdup(a, e->user);
-    localtime_r(&now, &tm);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
-    return arena_printf(a, "Internal error occurred. Refer to server log for more information. [%s]", stamp);
-}
-
-void doveadm_status_add(int *status, int more)
-{
-    if (*status == DOVEADM_OK || more == DOVEADM_TEMPFAIL)
-        *status = more == DOVEADM_OK ? *status : more;
-}
-
-int doveadm_absent(struct doveadm *d)
-{
-    doveadm_fatal(DOVEADM_TEMPFAIL, "doveadm %s: this command is not available in this version", d->command->name);
 }
 
 static void take_global_options(struct doveadm *d, int argc, char **argv)
@@ -202,6 +125,9 @@ int main(int argc, char **argv)
     d.command = find_command(argv, &words);
     if (d.command == NULL)
         return doveadm_help_list(&d, find_family(d.arena, argv));
+    if ((d.command->flags & DOVEADM_PLUGIN) != 0 && !doveadm_plugin_loaded(&d, d.command))
+        doveadm_fatal(DOVEADM_TEMPFAIL, "Unknown command '%s', but plugin %s exists. Try to set mail_plugins=%s", argv[0],
+                      argv[0], argv[0]);
     status = run_command(&d, argv, words);
     doveadm_args_free(&d);
     settings_unref(d.set);

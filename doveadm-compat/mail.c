@@ -163,12 +163,12 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
     int status;
 
     if (lookup && auth_wait_user(userdb_socket(d), name, &info, d->arena, &params.username, &fields, &e) < 0) {
-        if (e.class == ERROR_NOT_FOUND && iterating) {
+        if (e.class == ERROR_NOT_FOUND && e.sys == 0 && iterating) {
             if (d->verbose)
                 log_info(NULL, "User no longer exists, skipping");
             return DOVEADM_OK;
         }
-        if (e.class == ERROR_NOT_FOUND) {
+        if (e.class == ERROR_NOT_FOUND && e.sys == 0) {
             log_error(NULL, "User doesn't exist");
             return DOVEADM_NOUSER;
         }

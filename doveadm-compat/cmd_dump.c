@@ -1,0 +1,146 @@
+/* cmd_dump.c - doveadm dump: what is in an index or a log (doveadm 7.4). The text is src/index/dump.h's.
+ *
+ * Nothing is repaired or created: the files may be a running server's, or an administrator's only copy. */
+#include "doveadm.h"
+#include "index/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char types[] = "dbox index log mailboxlog thread imapzlib dcrypt-file dcrypt-key multiplex";
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* The index family of a path: a folder, or the base file itself. */
+static void split_path(struct doveadm *d, const char *path, const char **folder, const char **prefix)
+{
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+
+    *prefix = "dovecot.index";
+    *folder = path;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return;
+    *prefix = slash == NULL ? path : slash + 1;
+    *folder = slash == NULL ? "." : slash == path ? "/" : arena_str(d->arena, slice_of(path, (size_t)(slash - path)));
+}
+
+static bool is_index(struct doveadm *d, const char *path)
+{
+    const char *folder, *prefix;
+
+    split_path(d, path, &folder, &prefix);
+    return ends_with(prefix, ".index") && access(arena_printf(d->arena, "%s/%s", folder, prefix), F_OK) == 0;
+}
+
+/* A log begins with its major version and the size of its header (index-format 4.1). */
+static bool is_log(const char *path)
+{
+    unsigned char head[4] = {0};
+    int fd;
+    bool ok;
+
+    if (!ends_with(path, ".log") && !ends_with(path, ".log.2"))
+        return false;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ok = fd >= 0 && read(fd, head, sizeof(head)) == (ssize_t)sizeof(head) && head[0] == 1 && head[2] >= 24 && head[3] == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static const char *detect(struct doveadm *d, const char *path)
+{
+    return is_log(path) ? "log" : is_index(d, path) ? "index" : NULL;
+}
+
+static int dump_index(struct doveadm *d, const char *path, struct buffer *out)
+{
+    struct index_where where = {.read_only = true, .no_create = true};
+    struct index *index;
+    size_t n;
+    const char *const *args = doveadm_list(d, "args", &n);
+    uint32_t uid = 0;
+    struct error e;
+
+    split_path(d, path, &where.path, &where.prefix);
+    where.dir = open(where.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (!is_index(d, path) || where.dir < 0 || index_open(&index, &where, &e) < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "Couldn't open index %s", path);
+    close(where.dir);
+    if (n > 0 && !slice_to_u32(slice_from_str(args[0]), &uid))
+        doveadm_fatal(DOVEADM_USAGE, "Invalid uid number %s", args[0]);
+    index_dump(index, arena_printf(d->arena, "%s/%s", where.path, where.prefix), uid, out);
+    index_close(&index);
+    return DOVEADM_OK;
+}
+
+static int dump_log(const char *path, struct buffer *out)
+{
+    enum { MOST = 256 * 1024 * 1024 };
+    struct buffer file = {0};
+    unsigned char part[64 * 1024];
+    struct error e;
+    ssize_t n;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), r;
+
+    if (fd < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "open(%s) failed: %s", path, strerror(errno));
+    while ((n = read(fd, part, sizeof(part))) > 0 && file.size < MOST)
+        buffer_append(&file, part, (size_t)n);
+    if (n < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "read(%s) failed: %s", path, strerror(errno));
+    close(fd);
+    r = index_dump_log(buffer_slice(&file), out, &e);
+    buffer_free(&file);
+    if (r == 0)
+        return DOVEADM_OK;
+    fwrite(out->at, 1, out->size, stdout);
+    doveadm_fatal(DOVEADM_TEMPFAIL, "%s", e.admin);
+}
+
+static bool is_type(const char *type)
+{
+    struct slice rest = slice_from_str(types), one;
+
+    while (slice_split(&rest, ' ', &one))
+        if (slice_equal_str(one, type))
+            return true;
+    return false;
+}
+
+int doveadm_dump(struct doveadm *d)
+{
+    const char *type = doveadm_text(d, "type"), *path = doveadm_text(d, "path");
+    struct buffer out = {0};
+    int status;
+
+    if (path == NULL)
+        return doveadm_usage(d);
+    if (type == NULL) {
+        type = detect(d, path);
+        if (type == NULL)
+            doveadm_fatal(DOVEADM_DATAERR, "Can't autodetect file type: %s", path);
+        printf("Detected file type: %s\n", type);
+    } else if (!is_type(type)) {
+        fprintf(stderr, "Available dump types: %s\n", types);
+        doveadm_fatal(DOVEADM_USAGE, "Unknown type: %s", type);
+    }
+    if (strcmp(type, "index") == 0)
+        status = dump_index(d, path, &out);
+    else if (strcmp(type, "log") == 0)
+        status = dump_log(path, &out);
+    else
+        doveadm_fatal(DOVEADM_TEMPFAIL, "dump -t %s: this type is not available in this version", type);
+    fwrite(out.at, 1, out.size, stdout);
+    buffer_free(&out);
+    return status;
+}

@@ -1,0 +1,101 @@
+/* doveadm_run.c - what commands share: settings, sockets, what an error means, commands that are not there. */
+#include "doveadm_args.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+struct settings *doveadm_settings(struct doveadm *d)
+{
+    const struct conf_filter filter = {.service = "doveadm"};
+    const char *path = d->config_path != NULL ? d->config_path : getenv("CONFIG_FILE");
+    struct stat st;
+    struct error e;
+
+    if (d->set != NULL)
+        return d->set;
+    if (path == NULL)
+        path = SYSCONFDIR "/dovecot/dovecot.conf";
+    if (stat(path, &st) < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "Error reading configuration: stat(%s) failed: %s", path, strerror(errno));
+    if (conf_open_file(path, d->overrides, &d->conf, &e) < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "Error reading configuration: %s", e.admin);
+    d->set = conf_settings(d->conf, &filter, &e);
+    if (d->set == NULL)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "Error reading configuration: %s", e.admin);
+    return d->set;
+}
+
+const char *doveadm_socket(struct doveadm *d, const char *name)
+{
+    if (*name == '/')
+        return name;
+    return arena_printf(d->arena, "%s/%s", conf_str(doveadm_settings(d), SET_base_dir), name);
+}
+
+int doveadm_status_of(const struct error *e)
+{
+    switch (e->class) {
+    case ERROR_NONE:
+        return DOVEADM_OK;
+    case ERROR_NOT_FOUND:
+        return DOVEADM_NOTFOUND;
+    case ERROR_EXISTS:
+    case ERROR_LIMIT:
+    case ERROR_UNSUPPORTED:
+        return DOVEADM_DATAERR;
+    case ERROR_INVALID:
+        return DOVEADM_USAGE;
+    case ERROR_PERMISSION:
+        return DOVEADM_NOPERM;
+    case ERROR_QUOTA:
+        return DOVEADM_NOQUOTA;
+    default:
+        return DOVEADM_TEMPFAIL;
+    }
+}
+
+const char *doveadm_error_text(struct arena *a, const struct error *e)
+{
+    char stamp[40];
+    time_t now = time(NULL);
+    struct tm tm;
+
+    if (e->user[0] != '\0')
+        return arena_strdup(a, e->user);
+    localtime_r(&now, &tm);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
+    return arena_printf(a, "Internal error occurred. Refer to server log for more information. [%s]", stamp);
+}
+
+void doveadm_status_add(int *status, int more)
+{
+    if (*status == DOVEADM_OK || more == DOVEADM_TEMPFAIL)
+        *status = more == DOVEADM_OK ? *status : more;
+}
+
+/* What is wrong with the call is said first, as the real program would. */
+int doveadm_absent(struct doveadm *d)
+{
+    bool mail = (d->command->flags & DOVEADM_MAIL) != 0;
+
+    if (mail && !doveadm_given(d, "user") && !doveadm_given(d, "all-users") && !doveadm_given(d, "user-file") &&
+        getenv("USER") == NULL)
+        doveadm_fatal(DOVEADM_USAGE, "USER environment is missing and -u option not used");
+    if (doveadm_args_missing(d))
+        return doveadm_usage(d);
+    doveadm_fatal(DOVEADM_TEMPFAIL, "doveadm %s: this command is not available in this version", d->command->name);
+}
+
+/* Is the plugin of a command's first word in mail_plugins? */
+bool doveadm_plugin_loaded(struct doveadm *d, const struct doveadm_command *c)
+{
+    struct slice rest = slice_from_str(conf_str(doveadm_settings(d), SET_mail_plugins)), one;
+    struct slice plugin = slice_of(c->name, strcspn(c->name, " "));
+
+    while (rest.size > 0 && slice_split(&rest, ' ', &one))
+        if (slice_equal(one, plugin))
+            return true;
+    return false;
+}
