@@ -20,10 +20,10 @@ golden()
 for format in maildir maildir-fs maildir-split; do
     name=$(echo $format | tr - _)
     case $format in maildir) port=25310;; maildir-fs) port=25320;; *) port=25330;; esac
+    atf_test_case $name cleanup # defines empty parts, which the next lines replace
     eval "${name}_head() { atf_set require.progs 'dovecot doveadm python3'; atf_set timeout 300; }
           ${name}_body() { golden $format $port; }
           ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
-    atf_test_case $name cleanup
 done
 
 atf_init_test_cases()

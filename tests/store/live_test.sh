@@ -8,6 +8,7 @@ tool()
     cp "$TOP_BUILD/tests/tools/storetool" "$dir/storetool" # readable for the user that both run as
 }
 
+atf_test_case mixed cleanup
 mixed_head()
 {
     atf_set descr "saves, flags, expunges by both servers: nothing lost, nothing doubled, nothing logged"
@@ -26,6 +27,7 @@ mixed_cleanup()
     [ ! -f dir ] || rm -rf "$(cat dir)"
 }
 
+atf_test_case lists cleanup
 lists_head()
 {
     atf_set descr "mailboxes made, renamed, deleted, subscribed by both servers"
@@ -45,6 +47,7 @@ lists_cleanup()
     [ ! -f dir ] || rm -rf "$(cat dir)"
 }
 
+atf_test_case crash cleanup
 crash_head()
 {
     atf_set descr "the process ends, or the disk is full, at the N-th mutating call"
@@ -53,7 +56,7 @@ crash_head()
 }
 crash_body()
 {
-    grep -q 'define FAULTS 1' "$TOP_BUILD/config.h" || atf_skip "built without --enable-faults"
+    grep -q 'define FAULTS 1' "$TOP_BUILD/config.h" || atf_skip "machine: built without --enable-faults"
     tool
     every=7
     [ -z "$YARILO_LONG" ] || every=1
@@ -64,9 +67,6 @@ crash_cleanup()
     [ ! -f dir ] || rm -rf "$(cat dir)"
 }
 
-atf_test_case mixed cleanup
-atf_test_case lists cleanup
-atf_test_case crash cleanup
 
 atf_init_test_cases()
 {
