@@ -3,6 +3,7 @@
 golden()
 {
     dir=$(mktemp -d /tmp/yarilo-store.XXXXXX)
+    chmod 755 "$dir"
     echo "$dir" >dir
     python3 "$TOP_SRC/tests/tools/make-golden-store" "$1" "$dir/made" --port "$2" >made.log 2>&1 || { cat made.log; atf_fail "no golden store"; }
     location=$(sed -n 's/^mail_location = //p' "$dir/made/dovecot.conf")
