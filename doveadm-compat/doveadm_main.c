@@ -120,15 +120,15 @@ int main(int argc, char **argv)
         doveadm_fatal(DOVEADM_TEMPFAIL, "Unknown print formatter: %s", d.formatter);
     }
     argv += optind;
-    if (argv[0] == NULL)
-        return doveadm_help_list(&d, "");
-    d.command = find_command(argv, &words);
-    if (d.command == NULL)
-        return doveadm_help_list(&d, find_family(d.arena, argv));
-    if ((d.command->flags & DOVEADM_PLUGIN) != 0 && !doveadm_plugin_loaded(&d, d.command))
-        doveadm_fatal(DOVEADM_TEMPFAIL, "Unknown command '%s', but plugin %s exists. Try to set mail_plugins=%s", argv[0],
-                      argv[0], argv[0]);
-    status = run_command(&d, argv, words);
+    d.command = argv[0] == NULL ? NULL : find_command(argv, &words);
+    if (d.command == NULL) {
+        status = doveadm_help_list(&d, argv[0] == NULL ? "" : find_family(d.arena, argv));
+    } else {
+        if ((d.command->flags & DOVEADM_PLUGIN) != 0 && !doveadm_plugin_loaded(&d, d.command))
+            doveadm_fatal(DOVEADM_TEMPFAIL, "Unknown command '%s', but plugin %s exists. Try to set mail_plugins=%s",
+                          argv[0], argv[0], argv[0]);
+        status = run_command(&d, argv, words);
+    }
     doveadm_args_free(&d);
     settings_unref(d.set);
     conf_free(d.conf);
