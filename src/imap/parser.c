@@ -110,8 +110,10 @@ static enum imap_parse read_literal_size(struct imap_parser *p, struct slice in,
             return bad(p, "Invalid literal size");
         size = size * 10 + digit;
     }
+    if (i > 32) /* zeros without end: the same answer in whatever pieces they come */
+        return bad(p, "Invalid literal size");
     if (i == in.size)
-        return i > 32 ? bad(p, "Invalid literal size") : IMAP_PARSE_MORE;
+        return IMAP_PARSE_MORE;
     if (i == 1) {
         *used += 1;
         return bad(p, "Invalid literal size");

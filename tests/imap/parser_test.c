@@ -104,6 +104,7 @@ ATF_TC_BODY(problems, tc)
     CHECK_BAD(" a\rb\r\n", "bad CR sent without LF", 2);
     CHECK_BAD(" {3}\r\na\0b x\r\n", "+bad NULs not allowed in strings", 9);
     CHECK_BAD(" {99999999999999999999}\r\n", "bad Invalid literal size", 1);
+    CHECK_BAD(" {00000000000000000000000000000000000003}\r\n", "bad Invalid literal size", 1);
     CHECK_BAD(" {1001}\r\n", "bye Literal size too large", 7);
     check(" {4097+}\r\n", 10, IMAP_PARSER_LITERAL_MINUS, 0, "bye [TOOBIG] Non-synchronizing literal size too large", 8);
 }
