@@ -126,18 +126,6 @@ static ssize_t read_source(const struct mime_source *source, uint64_t offset, vo
     return (ssize_t)size;
 }
 
-/* CRLF becomes LF; a CR at the end waits in *cr until it is known what follows it. */
-static void put_lf(struct buffer *out, struct slice bytes, bool *cr)
-{
-    for (size_t i = 0; i < bytes.size; i++) {
-        if (*cr && bytes.at[i] != '\n')
-            buffer_append_byte(out, '\r');
-        *cr = bytes.at[i] == '\r';
-        if (!*cr)
-            buffer_append_byte(out, bytes.at[i]);
-    }
-}
-
 static int stream_section(struct fetch_mail *m, const char *text, struct error *e)
 {
     const struct mime_source *source;
@@ -194,25 +182,21 @@ static int find_body(const struct mime_source *source, uint64_t *at, struct erro
     return n < 0 ? -1 : 0;
 }
 
-/* A stretch of the mail as it lies there, with LF: unlike a section of IMAP, nothing is added. */
+/* A stretch of the mail as it lies there, line ends too: unlike a section of IMAP, nothing is added. */
 static int stream_stretch(struct fetch_mail *m, const struct mime_source *source, uint64_t from, uint64_t to,
                           struct error *e)
 {
     unsigned char part[16 * 1024];
-    bool cr = false;
     ssize_t n = 1;
 
     while (from < to &&
            (n = read_source(source, from, part, to - from < sizeof(part) ? (size_t)(to - from) : sizeof(part), e)) > 0) {
-        struct buffer out = {0};
-        put_lf(&out, slice_of(part, (size_t)n), &cr);
-        print_stream(m->d, buffer_slice(&out), false);
-        buffer_free(&out);
+        print_stream(m->d, slice_of(part, (size_t)n), false);
         from += (uint64_t)n;
     }
     if (n < 0)
         return -1;
-    print_stream(m->d, cr ? SLICE("\r") : SLICE_EMPTY, true);
+    print_stream(m->d, SLICE_EMPTY, true);
     return 0;
 }
 

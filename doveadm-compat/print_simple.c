@@ -67,36 +67,52 @@ static void tab_titles(struct print *p)
     putchar('\n');
 }
 
+static void tab_between(const struct print *p)
+{
+    if (p->column > 0)
+        putchar('\t');
+}
+
+static void tab_end(const struct print *p)
+{
+    if (last_column(p))
+        putchar('\n');
+}
+
 static void tab_value(struct print *p, const char *value)
 {
     tab_titles(p);
+    tab_between(p);
     fputs(value == NULL ? "" : value, stdout);
-    putchar(last_column(p) ? '\n' : '\t');
+    tab_end(p);
 }
 
+/* A streamed value has a tab before and, beginning with the second column, one behind it too: scripts know it so. */
 static void tab_stream(struct print *p, struct slice bytes, bool end)
 {
     tab_titles(p);
+    if (bytes.size > 0 && !p->started) {
+        tab_between(p);
+        p->started = true;
+    }
     put(bytes);
-    if (end)
-        putchar(last_column(p) ? '\n' : '\t');
+    if (end) {
+        p->started = false;
+        tab_between(p);
+        tab_end(p);
+    }
 }
 
 const struct print_ops print_tab = {"tab", NULL, tab_value, tab_stream, tab_titles};
 
 /* ---- pager: one field a line --------------------------------------------------------------------------------------- */
 
-static void pager_begin(struct print *p)
-{
-    if (p->column == 0 && p->rows > 0)
-        fputs("\f\n", stdout);
-}
-
 static void pager_value(struct print *p, const char *value)
 {
     const struct print_header *h = &p->headers.at[p->column];
 
-    pager_begin(p);
+    if (p->column == 0 && p->rows > 0)
+        fputs("\f\n", stdout);
     if ((h->flags & PRINT_HIDE_TITLE) == 0)
         printf("%s: ", h->title);
     printf("%s\n", value == NULL ? "" : value);
@@ -106,11 +122,9 @@ static void pager_stream(struct print *p, struct slice bytes, bool end)
 {
     const struct print_header *h = &p->headers.at[p->column];
 
-    if (!p->started) {
-        pager_begin(p);
-        if ((h->flags & PRINT_HIDE_TITLE) == 0)
-            printf("%s:\n", h->title);
-    }
+    /* No form feed when the first column is a streamed one: neither has Dovecot. */
+    if (!p->started && (h->flags & PRINT_HIDE_TITLE) == 0)
+        printf("%s:\n", h->title);
     p->started = !end;
     put(bytes);
 }

@@ -43,6 +43,9 @@ same_body()
         $real save <"$TOP_SRC/tests/recordings/imap/fixture/$mail.eml"
         $real save -m Work <"$TOP_SRC/tests/recordings/imap/fixture/$mail.eml"
     done
+    # One as other programs leave it, with CRLF.
+    printf 'Subject: crlf\r\n\r\none\r\ntwo' >"$SCENE/gold/Maildir/cur/1600000000.M1P1.crlf:2,S"
+    chown "$MAIL_USER" "$SCENE/gold/Maildir/cur/1600000000.M1P1.crlf:2,S"
     $real flags add '\Seen foo' mailbox INBOX 2:4
     $real flags add '\Flagged' mailbox Work 1
     cp -a "$SCENE/gold" "$SCENE/theirs"

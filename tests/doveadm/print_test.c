@@ -67,7 +67,7 @@ ATF_TC_BODY(sticky_stream, tc)
     print_stream(&d, SLICE("two"), true);
     print_sticky(&d, "username", "u2");
     print_value(&d, "x");
-    end(&d, "Username\ttext\nu1\tone\ntwo\nu2\tx\n");
+    end(&d, "Username\ttext\nu1\tone\ntwo\t\nu2\tx\n");
 }
 
 ATF_TC_WITHOUT_HEAD(names);
