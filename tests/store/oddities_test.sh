@@ -133,6 +133,15 @@ unmounted_body()
     atf_check -o match:'messages=2 uidnext=3' ./store sync INBOX
 }
 
+atf_test_case half_made
+half_made_body()
+{
+    # What is to be seen while another process makes the mailbox: one folder after the other.
+    prepare
+    rmdir m/new
+    atf_check -o match:'messages=1' ./store sync INBOX
+}
+
 atf_test_case trash
 trash_body()
 {
@@ -164,7 +173,7 @@ old_lock_body()
 
 atf_init_test_cases()
 {
-    for test in odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted trash old_lock; do
+    for test in odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted half_made trash old_lock; do
         atf_add_test_case $test
     done
 }

@@ -180,7 +180,9 @@ static int open_folders(struct mailbox *box, struct maildir *m, const struct dri
     }
     m->dev = st.st_dev;
     m->ino = st.st_ino;
-    if (faccessat(m->dir, "cur", F_OK, 0) < 0 && make_folders(m->dir, &box->modes, &made, e) < 0)
+    /* One of them may be there without the others: another process is just making the mailbox. */
+    if ((faccessat(m->dir, "cur", F_OK, 0) < 0 || faccessat(m->dir, "new", F_OK, 0) < 0) &&
+        make_folders(m->dir, &box->modes, &made, e) < 0)
         return -1;
     if (strcmp(box->control_path, box->path) == 0) {
         m->control = m->dir; /* descriptors are dear in a process with a thousand mailboxes */
