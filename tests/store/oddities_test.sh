@@ -138,8 +138,9 @@ half_made_body()
 {
     # What is to be seen while another process makes the mailbox: one folder after the other.
     prepare
+    mv m/new/* m/cur/
     rmdir m/new
-    atf_check -o match:'messages=1' ./store sync INBOX
+    atf_check -o match:'messages=2' ./store sync INBOX
 }
 
 atf_test_case trash
