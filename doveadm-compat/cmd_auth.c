@@ -3,8 +3,20 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <termios.h>
 #include <unistd.h>
+
+void doveadm_auth_error(const char *user, const char *what, const struct error *e)
+{
+    static const char said[] = "auth-master: ";
+    const char *reason = strncmp(e->admin, said, sizeof(said) - 1) == 0 ? e->admin + sizeof(said) - 1 : e->admin;
+
+    if (user != NULL)
+        fprintf(stderr, "doveadm(%s)<%d><>: Error: auth-master: %s(%s): %s\n", user, (int)getpid(), what, user, reason);
+    else
+        log_error(NULL, "auth-master: %s: %s", what, reason);
+}
 
 /* -x key=value. Unknown keys go along where the protocol takes them; bad addresses are fatal. */
 void doveadm_auth_info(struct doveadm *d, struct auth_user_info *info, struct rpc_fields *extra)
@@ -152,7 +164,7 @@ int doveadm_auth_lookup(struct doveadm *d)
         return doveadm_usage(d);
     doveadm_auth_info(d, &info, &extra);
     if (socket == NULL)
-        socket = doveadm_socket(d, "auth-master");
+        socket = doveadm_socket(d, "auth-userdb");
     for (size_t i = 0; i < n; i++) {
         struct rpc_fields fields;
         const char *found;
@@ -164,7 +176,7 @@ int doveadm_auth_lookup(struct doveadm *d)
                 printf("passdb lookup: user %s doesn't exist\n", users[i]);
                 doveadm_status_add(&status, DOVEADM_NOUSER);
             } else {
-                log_error(NULL, "auth-master: passdb lookup(%s): %s", users[i], e.admin);
+                doveadm_auth_error(NULL, arena_printf(d->arena, "passdb lookup(%s)", users[i]), &e);
                 log_error(NULL, "passdb lookup failed for %s", users[i]);
                 doveadm_status_add(&status, DOVEADM_TEMPFAIL);
             }
@@ -199,7 +211,7 @@ int doveadm_auth_cache_flush(struct doveadm *d)
     if (socket == NULL)
         socket = doveadm_socket(d, "auth-master");
     if (auth_wait_cache_flush(socket, users, n, &removed, &e) < 0)
-        log_error(NULL, "auth-master: auth cache flush: %s", e.admin);
+        doveadm_auth_error(NULL, "auth cache flush", &e);
     printf("%u cache entries flushed\n", removed);
     return DOVEADM_OK;
 }

@@ -7,5 +7,7 @@
 
 /* The repeated option -x (auth-info); *extra must live as long as the info. */
 void doveadm_auth_info(struct doveadm *, struct auth_user_info *, struct rpc_fields *extra);
+/* "auth-master: WHAT(NAME): reason" to the log; `user`: under that user's prefix, as the storage service writes it. */
+void doveadm_auth_error(const char *user, const char *what, const struct error *);
 
 #endif

@@ -129,7 +129,7 @@ static int show_user(struct lookup *l, const char *user)
                     field != NULL || template != NULL || plain ? "" : "\n", user);
             return DOVEADM_NOUSER;
         }
-        log_error(NULL, "doveadm(%s)<%d><>: Error: auth-master: userdb lookup(%s): %s", user, (int)getpid(), user, e.admin);
+        doveadm_auth_error(user, "userdb lookup", &e);
         return DOVEADM_TEMPFAIL;
     }
     if (template != NULL) {

@@ -5,7 +5,7 @@
  * settings name no uid is an error, as with the real program. */
 #include "mail.h"
 
-#include "rpc/auth_client.h"
+#include "cmd_auth.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -57,6 +57,7 @@ static int list_users(struct doveadm *d, const char *mask, struct users *out)
     struct error e;
 
     if (auth_wait_list(userdb_socket(d), mask, &info, d->arena, &names, &n, &e) < 0) {
+        doveadm_auth_error(NULL, "userdb list", &e);
         log_error(NULL, "Failed to iterate through some users");
         return DOVEADM_TEMPFAIL;
     }
@@ -172,7 +173,7 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
             log_error(NULL, "User doesn't exist");
             return DOVEADM_NOUSER;
         }
-        log_error(NULL, "auth-master: userdb lookup(%s): %s", name, e.admin);
+        doveadm_auth_error(name, "userdb lookup", &e);
         log_error(NULL, "User lookup failed: %s", "Internal error occurred. Refer to server log for more information.");
         return DOVEADM_TEMPFAIL;
     }
