@@ -135,36 +135,37 @@ static struct slice only_named(struct doveadm *d, struct slice answer, const cha
     return rest;
 }
 
-int doveadm_service_status(struct doveadm *d)
+/* Master's answer to `question`, a line for each of the services that the command names. */
+static int print_status(struct doveadm *d, struct slice question, const char *formatter, const char *const *titles,
+                        size_t columns)
 {
-    static const char *const titles[] = {"name",          "process_count",     "process_avail",        "process_limit",
-                                         "client_limit",  "throttle_secs",     "exit_failure_last",    "exit_failures_in_sec",
-                                         "last_drop_warning", "listen_pending", "listening", "doveadm_stop",
-                                         "process_total"};
-    size_t n, columns = sizeof(titles) / sizeof(titles[0]);
+    size_t n;
     const char *const *names = doveadm_list(d, "service", &n);
-    struct slice answer = ask_master(d, SLICE("SERVICE-STATUS\n"), false);
+    struct slice answer = ask_master(d, question, false);
 
-    print_init(d, "pager");
+    print_init(d, formatter);
     for (size_t i = 0; i < columns; i++)
         print_header_simple(d, titles[i]);
     print_lines(d, only_named(d, answer, names, n), columns);
     return DOVEADM_OK;
 }
 
+int doveadm_service_status(struct doveadm *d)
+{
+    static const char *const titles[] = {"name",          "process_count",     "process_avail",        "process_limit",
+                                         "client_limit",  "throttle_secs",     "exit_failure_last",    "exit_failures_in_sec",
+                                         "last_drop_warning", "listen_pending", "listening", "doveadm_stop",
+                                         "process_total"};
+
+    return print_status(d, SLICE("SERVICE-STATUS\n"), "pager", titles, sizeof(titles) / sizeof(titles[0]));
+}
+
 int doveadm_process_status(struct doveadm *d)
 {
     static const char *const titles[] = {"name",       "pid",  "available_count", "total_count",
                                          "idle_start", "last_status_update", "last_kill_sent"};
-    size_t n, columns = sizeof(titles) / sizeof(titles[0]);
-    const char *const *names = doveadm_list(d, "service", &n);
-    struct slice answer = ask_master(d, SLICE("PROCESS-STATUS\n"), false);
 
-    print_init(d, "table");
-    for (size_t i = 0; i < columns; i++)
-        print_header_simple(d, titles[i]);
-    print_lines(d, only_named(d, answer, names, n), columns);
-    return DOVEADM_OK;
+    return print_status(d, SLICE("PROCESS-STATUS\n"), "table", titles, sizeof(titles) / sizeof(titles[0]));
 }
 
 int doveadm_service_stop(struct doveadm *d)

@@ -55,19 +55,30 @@ static enum passdb_result check_field(struct request *r, const char *name, const
     return PASSDB_OK;
 }
 
-static enum passdb_result lookup_passwd(struct db *db, struct request *r)
+/* NULL: unknown, or (*failed, logged) not to be found out. */
+static struct passwd *find_passwd(struct request *r, bool *failed)
 {
     struct passwd *pw;
     struct error e;
 
     errno = 0;
     pw = getpwnam(r->user);
+    *failed = pw == NULL && errno != 0 && errno != ENOENT && errno != ESRCH;
+    if (*failed) {
+        error_sys(&e, "getpwnam", NULL);
+        request_error(r, "%s", e.admin);
+    }
+    return pw;
+}
+
+static enum passdb_result lookup_passwd(struct db *db, struct request *r)
+{
+    bool failed;
+    struct passwd *pw = find_passwd(r, &failed);
+
+    if (failed)
+        return PASSDB_INTERNAL;
     if (pw == NULL) {
-        if (errno != 0 && errno != ENOENT && errno != ESRCH) {
-            error_sys(&e, "getpwnam", NULL);
-            request_error(r, "%s", e.admin);
-            return PASSDB_INTERNAL;
-        }
         request_log_unknown(r, NULL);
         return PASSDB_USER_UNKNOWN;
     }
@@ -87,17 +98,12 @@ static enum passdb_result lookup_shadow(struct db *db, struct request *r)
 
 static enum userdb_result find_user(struct db *db, struct request *r)
 {
-    struct passwd *pw;
-    struct error e;
+    bool failed;
+    struct passwd *pw = find_passwd(r, &failed);
 
-    errno = 0;
-    pw = getpwnam(r->user);
+    if (failed)
+        return USERDB_INTERNAL;
     if (pw == NULL) {
-        if (errno != 0 && errno != ENOENT && errno != ESRCH) {
-            error_sys(&e, "getpwnam", NULL);
-            request_error(r, "%s", e.admin);
-            return USERDB_INTERNAL;
-        }
         request_info(r, "unknown user");
         return USERDB_UNKNOWN;
     }

@@ -133,17 +133,6 @@ void text_base64_encode(struct buffer *out, struct slice s)
     }
 }
 
-static int base64_value(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 int text_base64_decode(struct buffer *out, struct slice s)
 {
     size_t before = out->size, pad = 0;
@@ -157,7 +146,7 @@ int text_base64_decode(struct buffer *out, struct slice s)
         uint32_t v = 0;
 
         for (size_t k = 0; k < 4; k++) {
-            int value = k < letters ? base64_value(s.at[i + k]) : 0;
+            int value = k < letters ? text_base64_value(s.at[i + k]) : 0;
 
             if (value < 0) {
                 out->size = before;

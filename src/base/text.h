@@ -17,6 +17,17 @@ size_t text_tab_fields(struct arena *, struct slice line, struct slice **fields)
 /* RFC 4648 section 4, with padding. Decoding refuses foreign bytes, bad padding and trailing garbage; -1. */
 void text_base64_encode(struct buffer *out, struct slice);
 int text_base64_decode(struct buffer *out, struct slice);
+/* The six bits of a letter, -1 for any other byte, '=' too. Inline: the decoders of mail ask it for every byte. */
+static inline int text_base64_value(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
 void text_hex_encode(struct buffer *out, struct slice);  /* lower case */
 int text_hex_decode(struct buffer *out, struct slice);
 

@@ -5,6 +5,8 @@
  * quoted-printable is dropped. `broken` tells that the input was not valid. */
 #include "mime/mime_internal.h"
 
+#include "base/text.h"
+
 enum mime_encoding mime_encoding_of(struct slice s)
 {
     s = slice_trim(s);
@@ -25,23 +27,12 @@ void mime_decoder_init(struct mime_decoder *d, enum mime_encoding encoding)
 
 /* ---- base64: state counts the letters of the group, bits holds them ----------------------------------------- */
 
-static int base64_value(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 static void feed_base64(struct mime_decoder *d, struct slice in, struct buffer *out)
 {
     buffer_reserve(out, in.size / 4 * 3 + 3);
     for (size_t i = 0; i < in.size; i++) {
         unsigned char c = in.at[i];
-        int v = base64_value(c);
+        int v = text_base64_value(c);
         if (d->ended) {
             /* Data behind the padding is not valid, and not taken. */
             if (v >= 0)

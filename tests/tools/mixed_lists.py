@@ -47,10 +47,6 @@ def work(seed, side):
 
     def run(*args):
         p = ours(*args) if side == 'ours' else theirs('mailbox', *args)
-        # A Dovecot that creates a mailbox while another process, of either kind, looks at it may find it made by that
-        # one, and then says this of the name that nobody else has used (four Dovecots alone do so too): it is there.
-        if side == 'theirs' and args[0] == 'create' and p.stderr.endswith(b'Mailbox already exists\n'):
-            return True
         if p.returncode != 0 or p.stderr:
             problems.append('%s %s: %d %s' % (side, args, p.returncode, p.stderr.decode()[:300]))
             return False
@@ -79,7 +75,9 @@ def work(seed, side):
         have.update(names)
 
 
-threads = [threading.Thread(target=work, args=(i, s)) for i, s in ((1, 'ours'), (2, 'ours'), (3, 'theirs'), (4, 'theirs'))]
+# One Dovecot, so that every error counts: two of them, without us, answer some CREATEs with a false "already exists"
+# (43 of 1230 mailboxes measured); one beside two of ours never did.
+threads = [threading.Thread(target=work, args=(i, s)) for i, s in ((1, 'ours'), (2, 'ours'), (3, 'ours'), (4, 'theirs'))]
 for t in threads:
     t.start()
 for t in threads:
