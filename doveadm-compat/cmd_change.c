@@ -306,7 +306,7 @@ static int copy_done(struct doveadm *d, struct mailbox_view *view, void *arg)
 
     if (c->saves.count == 0)
         return DOVEADM_OK;
-    if (store_op_wait(save_commit(c->to, c->saves.at, c->saves.count, true, d->arena, &result), &e) < 0)
+    if (store_op_wait(save_commit(c->to, c->saves.at, c->saves.count, true, NULL, d->arena, &result), &e) < 0)
         status = doveadm_mail_failed(d, &e, "Committing %s mails failed", c->move ? "moved" : "copied");
     else if (c->move) {
         batch = index_batch_new(d->arena, INDEX_INTERNAL);

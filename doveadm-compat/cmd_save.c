@@ -44,7 +44,7 @@ static int save_run(struct doveadm *d, struct mail_user *user)
         save_finish(save, &e) < 0) {
         save_cancel(&save);
         status = doveadm_mail_failed(d, &e, "Saving failed");
-    } else if (store_op_wait(save_commit(box, &save, 1, true, d->arena, &result), &e) < 0)
+    } else if (store_op_wait(save_commit(box, &save, 1, true, NULL, d->arena, &result), &e) < 0)
         status = doveadm_mail_failed(d, &e, "Saving failed");
     mailbox_close(&box);
     return status;

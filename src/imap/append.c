@@ -193,7 +193,7 @@ static enum step read_args(struct session *s, struct request *r)
     if (t->failed != NULL)
         return finish_failed(r);
     t->stage = APPEND_COMMIT;
-    r->op = save_commit(t->box, t->saves.at, t->saves.count, true, r->arena, &t->result);
+    r->op = save_commit(t->box, t->saves.at, t->saves.count, true, s->view, r->arena, &t->result);
     t->saves.count = 0; /* they are the operation's now */
     return STEP_MORE;
 }

@@ -63,12 +63,12 @@ static enum step gone(struct session *s, struct request *r)
     return STEP_DONE;
 }
 
-static void to_publish(struct request *r)
+static void to_publish(struct session *s, struct request *r)
 {
     struct copy_state *t = r->state;
 
     t->count = t->saves.count;
-    r->op = save_commit(t->to, t->saves.at, t->saves.count, true, r->arena, &t->result);
+    r->op = save_commit(t->to, t->saves.at, t->saves.count, true, s->view, r->arena, &t->result);
     t->saves.count = 0;
     t->stage = COPY_PUBLISH;
 }
@@ -98,7 +98,7 @@ static enum step stage_messages(struct session *s, struct request *r, struct bud
         request_reply(r, "OK Move completed.");
         return STEP_DONE;
     }
-    to_publish(r);
+    to_publish(s, r);
     return STEP_MORE;
 }
 

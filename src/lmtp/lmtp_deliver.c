@@ -441,7 +441,7 @@ void deliver_commit(struct deliver *d)
         return;
     }
     d->save = NULL; /* the commit takes it */
-    d->op = save_commit(d->box, &save, 1, false, d->arena, &d->result);
+    d->op = save_commit(d->box, &save, 1, false, NULL, d->arena, &d->result);
     store_op_set_wake(d->op, wake, d);
     step(d);
 }

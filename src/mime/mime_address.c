@@ -222,9 +222,11 @@ struct mime_address *mime_address_parse(struct arena *arena, struct slice value,
         value.size--;
     if (value.size > 0 && value.size < size && value.at[value.size - 1] == '.')
         value.size++;
+    if (value.size == 0)
+        return NULL;
     l.lex = (struct mime_lex){value.at, value.at + value.size, &l.comment};
     l.tail = &l.first;
-    if (value.size > 0 && mime_lex_space(&l.lex) > 0)
+    if (mime_lex_space(&l.lex) > 0)
         take_items(&l, false);
     buffer_free(&l.comment);
     buffer_free(&l.text);

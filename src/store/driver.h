@@ -89,6 +89,8 @@ struct driver_publish {
     struct staged **staged;
     size_t count;
     bool need_uids;
+    bool take_recent;              /* the saving session's: raise first_recent_uid with the same commit */
+    uint32_t recent_first, recent_last; /* out: UIDs taken over so; 0 = none */
     /* Folders and files to sync before going on: publish fills fds and returns STEP_WAIT with `syncing`; it is called
      * again when they are durable (with sync_error on failure). The descriptors stay the driver's. */
     bool syncing;

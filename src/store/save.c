@@ -243,6 +243,7 @@ struct save_op {
     size_t count;
     struct arena *arena;
     struct save_result *out;
+    struct mailbox_view *view;         /* that takes the messages as recent; NULL = none */
     struct driver_publish pub;
     struct store_fsync *fsync;
     bool durable, published;
@@ -351,6 +352,8 @@ static enum step run_save(struct store_op *op, struct budget *budget, struct err
     if (r != STEP_DONE)
         return r;
     s->published = true;
+    if (s->pub.recent_first != 0)
+        index_ranges_add(&s->view->recent, s->pub.recent_first, s->pub.recent_last);
     fill_result(s);
     return STEP_DONE;
 }
@@ -373,8 +376,8 @@ static void end_save(struct store_op *op)
     mailbox_close(&s->box);
 }
 
-struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t count, bool need_uids, struct arena *arena,
-                             struct save_result *out)
+struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t count, bool need_uids,
+                             struct mailbox_view *view, struct arena *arena, struct save_result *out)
 {
     static const struct op_class class = {run_save, end_save};
     struct save_op *s = store_op_new(sizeof(*s), &class);
@@ -389,6 +392,8 @@ struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t co
     s->count = count;
     s->arena = arena;
     s->out = out;
-    s->pub = (struct driver_publish){.staged = s->staged, .count = count, .need_uids = need_uids};
+    s->view = view != NULL && view->box == box && !view->read_only ? view : NULL;
+    s->pub = (struct driver_publish){
+        .staged = s->staged, .count = count, .need_uids = need_uids, .take_recent = s->view != NULL};
     return &s->op;
 }

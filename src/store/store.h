@@ -300,10 +300,12 @@ struct save_result {
     const char *const *storage_ids; /* %{storage_id} of each: Maildir's base name, dbox's GUID; "" = none */
 };
 /* Durable, then published together: all or none. Takes the saves (the array is copied, the saves are gone afterwards,
- * whatever happens). need_uids: wait for the lock so that UIDs can be told (UIDPLUS); a delivery says false. The arrays
- * in *out live in the arena. An acknowledged message is on disk: file, folder, and what names it. */
-struct store_op *save_commit(struct mailbox *, struct save **saves, size_t count, bool need_uids, struct arena *,
-                             struct save_result *out);
+ * whatever happens). need_uids: wait for the lock so that UIDs can be told (UIDPLUS); a delivery says false.
+ * `view`: what the saving session has selected, or NULL; if that is this mailbox, read-write, the session takes the new
+ * messages over as recent before any other can see them. The arrays in *out live in the arena. An acknowledged message is
+ * on disk: file, folder, and what names it. */
+struct store_op *save_commit(struct mailbox *, struct save **saves, size_t count, bool need_uids,
+                             struct mailbox_view *view, struct arena *, struct save_result *out);
 
 /* ---- news ------------------------------------------------------------------------------------------------------ */
 

@@ -198,7 +198,7 @@ static void cmd_save(char **args)
             fail(&e);
         buffer_free(&text);
     }
-    run(save_commit(box, saves, n, true, arena, &result));
+    run(save_commit(box, saves, n, true, NULL, arena, &result));
     report(&result, n);
     mailbox_close(&box);
 }
@@ -356,7 +356,7 @@ static void cmd_copy(char **args, bool move)
     for (size_t i = 0; i < uids.count; i++)
         if (save_copy(dest, box, uids.at[i], NULL, &saves[i], &e) < 0)
             fail(&e);
-    run(save_commit(dest, saves, uids.count, true, arena, &result));
+    run(save_commit(dest, saves, uids.count, true, NULL, arena, &result));
     report(&result, uids.count);
     if (move)
         expunge(box, &uids);
@@ -452,7 +452,7 @@ static void load_save(struct mailbox *box, unsigned seed, unsigned number, struc
             save_finish(saves[i], &e) < 0)
             fail(&e);
     }
-    run(save_commit(box, saves, n, true, scratch, &result));
+    run(save_commit(box, saves, n, true, NULL, scratch, &result));
     for (unsigned i = 0; i < n; i++) {
         printf("+ s%u-%u-%u %u\n", seed, number, i, result.uids[i]);
         VEC_PUSH(own, result.uids[i]);

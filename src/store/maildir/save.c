@@ -513,7 +513,11 @@ static void note_times(struct maildir *m, struct publish *p, struct index_batch 
 static enum step commit(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
 {
     struct index_batch *batch = index_batch_new(p->arena, INDEX_EXTERNAL);
+    struct index_status status;
+    uint32_t unclaimed, last = pub->staged[pub->count - 1]->uid;
 
+    index_status(box->index, &status);
+    unclaimed = status.first_recent_uid;
     for (size_t i = 0; i < pub->count; i++) {
         struct staged *s = pub->staged[i];
         struct index_append *append = index_batch_append(batch, s->uid, s->meta.flags & INDEX_FLAGS_CLIENT);
@@ -524,8 +528,14 @@ static enum step commit(struct mailbox *box, struct driver_publish *pub, struct 
             index_append_modseq(batch, append, s->meta.min_modseq);
     }
     note_times(box->data, p, batch);
+    if (pub->take_recent)
+        index_batch_first_recent(batch, last + 1);
     if (index_commit_locked(box->index, batch, &pub->commit, e) < 0)
         return STEP_ERROR;
+    if (pub->take_recent) {
+        pub->recent_first = unclaimed == 0 ? 1 : unclaimed;
+        pub->recent_last = last;
+    }
     pub->changed = true;
     return STEP_DONE;
 }
