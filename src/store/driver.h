@@ -20,7 +20,8 @@ enum {
     DRIVER_LINK_COPY = 0x4,        /* stage_copy may share bytes */
     DRIVER_ALT = 0x8,
     DRIVER_INBOX_IS_ROOT = 0x10,   /* without DIRNAME, INBOX's folder is the mail root: it cannot be renamed */
-    DRIVER_RESERVED_DIRS = 0x20    /* cur, new, tmp are no mailbox names in the fs layout */
+    DRIVER_RESERVED_DIRS = 0x20,   /* cur, new, tmp are no mailbox names in the fs layout */
+    DRIVER_ATTACHMENTS = 0x40      /* keeps X metadata: mail_attachment_dir has an effect (store/attachment.h) */
 };
 
 /* A mailbox that is open in this process: one object, shared. */
@@ -107,9 +108,12 @@ struct mail_file {
     int fd;                        /* -1 = no descriptor: source reads by itself */
     struct mime_source source;
     void *data;
-    uint64_t size;                 /* physical */
+    uint64_t size;                 /* physical: of the stored bytes as the driver gives them, of the plain text as store_read does */
     time_t internal_date, save_date;
     const char *path;
+    const char *ext_refs;          /* X metadata, in the arena given; NULL = none */
+    const char *ext_suffix;        /* what is behind each path of ext_refs on disk (sdbox "-<mailbox guid>-<uid>"); NULL = nothing */
+    void *coding;                  /* store_read's */
 };
 enum driver_item { ITEM_GUID, ITEM_INTERNAL_DATE, ITEM_SAVE_DATE, ITEM_SIZE_PHYSICAL, ITEM_SIZE_VIRTUAL, ITEM_POP3_UIDL,
                    ITEM_POP3_ORDER, ITEM_PATH };
@@ -145,6 +149,9 @@ struct store_driver {
     /* By link or reference. 1: done; 0: not possible, copy by content; -1 error. */
     int (*stage_copy)(struct staged *, struct mailbox *from, uint32_t uid, struct error *);
     int (*stage_again)(struct staged *, const struct staged *first, struct error *);
+    /* The stored bytes of what is staged here (its fd is open), as read gives them; nothing to end. NULL: the file is the
+     * message. */
+    int (*stage_read)(const struct staged *, struct arena *, struct mail_file *, struct error *);
     void (*discard)(struct staged *);                          /* not published: nothing remains */
     /* Names, uidlist, index batch, commit, for all or none. Failing, everything is as before. */
     enum step (*publish)(struct mailbox *, struct driver_publish *, struct budget *, struct error *);

@@ -3,6 +3,7 @@
  * What a parse has found goes to the cache where its decisions want it, so that the next session need not open the file.
  * A cached value that cannot be is thrown away with the message's whole cache record. */
 #include "store/internal.h"
+#include "store/stage.h"
 
 #include <search.h>
 #include <stdlib.h>
@@ -111,7 +112,7 @@ void mail_close(struct mail **mail_p)
         return;
     *mail_p = NULL;
     if (mail->open)
-        mail->box->driver->read_end(&mail->file);
+        store_read_end(mail->box, &mail->file);
     arena_free(mail->arena);
     mailbox_close(&mail->box);
     mem_free(mail);
@@ -136,7 +137,7 @@ static int need_file(struct mail *mail, struct error *e)
 {
     if (mail->open)
         return 0;
-    if (mail->box->driver->read(mail->box, mail->uid, mail->arena, &mail->file, e) < 0)
+    if (store_read(mail->box, mail->uid, mail->arena, &mail->file, e) < 0)
         return fail(mail, e);
     mail->open = true;
     return 0;

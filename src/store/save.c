@@ -3,6 +3,7 @@
  * The message's own file is made durable before any lock is taken; folder and list once per commit, under the lock; the
  * op is done, and the message may be acknowledged, when all of that is on disk. */
 #include "store/internal.h"
+#include "store/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -148,7 +149,7 @@ static int copy_content(struct save *save, struct mailbox *from, uint32_t uid, s
     struct mail_file file = {.fd = -1};
     int r;
 
-    if (from->driver->read(from, uid, save->s.arena, &file, e) < 0)
+    if (store_read(from, uid, save->s.arena, &file, e) < 0)
         return -1;
     if (!save->s.meta.has_date) {
         save->s.meta.has_date = true;
@@ -157,7 +158,7 @@ static int copy_content(struct save *save, struct mailbox *from, uint32_t uid, s
     r = save->s.box->driver->stage(&save->s, e);
     if (r == 0)
         r = copy_bytes(save, &file.source, e);
-    from->driver->read_end(&file);
+    store_read_end(from, &file);
     return r;
 }
 

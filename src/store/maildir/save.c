@@ -5,6 +5,7 @@
  * rename leaves a file in tmp/ (removed after 36 hours), one after it leaves a message that the next sync finds. */
 #include "store/internal.h"
 #include "store/maildir/maildir.h"
+#include "store/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,12 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BUFFER_SIZE 65536
-
 struct maildir_staged {
     char *base;                /* tmp/<base> */
-    struct buffer buffer;
-    bool last_cr;
+    struct stage_writer *writer; /* while bytes come */
     const char *source_base;   /* of a copy: the name to keep; NULL = base */
     const char *source_guid;   /* of a copy */
     const char *published;     /* "new/x" or "cur/x", once renamed */
@@ -32,13 +30,6 @@ static struct maildir *maildir_of(const struct staged *s)
 static const char *tmp_name(struct staged *s, const struct maildir_staged *d)
 {
     return arena_printf(s->arena, "tmp/%s", d->base);
-}
-
-static int space_text(struct error *e)
-{
-    if (e->class == ERROR_SPACE || e->class == ERROR_QUOTA)
-        error_user(e, "Not enough disk quota");
-    return -1;
 }
 
 static struct maildir_staged *new_staged(struct staged *s)
@@ -62,6 +53,7 @@ int maildir_stage(struct staged *s, struct error *e)
         s->fd = os_create(m->dir, tmp_name(s, d), modes->file, modes->gid, e);
         if (s->fd >= 0) {
             d->has_tmp = true;
+            d->writer = stage_writer_new(s->box, s->fd, m->save_crlf);
             return 0;
         }
         if (e->class == ERROR_NOT_FOUND && !made) {
@@ -75,83 +67,25 @@ int maildir_stage(struct staged *s, struct error *e)
         }
     }
     error_context(e, "%s/", s->box->path);
-    return space_text(e);
-}
-
-static int flush(struct staged *s, struct maildir_staged *d, struct error *e)
-{
-    if (d->buffer.size > 0 && os_write(s->fd, buffer_slice(&d->buffer), e) < 0)
-        return space_text(e);
-    s->size_physical += d->buffer.size;
-    buffer_reset(&d->buffer);
-    return 0;
-}
-
-static void put_byte(struct staged *s, struct maildir_staged *d, unsigned char c)
-{
-    buffer_append_byte(&d->buffer, c);
-    s->size_virtual++;
-}
-
-/* Line ends as mail_save_crlf says; a CR without LF stays as it is. */
-static void put_converted(struct staged *s, struct maildir_staged *d, struct slice bytes)
-{
-    bool crlf = maildir_of(s)->save_crlf;
-
-    for (size_t i = 0; i < bytes.size; i++) {
-        unsigned char c = bytes.at[i];
-
-        if (c == '\n') {
-            if (crlf) {
-                put_byte(s, d, '\r');
-                put_byte(s, d, '\n');
-            } else {
-                put_byte(s, d, '\n');
-                s->size_virtual++;
-            }
-            d->last_cr = false;
-            continue;
-        }
-        if (d->last_cr)
-            put_byte(s, d, '\r');
-        d->last_cr = c == '\r';
-        if (!d->last_cr) {
-            /* Up to the next line end at once. */
-            size_t from = i;
-
-            while (i + 1 < bytes.size && bytes.at[i + 1] != '\n' && bytes.at[i + 1] != '\r')
-                i++;
-            buffer_append(&d->buffer, bytes.at + from, i - from + 1);
-            s->size_virtual += i - from + 1;
-        }
-    }
+    return stage_space_text(e);
 }
 
 int maildir_stage_write(struct staged *s, struct slice bytes, struct error *e)
 {
     struct maildir_staged *d = s->data;
 
-    while (bytes.size > 0) {
-        struct slice part = slice_head(bytes, BUFFER_SIZE);
-
-        put_converted(s, d, part);
-        bytes = slice_from(bytes, part.size);
-        if (d->buffer.size >= BUFFER_SIZE && flush(s, d, e) < 0)
-            return -1;
-    }
-    return 0;
+    return stage_writer_put(d->writer, bytes, e);
 }
 
 int maildir_stage_finish(struct staged *s, struct error *e)
 {
     struct maildir_staged *d = s->data;
 
-    if (d->last_cr)
-        put_byte(s, d, '\r');
-    d->last_cr = false;
-    if (flush(s, d, e) < 0)
+    if (stage_writer_finish(d->writer, e) < 0)
         return -1;
-    buffer_free(&d->buffer);
+    s->size_physical = d->writer->size_physical;
+    s->size_virtual = d->writer->size_virtual;
+    stage_writer_free(&d->writer);
     if (s->meta.has_date && os_set_times(maildir_of(s)->dir, tmp_name(s, d), (time_t)s->meta.internal_date, e) < 0)
         return -1;
     return 0;
@@ -167,7 +101,7 @@ void maildir_discard(struct staged *s)
     s->fd = -1;
     if (d == NULL)
         return;
-    buffer_free(&d->buffer);
+    stage_writer_free(&d->writer);
     if (d->has_tmp && os_unlink(maildir_of(s)->dir, tmp_name(s, d), &e) < 0 && e.class != ERROR_NOT_FOUND)
         log_error_value(mail_user_log(s->box->user), &e);
     d->has_tmp = false;
@@ -232,7 +166,7 @@ int maildir_stage_copy(struct staged *s, struct mailbox *from_box, uint32_t uid,
     d = new_staged(s);
     r = maildir_file_do(from, uid, link_file, &arg, e);
     if (r < 0)
-        return space_text(e);
+        return stage_space_text(e);
     if (r == 0)
         return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
     if (arg.cannot)
@@ -265,7 +199,7 @@ int maildir_stage_again(struct staged *s, const struct staged *first, struct err
     if (os_link(other->dir, arena_printf(s->arena, "tmp/%s", from->base), m->dir, tmp_name(s, d), e) < 0) {
         if (e->sys == EXDEV || e->sys == EMLINK || e->sys == EPERM || e->sys == EACCES)
             return 0;
-        return space_text(e);
+        return stage_space_text(e);
     }
     d->has_tmp = true;
     s->size_physical = first->size_physical;
@@ -445,7 +379,7 @@ static enum step rename_all(struct mailbox *box, struct driver_publish *pub, str
     quiet = p->quiet_new && p->quiet_cur;
     for (size_t i = 0; i < pub->count; i++) {
         if (publish_one(m, pub->staged[i], !p->without_uids, &quiet, e) < 0) {
-            space_text(e);
+            stage_space_text(e);
             return STEP_ERROR;
         }
         const struct maildir_staged *d = pub->staged[i]->data;
