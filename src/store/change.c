@@ -2,6 +2,7 @@
  *
  * All three hold mailboxes.lock. Sessions of this process that have the mailbox open find it gone at their next step;
  * those of others by the index-deleted record or the vanished folder. */
+#include "store/attribute.h"
 #include "store/internal.h"
 
 #include <stdio.h>
@@ -14,7 +15,7 @@ struct change_op {
     struct mailbox_place place, to;
     struct list_lock *lock, *lock2;
     struct mailbox *box;
-    bool directory, locked, synced, marked;
+    bool directory, locked, synced, marked, forgotten;
     const char *special_use;
 };
 
@@ -180,6 +181,16 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
             return r;
         if (r == STEP_WAIT)
             return r;
+    }
+    if (!c->forgotten) {
+        unsigned char guid[16];
+
+        r = mailbox_guid(c->box, guid, e) < 0 ? STEP_DONE : attribute_forget(c->user, guid, e);
+        if (r == STEP_WAIT)
+            return r;
+        if (r == STEP_ERROR)
+            log_error_value(c->user->log_p, e);
+        c->forgotten = true;
     }
     return delete_folder(c, e);
 }

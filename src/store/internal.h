@@ -9,6 +9,7 @@ struct mail_auto { /* a mailbox {} block of a namespace */
     struct mail_auto *next;
     const char *vname;           /* with the namespace's prefix */
     const char *special_use;     /* NULL = none */
+    const char *comment;         /* NULL = none */
     bool create, subscribe, pattern;
 };
 struct mail_user {
@@ -20,6 +21,7 @@ struct mail_user {
     struct log log, *log_p;
     bool no_notify;
     struct mail_namespace *namespaces, *inbox;
+    struct dict *attributes;     /* mail_attribute_dict; NULL = not opened yet (attribute.c) */
 };
 const struct mail_auto *mail_namespace_autos(const struct mail_namespace *);
 const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL = no block names it */

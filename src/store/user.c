@@ -2,6 +2,7 @@
  *
  * Nothing on disk is made or locked here; locations are parsed, formats detected. Faults of the configuration make the
  * login fail with Dovecot's texts. */
+#include "store/dict.h"
 #include "store/internal.h"
 
 #include <stdio.h>
@@ -112,6 +113,7 @@ static struct mail_auto *read_autos(struct mail_user *user, const struct mail_na
         box->vname = ns->inbox && strcasecmp(name, "INBOX") == 0 ? "INBOX"
                                                                  : arena_printf(user->arena, "%s%s", ns->prefix, name);
         box->special_use = *use == '\0' ? NULL : use;
+        box->comment = *conf_block_str(boxes[i], "comment") == '\0' ? NULL : conf_block_str(boxes[i], "comment");
         box->subscribe = strcmp(automatic, "subscribe") == 0;
         box->create = box->subscribe || strcmp(automatic, "create") == 0;
         box->pattern = strpbrk(name, "*?") != NULL;
@@ -357,6 +359,7 @@ void mail_user_close(struct mail_user **user_p)
         return;
     LL_FOREACH(user->namespaces, ns)
         list_index_close(&ns->storage->list);
+    dict_close(&user->attributes);
     settings_unref(user->settings);
     arena_free(user->arena);
     mem_free(user);
