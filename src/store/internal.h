@@ -22,7 +22,9 @@ struct mail_user {
     bool no_notify;
     struct mail_namespace *namespaces, *inbox;
     struct dict *attributes;     /* mail_attribute_dict; NULL = not opened yet (attribute.c) */
+    struct coding *coding;       /* coding/user.c's; NULL = not asked yet */
 };
+void coding_close(struct coding **);   /* NULL is fine */
 const struct mail_auto *mail_namespace_autos(const struct mail_namespace *);
 const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL = no block names it */
 /* Special-use flags of a name, patterns included; NULL = none. */

@@ -360,6 +360,7 @@ void mail_user_close(struct mail_user **user_p)
     LL_FOREACH(user->namespaces, ns)
         list_index_close(&ns->storage->list);
     dict_close(&user->attributes);
+    coding_close(&user->coding);
     settings_unref(user->settings);
     arena_free(user->arena);
     mem_free(user);
