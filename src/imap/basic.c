@@ -240,15 +240,6 @@ void cancel_begin(struct session *s, struct request *r)
         request_reply(r, "NO Command tag not found.");
 }
 
-void metadata_begin(struct session *s, struct request *r)
-{
-    (void)s;
-    if (conf_bool(s->set, SET_imap_metadata))
-        request_reply(r, "NO [CANNOT] Mailbox attributes are not kept by this server.");
-    else
-        request_reply(r, "NO [CANNOT] Generic mailbox attributes not enabled.");
-}
-
 void urlauth_begin(struct session *s, struct request *r)
 {
     request_bad(s, r, "URLAUTH disabled");

@@ -260,7 +260,11 @@ void namespace_begin(struct session *, struct request *);
 void logout_begin(struct session *, struct request *);
 void state_begin(struct session *, struct request *);
 void cancel_begin(struct session *, struct request *);
-void metadata_begin(struct session *, struct request *);
+void getmetadata_begin(struct session *, struct request *);
+enum step getmetadata_run(struct session *, struct request *, struct budget *, struct error *);
+void getmetadata_end(struct session *, struct request *);
+void setmetadata_begin(struct session *, struct request *);
+enum step setmetadata_run(struct session *, struct request *, struct budget *, struct error *);
 void urlauth_begin(struct session *, struct request *);
 void unsupported_begin(struct session *, struct request *);
 

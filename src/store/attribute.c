@@ -48,14 +48,15 @@ static const char *lower(struct arena *arena, const char *name)
     return arena_str(arena, text_lowered(arena, slice_from_str(name)));
 }
 
-/* "priv/<guid>/" and the name. */
+/* "priv/<guid>/" and the name. *key NULL: a mailbox that was never synced has no GUID, and so no attributes. */
 static int key_of(struct mailbox *box, enum attribute_scope scope, const char *name, struct arena *arena, const char **key,
                   struct error *e)
 {
     unsigned char guid[16];
 
+    *key = NULL;
     if (mailbox_guid(box, guid, e) < 0)
-        return -1;
+        return e->class == ERROR_TEMPORARY ? 0 : -1;
     *key = arena_printf(arena, "%s/%s/%s", scope == ATTRIBUTE_PRIVATE ? "priv" : "shared", guid_text(arena, guid),
                         lower(arena, name));
     return 0;
@@ -135,7 +136,7 @@ int mailbox_attribute_get(struct mailbox *box, enum attribute_scope scope, const
     *value = NULL;
     if (known == NULL || !known->fixed) {
         if (mail_user_attributes(box->user, &dict, e) < 0 || key_of(box, scope, name, arena, &key, e) < 0 ||
-            dict_get(dict, arena, key, value, e) < 0)
+            (key != NULL && dict_get(dict, arena, key, value, e) < 0))
             return -1;
     }
     if (*value == NULL && known != NULL)
@@ -160,8 +161,8 @@ int mailbox_attribute_list(struct mailbox *box, enum attribute_scope scope, cons
     if (mail_user_attributes(box->user, &dict, e) < 0 || key_of(box, scope, "", arena, &all, e) < 0 ||
         key_of(box, scope, below, arena, &key, e) < 0)
         return -1;
-    skip = strlen(all);
-    if (dict_list(dict, arena, key, true, &pairs, e) < 0) {
+    skip = all == NULL ? 0 : strlen(all);
+    if (key != NULL && dict_list(dict, arena, key, true, &pairs, e) < 0) {
         VEC_FREE(&pairs);
         return -1;
     }
@@ -212,19 +213,23 @@ struct attribute_op {
     struct attribute_change *changes;
     struct dict_change *dict_changes;
     size_t count;
-    bool written;
+    bool written, synced;
 };
 
 static int prepare(struct attribute_op *a, struct error *e)
 {
-    a->dict_changes = ARENA_ARRAY(a->arena, struct dict_change, a->count + 1);
+    struct dict_change *changes = ARENA_ARRAY(a->arena, struct dict_change, a->count + 1);
+
     for (size_t i = 0; i < a->count; i++) {
         if (mailbox_attribute_settable(a->box, &a->changes[i], e) < 0 ||
-            key_of(a->box, a->changes[i].scope, a->changes[i].name, a->arena, &a->dict_changes[i].key, e) < 0)
+            key_of(a->box, a->changes[i].scope, a->changes[i].name, a->arena, &changes[i].key, e) < 0)
             return -1;
-        a->dict_changes[i].what = a->changes[i].value == NULL ? DICT_UNSET : DICT_SET;
-        a->dict_changes[i].value = a->changes[i].value;
+        if (changes[i].key == NULL)
+            return error_set(e, ERROR_TEMPORARY, "Mailbox %s: has no GUID", a->box->place.vname);
+        changes[i].what = a->changes[i].value == NULL ? DICT_UNSET : DICT_SET;
+        changes[i].value = a->changes[i].value;
     }
+    a->dict_changes = changes;
     return 0;
 }
 
@@ -246,9 +251,19 @@ static enum step run_set(struct store_op *op, struct budget *budget, struct erro
     struct dict *dict;
     enum step r;
 
-    (void)budget;
     if (a->count == 0)
         return STEP_DONE;
+    if (!a->synced) {
+        unsigned char guid[16];
+
+        /* The first sync of a mailbox gives it its GUID. */
+        if (op->inner == NULL && mailbox_guid(a->box, guid, e) < 0)
+            op->inner = mailbox_sync(a->box, NULL, SYNC_FULL);
+        r = store_op_inner(op, budget, e);
+        if (r != STEP_DONE)
+            return r;
+        a->synced = true;
+    }
     if (!a->written) {
         if ((a->dict_changes == NULL && prepare(a, e) < 0) || mail_user_attributes(a->box->user, &dict, e) < 0)
             return STEP_ERROR;
@@ -271,6 +286,7 @@ static void end_set(struct store_op *op)
 {
     struct attribute_op *a = (struct attribute_op *)op;
 
+    store_op_free(&op->inner);
     store_op_give(op);
     mailbox_close(&a->box);
     arena_free(a->arena);
