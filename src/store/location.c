@@ -137,7 +137,7 @@ static const struct key keys[] = {
     KEY("LISTINDEX", list_index, KEY_TEXT), KEY("BROKENCHAR", broken_char, KEY_CHAR),
     KEY("ITERINDEX", iter_index, KEY_FLAG), KEY("NO-NOSELECT", no_noselect, KEY_FLAG),
     KEY("NO-FS-VALIDATION", no_fs_validation, KEY_FLAG), KEY("UTF-8", utf8, KEY_FLAG),
-    {"INDEXPVT", 0, KEY_IGNORED}, {"ALTNOCHECK", 0, KEY_IGNORED},
+    KEY("ALTNOCHECK", alt_nocheck, KEY_FLAG), {"INDEXPVT", 0, KEY_IGNORED},
 };
 
 static int set_layout(struct mail_location *at, const char *value, struct error *e)

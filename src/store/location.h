@@ -23,6 +23,7 @@ struct mail_location {
     const char *dirname, *mailboxdir;  /* "" = none */
     bool full_dirname;             /* FULLDIRNAME: dirname in INDEX and CONTROL too */
     bool index_memory;
+    bool alt_nocheck;              /* ALTNOCHECK: no dbox-alt-root link */
     bool iter_index, no_noselect, no_fs_validation, utf8;
     char broken_char;              /* 0 = none */
 };
