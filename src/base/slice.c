@@ -196,6 +196,18 @@ void buffer_append_byte(struct buffer *b, unsigned char c)
     b->at[b->size++] = c;
 }
 
+void buffer_append_number(struct buffer *b, uint64_t n)
+{
+    unsigned char digits[20];
+    size_t at = sizeof(digits);
+
+    do {
+        digits[--at] = (unsigned char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    buffer_append(b, digits + at, sizeof(digits) - at);
+}
+
 void buffer_vprintf(struct buffer *b, const char *fmt, va_list args)
 {
     va_list again;

@@ -84,6 +84,7 @@ void buffer_append(struct buffer *, const void *at, size_t size);
 void buffer_append_slice(struct buffer *, struct slice);
 void buffer_append_str(struct buffer *, const char *text);
 void buffer_append_byte(struct buffer *, unsigned char c);
+void buffer_append_number(struct buffer *, uint64_t);   /* decimal; where printf would be felt */
 void buffer_printf(struct buffer *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buffer_vprintf(struct buffer *, const char *fmt, va_list) __attribute__((format(printf, 2, 0)));
 /* Removes `size` bytes at the front. */

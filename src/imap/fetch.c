@@ -54,7 +54,8 @@ static int put_size(struct fetch *f, struct buffer *out, struct error *e)
             return -1;
         size = 0;
     }
-    buffer_printf(out, "RFC822.SIZE %llu", (unsigned long long)size);
+    buffer_append_str(out, "RFC822.SIZE ");
+    buffer_append_number(out, size);
     return 0;
 }
 
@@ -147,10 +148,13 @@ static int put_buffered(struct session *s, struct request *r, struct fetch *f, c
         session_put_flags(s, out, f->record.flags, mailbox_view_recent(s->view, f->record.uid), f->record.keywords);
         return 0;
     case FETCH_UID:
-        buffer_printf(out, "UID %u", f->record.uid);
+        buffer_append_str(out, "UID ");
+        buffer_append_number(out, f->record.uid);
         return 0;
     case FETCH_MODSEQ:
-        buffer_printf(out, "MODSEQ (%llu)", (unsigned long long)f->record.modseq);
+        buffer_append_str(out, "MODSEQ (");
+        buffer_append_number(out, f->record.modseq);
+        buffer_append_byte(out, ')');
         return 0;
     case FETCH_INTERNALDATE:
         return put_internal_date(f, out, e);
@@ -481,7 +485,7 @@ static enum step fetch_failed(struct session *s, struct fetch *f, const struct e
 /* The front of the line: "* n FETCH (" and the buffered items. -1: *e, nothing was written. */
 static int begin_message(struct session *s, struct request *r, struct fetch *f, struct error *e)
 {
-    struct buffer line = {0};
+    struct buffer *line = &f->line;
     struct index_record *record = &f->record;
     bool newly_seen = f->sees && !record->expunged && (record->flags & INDEX_SEEN) == 0;
 
@@ -501,26 +505,26 @@ static int begin_message(struct session *s, struct request *r, struct fetch *f, 
     }
     if ((f->flags || newly_seen) && HASH_COUNT(s->keywords) > s->keywords_told)
         session_tell_flags(s); /* names come before they are used */
-    buffer_printf(&line, "* %u FETCH (", f->seq);
+    buffer_reset(line);
+    buffer_append_str(line, "* ");
+    buffer_append_number(line, f->seq);
+    buffer_append_str(line, " FETCH (");
     for (; f->item != NULL && f->item->kind < FETCH_FIRST_STREAMED; f->item = f->item->next) {
         if (!f->first)
-            buffer_append_byte(&line, ' ');
+            buffer_append_byte(line, ' ');
         f->first = false;
-        if (put_buffered(s, r, f, f->item, &line, e) < 0) {
-            buffer_free(&line);
+        if (put_buffered(s, r, f, f->item, line, e) < 0)
             return -1;
-        }
     }
     if (newly_seen && !f->flags) {
         static const struct fetch_item flags = {.kind = FETCH_FLAGS, .label = "FLAGS"};
 
         if (!f->first)
-            buffer_append_byte(&line, ' ');
-        put_buffered(s, r, f, &flags, &line, e);
+            buffer_append_byte(line, ' ');
+        put_buffered(s, r, f, &flags, line, e);
         f->first = false;
     }
-    session_write(s, buffer_slice(&line));
-    buffer_free(&line);
+    session_write(s, buffer_slice(line));
     return 0;
 }
 
@@ -700,6 +704,7 @@ void fetch_end(struct session *s, struct request *r)
         return;
     end_message(f);
     buffer_free(&f->decoded);
+    buffer_free(&f->line);
     index_ranges_free(&f->seqs);
     index_ranges_free(&f->seen);
 }

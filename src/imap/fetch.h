@@ -41,6 +41,7 @@ struct fetch {
     struct index_record record;
     struct mail *mail;
     struct mime_reader *reader;
+    struct buffer line;            /* its front; kept from message to message */
     struct buffer decoded;         /* BINARY: the decoded part */
     bool first;
     bool committed, issued, failed, parse_failed;

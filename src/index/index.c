@@ -691,6 +691,11 @@ struct slice index_header(const struct index *index)
     return slice_of(index->state.base, index->state.base_size);
 }
 
+uint32_t index_first_recent(const struct index *index)
+{
+    return state_get(&index->state, BASE_AT_FIRST_RECENT);
+}
+
 void index_status(const struct index *index, struct index_status *out)
 {
     const struct state *s = &index->state;

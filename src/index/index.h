@@ -149,6 +149,8 @@ struct index_status {
     uint32_t day_stamp, day_first_uid[8];
     uint32_t log_size, log_mtime; /* of the log file at the last look (list index "index sync", 11.1) */
 };
+/* first_recent_uid alone: asked for each message that FETCH shows. */
+uint32_t index_first_recent(const struct index *);
 void index_status(const struct index *, struct index_status *); /* O(1), of the head; no view needed */
 
 uint32_t index_count(const struct index *);

@@ -363,10 +363,9 @@ bool mailbox_view_read_only(const struct mailbox_view *view)
 
 static uint32_t unclaimed_from(const struct mailbox_view *view)
 {
-    struct index_status status;
+    uint32_t first = index_first_recent(view->box->index);
 
-    index_status(view->box->index, &status);
-    return status.first_recent_uid == 0 ? 1 : status.first_recent_uid;
+    return first == 0 ? 1 : first;
 }
 
 /* Messages that this session took over, and those that nobody has yet (RFC 3501 section 2.3.2). */

@@ -122,6 +122,20 @@ ATF_TC_BODY(buffer, tc)
     buffer_free(&b);
 }
 
+ATF_TC_WITHOUT_HEAD(buffer_number);
+ATF_TC_BODY(buffer_number, tc)
+{
+    static const uint64_t numbers[] = {0, 9, 10, 4294967295u, UINT64_MAX};
+    struct buffer b = {0};
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        buffer_append_number(&b, numbers[i]);
+        buffer_append_byte(&b, ' ');
+    }
+    ATF_CHECK_STREQ("0 9 10 4294967295 18446744073709551615 ", buffer_cstr(&b));
+    buffer_free(&b);
+}
+
 ATF_TC_WITHOUT_HEAD(endian);
 ATF_TC_BODY(endian, tc)
 {
@@ -148,6 +162,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, split);
     ATF_TP_ADD_TC(tp, numbers);
     ATF_TP_ADD_TC(tp, buffer);
+    ATF_TP_ADD_TC(tp, buffer_number);
     ATF_TP_ADD_TC(tp, endian);
     return atf_no_error();
 }
