@@ -33,7 +33,7 @@ same_body()
 {
     . "$TOP_SRC/tests/lib/scene.sh"
     scene_make
-    printf 'base_dir = %s/run\nmail_location = maildir:~/Maildir\nstats_writer_socket_path =\nnamespace inbox {\n  inbox = yes\n}\n' \
+    printf 'base_dir = %s/run\nmail_location = maildir:~/Maildir\nmail_attribute_dict = file:%%h/attributes\nstats_writer_socket_path =\nnamespace inbox {\n  inbox = yes\n}\n' \
         "$SCENE" >"$SCENE/c.conf"
     mkdir "$SCENE/gold"
     chown "$MAIL_USER" "$SCENE" "$SCENE/gold"
