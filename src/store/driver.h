@@ -108,7 +108,7 @@ struct mail_file {
     int fd;                        /* -1 = no descriptor: source reads by itself */
     struct mime_source source;
     void *data;
-    uint64_t size;                 /* physical: of the stored bytes as the driver gives them, of the plain text as store_read does */
+    uint64_t size;                 /* physical, of the stored bytes: store_read_size tells the plain text's */
     time_t internal_date, save_date;
     const char *path;
     const char *ext_refs;          /* X metadata, in the arena given; NULL = none */

@@ -24,6 +24,7 @@ struct mail_user {
     struct dict *attributes;     /* mail_attribute_dict; NULL = not opened yet (attribute.c) */
     struct coding *coding;       /* coding/user.c's; NULL = not asked yet */
 };
+int coding_open(struct mail_user *, struct error *);
 void coding_close(struct coding **);   /* NULL is fine */
 const struct mail_auto *mail_namespace_autos(const struct mail_namespace *);
 const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL = no block names it */

@@ -300,7 +300,7 @@ int mail_size_physical(struct mail *mail, uint64_t *out, struct error *e)
 {
     struct driver_value value;
 
-    if (mail->open) {
+    if (mail->open && mail->file.coding == NULL) {
         *out = mail->file.size;
         return 0;
     }
@@ -309,6 +309,14 @@ int mail_size_physical(struct mail *mail, uint64_t *out, struct error *e)
     if (item(mail, ITEM_SIZE_PHYSICAL, &value, e) < 0)
         return -1;
     *out = value.number;
+    if (value.known)
+        return 0;
+    /* It is coded, and neither its name nor its metadata tell. */
+    if (need_file(mail, e) < 0)
+        return -1;
+    if (store_read_size(&mail->file, out, e) < 0)
+        return fail(mail, e);
+    keep_u64(mail, F_PSIZE, *out);
     return 0;
 }
 

@@ -2,6 +2,7 @@
  *
  * The converter works on 64 KiB at a time; so a sink sees large pieces and the file gets large writes, whatever pieces the
  * client sent. An error stays: the message is spoiled, the caller discards it. */
+#include "store/coding/coding.h"
 #include "store/stage.h"
 
 #include <unistd.h>
@@ -75,6 +76,9 @@ struct stage_writer *stage_writer_new(struct mailbox *box, int fd, bool crlf)
     w->crlf = crlf;
     w->file = (struct byte_sink){file_put, file_finish, file_free, NULL};
     w->first = &w->file;
+    if (coding_sinks(box, &w->first, &w->failed) < 0)
+        return w;
+    w->coded = w->first != &w->file;
     return w;
 }
 
@@ -98,6 +102,9 @@ static int fail(struct stage_writer *w, struct error *e)
 
 static int flush(struct stage_writer *w, struct error *e)
 {
+    if (!w->looked && coding_refuses(w->box, buffer_slice(&w->buffer), e) < 0)
+        return fail(w, e);
+    w->looked = true;
     w->size_physical += w->buffer.size;
     if (byte_sink_put(w->first, buffer_slice(&w->buffer), e) < 0)
         return fail(w, e);

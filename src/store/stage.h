@@ -23,10 +23,11 @@ void byte_sinks_free(struct byte_sink *first);          /* the chain; NULL is fi
 struct stage_writer {
     uint64_t size_physical, size_virtual;   /* of the plain text, line ends as stored; right after finish */
     uint64_t stored;                        /* bytes that went to the file; right after finish */
+    bool coded;                             /* the stored bytes are others than the plain text; known from the start */
     struct byte_sink *first;                /* the rest is stage.c's */
     struct mailbox *box;
     struct buffer buffer;
-    bool crlf, last_cr, finished;
+    bool crlf, last_cr, finished, looked;
     struct error failed;                    /* class ERROR_NONE: none; each further put fails with the same */
     struct byte_sink file, *attachments;
     int fd;
@@ -50,6 +51,8 @@ int stage_space_text(struct error *);
  * the drivers reads messages by this, and ends with store_read_end. Nothing is decoded before the first read. */
 int store_read(struct mailbox *, uint32_t uid, struct arena *, struct mail_file *, struct error *);
 void store_read_end(struct mailbox *, struct mail_file *);
+/* The size of the plain text; may have to decode it all. (mail_file.size is that of the stored bytes where coding is set.) */
+int store_read_size(struct mail_file *, uint64_t *, struct error *);
 /* May the stored bytes of messages here be others than their plain text? Then a file's size says nothing. */
 bool store_read_coded(const struct mailbox *);
 

@@ -335,7 +335,7 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
             fields[i] = arena_strdup(user->arena, params->fields[i]);
         user->fields = fields;
     }
-    if (find_home(user, e) < 0 || open_namespaces(user, e) < 0) {
+    if (find_home(user, e) < 0 || open_namespaces(user, e) < 0 || coding_open(user, e) < 0) {
         mail_user_close(&user);
         return -1;
     }

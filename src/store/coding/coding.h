@@ -16,7 +16,6 @@ struct coding {                  /* of one user; lives as long as the user */
     bool zlib, crypt;            /* mail_plugins names them */
     const struct codec *save;    /* zlib_save; NULL = none */
     int save_level;
-    const char *save_error;      /* why zlib_save cannot be obeyed; NULL = it can */
     struct fs *fs;               /* of mail_attachment_fs, once it was needed */
     const char *folder;          /* mail_attachment_dir; "" = unset */
     struct arena *arena;
@@ -25,5 +24,24 @@ struct coding *coding_of(struct mail_user *);
 bool coding_plugin(const struct mail_user *, const char *name);   /* is it in mail_plugins? */
 /* mail_attachment_dir and _fs. ERROR_INVALID: unset or not understood. */
 int coding_attachments(struct mail_user *, struct fs **, const char **folder, struct error *);
+
+/* ---- write.c ---- */
+
+/* Puts the sinks of the user's settings in front of *first; on failure nothing was put. */
+int coding_sinks(struct mailbox *, struct byte_sink **first, struct error *);
+/* The first bytes of what a client saves (up to 64 KiB, all if there are fewer): ERROR_UNSUPPORTED where they would be taken
+ * for compressed by us when they are read. */
+int coding_refuses(struct mailbox *, struct slice head, struct error *);
+
+/* ---- splice.c: attachments put back ---- */
+
+/* `stored` stays the caller's. NULL with *e: the references cannot be understood, or nobody knows
+ * where the files are. Files are opened when they are read. */
+struct splice;
+struct splice *splice_open(struct mail_user *, const struct mime_source *stored, const char *refs, const char *suffix,
+                           struct error *);
+void splice_close(struct splice **);   /* NULL is fine */
+ssize_t splice_read(void *splice, uint64_t offset, void *buf, size_t size, struct error *);   /* as mime_source's */
+uint64_t splice_size(const struct splice *, uint64_t stored);
 
 #endif

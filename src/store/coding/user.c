@@ -1,4 +1,5 @@
 /* user.c - what a user's settings say of attachments, compression and encryption; found out once. */
+#include "store/coding/codec.h"
 #include "store/coding/coding.h"
 #include "store/internal.h"
 
@@ -18,15 +19,50 @@ bool coding_plugin(const struct mail_user *user, const char *name)
     return false;
 }
 
+/* zlib_save and zlib_save_level. What is wrong with them is logged, and mails are saved as they come (Dovecot's texts). */
+static void read_zlib(const struct mail_user *user, struct coding *c)
+{
+    const char *name = conf_plugin(user->settings, "zlib_save"), *level = conf_plugin(user->settings, "zlib_save_level");
+    const struct codec *codec;
+    uint32_t number;
+
+    if (!c->zlib || name == NULL || *name == '\0')
+        return;
+    codec = codec_find(slice_from_str(name));
+    if (codec == NULL) {
+        log_write(mail_user_log(user), LOG_LEVEL_ERROR, "zlib_save: Unknown handler: %s", name);
+        return;
+    }
+    if (codec->encode == NULL || codec->is == NULL) {
+        log_write(mail_user_log(user), LOG_LEVEL_ERROR, "zlib_save: Support not compiled in for handler: %s", name);
+        return;
+    }
+    c->save = codec;
+    c->save_level = codec->level_default;
+    if (level == NULL || *level == '\0')
+        return;
+    if (!slice_to_u32(slice_from_str(level), &number) || number > INT32_MAX || (int)number < codec->level_min ||
+        (int)number > codec->level_max)
+        log_write(mail_user_log(user), LOG_LEVEL_ERROR, "zlib_save_level: Level must be between %d..%d", codec->level_min,
+                 codec->level_max);
+    else
+        c->save_level = (int)number;
+}
+
+int coding_open(struct mail_user *user, struct error *e)
+{
+    struct coding *c = user->coding = mem_zero(1, sizeof(*c));
+
+    (void)e;
+    c->arena = arena_new();
+    c->zlib = coding_plugin(user, "zlib");
+    read_zlib(user, c);
+    return 0;
+}
+
 struct coding *coding_of(struct mail_user *user)
 {
-    struct coding *c = user->coding;
-
-    if (c != NULL)
-        return c;
-    c = user->coding = mem_zero(1, sizeof(*c));
-    c->arena = arena_new();
-    return c;
+    return user->coding;
 }
 
 void coding_close(struct coding **coding_p)

@@ -4,6 +4,7 @@
  * read again. Only then a message counts as expunged. */
 #include "store/internal.h"
 #include "store/maildir/maildir.h"
+#include "store/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -245,7 +246,7 @@ int maildir_item(struct mailbox *box, uint32_t uid, enum driver_item item, struc
         return 0;
     case ITEM_SIZE_PHYSICAL:
         out->known = known_size(m, rec, 'S', arena, &out->number);
-        if (out->known)
+        if (out->known || store_read_coded(box))
             return 0;
         break;
     default:

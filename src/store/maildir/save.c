@@ -85,6 +85,8 @@ int maildir_stage_finish(struct staged *s, struct error *e)
         return -1;
     s->size_physical = d->writer->size_physical;
     s->size_virtual = d->writer->size_virtual;
+    if (d->writer->coded)
+        d->source_guid = d->base; /* without sizes, as Dovecot has it where the file's size is not the message's */
     stage_writer_free(&d->writer);
     if (s->meta.has_date && os_set_times(maildir_of(s)->dir, tmp_name(s, d), (time_t)s->meta.internal_date, e) < 0)
         return -1;
@@ -131,6 +133,9 @@ static int link_file(struct maildir *from, const char *name, void *arg, struct e
     /* The name says the size, and so that a mail server made the file: no look at it. */
     if (!from->broken_sizes && maildir_size_field(base, 'W', &size) && maildir_size_field(base, 'S', &size)) {
         st.st_size = (off_t)size;
+    } else if (store_read_coded(from->box)) {
+        l->cannot = true; /* the file's size may be another one */
+        return 1;
     } else if (fstatat(from->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         return errno == ENOENT ? 0 : error_sys(e, "stat", name);
     } else if (!S_ISREG(st.st_mode)) {

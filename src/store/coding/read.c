@@ -1,0 +1,134 @@
+/* read.c - the one way to a stored message's bytes: what the driver gives, decoded (store/stage.h).
+ *
+ * Encryption is outermost, compression inside of it, and attachments were taken out before both: so they are put back last.
+ * What a message is in is told by its first bytes, one message at a time, when somebody reads it first; most readers want
+ * only facts that the cache has. A plain message is read from its file, with nothing in between. */
+#include "store/coding/coding.h"
+#include "store/coding/codec.h"
+#include "store/internal.h"
+
+#include <stdio.h>
+
+struct reading {
+    struct mailbox *box;
+    uint32_t uid;
+    struct arena *arena;
+    struct mail_file stored;      /* as the driver gave it */
+    bool looked;
+    struct mime_source source;    /* after looking */
+    struct spool *spool;          /* NULL: the stored bytes are plain */
+    struct splice *splice;        /* attachments; NULL = none */
+};
+
+bool store_read_coded(const struct mailbox *box)
+{
+    const struct coding *c = coding_of(box->user);
+
+    return c->zlib || c->crypt;
+}
+
+static int context(const struct reading *r, struct error *e)
+{
+    struct driver_value path;
+    struct error ignored;
+
+    if (r->box->driver->item(r->box, r->uid, ITEM_PATH, r->arena, &path, &ignored) == 0 && path.text != NULL)
+        return error_context(e, "read(%s) failed: ", path.text);
+    return error_context(e, "read(UID=%u) failed: ", r->uid);
+}
+
+/* Decoders for what the first bytes tell, one inside the other. */
+static int look(struct reading *r, struct error *e)
+{
+    const struct coding *c = coding_of(r->box->user);
+    const struct codec *codec;
+    struct input in;
+    bool coded = false;
+
+    input_init(&in, decoder_of_source(&r->stored.source));
+    if (input_fill(&in, CODEC_HEAD, e) < 0)
+        goto failed;
+    codec = c->zlib ? codec_detect(input_slice(&in)) : NULL;
+    if (codec != NULL) {
+        if (!codec_there(codec)) {
+            error_set(e, ERROR_UNSUPPORTED, "Support not compiled in for handler: %s", codec->name);
+            goto failed;
+        }
+        input_init(&in, codec->decode(&in));
+        coded = true;
+    }
+    r->source = r->stored.source;
+    if (coded) {
+        const char *temp = conf_str(r->box->user->settings, SET_mail_temp_dir);
+
+        r->spool = spool_new(in.from, r->stored.size, temp);
+        in.from = NULL;
+        r->source = (struct mime_source){spool_read, r->spool, SLICE_EMPTY};
+    }
+    input_free(&in);
+    if (r->stored.ext_refs != NULL) {
+        r->splice = splice_open(r->box->user, &r->source, r->stored.ext_refs, r->stored.ext_suffix, e);
+        if (r->splice == NULL)
+            return -1;
+        r->source = (struct mime_source){splice_read, r->splice, SLICE_EMPTY};
+    }
+    r->looked = true;
+    return 0;
+failed:
+    input_free(&in);
+    return -1;
+}
+
+static ssize_t read_decoded(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
+{
+    struct reading *r = arg;
+    ssize_t n;
+
+    if (!r->looked && look(r, e) < 0)
+        return context(r, e);
+    n = source_read(&r->source, offset, buf, size, e);
+    return n < 0 ? context(r, e) : n;
+}
+
+int store_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file, struct error *e)
+{
+    struct reading *r;
+
+    if (box->driver->read(box, uid, arena, file, e) < 0)
+        return -1;
+    if (!store_read_coded(box) && file->ext_refs == NULL)
+        return 0;
+    r = ARENA_NEW(arena, struct reading);
+    *r = (struct reading){.box = box, .uid = uid, .arena = arena, .stored = *file};
+    file->source = (struct mime_source){read_decoded, r, SLICE_EMPTY};
+    file->coding = r;
+    return 0;
+}
+
+int store_read_size(struct mail_file *file, uint64_t *size, struct error *e)
+{
+    struct reading *r = file->coding;
+
+    *size = file->size;
+    if (r == NULL)
+        return 0;
+    if (!r->looked && look(r, e) < 0)
+        return context(r, e);
+    if (r->spool != NULL && spool_size(r->spool, size, e) < 0)
+        return context(r, e);
+    if (r->splice != NULL)
+        *size = splice_size(r->splice, *size);
+    return 0;
+}
+
+void store_read_end(struct mailbox *box, struct mail_file *file)
+{
+    struct reading *r = file->coding;
+
+    if (r != NULL) {
+        splice_close(&r->splice);
+        spool_free(r->spool);
+        *file = r->stored;
+    }
+    box->driver->read_end(file);
+}

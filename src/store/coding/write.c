@@ -1,0 +1,24 @@
+/* write.c - which sinks stand between a message that is saved and its file (dbox-format 6, 7). */
+#include "store/coding/codec.h"
+#include "store/coding/coding.h"
+#include "store/internal.h"
+
+int coding_sinks(struct mailbox *box, struct byte_sink **first, struct error *e)
+{
+    struct coding *c = coding_of(box->user);
+
+    (void)e;
+    if (c->save != NULL)
+        *first = c->save->encode(c->save_level, *first);
+    return 0;
+}
+
+int coding_refuses(struct mailbox *box, struct slice head, struct error *e)
+{
+    struct coding *c = coding_of(box->user);
+
+    if (!c->zlib || c->save != NULL || codec_detect(head) == NULL)
+        return 0;
+    error_set(e, ERROR_UNSUPPORTED, "Saving mails compressed by client isn't supported");
+    return error_user(e, "Saving mails compressed by client isn't supported");
+}
