@@ -2,25 +2,31 @@
 
 golden()
 {
+    format=$1
     dir=$(mktemp -d /tmp/yarilo-store.XXXXXX)
     chmod 755 "$dir"
     echo "$dir" >dir
     python3 "$TOP_SRC/tests/tools/make-golden-store" "$1" "$dir/made" --port "$2" >made.log 2>&1 || { cat made.log; atf_fail "no golden store"; }
     location=$(sed -n 's/^mail_location = //p' "$dir/made/dovecot.conf")
     cp -a "$dir/made" "$dir/copy"
-    python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" ||
+    set --
+    case $format in
+    *-zlib) set -- mail_plugins=zlib ;;
+    *-attach) set -- "mail_attachment_dir=$dir/copy/attachments" ;;
+    esac
+    python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" "$@" ||
         atf_fail "differences, see above"
     # Again with nothing cached, and again with what our first look has written.
     find "$dir/copy" -name dovecot.index.cache -delete
     for round in 1 2; do
-        python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" ||
+        python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" "$@" ||
             atf_fail "differences in round $round, see above"
     done
 }
 
-for format in maildir maildir-fs maildir-split; do
+for format in maildir maildir-fs maildir-split maildir-zlib; do
     name=$(echo $format | tr - _)
-    case $format in maildir) port=25310;; maildir-fs) port=25320;; *) port=25330;; esac
+    case $format in maildir) port=25310;; maildir-fs) port=25320;; maildir-zlib) port=25340;; *) port=25330;; esac
     atf_test_case $name cleanup # defines empty parts, which the next lines replace
     eval "${name}_head() { atf_set require.progs 'dovecot doveadm python3'; atf_set timeout 300; }
           ${name}_body() { golden $format $port; }
@@ -32,4 +38,5 @@ atf_init_test_cases()
     atf_add_test_case maildir
     atf_add_test_case maildir_fs
     atf_add_test_case maildir_split
+    atf_add_test_case maildir_zlib
 }

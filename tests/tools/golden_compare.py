@@ -2,7 +2,7 @@
 """Reads a golden store (made by a real Dovecot with make-golden-store) through src/store and compares it with what that
 Dovecot said (truth.json).
 
-    golden_compare.py STORETOOL DIR [LOCATION [--layout fs]]
+    golden_compare.py STORETOOL DIR [LOCATION [KEY=VALUE]...]
 
 Works on DIR itself: give it a copy. Exit 1 on a difference. Names are asked for with the layout's own separator."""
 import datetime, json, os, re, subprocess, sys
@@ -23,7 +23,8 @@ def differ(what, ours, theirs):
 
 def run(user, *args):
     home = os.path.join(dir_, 'home', user)
-    r = subprocess.run([tool, '-u', user, '-h', home, '-l', location, *args], capture_output=True)
+    options = [word for pair in sys.argv[4:] for word in ('-o', pair)]
+    r = subprocess.run([tool, '-u', user, '-h', home, '-l', location, *options, *args], capture_output=True)
     if r.returncode != 0 or r.stderr:
         differ('%s %s: exit %d' % (user, ' '.join(args), r.returncode), r.stderr.decode()[:500], '')
     return r.stdout.decode()
