@@ -166,6 +166,15 @@ static int put_message_header(struct fix *f, uint64_t size)
     return put(f, SLICE("\n"));
 }
 
+/* "V" and hexadecimal digits. */
+static bool is_size_line(struct slice line)
+{
+    for (size_t i = 1; i < line.size; i++)
+        if (strchr("0123456789abcdefABCDEF", line.at[i]) == NULL)
+            return false;
+    return line.size > 1 && line.size <= 17;
+}
+
 static int virtual_size(struct fix *f, uint64_t from, uint64_t to, uint64_t *out)
 {
     unsigned char last = 0;
@@ -229,7 +238,7 @@ static int put_metadata(struct fix *f, uint64_t at, uint64_t body, uint64_t body
         buffer_append_byte(&b, '\n');
     }
     r = virtual_size(f, body, body_end, &v);
-    if (coded && old_v.size > 1) {
+    if (coded && is_size_line(old_v)) {
         /* The body is compressed, encrypted or lacks its attachments: what was counted at saving is right. */
         buffer_append_slice(&b, old_v);
         buffer_append_byte(&b, '\n');
