@@ -21,7 +21,9 @@ enum {
     DRIVER_ALT = 0x8,
     DRIVER_INBOX_IS_ROOT = 0x10,   /* without DIRNAME, INBOX's folder is the mail root: it cannot be renamed */
     DRIVER_RESERVED_DIRS = 0x20,   /* cur, new, tmp are no mailbox names in the fs layout */
-    DRIVER_ATTACHMENTS = 0x40      /* keeps X metadata: mail_attachment_dir has an effect (store/attachment.h) */
+    DRIVER_ATTACHMENTS = 0x40,     /* keeps X metadata: mail_attachment_dir has an effect (store/attachment.h) */
+    DRIVER_FACTS_IN_FILE = 0x80    /* GUID, dates and sizes stand in the message's file: expunge requests go without GUID,
+                                    * and what was read is kept in the cache */
 };
 
 /* A mailbox that is open in this process: one object, shared. */
@@ -172,7 +174,7 @@ struct store_driver {
     const char *const *watch;
 };
 
-extern const struct store_driver maildir_driver;
+extern const struct store_driver maildir_driver, sdbox_driver;
 const struct store_driver *store_driver_find(const char *name);   /* NULL: unknown */
 const struct store_driver *const *store_drivers(void);            /* in the order of autodetection, NULL-ended */
 

@@ -309,8 +309,11 @@ int mail_size_physical(struct mail *mail, uint64_t *out, struct error *e)
     if (item(mail, ITEM_SIZE_PHYSICAL, &value, e) < 0)
         return -1;
     *out = value.number;
-    if (value.known)
+    if (value.known) {
+        if ((mail->box->driver->can & DRIVER_FACTS_IN_FILE) != 0)
+            keep_u64(mail, F_PSIZE, *out);
         return 0;
+    }
     /* It is coded, and neither its name nor its metadata tell. */
     if (need_file(mail, e) < 0)
         return -1;
@@ -335,7 +338,9 @@ int mail_size_virtual(struct mail *mail, uint64_t *out, struct error *e)
     if (item(mail, ITEM_SIZE_VIRTUAL, &value, e) < 0)
         return -1;
     if (value.known) {
-        *out = value.number; /* not cached: a name may say anything, only what was counted is kept */
+        *out = value.number;
+        if ((mail->box->driver->can & DRIVER_FACTS_IN_FILE) != 0)
+            keep_u64(mail, F_VSIZE, *out); /* a name may say anything: then only what was counted is kept */
         return 0;
     }
     if (need_file(mail, e) < 0)

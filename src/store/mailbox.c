@@ -30,13 +30,15 @@ int mailbox_not_found(const struct mailbox_place *place, struct error *e)
 const struct store_driver *const *store_drivers(void)
 {
     /* In the order of autodetection (maildir-and-layouts 1.4): formats with folders of their own come before Maildir. */
-    static const struct store_driver *const drivers[] = {&maildir_driver, NULL};
+    static const struct store_driver *const drivers[] = {&sdbox_driver, &maildir_driver, NULL};
 
     return drivers;
 }
 
 const struct store_driver *store_driver_find(const char *name)
 {
+    if (strcasecmp(name, "dbox") == 0)
+        return &sdbox_driver;
     for (const struct store_driver *const *d = store_drivers(); *d != NULL; d++)
         if (strcasecmp((*d)->name, name) == 0)
             return *d;
@@ -525,7 +527,8 @@ void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch,
     unsigned char guid[16];
     struct error e;
 
-    if (view->box->driver->item(view->box, uid, ITEM_GUID, arena, &value, &e) == 0 && value.text != NULL) {
+    if ((view->box->driver->can & DRIVER_FACTS_IN_FILE) == 0 &&
+        view->box->driver->item(view->box, uid, ITEM_GUID, arena, &value, &e) == 0 && value.text != NULL) {
         store_guid_of_text(slice_from_str(value.text), guid);
         index_batch_expunge(batch, uid, guid);
     } else {

@@ -20,7 +20,7 @@ os.makedirs(folder)
 root = os.getuid() == 0
 who = pwd.getpwnam('nobody') if root else pwd.getpwuid(os.getuid())
 os.chown(folder, who.pw_uid, who.pw_gid)
-sep = '/' if 'LAYOUT=fs' in a.location else '.'
+sep = '/' if 'LAYOUT=fs' in a.location or a.location[:5] in ('sdbox', 'mdbox') else '.'
 
 
 def drop():

@@ -1,0 +1,308 @@
+/* driver.c - sdbox as a store driver: finding, making, opening a mailbox (dbox-format 2.1; maildir-and-layouts 1.4, 4). */
+#include "store/sdbox/sdbox.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+void sdbox_name(char out[SDBOX_NAME_MAX], uint32_t uid)
+{
+    snprintf(out, SDBOX_NAME_MAX, "u.%u", uid);
+}
+
+static bool is_there(const char *path, const char *name, bool folder)
+{
+    char full[4096];
+    struct stat st;
+
+    return (size_t)snprintf(full, sizeof(full), "%s/%s", path, name) < sizeof(full) && stat(full, &st) == 0 &&
+           (!folder || S_ISDIR(st.st_mode));
+}
+
+/* Asked only without DIRNAME, where the folder itself says nothing. */
+static bool sdbox_is_mailbox(const char *path)
+{
+    return is_there(path, "dovecot.index.log", false) || is_there(path, "dovecot.index", false) || is_there(path, "u.1", false);
+}
+
+/* A used mdbox has mailboxes/ too: it must not be taken for an sdbox, which would write u.1 into it. */
+static bool sdbox_detect(const char *root)
+{
+    return is_there(root, "mailboxes", true) && !is_there(root, "storage", true);
+}
+
+/* ---- making, removing ---- */
+
+static int sdbox_create(const struct mail_location *at, const char *path, bool inbox, const struct mail_modes *modes,
+                        struct error *e)
+{
+    struct stat st;
+
+    (void)at, (void)inbox;
+    if (stat(path, &st) == 0)
+        return error_set(e, ERROR_EXISTS, "Mailbox already exists: %s", path);
+    return os_mkdir_parents(AT_FDCWD, path, modes->dir, modes->gid, e);
+}
+
+static int sdbox_remove(const char *path, struct error *e)
+{
+    DIR *d = opendir(path);
+    struct dirent *entry;
+    int r = 0;
+
+    if (d == NULL)
+        return errno == ENOENT ? 0 : error_sys(e, "opendir", path);
+    while (r == 0 && (entry = readdir(d)) != NULL) {
+        struct stat st;
+
+        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            os_unlink(dirfd(d), entry->d_name, e) < 0 && e->class != ERROR_NOT_FOUND)
+            r = -1;
+    }
+    closedir(d);
+    if (r == 0 && os_rmdir(AT_FDCWD, path, e) < 0 && e->class != ERROR_NOT_FOUND && e->sys != ENOTEMPTY && e->sys != EEXIST)
+        r = -1;
+    return r;
+}
+
+/* ---- the index header ---- */
+
+bool sdbox_header_get(struct sdbox *d, struct sdbox_header *h)
+{
+    struct slice raw = index_ext_header(d->box->index, d->ext_header);
+
+    *h = (struct sdbox_header){0};
+    if (raw.size < 20)
+        return false;
+    h->rebuild_count = bytes_le32(raw.at);
+    memcpy(h->guid, raw.at + 4, 16);
+    h->flags = raw.size > 20 ? raw.at[20] : SDBOX_HAS_POP3_UIDL | SDBOX_HAS_POP3_ORDER; /* an old one does not say */
+    return true;
+}
+
+void sdbox_header_put(struct sdbox *d, struct index_batch *batch, const struct sdbox_header *h)
+{
+    unsigned char raw[SDBOX_HEADER_SIZE] = {0};
+
+    bytes_put_le32(raw, h->rebuild_count);
+    memcpy(raw + 4, h->guid, 16);
+    raw[20] = h->flags;
+    index_batch_ext_header(batch, d->ext_header, 0, slice_of(raw, sizeof(raw)));
+}
+
+uint32_t sdbox_highest_uidl(struct sdbox *d)
+{
+    struct slice raw = index_ext_header(d->box->index, d->ext_uidl);
+
+    return raw.size < 4 ? UINT32_MAX : bytes_le32(raw.at);
+}
+
+void sdbox_put_highest_uidl(struct sdbox *d, struct index_batch *batch, uint32_t uid)
+{
+    unsigned char raw[4];
+
+    bytes_put_le32(raw, uid);
+    index_batch_ext_header(batch, d->ext_uidl, 0, slice_of(raw, 4));
+}
+
+void sdbox_set_damaged(struct sdbox *d)
+{
+    struct sdbox_header h;
+
+    if (d->damaged)
+        return;
+    d->damaged = true;
+    d->damaged_count = sdbox_header_get(d, &h) ? h.rebuild_count : 0;
+}
+
+static const struct index_ext_def header_ext = {.name = "dbox-hdr", .header_size = SDBOX_HEADER_SIZE, .shrink = true};
+static const struct index_ext_def uidl_ext = {.name = "hdr-pop3-uidl", .header_size = 4};
+
+/* What a new log begins with (index-format 7.3). Also called when damage makes the index begin anew. */
+static int init_index(void *arg, struct index *index, struct index_batch *batch, struct error *e)
+{
+    unsigned char raw[SDBOX_HEADER_SIZE] = {0};
+
+    (void)arg, (void)e;
+    store_guid_new(raw + 4);
+    index_batch_ext_header(batch, index_ext(index, &header_ext), 0, slice_of(raw, sizeof(raw)));
+    return 0;
+}
+
+/* ---- opening ---- */
+
+int sdbox_open_alt(const struct sdbox *d, bool create, struct error *e)
+{
+    const struct mail_modes *modes = &d->box->modes;
+    int fd;
+
+    if (d->alt_path == NULL)
+        return error_set(e, ERROR_NOT_FOUND, "no ALT path is set");
+    fd = open(d->alt_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && create) {
+        if (os_mkdir_parents(AT_FDCWD, d->alt_path, modes->dir, modes->gid, e) < 0)
+            return -1;
+        fd = open(d->alt_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
+    return fd < 0 ? error_sys(e, "open", d->alt_path) : fd;
+}
+
+char *sdbox_suffix(struct sdbox *d, struct arena *arena, uint32_t uid)
+{
+    struct sdbox_header h;
+    struct buffer hex = {0};
+    char *out;
+
+    sdbox_header_get(d, &h);
+    text_hex_encode(&hex, slice_of(h.guid, 16));
+    out = arena_printf(arena, "-%s-%u", buffer_cstr(&hex), uid);
+    buffer_free(&hex);
+    return out;
+}
+
+static int open_folder(struct mailbox *box, struct sdbox *d, const struct driver_open *how, struct error *e)
+{
+    struct stat st;
+
+    if (stat(box->path, &st) < 0) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            return error_sys(e, "stat", box->path);
+        if (!how->create)
+            return mailbox_not_found(&box->place, e);
+        if (folder_create(box->storage, box->place.name, false, e) < 0 && e->class != ERROR_EXISTS)
+            return -1;
+        box->modes = mail_modes_of(box->path);
+    }
+    d->dir = open(box->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d->dir < 0)
+        return errno == ENOENT || errno == ENOTDIR ? mailbox_not_found(&box->place, e) : error_sys(e, "open", box->path);
+    box->read_only = faccessat(d->dir, ".", W_OK, AT_EACCESS) < 0 && (errno == EACCES || errno == EROFS);
+    return 0;
+}
+
+static int open_index(struct mailbox *box, struct sdbox *d, struct error *e)
+{
+    struct index_settings settings;
+    struct index_where where = {.dir = -1, .path = box->index_path, .mode = box->modes.file, .gid = box->modes.gid,
+                                .settings = &settings, .init = init_index};
+    char *name = mem_printf("Mailbox %s: ", box->place.vname);
+    int r = 0;
+
+    store_index_settings(box->user, &settings);
+    settings.sync_appends = true;
+    settings.keep_backup = true;
+    where.name = name;
+    where.in_memory = box->index_path == NULL;
+    where.read_only = box->read_only;
+    if (!where.in_memory && strcmp(box->index_path, box->path) != 0)
+        r = folder_make(box->index_path, &box->modes, e);
+    if (r == 0 && !where.in_memory) {
+        where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (where.dir < 0)
+            r = error_sys(e, "open", box->index_path);
+    }
+    if (r == 0)
+        r = index_open(&box->index, &where, e);
+    if (where.dir >= 0)
+        close(where.dir);
+    mem_free(name);
+    if (r == 0) {
+        d->ext_header = index_ext(box->index, &header_ext);
+        d->ext_uidl = index_ext(box->index, &uidl_ext);
+    }
+    return r;
+}
+
+static void sdbox_close(struct mailbox *box)
+{
+    struct sdbox *d = box->data;
+
+    if (d == NULL)
+        return;
+    if (box->index != NULL)
+        index_close(&box->index);
+    if (d->dir >= 0)
+        close(d->dir);
+    mem_free(d);
+    box->data = NULL;
+}
+
+/* Once a week: what crashes have left (1.5). */
+static void clean_temps(struct sdbox *d)
+{
+    struct slice base = index_header(d->box->index);
+    int64_t now = (int64_t)time(NULL);
+    const struct log *log = mail_user_log(d->box->user);
+    struct arena *arena;
+    struct index_batch *batch;
+    unsigned char raw[4];
+    struct error e;
+    struct stat st;
+
+    if (d->box->read_only || base.size < 84 || !dbox_temp_due(d->box->user, bytes_le32(base.at + 80), now))
+        return;
+    /* A new mailbox has nothing to clean: the time of the scan is written with the first one that can find something. */
+    if (bytes_le32(base.at + 80) == 0 && fstat(d->dir, &st) == 0 && st.st_ctime > now - 36 * 3600)
+        return;
+    dbox_temp_clean(d->box->path, now, log);
+    if (d->alt_path != NULL)
+        dbox_temp_clean(d->alt_path, now, log);
+    arena = arena_new();
+    batch = index_batch_new(arena, INDEX_EXTERNAL);
+    bytes_put_le32(raw, (uint32_t)now);
+    index_batch_header(batch, 80, slice_of(raw, 4), false);
+    if (index_commit(d->box->index, batch, NULL, &e) == STEP_ERROR)
+        log_error_value(log, &e);
+    arena_free(arena);
+}
+
+static int sdbox_open(struct mailbox *box, const struct driver_open *how, struct error *e)
+{
+    const struct settings *set = mail_user_settings(box->user);
+    struct sdbox *d = mem_zero(1, sizeof(*d));
+
+    box->data = d;
+    d->box = box;
+    d->dir = -1;
+    d->alt_path = mail_location_path(&box->storage->at, box->arena, box->place.name, PATH_ALT);
+    d->fsync_never = strcmp(conf_str(set, SET_mail_fsync), "never") == 0;
+    d->attachments = *conf_str(set, SET_mail_attachment_dir) != '\0';
+    if (open_folder(box, d, how, e) < 0 || open_index(box, d, e) < 0) {
+        sdbox_close(box);
+        return -1;
+    }
+    if (!box->read_only)
+        dbox_alt_check(&box->storage->at, mail_user_log(box->user));
+    clean_temps(d);
+    return 0;
+}
+
+static int sdbox_guid(struct mailbox *box, unsigned char guid[16], struct error *e)
+{
+    static const unsigned char none[16];
+    struct sdbox_header h;
+
+    if (!sdbox_header_get(box->data, &h) || memcmp(h.guid, none, 16) == 0) {
+        sdbox_set_damaged(box->data);
+        return error_set(e, ERROR_TEMPORARY, "%s: sdbox: Invalid dbox header size", box->path);
+    }
+    memcpy(guid, h.guid, 16);
+    return 0;
+}
+
+const struct store_driver sdbox_driver = {
+    .name = "sdbox",
+    .can = DRIVER_SAVE_GUID | DRIVER_POP3_UIDL | DRIVER_LINK_COPY | DRIVER_ALT | DRIVER_ATTACHMENTS | DRIVER_FACTS_IN_FILE,
+    .layout = LAYOUT_FS,
+    .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
+    .is_mailbox = sdbox_is_mailbox, .detect = sdbox_detect,
+    .create = sdbox_create, .remove = sdbox_remove,
+    .open = sdbox_open, .close = sdbox_close, .guid = sdbox_guid,
+    .sync = sdbox_sync, .sync_end = sdbox_sync_end,
+    .stage = sdbox_stage, .stage_write = sdbox_stage_write, .stage_finish = sdbox_stage_finish,
+    .stage_copy = sdbox_stage_copy, .stage_again = sdbox_stage_again, .stage_read = sdbox_stage_read, .discard = sdbox_discard,
+    .publish = sdbox_publish, .publish_end = sdbox_publish_end,
+    .read = sdbox_read, .read_end = sdbox_read_end, .item = sdbox_item,
+};
