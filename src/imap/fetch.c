@@ -4,6 +4,7 @@
  * being written is kept in struct fetch, so that a step can end at any piece. A message that is gone gives
  * placeholders (imap 10.2). */
 #include "imap/fetch.h"
+#include "imap/part.h"
 
 #include <stdio.h>
 
@@ -256,134 +257,20 @@ static int open_section(struct session *s, struct fetch *f, const struct fetch_i
     return 0;
 }
 
-/* ---- BINARY (RFC 3516): without transfer encodings, whole in memory --------------------------------------------------- */
-
-struct binary {
-    struct mail *mail;
-    const struct mime_source *source;
-    struct buffer *out;
-    bool decoded;              /* anything was */
-    bool broken, unknown;      /* an encoding that is invalid, or not known */
-};
-
-/* Physical bytes with CRLF line ends, as they are. */
-static int copy_raw(struct binary *b, uint64_t at, uint64_t end, struct error *e)
-{
-    struct buffer chunk = {0};
-
-    while (at < end) {
-        size_t want = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
-        ssize_t n = (ssize_t)want;
-
-        buffer_reset(&chunk);
-        if (b->source->read == NULL) {
-            buffer_append_slice(&chunk, slice_head(slice_from(b->source->whole, (size_t)at), want));
-        } else {
-            buffer_reserve(&chunk, want);
-            n = b->source->read(b->source->arg, at, chunk.at, want, e);
-            chunk.size = n < 0 ? 0 : (size_t)n;
-        }
-        if (n < 0 || chunk.size == 0) {
-            buffer_free(&chunk);
-            return n < 0 ? -1 : 0;
-        }
-        for (size_t i = 0; i < chunk.size; i++) {
-            if (chunk.at[i] == '\n' && (b->out->size == 0 || b->out->at[b->out->size - 1] != '\r'))
-                buffer_append_byte(b->out, '\r');
-            buffer_append_byte(b->out, chunk.at[i]);
-        }
-        at += chunk.size;
-    }
-    buffer_free(&chunk);
-    return 0;
-}
-
-static int copy_body(struct binary *b, const struct mime_part *part, struct error *e)
-{
-    uint64_t at = part->offset + part->header.physical, end = at + part->body.physical;
-    enum mime_encoding encoding = part->data == NULL ? MIME_ENCODING_NONE : mime_encoding_of(part->data->encoding);
-    struct buffer raw = {0};
-    struct binary inner = *b;
-    struct mime_decoder decoder;
-    int got;
-
-    if (encoding == MIME_ENCODING_UNKNOWN) {
-        b->unknown = true;
-        return 0;
-    }
-    if (encoding == MIME_ENCODING_NONE)
-        return copy_raw(b, at, end, e);
-    inner.out = &raw;
-    got = copy_raw(&inner, at, end, e);
-    mime_decoder_init(&decoder, encoding);
-    mime_decoder_feed(&decoder, buffer_slice(&raw), b->out);
-    mime_decoder_finish(&decoder, b->out);
-    b->decoded = true;
-    b->broken = b->broken || decoder.broken;
-    buffer_free(&raw);
-    return got;
-}
-
-/* The header, with Content-Transfer-Encoding at its end as "binary" where the body is decoded. */
-static int copy_header(struct binary *b, const struct mime_part *part, struct error *e)
-{
-    static const char name[] = "Content-Transfer-Encoding";
-    enum mime_encoding encoding = part->data == NULL ? MIME_ENCODING_NONE : mime_encoding_of(part->data->encoding);
-    struct slice block, names[1] = {SLICE("Content-Transfer-Encoding")};
-
-    if (part->children != NULL || encoding == MIME_ENCODING_NONE || encoding == MIME_ENCODING_UNKNOWN)
-        return copy_raw(b, part->offset, part->offset + part->header.physical, e);
-    if (mime_header_read(mail_arena(b->mail), b->source, part, &block, e) < 0)
-        return -1;
-    mime_header_filter(b->out, block, mime_names_new(mail_arena(b->mail), names, 1), true);
-    if (b->out->size >= 2)
-        b->out->size -= 2; /* the empty line comes last */
-    buffer_printf(b->out, "%s: binary\r\n\r\n", name);
-    return 0;
-}
-
-static int copy_part(struct binary *b, const struct mime_part *part, bool header, struct error *e);
-
-/* A body with parts: what stands between them is copied. */
-static int copy_children(struct binary *b, const struct mime_part *part, struct error *e)
-{
-    uint64_t at = part->offset + part->header.physical, end = at + part->body.physical;
-
-    for (const struct mime_part *c = part->children; c != NULL; c = c->next) {
-        if (copy_raw(b, at, c->offset, e) < 0 || copy_part(b, c, true, e) < 0)
-            return -1;
-        at = c->offset + c->header.physical + c->body.physical;
-    }
-    return at < end ? copy_raw(b, at, end, e) : 0;
-}
-
-static int copy_part(struct binary *b, const struct mime_part *part, bool header, struct error *e)
-{
-    if (header && copy_header(b, part, e) < 0)
-        return -1;
-    return part->children != NULL ? copy_children(b, part, e) : copy_body(b, part, e);
-}
+/* ---- BINARY (RFC 3516) ------------------------------------------------------------------------------------------------- */
 
 /* -> 0 decoded, 1 it cannot be (the reply will say why), -1. */
 static int decode_part(struct fetch *f, const struct fetch_item *item, bool *binary, struct error *e)
 {
-    struct binary b = {.mail = f->mail, .out = &f->decoded};
-    struct mime_part *root, *part;
-    bool whole = true;
+    struct binary_result result;
 
-    buffer_reset(&f->decoded);
-    if (mail_parts(f->mail, true, &root, e) < 0 || mail_source(f->mail, &b.source, e) < 0)
+    if (binary_decode(f->mail, &item->section, &f->decoded, &result, e) < 0)
         return -1;
-    part = item->section.depth == 0 ? root : mime_section_part(root, &item->section, &whole);
-    if (part == NULL)
-        return 0;
-    if (copy_part(&b, part, item->section.depth == 0, e) < 0)
-        return -1;
-    if (b.unknown)
+    if (result.unknown)
         f->unknown_cte = "Unknown Content-Transfer-Encoding.";
-    f->parse_failed = f->parse_failed || b.broken;
-    *binary = b.decoded || slice_find(buffer_slice(&f->decoded), '\0') >= 0;
-    return b.unknown || b.broken ? 1 : 0;
+    f->parse_failed = f->parse_failed || result.broken;
+    *binary = result.decoded;
+    return result.unknown || result.broken ? 1 : 0;
 }
 
 /* -> 0 written, 1 nothing to write (the reply will say why), -1. */

@@ -288,6 +288,22 @@ enum imap_parse imap_parser_read(struct imap_parser *p, struct slice in, size_t 
     }
 }
 
+void imap_parser_message_done(struct imap_parser *p)
+{
+    add_arg(p, IMAP_LITERAL, SLICE_EMPTY)->literal8 = p->literal8;
+}
+
+bool imap_parser_gather(struct imap_parser *p)
+{
+    if (p->literal_size > p->max)
+        return false;
+    p->say_go_on = !p->literal_plus;
+    p->literal = arena_alloc(p->arena, (size_t)p->literal_size + 1);
+    p->literal_have = 0;
+    p->at = IMAP_AT_LITERAL;
+    return true;
+}
+
 static bool is_tag_char(unsigned char c)
 {
     return c > ' ' && c < 0x7f && strchr("+(){%*\"\\", c) == NULL;

@@ -70,6 +70,10 @@ struct imap_parser {
 void imap_parser_init(struct imap_parser *, struct arena *, size_t max, unsigned flags, unsigned want);
 /* Reads on. *used bytes of `in` are done with, whatever is returned. */
 enum imap_parse imap_parser_read(struct imap_parser *, struct slice in, size_t *used);
+/* After IMAP_PARSE_MESSAGE inside a list: the bytes have been taken, an empty literal stands for them. */
+void imap_parser_message_done(struct imap_parser *);
+/* After IMAP_PARSE_MESSAGE: this literal is a string after all, read on to gather it. False: it is too long. */
+bool imap_parser_gather(struct imap_parser *);
 
 /* Tag and command name off the front of a line. DONE: *used stands behind the name (a UID prefix goes into *uid).
  * BAD: problem and, if it could be read, the tag; *used stands where skipping of the line begins. */

@@ -76,6 +76,8 @@ static enum step finish_request(struct session *s)
         return STEP_MORE;
     }
     reply_send(s, r);
+    if (r->stray)
+        reply_bad_line(s, SLICE_EMPTY, "Error in IMAP tag: Invalid tag.");
     request_free(s, r);
     if (s->compress_next)
         compression_start(s);

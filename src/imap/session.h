@@ -60,6 +60,7 @@ struct request {
     bool quiet;               /* COPY into the selected mailbox: delay-newmail holds */
     bool send_uid;            /* FETCHs of the synchronisation name the UID (UID STORE) */
     bool condstore;           /* CONDSTORE has to be turned on before run */
+    bool stray;               /* a line of its own follows that is no command (CATENATE, imap 2) */
     bool ended;               /* command->end was called */
     struct imap_parser parser;
     const struct imap_arg *args;

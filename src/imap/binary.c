@@ -1,0 +1,132 @@
+/* binary.c - a message or part without its transfer encodings (RFC 3516, imap 10.3), whole in memory. */
+#include "imap/part.h"
+
+enum { CHUNK = 16 * 1024 };
+
+struct binary {
+    struct mail *mail;
+    const struct mime_source *source;
+    struct buffer *out;
+    bool decoded;              /* anything was */
+    bool broken, unknown;      /* an encoding that is invalid, or not known */
+};
+
+/* Physical bytes with CRLF line ends, as they are. */
+static int copy_raw(struct binary *b, uint64_t at, uint64_t end, struct error *e)
+{
+    struct buffer chunk = {0};
+
+    while (at < end) {
+        size_t want = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
+        ssize_t n = (ssize_t)want;
+
+        buffer_reset(&chunk);
+        if (b->source->read == NULL) {
+            buffer_append_slice(&chunk, slice_head(slice_from(b->source->whole, (size_t)at), want));
+        } else {
+            buffer_reserve(&chunk, want);
+            n = b->source->read(b->source->arg, at, chunk.at, want, e);
+            chunk.size = n < 0 ? 0 : (size_t)n;
+        }
+        if (n < 0 || chunk.size == 0) {
+            buffer_free(&chunk);
+            return n < 0 ? -1 : 0;
+        }
+        for (size_t i = 0; i < chunk.size; i++) {
+            if (chunk.at[i] == '\n' && (b->out->size == 0 || b->out->at[b->out->size - 1] != '\r'))
+                buffer_append_byte(b->out, '\r');
+            buffer_append_byte(b->out, chunk.at[i]);
+        }
+        at += chunk.size;
+    }
+    buffer_free(&chunk);
+    return 0;
+}
+
+static int copy_body(struct binary *b, const struct mime_part *part, struct error *e)
+{
+    uint64_t at = part->offset + part->header.physical, end = at + part->body.physical;
+    enum mime_encoding encoding = part->data == NULL ? MIME_ENCODING_NONE : mime_encoding_of(part->data->encoding);
+    struct buffer raw = {0};
+    struct binary inner = *b;
+    struct mime_decoder decoder;
+    int got;
+
+    if (encoding == MIME_ENCODING_UNKNOWN) {
+        b->unknown = true;
+        return 0;
+    }
+    if (encoding == MIME_ENCODING_NONE)
+        return copy_raw(b, at, end, e);
+    inner.out = &raw;
+    got = copy_raw(&inner, at, end, e);
+    mime_decoder_init(&decoder, encoding);
+    mime_decoder_feed(&decoder, buffer_slice(&raw), b->out);
+    mime_decoder_finish(&decoder, b->out);
+    b->decoded = true;
+    b->broken = b->broken || decoder.broken;
+    buffer_free(&raw);
+    return got;
+}
+
+/* The header, with Content-Transfer-Encoding at its end as "binary" where the body is decoded. */
+static int copy_header(struct binary *b, const struct mime_part *part, struct error *e)
+{
+    static const char name[] = "Content-Transfer-Encoding";
+    enum mime_encoding encoding = part->data == NULL ? MIME_ENCODING_NONE : mime_encoding_of(part->data->encoding);
+    struct slice block, names[1] = {SLICE("Content-Transfer-Encoding")};
+
+    if (part->children != NULL || encoding == MIME_ENCODING_NONE || encoding == MIME_ENCODING_UNKNOWN)
+        return copy_raw(b, part->offset, part->offset + part->header.physical, e);
+    if (mime_header_read(mail_arena(b->mail), b->source, part, &block, e) < 0)
+        return -1;
+    mime_header_filter(b->out, block, mime_names_new(mail_arena(b->mail), names, 1), true);
+    if (b->out->size >= 2)
+        b->out->size -= 2; /* the empty line comes last */
+    buffer_printf(b->out, "%s: binary\r\n\r\n", name);
+    return 0;
+}
+
+static int copy_part(struct binary *b, const struct mime_part *part, bool header, struct error *e);
+
+/* A body with parts: what stands between them is copied. */
+static int copy_children(struct binary *b, const struct mime_part *part, struct error *e)
+{
+    uint64_t at = part->offset + part->header.physical, end = at + part->body.physical;
+
+    for (const struct mime_part *c = part->children; c != NULL; c = c->next) {
+        if (copy_raw(b, at, c->offset, e) < 0 || copy_part(b, c, true, e) < 0)
+            return -1;
+        at = c->offset + c->header.physical + c->body.physical;
+    }
+    return at < end ? copy_raw(b, at, end, e) : 0;
+}
+
+static int copy_part(struct binary *b, const struct mime_part *part, bool header, struct error *e)
+{
+    if (header && copy_header(b, part, e) < 0)
+        return -1;
+    return part->children != NULL ? copy_children(b, part, e) : copy_body(b, part, e);
+}
+
+int binary_decode(struct mail *mail, const struct mime_section *section, struct buffer *out, struct binary_result *result,
+                  struct error *e)
+{
+    struct binary b = {.mail = mail, .out = out};
+    struct mime_part *root, *part;
+    bool whole = true;
+
+    *result = (struct binary_result){0};
+    buffer_reset(out);
+    if (mail_parts(mail, true, &root, e) < 0 || mail_source(mail, &b.source, e) < 0)
+        return -1;
+    part = section->depth == 0 ? root : mime_section_part(root, section, &whole);
+    if (part == NULL)
+        return 0;
+    if (copy_part(&b, part, section->depth == 0, e) < 0)
+        return -1;
+    result->unknown = b.unknown;
+    result->broken = b.broken;
+    result->decoded = b.decoded || slice_find(buffer_slice(out), '\0') >= 0;
+    return 0;
+}
