@@ -292,7 +292,7 @@ static enum step read_url(struct session *s, struct request *r, struct budget *b
 
         if (step != STEP_DONE && step != STEP_ERROR)
             return step;
-        if (step == STEP_ERROR || part_find(&t->part, r->arena, &fault, &e) < 0 ||
+        if (step == STEP_ERROR || part_check(&t->part, &fault) < 0 || part_find(&t->part, r->arena, &fault, &e) < 0 ||
             part_open(&t->part, r->arena, false, &fault, &e) < 0) {
             if (fault != NULL)
                 bad_url(r, fault);

@@ -240,11 +240,6 @@ void cancel_begin(struct session *s, struct request *r)
         request_reply(r, "NO Command tag not found.");
 }
 
-void urlauth_begin(struct session *s, struct request *r)
-{
-    request_bad(s, r, "URLAUTH disabled");
-}
-
 void unsupported_begin(struct session *s, struct request *r)
 {
     (void)s;

@@ -1,5 +1,6 @@
 /* capability.c - the capability words after login, in Dovecot's order (imap 1.2). */
 #include "imap/session.h"
+#include "imap/urlauth.h"
 
 static const char built_in[] =
     "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS "
@@ -43,9 +44,10 @@ const char *session_capabilities(struct session *s, struct arena *arena)
         return arena_strdup(arena, own);
     if (*own == '+')
         more = own + 1;
-    return arena_printf(arena, "%s%s%s%s%s%s%s%s", built_in, *more == '\0' ? "" : " ", more,
+    return arena_printf(arena, "%s%s%s%s%s%s%s%s%s", built_in, *more == '\0' ? "" : " ", more,
                         conf_bool(s->set, SET_imap_literal_minus) ? " LITERAL-" : " LITERAL+",
                         conf_bool(s->set, SET_mailbox_list_index) ? " NOTIFY" : "",
+                        urlauth_enabled(s->user) ? " URLAUTH URLAUTH=BINARY" : "",
                         conf_bool(s->set, SET_imap_metadata) ? " METADATA" : "",
                         has_special_use(s->set) ? " SPECIAL-USE" : "",
                         session_plugin(s, "imap_zlib") ? " COMPRESS=DEFLATE" : "");

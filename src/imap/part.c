@@ -70,17 +70,23 @@ int part_begin(struct part *p, struct mail_user *user, struct arena *arena, cons
     return 0;
 }
 
-int part_find(struct part *p, struct arena *arena, const char **fault, struct error *e)
+int part_check(struct part *p, const char **fault)
 {
     struct index_status status;
-    struct index_record record;
 
     *fault = NULL;
     index_status(mailbox_index(p->box), &status);
-    if (p->url->uid_validity != 0 && p->url->uid_validity != status.uid_validity) {
-        *fault = "Invalid UIDVALIDITY";
-        return -1;
-    }
+    if (p->url->uid_validity == 0 || p->url->uid_validity == status.uid_validity)
+        return 0;
+    *fault = "Invalid UIDVALIDITY";
+    return -1;
+}
+
+int part_find(struct part *p, struct arena *arena, const char **fault, struct error *e)
+{
+    struct index_record record;
+
+    *fault = NULL;
     if (!index_get_from(mailbox_index(p->box), p->url->uid, &record) || record.uid != p->url->uid) {
         *fault = "Message not found";
         return -1;

@@ -33,7 +33,9 @@ struct part {
 /* The text of SECTION, "HEADER.FIELDS (A B)" too. -1: no section. */
 int part_section_parse(struct arena *, const char *text, struct mime_section *);
 int part_begin(struct part *, struct mail_user *, struct arena *, const struct imap_url *, const char **fault, struct error *);
-/* Looks for the message: UIDVALIDITY, UID, section. */
+/* Is it the mailbox that was meant? "Invalid UIDVALIDITY". */
+int part_check(struct part *, const char **fault);
+/* Looks for the message and the section. */
 int part_find(struct part *, struct arena *, const char **fault, struct error *);
 /* Its bytes; `decode`: BINARY. *size is what part_read will give. */
 int part_open(struct part *, struct arena *, bool decode, const char **fault, struct error *);

@@ -6,6 +6,13 @@ static void wake_session(void *arg)
     session_wake(arg);
 }
 
+void session_retry(struct session *s, unsigned ms)
+{
+    ev_timer_stop(worker_loop(s->worker), &s->retry);
+    ev_timer_set(&s->retry, ms / 1000.0, 0);
+    ev_timer_start(worker_loop(s->worker), &s->retry);
+}
+
 enum step session_op(struct session *s, struct store_op **op, struct budget *budget, struct error *e)
 {
     enum step step;
@@ -21,11 +28,8 @@ enum step session_op(struct session *s, struct store_op **op, struct budget *bud
     if (step == STEP_WAIT) {
         store_op_set_wake(*op, wake_session, s);
         ms = store_op_retry_ms(*op);
-        if (ms > 0) {
-            ev_timer_stop(worker_loop(s->worker), &s->retry);
-            ev_timer_set(&s->retry, ms / 1000.0, 0);
-            ev_timer_start(worker_loop(s->worker), &s->retry);
-        }
+        if (ms > 0)
+            session_retry(s, ms);
     }
     return step;
 }

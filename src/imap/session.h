@@ -214,6 +214,7 @@ void session_mailbox_lost(struct session *);
 /* Works on request->op. DONE: the operation has ended and is freed; ERROR: too. */
 enum step request_op(struct session *, struct request *, struct budget *, struct error *);
 enum step session_op(struct session *, struct store_op **, struct budget *, struct error *);
+void session_retry(struct session *, unsigned ms);   /* wakes the session then */
 /* The argument as a mailbox name: from mUTF-7 to a place. On failure the request has been answered (true: go on). */
 bool request_place(struct session *, struct request *, const struct imap_arg *, struct mailbox_place *,
                    enum error_use);
@@ -266,7 +267,17 @@ enum step getmetadata_run(struct session *, struct request *, struct budget *, s
 void getmetadata_end(struct session *, struct request *);
 void setmetadata_begin(struct session *, struct request *);
 enum step setmetadata_run(struct session *, struct request *, struct budget *, struct error *);
-void urlauth_begin(struct session *, struct request *);
+
+void genurlauth_begin(struct session *, struct request *);
+enum step genurlauth_run(struct session *, struct request *, struct budget *, struct error *);
+void genurlauth_end(struct session *, struct request *);
+void resetkey_begin(struct session *, struct request *);
+enum step resetkey_run(struct session *, struct request *, struct budget *, struct error *);
+void resetkey_end(struct session *, struct request *);
+void urlfetch_begin(struct session *, struct request *);
+enum step urlfetch_run(struct session *, struct request *, struct budget *, struct error *);
+void urlfetch_end(struct session *, struct request *);
+
 void unsupported_begin(struct session *, struct request *);
 
 void select_begin(struct session *, struct request *);
