@@ -2,6 +2,7 @@
  *
  * The converter works on 64 KiB at a time; so a sink sees large pieces and the file gets large writes, whatever pieces the
  * client sent. An error stays: the message is spoiled, the caller discards it. */
+#include "store/coding/attach.h"
 #include "store/coding/coding.h"
 #include "store/stage.h"
 
@@ -76,7 +77,7 @@ struct stage_writer *stage_writer_new(struct mailbox *box, int fd, bool crlf)
     w->crlf = crlf;
     w->file = (struct byte_sink){file_put, file_finish, file_free, NULL};
     w->first = &w->file;
-    if (coding_sinks(box, &w->first, &w->failed) < 0)
+    if (coding_sinks(box, &w->first, &w->attachments, &w->failed) < 0)
         return w;
     w->coded = w->first != &w->file;
     return w;
@@ -181,11 +182,12 @@ int stage_writer_finish(struct stage_writer *w, struct error *e)
         return fail(w, e);
     buffer_free(&w->buffer);
     w->finished = true;
+    if (w->attachments != NULL)
+        extract_sink_keep(w->attachments);
     return 0;
 }
 
 const char *stage_writer_ext_refs(const struct stage_writer *w)
 {
-    (void)w;
-    return NULL;
+    return w->attachments == NULL ? NULL : extract_sink_refs(w->attachments);
 }

@@ -66,8 +66,16 @@ static inline bool codec_there(const struct codec *c)
 
 /* ---- spool.c ---- */
 
-/* The decoded bytes, kept as far as they were decoded: in memory, from 128 KiB on in a file without a name. `stored` bounds
- * what may come of it (a bomb is ERROR_LIMIT). Takes the decoder. temp_dir: mail_temp_dir. */
+/* Bytes that are written once and read at any place: in memory, from 128 KiB on in a file without a name. */
+struct blob;
+struct blob *blob_new(const char *temp_dir);   /* mail_temp_dir */
+void blob_free(struct blob *);                 /* NULL is fine */
+int blob_append(struct blob *, struct slice, struct error *);
+uint64_t blob_size(const struct blob *);
+ssize_t blob_read(void *blob, uint64_t offset, void *buf, size_t size, struct error *);     /* as mime_source's */
+
+/* The decoded bytes, kept in a blob as far as they were decoded. `stored` bounds what may come of it (a bomb is ERROR_LIMIT).
+ * Takes the decoder. */
 struct spool;
 struct spool *spool_new(struct decoder *, uint64_t stored, const char *temp_dir);
 void spool_free(struct spool *);       /* NULL is fine */

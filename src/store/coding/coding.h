@@ -27,8 +27,9 @@ int coding_attachments(struct mail_user *, struct fs **, const char **folder, st
 
 /* ---- write.c ---- */
 
-/* Puts the sinks of the user's settings in front of *first; on failure nothing was put. */
-int coding_sinks(struct mailbox *, struct byte_sink **first, struct error *);
+/* Puts the sinks of the user's settings in front of *first, which on failure holds those that were made. *attachments: the
+ * one that takes attachments out; NULL = none. */
+int coding_sinks(struct mailbox *, struct byte_sink **first, struct byte_sink **attachments, struct error *);
 /* The first bytes of what a client saves (up to 64 KiB, all if there are fewer): ERROR_UNSUPPORTED where they would be taken
  * for compressed by us when they are read. */
 int coding_refuses(struct mailbox *, struct slice head, struct error *);

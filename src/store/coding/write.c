@@ -1,15 +1,22 @@
 /* write.c - which sinks stand between a message that is saved and its file (dbox-format 6, 7). */
+#include "store/coding/attach.h"
 #include "store/coding/codec.h"
 #include "store/coding/coding.h"
 #include "store/internal.h"
 
-int coding_sinks(struct mailbox *box, struct byte_sink **first, struct error *e)
+int coding_sinks(struct mailbox *box, struct byte_sink **first, struct byte_sink **attachments, struct error *e)
 {
     struct coding *c = coding_of(box->user);
 
-    (void)e;
     if (c->save != NULL)
         *first = c->save->encode(c->save_level, *first);
+    *attachments = NULL;
+    if ((box->driver->can & DRIVER_ATTACHMENTS) != 0 && *conf_str(box->user->settings, SET_mail_attachment_dir) != '\0') {
+        *attachments = extract_sink_new(box, *first, e);
+        if (*attachments == NULL)
+            return -1;
+        *first = *attachments;
+    }
     return 0;
 }
 
