@@ -98,7 +98,7 @@ void hash_template_put(struct hash_template *t, struct slice bytes)
 
 static void put_digest(struct buffer *out, struct part *p)
 {
-    unsigned char digest[NETTLE_MAX_HASH_DIGEST_SIZE];
+    unsigned char digest[64];
     size_t bytes = (p->bits + 7) / 8, from = out->size;
 
     p->hash->digest(p->ctx, p->hash->digest_size, digest);
