@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Fields of the base header (index-format 2.1). */
+#define BASE_NEXT_UID 28
+#define BASE_TEMP_SCAN 80      /* last_temp_file_scan, day_stamp, day_first_uid */
+
 struct found {
     uint32_t uid;
     bool in_alt;
@@ -108,7 +112,7 @@ static int scan(struct sdbox_rebuild *r, int folder, const char *path, bool in_a
         if (parse_name(entry->d_name + 2, &uid))
             VEC_PUSH(&r->files, ((struct found){uid, in_alt}));
         else
-            mailbox_log(r->d->box, LOG_LEVEL_WARNING, "sdbox %s: Ignoring invalid filename %s", r->d->box->path, entry->d_name + 2);
+            log_warning(mail_user_log(r->d->box->user), "sdbox %s: Ignoring invalid filename %s", r->d->box->path, entry->d_name + 2);
         errno = 0;
     }
     if (errno != 0) {
@@ -259,7 +263,7 @@ static enum step begin(struct sdbox_rebuild *r, struct error *e)
     /* First: a refusal must change nothing, and say so before it says that it rebuilds. */
     if (find_files(r, e) < 0)
         return STEP_ERROR;
-    mailbox_log(d->box, LOG_LEVEL_WARNING, "sdbox %s: Rebuilding index", d->box->path);
+    log_warning(mail_user_log(d->box->user), "sdbox %s: Rebuilding index", d->box->path);
     index_status(d->box->index, &r->status);
     open_backup(r);
     if (take_identity(r, e) < 0)
@@ -388,6 +392,7 @@ static enum step commit(struct sdbox_rebuild *r, struct error *e)
     struct index *index = d->box->index;
     struct slice base = index_header(index);
     struct index_status old = {0};
+    unsigned char raw[4];
     uint32_t next = r->highest + 1, first_recent = r->status.first_recent_uid;
 
     if (r->backup != NULL)
@@ -399,10 +404,13 @@ static enum step commit(struct sdbox_rebuild *r, struct error *e)
         next = next < old.next_uid ? old.next_uid : next;
         first_recent = old.first_recent_uid;
     }
-    index_batch_next_uid(r->batch, next);
+    /* Behind the appends, which raise it themselves. */
+    bytes_put_le32(raw, next);
+    if (next > r->highest + 1)
+        index_batch_header(r->batch, BASE_NEXT_UID, slice_of(raw, 4), false);
     index_batch_first_recent(r->batch, first_recent);
     if (base.size >= 120) /* last_temp_file_scan, and on which days mail came */
-        index_batch_header(r->batch, 80, arena_slice(r->arena, slice_of(base.at + 80, 40)), false);
+        index_batch_header(r->batch, BASE_TEMP_SCAN, slice_of(base.at + BASE_TEMP_SCAN, 40), false);
     if (index_reset(index, r->batch, e) < 0)
         return STEP_ERROR;
     if (r->status.modseq_enabled) {
