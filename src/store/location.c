@@ -210,6 +210,7 @@ static void forget_equal(const struct mail_location *at, const char **path)
 static int check_location(struct mail_location *at, const char *text, struct error *e)
 {
     const char **paths[] = {&at->index, &at->control, &at->cache};
+    const char *list = at->layout == LAYOUT_MAILDIRPP ? "maildir++" : "imapdir";
 
     if (at->root[0] != '/')
         return error_set(e, ERROR_INVALID, "Mail root directory isn't an absolute path in: %s", text);
@@ -217,9 +218,9 @@ static int check_location(struct mail_location *at, const char *text, struct err
         forget_equal(at, paths[i]);
     if (at->layout == LAYOUT_MAILDIRPP || at->layout == LAYOUT_IMAPDIR) {
         if (*at->dirname != '\0')
-            return error_set(e, ERROR_INVALID, "maildir_name not supported by this driver");
+            return error_set(e, ERROR_INVALID, "Mailbox list driver %s: maildir_name not supported by this driver", list);
         if (at->alt != NULL)
-            return error_set(e, ERROR_INVALID, "alt_dir not supported by this driver");
+            return error_set(e, ERROR_INVALID, "Mailbox list driver %s: alt_dir not supported by this driver", list);
     }
     if (at->iter_index && at->index == NULL)
         return error_set(e, ERROR_INVALID, "ITERINDEX requires INDEX to be explicitly set");
@@ -262,9 +263,10 @@ int mail_location_parse(struct mail_location *at, struct arena *arena, const cha
         if (*part != '\0' && set_key(at, arena, part, home, text, e) < 0)
             return -1;
     }
-    if (at->dirname == NULL)
-        at->dirname = at->layout == LAYOUT_FS ? set_names[0] : "";
-    if (at->mailboxdir == NULL)
+    /* Named as empty they are not named. */
+    if (at->dirname == NULL || *at->dirname == '\0')
+        at->dirname = set_names[0];
+    if (at->mailboxdir == NULL || *at->mailboxdir == '\0')
         at->mailboxdir = set_names[1];
     if (at->subscriptions == NULL)
         at->subscriptions = set_names[2];
@@ -322,7 +324,7 @@ static char *fs_path(const struct mail_location *at, struct arena *arena, const 
 
     if (is_inbox(name) && !own) {
         if (at->inbox != NULL)
-            return arena_printf(arena, "%s%s%s", at->inbox, slash2, with_dirname ? at->dirname : "");
+            return arena_strdup(arena, at->inbox); /* the folder itself, DIRNAME or not */
         if (*at->dirname == '\0' && (at->driver->can & DRIVER_INBOX_IS_ROOT) != 0)
             return arena_strdup(arena, at->root);
     }

@@ -127,8 +127,8 @@ ATF_TC_BODY(locations, tc)
         {"maildir:~/x", NULL}, {"maildir:/a::b/c", NULL}, {"maildir:/x:LAYOUT=fs:DIRNAME=m", NULL},
         {"maildir:", "Root mail directory not given"}, {"maildir:INBOX=/x", "Mail root directory not given"},
         {"maildir:/x:FOO=1", "Unknown setting: FOO"}, {"nosuch:/x", "Unknown mail storage driver nosuch"},
-        {"maildir:/x:DIRNAME=m", "maildir_name not supported by this driver"},
-        {"maildir:/x:ALT=/y", "alt_dir not supported by this driver"},
+        {"maildir:/x:DIRNAME=m", "Mailbox list driver maildir++: maildir_name not supported by this driver"},
+        {"maildir:/x:ALT=/y", "Mailbox list driver maildir++: alt_dir not supported by this driver"},
         {"maildir:/x:ITERINDEX", "ITERINDEX requires INDEX to be explicitly set"},
     };
     struct arena *arena = arena_new();

@@ -7,7 +7,7 @@ import os, pwd, random, re, shutil, subprocess, sys, threading, time
 
 tool, folder, seconds = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), int(sys.argv[3])
 location = sys.argv[4] if len(sys.argv) > 4 else 'maildir:~/Maildir'
-sep = '/' if 'LAYOUT=fs' in location else '.'
+sep = '/' if 'LAYOUT=fs' in location or location[:5] in ('sdbox', 'mdbox') else '.'
 shutil.rmtree(folder, ignore_errors=True)
 os.makedirs(folder)
 root = os.getuid() == 0

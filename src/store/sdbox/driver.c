@@ -190,15 +190,19 @@ static int open_index(struct mailbox *box, struct sdbox *d, struct error *e)
     char *name = mem_printf("Mailbox %s: ", box->place.vname);
     int r = 0;
 
+    if (box->index_path == NULL) {
+        /* What is only in the index would be gone with the session. */
+        mem_free(name);
+        return error_set(e, ERROR_TEMPORARY, "Couldn't create index file");
+    }
     store_index_settings(box->user, &settings);
     settings.sync_appends = true;
     settings.keep_backup = true;
     where.name = name;
-    where.in_memory = box->index_path == NULL;
     where.read_only = box->read_only;
-    if (!where.in_memory && strcmp(box->index_path, box->path) != 0)
+    if (strcmp(box->index_path, box->path) != 0)
         r = folder_make(box->index_path, &box->modes, e);
-    if (r == 0 && !where.in_memory) {
+    if (r == 0) {
         where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (where.dir < 0)
             r = error_sys(e, "open", box->index_path);
