@@ -49,7 +49,7 @@ static int list_run(struct doveadm *d, struct mail_user *user)
             continue;
         }
         list = mailbox_list_begin(user, &mask, 1,
-                                  MAILBOX_LIST_HIDDEN | (subscribed ? MAILBOX_LIST_SELECT_SUBSCRIBED : 0));
+                                  subscribed ? MAILBOX_LIST_SELECT_SUBSCRIBED : 0);
         while ((step = mailbox_list_next(list, &budget, &info, &e)) == STEP_MORE || step == STEP_WAIT)
             if (step == STEP_MORE)
                 print_name(d, info->vname);

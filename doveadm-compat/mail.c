@@ -6,6 +6,7 @@
 #include "mail.h"
 
 #include "cmd_auth.h"
+#include "rpc/auth_home.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -158,6 +159,7 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
     struct mail_user_params params = {.username = name, .service = "doveadm", .no_notify = true};
     struct rpc_fields fields = {NULL, 0};
     struct mail_user *user = NULL;
+    struct auth_homes *homes;
     struct settings *set;
     const char **pairs;
     struct error e;
@@ -181,9 +183,12 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
     set = user_settings(d, &fields, pairs, &e);
     params.home = lookup ? rpc_fields_get(&fields, "home") : getenv("HOME");
     params.fields = pairs;
+    params.find_home = auth_homes_find;
+    params.find_home_arg = homes = auth_homes_new(conf_str(doveadm_settings(d), SET_base_dir), "doveadm");
     if (set == NULL || (lookup && drop(d, &fields, !iterating, &e) < 0) || mail_user_open(&user, set, &params, &e) < 0) {
         log_error(NULL, "User initialization failed: %s", e.admin);
         settings_unref(set);
+        auth_homes_free(homes);
         regain();
         return DOVEADM_TEMPFAIL;
     }
@@ -191,6 +196,7 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
     status = command->run(d, user);
     mail_user_close(&user);
     settings_unref(set);
+    auth_homes_free(homes);
     regain();
     return status;
 }
@@ -278,7 +284,7 @@ int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char 
             VEC_PUSH(&found, masks[i]);
             continue;
         }
-        list = mailbox_list_begin(user, &mask, 1, flags | MAILBOX_LIST_HIDDEN);
+        list = mailbox_list_begin(user, &mask, 1, flags);
         while ((step = mailbox_list_next(list, &budget, &info, e)) == STEP_MORE || step == STEP_WAIT)
             if (step == STEP_MORE && (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) == 0)
                 VEC_PUSH(&found, arena_strdup(d->arena, info->vname));

@@ -83,7 +83,10 @@ static void tell_root(struct session *s, struct slice reference)
     ptrdiff_t at;
 
     for (ns = mail_user_namespaces(s->user); ns != NULL; ns = ns->next) {
-        if (*ns->prefix != '\0' && slice_starts(reference, slice_from_str(ns->prefix)))
+        size_t n = strlen(ns->prefix);
+
+        if (n > 0 && (slice_starts(reference, slice_from_str(ns->prefix)) ||
+                      (reference.size == n - 1 && slice_equal(reference, slice_of(ns->prefix, n - 1)))))
             root = slice_from_str(ns->prefix);
     }
     at = slice_find(reference, (unsigned char)found->separator);

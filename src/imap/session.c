@@ -6,6 +6,8 @@
  * not overlap with others; then SYNC answers them all (imap 6.2). */
 #include "imap/session.h"
 
+#include "rpc/auth_home.h"
+
 #include <stdio.h>
 #include <unistd.h>
 
@@ -512,6 +514,8 @@ static int open_user(struct session *s, const struct imap_login *login, struct e
     }
     s->set = set;
     s->log.debug = conf_bool(set, SET_mail_debug);
+    params.find_home = auth_homes_find;
+    params.find_home_arg = worker_homes(s->worker, set);
     return mail_user_open(&s->user, set, &params, e);
 }
 

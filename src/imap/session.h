@@ -169,6 +169,7 @@ void compression_free(struct session *);
 void worker_queue(struct imap_worker *, struct session *);
 struct ev_loop *worker_loop(const struct imap_worker *);
 struct conf *worker_conf(const struct imap_worker *);
+struct auth_homes *worker_homes(struct imap_worker *, const struct settings *);
 struct arena *worker_arena(struct imap_worker *);            /* a fresh one, maybe used before */
 void worker_arena_back(struct imap_worker *, struct arena *);
 void worker_session_over(struct imap_worker *, struct session *);

@@ -5,6 +5,8 @@
  * that new input, the sync pool and inotify are looked at between two rounds. */
 #include "imap/session.h"
 
+#include "rpc/auth_home.h"
+
 #include <utlist.h>
 
 enum { SPARE_ARENAS = 8, SLICE_MS = 2, KEEP_INDEXES = 32, KEEP_SECS = 30 };
@@ -23,6 +25,7 @@ struct imap_worker {
     ev_timer kept; /* closes mailboxes' indexes that nobody has used for KEEP_SECS */
     struct arena *spare[SPARE_ARENAS];
     unsigned spares;
+    struct auth_homes *homes;      /* NULL = not asked for yet */
 };
 
 static void run_one(struct imap_worker *w, struct session *s)
@@ -138,6 +141,13 @@ struct imap_worker *imap_worker_new(struct ev_loop *loop, struct conf *conf, con
     return w;
 }
 
+struct auth_homes *worker_homes(struct imap_worker *w, const struct settings *set)
+{
+    if (w->homes == NULL)
+        w->homes = auth_homes_new(conf_str(set, SET_base_dir), "imap");
+    return w->homes;
+}
+
 void imap_worker_free(struct imap_worker *w)
 {
     while (w->sessions != NULL)
@@ -152,6 +162,7 @@ void imap_worker_free(struct imap_worker *w)
         ev_io_stop(w->loop, &w->watch);
     while (w->spares > 0)
         arena_free(w->spare[--w->spares]);
+    auth_homes_free(w->homes);
     mem_free(w);
 }
 

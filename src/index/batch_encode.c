@@ -55,15 +55,28 @@ void encode_pad4(struct encoder *c)
 
 /* ---- extensions --------------------------------------------------------------------------------------------------- */
 
+static const struct ext_ops *find_ops(const struct encoder *c, unsigned ext)
+{
+    for (size_t i = 0; i < c->b->exts.count; i++) {
+        if (c->b->exts.at[i].ext == ext)
+            return &c->b->exts.at[i];
+    }
+    return NULL;
+}
+
 /* reset_id: of the data that the following updates are meant for. */
 static void put_intro(struct encoder *c, unsigned ext, uint32_t reset_id, uint32_t header_size, bool exact)
 {
     const struct index_ext_def *def = &c->index->known_exts.at[ext].def;
     const char *name = c->index->known_exts.at[ext].name;
+    const struct ext_ops *o = find_ops(c, ext);
     int at = index_ext_position(c->index, ext);
 
     if (at >= 0 && c->s->exts[at].header_size > header_size && !exact)
         header_size = c->s->exts[at].header_size;
+    /* What this batch has just resized keeps its size: a smaller one within the padding would be taken over (4.5). */
+    if (o != NULL && o->resize && !exact)
+        header_size = o->header_size;
     encode_begin(c, LOG_EXT_INTRO);
     encode_u32(c, at >= 0 ? (uint32_t)at : LOG_INTRO_BY_NAME);
     encode_u32(c, reset_id);
@@ -83,15 +96,6 @@ static uint32_t reset_id_now(const struct encoder *c, unsigned ext)
     int at = index_ext_position(c->index, ext);
 
     return at < 0 ? 0 : c->s->exts[at].reset_id;
-}
-
-static const struct ext_ops *find_ops(const struct encoder *c, unsigned ext)
-{
-    for (size_t i = 0; i < c->b->exts.count; i++) {
-        if (c->b->exts.at[i].ext == ext)
-            return &c->b->exts.at[i];
-    }
-    return NULL;
 }
 
 /* The reset_id after the batch's own reset. */

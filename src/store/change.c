@@ -62,6 +62,14 @@ static bool is_inbox(const struct mailbox_place *place)
 
 /* ---- create ---- */
 
+/* A shared namespace itself, or a name in it that has no owner. */
+static int refuse_in_template(struct change_op *c, struct error *e)
+{
+    if (strlen(c->place.vname) < strlen(c->place.ns->prefix))
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Mailbox can't be created.");
+    return refuse(e, ERROR_PERMISSION, c->place.vname, "Permission denied");
+}
+
 static enum step run_create(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct change_op *c = (struct change_op *)op;
@@ -73,7 +81,9 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
             return STEP_ERROR;
         if (c->special_use != NULL)
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Special-use attributes can't be set"), STEP_ERROR;
-        if (*c->place.name == '\0' || c->place.ns->storage->at.layout == LAYOUT_NONE)
+        if (c->place.ns->template != NULL)
+            return refuse_in_template(c, e), STEP_ERROR;
+        if ((*c->place.name == '\0' && (c->place.ns->inbox || *c->place.ns->prefix == '\0')) || c->place.ns->storage->at.layout == LAYOUT_NONE)
             return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;
         r = lock_list(c, e);
         if (r != STEP_DONE)
@@ -154,15 +164,23 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
             return STEP_ERROR;
         if (is_inbox(&c->place) && c->place.ns->inbox)
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "INBOX can't be deleted."), STEP_ERROR;
-        if (*c->place.name == '\0' || c->place.ns->storage->at.layout == LAYOUT_NONE)
+        if (c->place.ns->storage->at.layout == LAYOUT_NONE)
             return mailbox_not_found(&c->place, e), STEP_ERROR;
+        if (*c->place.name == '\0')
+            return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Storage root can't be deleted."), STEP_ERROR;
         r = lock_list(c, e);
         if (r != STEP_DONE)
             return r;
         if (folder_exists(c->place.ns->storage, c->place.name, &there, e) < 0)
             return STEP_ERROR;
-        if (there == MAILBOX_EXISTS_NO)
+        if (there == MAILBOX_EXISTS_NO) {
+            const struct mail_auto *automatic = mailbox_auto_of(&c->place);
+
+            /* One that would be made by opening it. */
+            if (automatic != NULL && automatic->create)
+                return STEP_DONE;
             return mailbox_not_found(&c->place, e), STEP_ERROR;
+        }
         if (there == MAILBOX_EXISTS_NOSELECT)
             return delete_folder(c, e);
         if (mailbox_open(&c->box, &c->place, 0, e) < 0) {
@@ -221,10 +239,12 @@ static int check_rename(struct change_op *c, struct error *e)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming INBOX isn't supported.");
     if (from != to && (from->at.driver != to->at.driver || from->at.layout != to->at.layout))
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailboxes across specified storages.");
-    if (c->place.ns->type != MAIL_NAMESPACE_PRIVATE || c->to.ns->type != MAIL_NAMESPACE_PRIVATE)
+    if (c->place.ns != c->to.ns && (c->place.ns->type != MAIL_NAMESPACE_PRIVATE || c->to.ns->type != MAIL_NAMESPACE_PRIVATE))
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming not supported across non-private namespaces.");
-    if (*c->place.name == '\0' || from->at.layout == LAYOUT_NONE)
+    if (from->at.layout == LAYOUT_NONE)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Not supported");
+    if (*c->place.name == '\0')
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox root.");
     if (folder_exists(from, c->place.name, &there, e) < 0)
         return -1;
     if (there == MAILBOX_EXISTS_NO && !folder_has_children(from, c->place.name))
@@ -288,6 +308,7 @@ static enum step stamp_rename(struct change_op *c, struct error *e)
 static enum step run_rename(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct change_op *c = (struct change_op *)op;
+    enum mailbox_existence there;
     struct mailbox *open;
     enum step r;
 
@@ -321,7 +342,9 @@ static enum step run_rename(struct store_op *op, struct budget *budget, struct e
     if (c->to.ns != c->place.ns)
         list_index_refresh_flag(c->place.ns->storage);
     list_lock_release(&c->lock);
-    if (mailbox_open(&c->box, &c->to, 0, e) < 0) {
+    /* Opening would make a mailbox of what is only a folder. */
+    if (folder_exists(c->to.ns->storage, c->to.name, &there, e) < 0 || there != MAILBOX_EXISTS_YES ||
+        mailbox_open(&c->box, &c->to, 0, e) < 0) {
         c->box = NULL;
         return STEP_DONE; /* only its children exist */
     }

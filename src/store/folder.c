@@ -156,7 +156,7 @@ int folder_list(const struct mail_storage *storage, struct arena *arena, struct 
         r = list_flat(storage, arena, names, e);
         break;
     case LAYOUT_FS:
-        r = list_fs(storage, arena, names, mail_location_path(&storage->at, arena, "", PATH_MAILBOX), "", 0, e);
+        r = list_fs(storage, arena, names, mail_location_path(&storage->at, arena, "", PATH_DIR), "", 0, e);
         break;
     case LAYOUT_NONE:
         break;
@@ -175,8 +175,14 @@ int folder_exists(const struct mail_storage *storage, const char *name, enum mai
     int r = 0;
 
     *out = MAILBOX_EXISTS_NO;
-    if (path == NULL || *name == '\0') {
-        *out = *name == '\0' ? MAILBOX_EXISTS_NOSELECT : MAILBOX_EXISTS_NO;
+    if (*name == '\0' && storage->at.layout != LAYOUT_NONE) {
+        /* The root: a mailbox only where somebody has made it one, and it is not INBOX. */
+        *out = MAILBOX_EXISTS_NOSELECT;
+        if (!storage->ns->inbox && (*storage->at.dirname != '\0' ? stat(path, &st) == 0 && S_ISDIR(st.st_mode)
+                                                                  : storage->at.driver->is_mailbox != NULL && storage->at.driver->is_mailbox(path)))
+            *out = MAILBOX_EXISTS_YES;
+    } else if (path == NULL) {
+        *out = MAILBOX_EXISTS_NO;
     } else if (storage->at.layout == LAYOUT_FS && *storage->at.dirname == '\0') {
         if (storage->at.driver->is_mailbox(path))
             *out = MAILBOX_EXISTS_YES;

@@ -74,7 +74,7 @@ static void remove_own_trees(const struct mail_location *at, struct arena *arena
 static void remove_empty_parents(const struct mail_location *at, struct arena *arena, const char *path)
 {
     char *p = arena_strdup(arena, path);
-    size_t root = strlen(mail_location_path(at, arena, "", PATH_MAILBOX));
+    size_t root = strlen(mail_location_path(at, arena, "", PATH_DIR));
     struct error e;
 
     for (;;) {

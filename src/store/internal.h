@@ -22,6 +22,10 @@ struct mail_user {
     bool no_notify;
     struct mail_namespace *namespaces, *inbox;
     struct dict *attributes;     /* mail_attribute_dict; NULL = not opened yet (attribute.c) */
+    struct dict *shared;         /* acl_shared_dict; NULL = not opened yet (shared.c) */
+    int (*find_home)(void *arg, const char *username, struct arena *, const char **home, struct error *);
+    void *find_home_arg;
+    unsigned instances;          /* of shared namespaces */
     struct coding *coding;       /* coding/user.c's; NULL = not asked yet */
 };
 int coding_open(struct mail_user *, struct error *);
@@ -31,7 +35,21 @@ const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL
 /* Special-use flags of a name, patterns included; NULL = none. */
 const char *mailbox_special_use(const struct mail_namespace *, const char *vname);
 
+/* ---- shared.c: namespaces of other users ---- */
+/* Turns a namespace whose prefix has %-variables left into a template; its prefix becomes what stands before them. */
+int shared_template_init(struct mail_namespace *, const char *location, struct error *);
+/* The owner's namespace that a name lies in; *out NULL: there is no such owner, or the name leads to none. */
+int shared_instance_find(struct mail_namespace *template, const char *vname, struct mail_namespace **out, struct error *);
+/* Instances of all owners who share something with this user (acl_shared_dict), then the instances' list. */
+int shared_instances_load(struct mail_namespace *template, struct error *);
+struct mail_namespace *shared_instances(const struct mail_namespace *template);   /* list */
+void shared_template_close(struct mail_namespace *);
+
 /* ---- name.c ---- */
+/* The namespace of a name, longest prefix first; templates of shared ones are not resolved. NULL: none. */
+struct mail_namespace *mail_namespace_find(const struct mail_user *, const char *vname);
+/* "Public" of "Public/"; in the arena. */
+const char *mail_namespace_root_name(const struct mail_namespace *, struct arena *);
 const char *mailbox_vname_of(const struct mail_namespace *, struct arena *, const char *name);
 bool mailbox_name_storable(const struct mail_storage *, const char *name);
 

@@ -10,6 +10,9 @@
 
 struct entry {
     const char *vname;
+    const struct mail_namespace *ns;
+    bool root;                          /* the namespace itself: said even when nothing is in it */
+    bool foreign;                       /* another namespace in this one: counts as a child, is said there */
     bool exists, selectable, subscribed, child_subscribed, has_children, child_special, implied;
     const char *special_use;
     size_t sorted;                      /* own place in the table */
@@ -65,9 +68,9 @@ void mailbox_list_end(struct mailbox_list **list_p)
 
 /* ---- the table ---- */
 
-static void add(struct mailbox_list *list, const char *vname, bool exists, bool selectable, bool subscribed)
+static void add(struct mailbox_list *list, const struct mail_namespace *ns, const char *vname, bool exists, bool selectable, bool subscribed)
 {
-    VEC_PUSH(list, ((struct entry){.vname = vname, .exists = exists, .selectable = selectable, .subscribed = subscribed}));
+    VEC_PUSH(list, ((struct entry){.vname = vname, .ns = ns, .exists = exists, .selectable = selectable, .subscribed = subscribed}));
 }
 
 /* The separator sorts before everything, so that children come right behind their parent. */
@@ -96,6 +99,10 @@ static void sort_table(struct mailbox_list *list)
         qsort_r(list->at, list->count, sizeof(*list->at), compare_entry, list);
     for (size_t i = 0; i < list->count; i++) {
         if (n > 0 && strcmp(list->at[n - 1].vname, list->at[i].vname) == 0) {
+            if (list->at[n - 1].ns == NULL)
+                list->at[n - 1].ns = list->at[i].ns;
+            list->at[n - 1].root |= list->at[i].root;
+            list->at[n - 1].foreign |= list->at[i].foreign;
             list->at[n - 1].exists |= list->at[i].exists;
             list->at[n - 1].selectable |= list->at[i].selectable;
             list->at[n - 1].subscribed |= list->at[i].subscribed;
@@ -140,39 +147,27 @@ static void add_parents(struct mailbox_list *list)
     sort_table(list);
 }
 
-/* Flags that follow from children: one pass from the end with a stack of open parents. */
+/* Flags that follow from children. One pass finds the parents, with a stack of open ones; one from the end tells them what is
+ * below: something that exists, or a namespace. */
 static void look_at_children(struct mailbox_list *list)
 {
-    size_t *stack = mem_alloc((list->count + 1) * sizeof(*stack)), depth = 0;
+    size_t *stack = ARENA_ARRAY(list->arena, size_t, list->count + 1), depth = 0;
 
     for (size_t i = 0; i < list->count; i++) {
-        struct entry *entry = &list->at[i];
-
-        while (depth > 0 && !is_child(entry->vname, list->at[stack[depth - 1]].vname, list->separator))
+        while (depth > 0 && !is_child(list->at[i].vname, list->at[stack[depth - 1]].vname, list->separator))
             depth--;
-        if (depth > 0 && (entry->exists || entry->implied))
-            list->at[stack[depth - 1]].has_children = true;
-        for (size_t d = 0; d < depth; d++) {
-            list->at[stack[d]].child_subscribed |= entry->subscribed;
-            list->at[stack[d]].child_special |= entry->special_use != NULL && entry->exists;
-        }
+        list->at[i].parent = depth == 0 ? 0 : stack[depth - 1] + 1;
         stack[depth++] = i;
     }
-    mem_free(stack);
-    /* An implied parent counts as a child only if something exists below it. */
     for (size_t i = list->count; i-- > 0;) {
-        struct entry *entry = &list->at[i];
+        const struct entry *entry = &list->at[i];
+        struct entry *parent = entry->parent == 0 ? NULL : &list->at[entry->parent - 1];
 
-        if (!entry->implied || entry->exists)
+        if (parent == NULL)
             continue;
-        bool below = false;
-        for (size_t j = i + 1; j < list->count && is_child(list->at[j].vname, entry->vname, list->separator); j++) {
-            if (list->at[j].exists) {
-                below = true;
-                break;
-            }
-        }
-        entry->has_children = below;
+        parent->has_children |= entry->exists || entry->foreign || entry->has_children;
+        parent->child_subscribed |= entry->subscribed || entry->child_subscribed;
+        parent->child_special |= (entry->special_use != NULL && entry->exists) || entry->child_special;
     }
 }
 
@@ -191,8 +186,7 @@ static int compare_order(const void *x, const void *y, void *arg)
  * a node come after them, by name. */
 static void put_in_order(struct mailbox_list *list, const struct mail_namespace *ns)
 {
-    size_t *stack = ARENA_ARRAY(list->arena, size_t, list->count + 1), depth = 0, n = 0;
-    size_t *todo, first = 0;
+    size_t *todo, depth = 0, n = 0, first = 0;
     struct mailbox_place place;
     struct error e;
 
@@ -202,12 +196,9 @@ static void put_in_order(struct mailbox_list *list, const struct mail_namespace 
         struct entry *entry = &list->at[i];
 
         entry->sorted = i;
-        if (mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 && place.ns == ns)
-            entry->order = list_index_order(ns->storage, place.name);
-        while (depth > 0 && !is_child(entry->vname, list->at[stack[depth - 1]].vname, list->separator))
-            depth--;
-        entry->parent = depth == 0 ? 0 : stack[depth - 1] + 1;
-        stack[depth++] = i;
+        if (entry->ns != NULL && entry->ns->template == NULL &&
+            mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 && place.ns == entry->ns)
+            entry->order = list_index_order(place.ns->storage, place.name);
     }
     /* Lists of children, each kept with the one to be said first in front. */
     size_t *by_order = ARENA_ARRAY(list->arena, size_t, list->count + 1);
@@ -244,16 +235,23 @@ static void put_in_order(struct mailbox_list *list, const struct mail_namespace 
     }
 }
 
-static int load_namespace(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
+/* Does a name of this namespace belong to it, and not to one whose prefix lies inside? */
+static bool is_own(const struct mail_namespace *ns, const char *vname)
+{
+    const struct mail_namespace *found = mail_namespace_find(ns->user, vname);
+
+    return found == ns || (found != NULL && found->template != NULL && ns->owner != NULL && ns->type == MAIL_NAMESPACE_SHARED);
+}
+
+/* Folders and mailbox {} blocks of one namespace, or of one owner's instance. */
+static int add_names(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
 {
     struct mail_storage *storage = ns->storage;
     struct folder_names names = {0};
-    struct name_list subs = {0};
     const struct mail_auto *automatic;
+    enum mailbox_existence root;
     int r;
 
-    list->count = list->next = 0;
-    list->separator = ns->separator;
     folder_clean_trash(storage);
     r = folder_list(storage, list->arena, &names, e);
     if (r == 0 && conf_bool(ns->user->settings, SET_mailbox_list_index))
@@ -261,19 +259,87 @@ static int load_namespace(struct mailbox_list *list, const struct mail_namespace
     for (size_t i = 0; i < names.count; i++) {
         const char *vname = mailbox_vname_of(ns, list->arena, names.at[i].name);
 
-        add(list, vname, true, names.at[i].selectable, false);
+        if (is_own(ns, vname))
+            add(list, ns, vname, true, names.at[i].selectable, false);
     }
     VEC_FREE(&names);
-    if (ns->inbox)
-        add(list, "INBOX", true, true, false);
+    if (ns->inbox && ns->alias_for == NULL)
+        add(list, ns, "INBOX", true, true, false);
     LL_FOREACH(mail_namespace_autos(ns), automatic)
         if (automatic->create)
-            add(list, automatic->vname, true, true, automatic->subscribe);
-    if (r == 0)
-        r = subscriptions_read(ns, list->arena, &subs, e);
+            add(list, ns, automatic->vname, true, true, automatic->subscribe);
+    /* The root as a mailbox: the owner's INBOX, or one that was made (CREATE of the prefix without its separator). */
+    if (r == 0 && *ns->prefix != '\0' && !ns->inbox) {
+        const char *name = ns->owner_inbox ? "INBOX" : "";
+
+        r = folder_exists(storage, name, &root, e);
+        if (r == 0 && root == MAILBOX_EXISTS_YES)
+            add(list, ns, mailbox_vname_of(ns, list->arena, name), true, true, false);
+    }
+    return r;
+}
+
+/* Subscriptions that lie in this namespace; those of others in the same file are said there. */
+static int add_subscriptions(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
+{
+    struct name_list subs = {0};
+    int r = subscriptions_read(ns, list->arena, &subs, e);
+
     for (size_t i = 0; i < subs.count; i++)
-        add(list, subs.at[i], false, false, true);
+        if (mail_namespace_find(ns->user, subs.at[i]) == ns)
+            add(list, ns, subs.at[i], false, false, true);
     VEC_FREE(&subs);
+    return r;
+}
+
+static bool is_listed(const struct mailbox_list *list, const struct mail_namespace *ns)
+{
+    if (ns->unusable)
+        return false;
+    if (ns->list != MAIL_NAMESPACE_LIST_NO || ((list->flags & MAILBOX_LIST_HIDDEN) != 0 && ns->alias_for == NULL))
+        return true;
+    /* list = no: who names the prefix may look. */
+    for (size_t i = 0; i < list->pattern_count; i++)
+        if (*ns->prefix != '\0' && slice_starts(list->patterns[i], slice_from_str(ns->prefix)))
+            return true;
+    return false;
+}
+
+/* The namespace's own name, and those of namespaces inside it. */
+static void add_roots(struct mailbox_list *list, const struct mail_namespace *ns)
+{
+    const struct mail_namespace *other;
+
+    if (*ns->prefix != '\0' && ns->list == MAIL_NAMESPACE_LIST_YES)
+        VEC_PUSH(list, ((struct entry){.vname = mail_namespace_root_name(ns, list->arena), .ns = ns, .root = true, .implied = true}));
+    LL_FOREACH(ns->user->namespaces, other)
+    {
+        size_t n = strlen(ns->prefix);
+
+        if (other != ns && other->list == MAIL_NAMESPACE_LIST_YES && !other->unusable && strlen(other->prefix) > n &&
+            strncmp(other->prefix, ns->prefix, n) == 0)
+            VEC_PUSH(list, ((struct entry){.vname = mail_namespace_root_name(other, list->arena), .foreign = true}));
+    }
+}
+
+static int load_namespace(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
+{
+    const struct mail_namespace *instance;
+    int r = 0;
+
+    list->count = list->next = 0;
+    list->separator = ns->separator;
+    if (ns->template == NULL) {
+        r = add_names(list, ns, e);
+    } else {
+        r = shared_instances_load((struct mail_namespace *)(uintptr_t)ns, e);
+        LL_FOREACH(shared_instances(ns), instance)
+            if (r == 0)
+                r = add_names(list, instance, e);
+    }
+    if (r == 0)
+        r = add_subscriptions(list, ns, e);
+    add_roots(list, ns);
     sort_table(list);
     add_parents(list);
     for (size_t i = 0; i < list->count; i++)
@@ -310,6 +376,8 @@ static bool wanted(const struct mailbox_list *list, const struct entry *entry)
     unsigned flags = list->flags;
     bool recursive = (flags & MAILBOX_LIST_SELECT_RECURSIVE) != 0;
 
+    if (!is_own(list->ns, entry->vname) || (entry->foreign && !entry->root && !entry->exists && !entry->implied))
+        return false;
     if ((flags & MAILBOX_LIST_LSUB) != 0)
         return entry->subscribed || entry->child_subscribed;
     /* RECURSIVEMATCH: a parent is said for descendants that do not match themselves. */
@@ -321,7 +389,7 @@ static bool wanted(const struct mailbox_list *list, const struct entry *entry)
         return false;
     if ((flags & (MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_SELECT_SPECIAL_USE)) != 0)
         return true;
-    return entry->exists || entry->has_children;
+    return entry->exists || entry->has_children || entry->root;
 }
 
 static void fill_info(struct mailbox_list *list, const struct entry *entry)
@@ -329,7 +397,7 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
     struct mailbox_info *info = &list->info;
 
     *info = (struct mailbox_info){.vname = entry->vname, .special_use = entry->special_use};
-    info->ns = (struct mail_namespace *)(uintptr_t)list->ns;
+    info->ns = (struct mail_namespace *)(uintptr_t)(entry->ns == NULL ? list->ns : entry->ns);
     if (!entry->exists)
         info->flags |= MAILBOX_INFO_NONEXISTENT | MAILBOX_INFO_NOSELECT;
     else if (!entry->selectable)
@@ -346,22 +414,11 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
     /* \NoInferiors is not said: every layout here can have children. */
 }
 
-static bool skip_namespace(const struct mailbox_list *list)
-{
-    const struct mail_namespace *ns = list->ns;
-
-    if (ns->unusable)
-        return true;
-    if ((list->flags & MAILBOX_LIST_HIDDEN) == 0 && (ns->list == MAIL_NAMESPACE_LIST_NO || ns->alias_for != NULL))
-        return true;
-    return false;
-}
-
 enum step mailbox_list_next(struct mailbox_list *list, struct budget *budget, const struct mailbox_info **out,
                             struct error *e)
 {
     while (list->ns != NULL) {
-        if (skip_namespace(list)) {
+        if (!is_listed(list, list->ns)) {
             list->ns = list->ns->next;
             continue;
         }

@@ -340,6 +340,8 @@ char *mail_location_path(const struct mail_location *at, struct arena *arena, co
     if (root == NULL || ((what == PATH_INDEX || what == PATH_CACHE) && at->index_memory))
         return NULL;
     if (*name == '\0') {
+        if (at->layout == LAYOUT_FS && *at->mailboxdir != '\0' && what == PATH_MAILBOX && *at->dirname != '\0')
+            return arena_printf(arena, "%s/%s/%s", root, at->mailboxdir, at->dirname);
         if (at->layout == LAYOUT_FS && *at->mailboxdir != '\0' && (what == PATH_MAILBOX || what == PATH_DIR))
             return arena_printf(arena, "%s/%s", root, at->mailboxdir);
         return arena_strdup(arena, root);

@@ -201,6 +201,7 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
     struct mail_storage *storage = place->ns->storage;
     struct driver_open how = {.create = create};
     const struct mail_auto *automatic = mailbox_auto_of(place);
+    enum mailbox_existence root;
     struct stat st;
     unsigned size;
     char *key;
@@ -214,7 +215,7 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
     for (size_t i = 0; i < 4; i++)
         box->watch_ids[i] = -1;
     key = key_of(&box->place, box->arena, &size);
-    if (key == NULL || *place->name == '\0') {
+    if (key == NULL || (*place->name == '\0' && !create && folder_exists(storage, "", &root, e) == 0 && root != MAILBOX_EXISTS_YES)) {
         mailbox_not_found(place, e);
         arena_free(box->arena);
         mail_user_close(&box->user);

@@ -33,17 +33,24 @@ static bool starts_inbox(const char *vname, char separator)
     return strncasecmp(vname, "INBOX", 5) == 0 && (vname[5] == '\0' || vname[5] == separator);
 }
 
-static struct mail_namespace *find_namespace(struct mail_user *user, const char *vname)
+struct mail_namespace *mail_namespace_find(const struct mail_user *user, const char *vname)
 {
-    struct mail_namespace *ns, *best = NULL, *inbox = mail_user_inbox_namespace(user);
+    struct mail_namespace *ns, *best = NULL;
 
     if (strcasecmp(vname, "INBOX") == 0)
-        return inbox;
+        return mail_user_inbox_namespace(user);
     for (ns = mail_user_namespaces(user); ns != NULL; ns = ns->next) {
         if (prefix_matches(ns, vname) && (best == NULL || strlen(ns->prefix) > strlen(best->prefix)))
             best = ns;
     }
     return best;
+}
+
+const char *mail_namespace_root_name(const struct mail_namespace *ns, struct arena *arena)
+{
+    size_t n = strlen(ns->prefix);
+
+    return arena_str(arena, slice_of(ns->prefix, n > 0 && ns->prefix[n - 1] == ns->separator ? n - 1 : n));
 }
 
 /* UTF-8 part to storage: BROKENCHAR escapes undone, mUTF-7. */
@@ -195,9 +202,20 @@ int mailbox_place(struct mail_user *user, struct arena *arena, struct slice vnam
     }
     if (!text_utf8_valid(vname))
         return refuse(e, "?", "Not valid UTF-8");
-    ns = find_namespace(user, name);
+    ns = mail_namespace_find(user, name);
     if (ns == NULL || ns->unusable)
         return missing_prefix(user, name, e);
+    if (ns->template != NULL) {
+        struct mail_namespace *instance;
+
+        if (shared_instance_find(ns, name, &instance, e) < 0)
+            return -1;
+        if (instance == NULL) { /* nobody's: it does not exist */
+            *place = (struct mailbox_place){ns, name, ""};
+            return 0;
+        }
+        ns = instance;
+    }
     prefix = strlen(ns->prefix);
     if (ns->inbox && strcasecmp(name, "INBOX") == 0) {
         memcpy(name, "INBOX", 5);
@@ -205,7 +223,7 @@ int mailbox_place(struct mail_user *user, struct arena *arena, struct slice vnam
         return 0;
     }
     if (strlen(name) + 1 == prefix && strncmp(name, ns->prefix, prefix - 1) == 0) {
-        *place = (struct mailbox_place){ns, name, ""}; /* the namespace's own name */
+        *place = (struct mailbox_place){ns, name, ns->owner_inbox ? "INBOX" : ""}; /* the namespace's own name */
         return 0;
     }
     inner = name + prefix;
@@ -240,7 +258,7 @@ int mailbox_place_new(struct mail_user *user, struct arena *arena, struct slice 
     char *text = arena_str(arena, vname);
 
     *directory = false;
-    ns = vname.size == 0 || memchr(text, '\0', vname.size) != NULL ? NULL : find_namespace(user, text);
+    ns = vname.size == 0 || memchr(text, '\0', vname.size) != NULL ? NULL : mail_namespace_find(user, text);
     if (ns != NULL && vname.size > 1 && vname.at[vname.size - 1] == (unsigned char)ns->separator) {
         vname.size--;
         *directory = true;
@@ -292,9 +310,9 @@ const char *mailbox_vname_of(const struct mail_namespace *ns, struct arena *aren
 
     if (ns->inbox && strcmp(name, "INBOX") == 0)
         return "INBOX";
+    if (*name == '\0' || (ns->owner_inbox && strcmp(name, "INBOX") == 0))
+        return mail_namespace_root_name(ns, arena);
     buffer_append_str(&out, ns->prefix);
-    if (*name == '\0' && out.size > 0)
-        out.size--;
     while (slice_split(&rest, (unsigned char)ns->storage->separator, &part)) {
         if (!first)
             buffer_append_byte(&out, (unsigned char)ns->separator);

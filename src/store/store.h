@@ -56,6 +56,10 @@ struct mail_user_params {
                                      override settings are applied by the caller (settings_override_all) */
     const struct log *log;        /* for lines about this user's store; copied prefix; NULL = the process's */
     bool no_notify;               /* one-shot program: no watches */
+    /* The home of another user, for namespaces that are made per owner (%%h); *home NULL: there is no such user. May wait.
+     * NULL = nobody can be asked. */
+    int (*find_home)(void *arg, const char *username, struct arena *, const char **home, struct error *);
+    void *find_home_arg;
 };
 
 /* `settings` are referenced. Never creates files. Errors as Dovecot logs them ("Namespace '': ..."). */
@@ -81,6 +85,9 @@ struct mail_namespace {
     enum mail_namespace_list list;
     bool inbox, hidden, subscriptions;
     bool unusable;                     /* the root namespace that is added internally when none has prefix "" */
+    const char *owner;                 /* whose mailboxes they are; NULL = nobody's (public), or each owner's own instance's */
+    struct shared_template *template;  /* type=shared with %%u: the mailboxes are in instances, one an owner (shared.c); NULL = no */
+    bool owner_inbox;                  /* of an instance: its name without separator is the owner's INBOX */
     struct mail_namespace *alias_for;  /* NULL = none */
     struct mail_storage *storage;      /* internal (location.h) */
 };

@@ -16,7 +16,7 @@
 
 static const struct slice magic = {(const unsigned char *)"V\t2\n\n", 5};
 
-/* One line as a storage name with `separator`; empty: not usable. */
+/* One line as a storage name with `separator`; "" is the root; NULL: not usable. */
 static const char *line_name(struct slice line, bool v2, char separator, struct arena *arena)
 {
     struct buffer out = {0};
@@ -38,7 +38,7 @@ static const char *line_name(struct slice line, bool v2, char separator, struct 
     }
     while (out.size > 0 && out.at[out.size - 1] == (unsigned char)separator)
         out.size--;
-    name = out.size == 0 || memchr(out.at, '\0', out.size) != NULL ? NULL : arena_str(arena, buffer_slice(&out));
+    name = out.size > 0 && memchr(out.at, '\0', out.size) != NULL ? NULL : arena_str(arena, buffer_slice(&out));
     buffer_free(&out);
     return name;
 }
@@ -55,6 +55,8 @@ int subscriptions_parse(struct slice file, char separator, struct arena *arena, 
 
         if (line.size > LINE_MAX_SIZE)
             return -1;
+        if (line.size == 0 && file.at == NULL)
+            break; /* what stands behind the last LF */
         name = line_name(line, v2, separator, arena);
         if (name != NULL)
             VEC_PUSH(names, name);
@@ -114,6 +116,14 @@ static int too_long(const char *path, struct error *e)
     return error_set(e, ERROR_CORRUPT, "Subscription file %s contains lines longer than %d characters", path, LINE_MAX_SIZE);
 }
 
+/* Names of namespaces without a file of their own lie in this one's too. */
+static bool belongs_to(const struct mail_namespace *ns, const char *vname)
+{
+    const struct mail_namespace *found = mail_namespace_find(ns->user, vname);
+
+    return found == ns || (found != NULL && found->template != NULL && ns->owner != NULL && ns->type == MAIL_NAMESPACE_SHARED);
+}
+
 int subscriptions_read(const struct mail_namespace *ns, struct arena *arena, struct name_list *out, struct error *e)
 {
     const struct mail_namespace *keeper = keeper_of(ns);
@@ -134,10 +144,11 @@ int subscriptions_read(const struct mail_namespace *ns, struct arena *arena, str
     for (size_t i = 0; r == 0 && i < names.count; i++) {
         const char *vname;
 
-        if (!mailbox_name_storable(keeper->storage, names.at[i]))
+        /* An empty line is the namespace itself, where it has a name. */
+        if (names.at[i][0] == '\0' ? *keeper->prefix == '\0' : !mailbox_name_storable(keeper->storage, names.at[i]))
             continue;
         vname = mailbox_vname_of(keeper, arena, strcasecmp(names.at[i], "INBOX") == 0 ? "INBOX" : names.at[i]);
-        if (strlen(vname) <= MAILBOX_NAME_MAX && (keeper == ns || strncmp(vname, ns->prefix, strlen(ns->prefix)) == 0))
+        if (strlen(vname) <= MAILBOX_NAME_MAX && (keeper == ns || belongs_to(ns, vname)))
             VEC_PUSH(out, vname);
     }
     VEC_FREE(&names);
@@ -178,8 +189,8 @@ static void put_line(struct buffer *out, const char *name, bool v2, char separat
     buffer_append_byte(out, '\n');
 }
 
-/* The new content; false: nothing changes. */
-static int change(struct slice old, bool exists, const char *name, bool on, char separator, struct arena *arena,
+/* The new content. root: an empty line is a name. */
+static int change(struct slice old, bool exists, bool root, const char *name, bool on, char separator, struct arena *arena,
                   struct buffer *out, bool *changed)
 {
     bool v2 = !exists || slice_starts(old, magic), found = false;
@@ -194,7 +205,7 @@ static int change(struct slice old, bool exists, const char *name, bool on, char
 
         if (line.size > LINE_MAX_SIZE)
             return -1;
-        if (line.size == 0)
+        if (line.size == 0 && (old.at == NULL || !root))
             continue;
         this = line_name(line, v2, separator, arena);
         if (this != NULL && strcmp(this, name) == 0) {
@@ -232,7 +243,7 @@ static int rewrite(struct subscribe_op *s, int dir, struct os_dotlock **lock, st
         exists = false;
         r = e->class == ERROR_NOT_FOUND ? 0 : -1;
     }
-    if (r == 0 && change(buffer_slice(&old), exists, s->name, s->on, storage->separator, s->arena, &out, &changed) < 0)
+    if (r == 0 && change(buffer_slice(&old), exists, *s->keeper->prefix != '\0', s->name, s->on, storage->separator, s->arena, &out, &changed) < 0)
         r = too_long(file, e);
     if (r == 0 && changed) {
         r = os_write(os_dotlock_fd(*lock), buffer_slice(&out), e);

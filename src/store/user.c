@@ -135,13 +135,43 @@ static int ns_check(const struct mail_namespace *ns, struct error *e)
     return 0;
 }
 
+static int check_prefix(const struct mail_user *user, const struct mail_namespace *ns, struct error *e)
+{
+    const struct mail_namespace *other;
+
+    LL_FOREACH(user->namespaces, other)
+        if (strcmp(other->prefix, ns->prefix) == 0)
+            return error_set(e, ERROR_INVALID, "namespace configuration error: Duplicate namespace prefix: \"%s\"", ns->prefix);
+    return 0;
+}
+
+/* A storage that holds nothing and leads nowhere. */
+static void no_storage(const struct mail_user *user, struct mail_storage *storage)
+{
+    storage->at = (struct mail_location){.driver = user->namespaces == NULL ? &maildir_driver : user->namespaces->storage->at.driver,
+                                         .layout = LAYOUT_NONE, .root = "", .dirname = "", .mailboxdir = "",
+                                         .subscriptions = "", .list_index = ""};
+    storage->separator = '/';
+}
+
+/* type=shared with %%u: the mailboxes are in instances. */
+static int add_template(struct mail_user *user, struct mail_namespace *ns, const char *separator, const char *location, struct error *e)
+{
+    no_storage(user, ns->storage);
+    ns->separator = *separator != '\0' ? *separator : '/';
+    if (shared_template_init(ns, location, e) < 0 || ns_check(ns, e) < 0 || check_prefix(user, ns, e) < 0)
+        return -1;
+    LL_APPEND(user->namespaces, ns);
+    return 0;
+}
+
 static int add_namespace(struct mail_user *user, const struct conf_block *block, struct error *e)
 {
     static const struct {
         const char *name;
         enum mail_namespace_list list;
     } lists[] = {{"no", MAIL_NAMESPACE_LIST_NO}, {"yes", MAIL_NAMESPACE_LIST_YES}, {"children", MAIL_NAMESPACE_LIST_CHILDREN}};
-    struct mail_namespace *ns = ARENA_NEW(user->arena, struct mail_namespace), *other;
+    struct mail_namespace *ns = ARENA_NEW(user->arena, struct mail_namespace);
     struct mail_storage *storage = ARENA_NEW(user->arena, struct mail_storage);
     const char *text, *separator = block == NULL ? "" : conf_block_str(block, "separator");
 
@@ -164,11 +194,9 @@ static int add_namespace(struct mail_user *user, const struct conf_block *block,
     ns->prefix = ns_text(user, block, "prefix", e);
     if (ns->prefix == NULL || (text = location_text(user, block, e)) == NULL)
         return -1;
-    if (ns->type != MAIL_NAMESPACE_PRIVATE) {
-        /* Other users' mailboxes come with the ACL; until then they are not offered. */
-        log_debug(user->log_p, "Namespace %s: shared and public namespaces are not offered", ns->name);
-        return 0;
-    }
+    if (ns->type == MAIL_NAMESPACE_SHARED && strchr(ns->prefix, '%') != NULL)
+        return add_template(user, ns, separator, text, e);
+    ns->owner = ns->type == MAIL_NAMESPACE_PRIVATE ? user->name : NULL;
     if (mail_location_parse(&storage->at, user->arena, text, user->home, e) < 0) {
         error_context(e, "Namespace '%s': ", ns->prefix);
         /* A format that this build has not: the others are served. */
@@ -181,11 +209,8 @@ static int add_namespace(struct mail_user *user, const struct conf_block *block,
     ns->separator = *separator != '\0' ? *separator : storage->separator;
     if (ns_check(ns, e) < 0)
         return -1;
-    LL_FOREACH(user->namespaces, other)
-    {
-        if (strcmp(other->prefix, ns->prefix) == 0)
-            return error_set(e, ERROR_INVALID, "namespace configuration error: Duplicate namespace prefix: \"%s\"", ns->prefix);
-    }
+    if (check_prefix(user, ns, e) < 0)
+        return -1;
     if (ns->inbox && user->inbox != NULL)
         return error_set(e, ERROR_INVALID, "namespace configuration error: There can be only one namespace with inbox=yes");
     if (ns->inbox)
@@ -236,40 +261,56 @@ static void add_root(struct mail_user *user)
     *ns = (struct mail_namespace){.user = user, .name = "", .prefix = "", .separator = user->namespaces->separator,
                                   .hidden = true, .unusable = true, .storage = storage};
     storage->ns = ns;
-    storage->at = (struct mail_location){.driver = user->namespaces->storage->at.driver, .layout = LAYOUT_NONE, .root = "",
-                                         .dirname = "", .mailboxdir = "", .subscriptions = "", .list_index = ""};
-    storage->separator = '/';
+    no_storage(user, storage);
     LL_APPEND(user->namespaces, ns);
 }
 
-static int compare_order(const void *a, const void *b)
-{
-    const struct conf_block *const *x = a, *const *y = b;
-    unsigned m = conf_block_uint(*x, "order"), n = conf_block_uint(*y, "order");
+struct ordered {
+    unsigned order;
+    struct mail_namespace *ns;
+};
 
-    return m < n ? -1 : m > n;
+static int compare_ordered(const void *a, const void *b)
+{
+    const struct ordered *x = a, *y = b;
+
+    return x->order != y->order ? (x->order < y->order ? -1 : 1) : strcmp(x->ns->prefix, y->ns->prefix);
+}
+
+/* The order of NAMESPACE and LIST: `order`, then the prefix. */
+static void sort_namespaces(struct mail_user *user, const struct conf_block *const *blocks, size_t n)
+{
+    struct ordered *all = ARENA_ARRAY(user->arena, struct ordered, n + 1);
+    struct mail_namespace *ns;
+    size_t count = 0;
+
+    LL_FOREACH(user->namespaces, ns)
+    {
+        all[count].ns = ns;
+        for (size_t i = 0; i < n; i++)
+            if (conf_block_name(blocks[i]) == ns->name)
+                all[count].order = conf_block_uint(blocks[i], "order");
+        count++;
+    }
+    qsort(all, count, sizeof(*all), compare_ordered);
+    user->namespaces = NULL;
+    for (size_t i = 0; i < count; i++) {
+        all[i].ns->next = NULL;
+        LL_APPEND(user->namespaces, all[i].ns);
+    }
 }
 
 static int open_namespaces(struct mail_user *user, struct error *e)
 {
     size_t n, used = 0;
     const struct conf_block *const *blocks = conf_blocks(user->settings, BLOCK_NAMESPACE, &n);
-    const struct conf_block **sorted = ARENA_ARRAY(user->arena, const struct conf_block *, n + 1);
 
-    for (size_t i = 0; i < n; i++)
-        if (!conf_block_bool(blocks[i], "disabled"))
-            sorted[used++] = blocks[i];
-    /* Few: a stable sort by insertion. */
-    for (size_t i = 1; i < used; i++)
-        for (size_t j = i; j > 0 && compare_order(&sorted[j], &sorted[j - 1]) < 0; j--) {
-            const struct conf_block *swap = sorted[j];
-
-            sorted[j] = sorted[j - 1];
-            sorted[j - 1] = swap;
-        }
-    for (size_t i = 0; i < used; i++) {
-        if (add_namespace(user, sorted[i], e) < 0) {
-            if (!conf_block_bool(sorted[i], "ignore_on_failure"))
+    for (size_t i = 0; i < n; i++) {
+        if (conf_block_bool(blocks[i], "disabled"))
+            continue;
+        used++;
+        if (add_namespace(user, blocks[i], e) < 0) {
+            if (!conf_block_bool(blocks[i], "ignore_on_failure"))
                 return -1;
             log_error_value(user->log_p, e);
         }
@@ -278,6 +319,7 @@ static int open_namespaces(struct mail_user *user, struct error *e)
         return -1;
     if (user->inbox == NULL)
         return error_set(e, ERROR_INVALID, "namespace configuration error: inbox=yes namespace missing");
+    sort_namespaces(user, blocks, n);
     if (resolve_aliases(user, blocks, n, e) < 0)
         return -1;
     add_root(user);
@@ -321,6 +363,8 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
     user->local_ip = own(user->arena, params->local_ip);
     user->remote_ip = own(user->arena, params->remote_ip);
     user->no_notify = params->no_notify;
+    user->find_home = params->find_home;
+    user->find_home_arg = params->find_home_arg;
     if (params->log != NULL) {
         user->log = *params->log;
         user->log.prefix = params->log->prefix == NULL ? NULL : arena_strdup(user->arena, params->log->prefix);
@@ -358,8 +402,13 @@ void mail_user_close(struct mail_user **user_p)
     if (user == NULL || --user->refs > 0)
         return;
     LL_FOREACH(user->namespaces, ns)
+    {
         list_index_close(&ns->storage->list);
+        if (ns->template != NULL)
+            shared_template_close(ns);
+    }
     dict_close(&user->attributes);
+    dict_close(&user->shared);
     coding_close(&user->coding);
     settings_unref(user->settings);
     arena_free(user->arena);

@@ -176,9 +176,10 @@ ATF_TC_BODY(subscriptions, tc)
 
     (void)tc;
     ATF_REQUIRE(subscriptions_parse(SLICE("V\t2\n\na\tb\tc\n\n&AOQA9g-\nx\001t"), '.', arena, &names) == 0);
-    ATF_CHECK_EQ(names.count, 3);
+    ATF_CHECK_EQ(names.count, 4);
     ATF_CHECK_STREQ("a.b.c", names.at[0]);
-    ATF_CHECK_STREQ("x\t", names.at[2]);
+    ATF_CHECK_STREQ("", names.at[1]); /* the namespace itself */
+    ATF_CHECK_STREQ("x\t", names.at[3]);
     names.count = 0;
     ATF_REQUIRE(subscriptions_parse(SLICE("INBOX\nA.B.\nV\t3\n"), '.', arena, &names) == 0);
     ATF_CHECK_EQ(names.count, 3);
