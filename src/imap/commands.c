@@ -12,7 +12,7 @@
 /* Sorted by name: command_find searches by halves. */
 static const struct command commands[] = {
     {"APPEND", SYNC | NEWS | ALONE | COMMAND_LITERAL8 | COMMAND_MESSAGE, 1, append_begin, append_run, append_end},
-    {"CANCELUPDATE", SEL, ARGS_ALL, unsupported_begin, NULL, NULL},
+    {"CANCELUPDATE", 0, ARGS_ALL, cancelupdate_begin, NULL, NULL},
     {"CAPABILITY", 0, ARGS_NONE, capability_begin, NULL, NULL},
     {"CHECK", SEL | SYNC | NEWS, ARGS_NONE, check_begin, check_run, NULL},
     {"CLOSE", SEL | ALONE, ARGS_NONE, close_begin, close_run, NULL},

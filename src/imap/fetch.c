@@ -595,3 +595,43 @@ void fetch_end(struct session *s, struct request *r)
     index_ranges_free(&f->seqs);
     index_ranges_free(&f->seen);
 }
+
+/* ---- without being asked for --------------------------------------------------------------------------------------------- */
+
+struct request *fetch_news_begin(struct session *s, const struct fetch *plan, const struct index_ranges *seqs)
+{
+    static const struct command news = {.name = "FETCH", .end = fetch_end};
+    struct arena *arena = worker_arena(s->worker);
+    struct request *r = ARENA_NEW(arena, struct request);
+    struct fetch *f = ARENA_NEW(arena, struct fetch);
+
+    *f = *plan;
+    f->seqs = *seqs;
+    r->arena = arena;
+    r->command = &news;
+    r->state = f;
+    return r;
+}
+
+enum step fetch_news_step(struct session *s, struct request **news, struct budget *budget, struct error *e)
+{
+    struct request *r = *news;
+    enum step step = fetch_run(s, r, budget, e);
+
+    if (step != STEP_DONE && step != STEP_ERROR)
+        return step;
+    fetch_news_end(s, news);
+    return step;
+}
+
+void fetch_news_end(struct session *s, struct request **news)
+{
+    struct request *r = *news;
+
+    *news = NULL;
+    if (r == NULL)
+        return;
+    fetch_end(s, r);
+    store_op_free(&r->op);
+    worker_arena_back(s->worker, r->arena);
+}

@@ -46,10 +46,21 @@ struct fetch {
     bool first;
     bool committed, issued, failed, parse_failed;
     const char *unknown_cte;
+    uint32_t told;                 /* of a plan: messages up to here are not new */
 };
 
 /* Items and modifiers. False: the request has been answered. */
 bool fetch_parse(struct session *, struct request *, struct fetch *, const struct imap_arg *items,
                  const struct imap_arg **rest);
+
+/* ---- messages that are sent without being asked for (CONTEXT, NOTIFY) ---- */
+
+/* Items as a plan to be used again and again; it lives in the request's arena. False: answered, with the words of `prefix`. */
+bool fetch_parse_news(struct session *, struct request *, const struct imap_arg *list, const char *prefix, struct fetch **);
+/* Takes the ranges (sequence numbers). */
+struct request *fetch_news_begin(struct session *, const struct fetch *plan, const struct index_ranges *seqs);
+/* DONE or ERROR: over and freed. */
+void fetch_news_end(struct session *, struct request **);   /* NULL is fine */
+enum step fetch_news_step(struct session *, struct request **, struct budget *, struct error *);
 
 #endif

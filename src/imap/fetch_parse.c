@@ -359,3 +359,28 @@ bool fetch_parse(struct session *s, struct request *r, struct fetch *f, const st
         add_plain(r, f, "MODSEQ");
     return true;
 }
+
+bool fetch_parse_news(struct session *s, struct request *r, const struct imap_arg *list, const char *prefix, struct fetch **out)
+{
+    struct fetch *f = *out = ARENA_NEW(r->arena, struct fetch);
+    struct imap_arg alone = *list;
+    const struct imap_arg *rest;
+    unsigned bad = s->bad_count;
+    const char *reply;
+    bool uid = r->uid, condstore = r->condstore, good;
+
+    alone.next = NULL;
+    r->uid = false; /* nothing is added to what was asked for */
+    good = fetch_parse(s, r, f, &alone, &rest);
+    r->uid = uid;
+    if (good) {
+        r->condstore = condstore || r->condstore;
+        if (s->view != NULL && (s->examined || mailbox_view_read_only(s->view)))
+            f->sees = false;
+        return true;
+    }
+    reply = strstr(r->reply, ": ");
+    s->bad_count = bad;
+    request_bad(s, r, "%sInvalid fetch-att list: %.*s", prefix, (int)strlen(reply + 2) - 1, reply + 2);
+    return false;
+}

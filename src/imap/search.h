@@ -23,6 +23,8 @@ struct search {
     bool extended;                           /* RETURN was given */
     unsigned returns;
     uint32_t partial_first, partial_last;
+    struct fetch *update_items;              /* UPDATE (items); NULL: none */
+    bool update_only, no_update;             /* no other option was given; too many updates already */
     bool has_modseq, has_set;
     unsigned depth;
 

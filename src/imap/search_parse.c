@@ -1,5 +1,5 @@
 /* search_parse.c - search keys (RFC 3501 section 6.4.4, RFC 4731, RFC 5182, RFC 7162; imap 11.1). */
-#include "imap/search.h"
+#include "imap/updates.h"
 
 #include <time.h>
 
@@ -428,6 +428,27 @@ static bool parse_range(struct slice text, uint32_t *first, uint32_t *last)
     return true;
 }
 
+/* UPDATE [(items)]; *arg moves behind the items. */
+static bool parse_update(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg)
+{
+    const struct imap_arg *items = (*arg)->next;
+
+    if ((q->returns & RETURN_UPDATE) != 0) {
+        request_bad(s, r, "SEARCH return options have duplicate UPDATE");
+        return false;
+    }
+    if (updates_has(s, slice_from_str(r->tag))) {
+        request_bad(s, r, "Duplicate search update tag");
+        return false;
+    }
+    if (items == NULL || items->type != IMAP_LIST)
+        return true;
+    *arg = items;
+    if (items->children == NULL)
+        return true;
+    return fetch_parse_news(s, r, items, "SEARCH UPDATE fetch-att: ", &q->update_items);
+}
+
 bool search_parse_returns(struct session *s, struct request *r, struct search *q, const struct imap_arg *list)
 {
     static const struct {
@@ -468,13 +489,15 @@ bool search_parse_returns(struct session *s, struct request *r, struct search *q
             request_bad(s, r, "Unknown SEARCH return option");
             return false;
         }
+        if (words[i].flag == RETURN_UPDATE && !parse_update(s, r, q, &a))
+            return false;
         q->returns |= words[i].flag;
     }
     if ((q->returns & (RETURN_PARTIAL | RETURN_ALL)) == (RETURN_PARTIAL | RETURN_ALL)) {
         request_bad(s, r, "PARTIAL conflicts with ALL");
         return false;
     }
-    if ((q->returns & ~RETURN_UPDATE) == 0)
+    if (q->returns == 0)
         q->returns |= RETURN_ALL;
     return true;
 }

@@ -1,5 +1,5 @@
 /* search_result.c - "* SEARCH", "* SORT", "* ESEARCH", and what "$" stands for afterwards (imap 11.3). */
-#include "imap/search.h"
+#include "imap/updates.h"
 
 enum { PIECE = 8 * 1024 };
 
@@ -125,7 +125,7 @@ static void tell_extended(struct session *s, struct request *r, struct search *q
 {
     struct buffer out = {0};
 
-    if ((q->returns & ~(RETURN_SAVE | RETURN_UPDATE)) == 0)
+    if ((q->returns & ~(unsigned)RETURN_SAVE) == 0)
         return;
     buffer_append_str(&out, "* ESEARCH (TAG ");
     mime_put_nstring(&out, slice_from_str(r->tag));
@@ -196,11 +196,16 @@ enum step search_tell(struct session *s, struct request *r, struct search *q)
 
     if (!q->extended)
         return tell_plain(s, r, q);
-    if ((q->returns & RETURN_UPDATE) != 0) { /* no live updates: the client is told, as RFC 5267 section 4.3 allows */
-        session_print(s, "* NO [NOUPDATE \"%s\"] Search updates are not supported.", r->tag);
+    if ((q->returns & RETURN_UPDATE) != 0 && updates_full(s)) {
+        session_print(s, "* NO [NOUPDATE \"%s\"]", r->tag);
+        q->returns &= ~(unsigned)RETURN_UPDATE;
+        if ((q->returns & ~(unsigned)RETURN_SAVE) == 0)
+            q->returns |= RETURN_ALL;
     }
     tell_extended(s, r, q, count);
     if ((q->returns & RETURN_SAVE) != 0)
         save_result(s, q, count);
+    if ((q->returns & RETURN_UPDATE) != 0)
+        updates_add(s, r, q);
     return STEP_DONE;
 }

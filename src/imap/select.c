@@ -1,5 +1,6 @@
 /* select.c - SELECT, EXAMINE, CLOSE, UNSELECT (RFC 3501 section 6.3.1, 6.4.2; imap 8.1). */
 #include "imap/session.h"
+#include "imap/updates.h"
 
 struct select_state {
     const struct imap_arg *name;
@@ -15,6 +16,7 @@ void session_unselect(struct session *s)
 {
     mailbox_watch_remove(&s->watch);
     sync_free(s);
+    updates_forget(s);
     if (s->view != NULL)
         mailbox_view_close(&s->view);
     if (s->box != NULL) {

@@ -52,12 +52,18 @@ static void end_command(struct session *s, struct request *r)
     r->ended = true;
 }
 
+void request_arena_back(struct session *s, struct request *r)
+{
+    if (!r->arena_kept)
+        worker_arena_back(s->worker, r->arena);
+}
+
 static void request_free(struct session *s, struct request *r)
 {
     if (r == NULL)
         return;
     end_command(s, r);
-    worker_arena_back(s->worker, r->arena);
+    request_arena_back(s, r);
 }
 
 /* The request `now` is over: answer it, or let it wait for a synchronisation. */

@@ -60,6 +60,7 @@ struct request {
     bool quiet;               /* COPY into the selected mailbox: delay-newmail holds */
     bool send_uid;            /* FETCHs of the synchronisation name the UID (UID STORE) */
     bool condstore;           /* CONDSTORE has to be turned on before run */
+    bool arena_kept;          /* somebody else owns the arena now (updates.h) */
     bool stray;               /* a line of its own follows that is no command (CATENATE, imap 2) */
     bool ended;               /* command->end was called */
     struct imap_parser parser;
@@ -129,6 +130,7 @@ struct session {
     struct index_ranges saved;            /* UIDs of "$" */
     struct mime_hint hint;                /* where the last partial FETCH ended, of message hint_uid */
     uint32_t hint_uid;
+    struct search_update *updates;        /* searches that are watched (updates.h) */
     char *keywords_of;                    /* the mailbox whose keyword names stand in `keywords` */
     struct session_keyword *keywords;
     unsigned keywords_told, keywords_seen; /* of all of them; of the index's */
@@ -171,6 +173,7 @@ struct ev_loop *worker_loop(const struct imap_worker *);
 struct conf *worker_conf(const struct imap_worker *);
 struct auth_homes *worker_homes(struct imap_worker *, const struct settings *);
 struct arena *worker_arena(struct imap_worker *);            /* a fresh one, maybe used before */
+void request_arena_back(struct session *, struct request *);  /* the end of a request */
 void worker_arena_back(struct imap_worker *, struct arena *);
 void worker_session_over(struct imap_worker *, struct session *);
 
@@ -326,6 +329,7 @@ void fetch_end(struct session *, struct request *);
 void search_begin(struct session *, struct request *);
 enum step search_run(struct session *, struct request *, struct budget *, struct error *);
 void search_end(struct session *, struct request *);
+void cancelupdate_begin(struct session *, struct request *);
 
 void compress_begin(struct session *, struct request *);
 

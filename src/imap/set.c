@@ -178,3 +178,34 @@ uint32_t imap_ranges_next(const struct index_ranges *r, size_t *at, uint32_t aft
         return 0;
     return r->at[*at].first > after ? r->at[*at].first : after + 1;
 }
+
+void imap_ranges_remove(struct index_ranges *ranges, uint32_t n)
+{
+    size_t low = 0, high = ranges->count;
+    struct index_range *at;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (ranges->at[middle].last < n)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == ranges->count || ranges->at[low].first > n)
+        return;
+    at = &ranges->at[low];
+    if (at->first == at->last) {
+        memmove(at, at + 1, (ranges->count - low - 1) * sizeof(*at));
+        ranges->count--;
+    } else if (at->first == n) {
+        at->first++;
+    } else if (at->last == n) {
+        at->last--;
+    } else {
+        uint32_t last = at->last;
+
+        at->last = n - 1;
+        index_ranges_add(ranges, n + 1, last);
+    }
+}

@@ -31,6 +31,7 @@ int imap_set_resolve(const struct imap_set *, enum imap_set_kind, const struct i
 uint64_t imap_ranges_count(const struct index_ranges *);
 /* "1:3,7" */
 void imap_ranges_put(struct buffer *, const struct index_ranges *);
+void imap_ranges_remove(struct index_ranges *, uint32_t n);
 /* The next number after `after` that is in the ranges; 0: none. `at` is a cursor, 0 at first. */
 uint32_t imap_ranges_next(const struct index_ranges *, size_t *at, uint32_t after);
 

@@ -3,7 +3,7 @@
  * A synchronisation first brings mailbox and index together (a store_op, in steps), then takes the changes into the
  * view. Requests that forbid EXPUNGE are answered first, in a pass that holds expunges back; then the others. The
  * lines are written in pieces, so that a hundred thousand changes do not pile up in the output buffer. */
-#include "imap/session.h"
+#include "imap/updates.h"
 
 enum sync_stage { STAGE_REFRESH, STAGE_PASS, STAGE_TELL };
 
@@ -25,6 +25,7 @@ struct sync {
     VEC(struct index_change) expunged; /* highest number first */
     size_t flag_at, expunge_at;
     uint64_t modseq_sent;
+    struct updates_pass *updates;  /* searches that are watched: looked at when all else is told */
 };
 
 /* ---- keywords ------------------------------------------------------------------------------------------------------- */
@@ -168,6 +169,7 @@ void sync_free(struct session *s)
     if (y == NULL)
         return;
     store_op_free(&y->op);
+    updates_pass_free(s, &y->updates);
     VEC_FREE(&y->flags);
     VEC_FREE(&y->expunged);
     mem_free(y);
@@ -267,6 +269,7 @@ static bool tell_changes(struct session *s, struct sync *y)
         session_keywords_refresh(s);
         if (HASH_COUNT(s->keywords) > s->keywords_told)
             session_tell_flags(s);
+        updates_tell_expunged(s, y->expunged.at, y->expunged.count);
     }
     for (; y->flag_at < y->flags.count; y->flag_at++) {
         if (pause_output(s, y->flag_at))
@@ -329,7 +332,7 @@ static void answer_requests(struct session *s, struct sync *y)
         else if (code != NULL)
             session_print(s, "* OK %sHighest", code);
         reply_send(s, r);
-        worker_arena_back(s->worker, r->arena);
+        request_arena_back(s, r);
     }
     s->finished_tail = at;
 }
@@ -352,6 +355,22 @@ static void begin_pass(struct session *s, struct sync *y)
         y->tell_uid = y->tell_uid || r->send_uid;
     take_changes(s, y);
     y->stage = STAGE_TELL;
+}
+
+static enum step tell_updates(struct session *s, struct sync *y, struct budget *budget)
+{
+    struct error e = {0};
+    enum step step;
+
+    if (y->updates == NULL) {
+        y->updates = updates_pass_new(s);
+        for (size_t i = 0; i < y->flags.count; i++)
+            updates_pass_changed(y->updates, y->flags.at[i].uid);
+    }
+    step = updates_step(s, y->updates, s->messages, budget, &e);
+    if (step == STEP_DONE)
+        updates_pass_free(s, &y->updates);
+    return step;
 }
 
 static struct sync *sync_begin(struct session *s)
@@ -422,8 +441,14 @@ enum step sync_step(struct session *s, struct budget *budget)
             session_mailbox_lost(s);
         return STEP_DONE;
     }
-    if (!tell_changes(s, y))
+    if (y->updates == NULL && !tell_changes(s, y))
         return STEP_OUTPUT_FULL;
+    if (s->updates != NULL) {
+        enum step step = tell_updates(s, y, budget);
+
+        if (step != STEP_DONE)
+            return step;
+    }
     answer_requests(s, y);
     if (y->second) {
         y->stage = STAGE_PASS;
