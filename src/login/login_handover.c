@@ -216,7 +216,7 @@ void login_handover_free(struct login_handover *h)
     mem_free(h);
 }
 
-/* The descriptor for the mail process: the client's own, or one end of a pair. */
+/* The descriptor for the mail process: the client's own (*pair is -1), or one end of a pair, which is to be closed. */
 static int choose_fd(struct login_client *c, size_t room, struct slice *input, int *pair, struct error *e)
 {
     int ends[2];
@@ -224,7 +224,7 @@ static int choose_fd(struct login_client *c, size_t room, struct slice *input, i
     *input = stream_input(c->stream);
     if (!c->tls && input->size <= room && stream_pending(c->stream) == 0) {
         *pair = -1;
-        return dup(stream_fd(c->stream));
+        return stream_fd(c->stream);
     }
     *input = SLICE_EMPTY; /* it goes through the relay */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
@@ -304,21 +304,24 @@ void login_handover_start(struct login_client *c)
     if (send_request(h, buffer_slice(&message), fd, &e) < 0) {
         mem_free(w);
         c->handover_tag = 0;
-        if (pair >= 0)
-            close(pair);
         goto failed;
     }
     HASH_ADD_INT(h->waiting, tag, w);
     c->relay_fd = pair;
-    if (pair < 0)
-        stream_want_input(c->stream, false); /* the client is the mail process's now */
-    close(fd);
+    if (pair < 0) { /* the client is the mail process's now */
+        stream_want_input(c->stream, false);
+        net_loop_forget(fd);
+    } else {
+        close(fd);
+    }
     buffer_wipe(&message);
     stream_deadline(c->stream, TIMEOUT_SECS);
     return;
 failed:
-    if (fd >= 0)
+    if (pair >= 0) {
+        close(pair);
         close(fd);
+    }
     buffer_wipe(&message);
     log_error_value(NULL, &e);
     refused(c, 0);

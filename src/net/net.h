@@ -5,6 +5,7 @@
 #include "net/addr.h"
 #include "net/fdpass.h"
 #include "net/haproxy.h"
+#include "net/loop.h"
 #include "net/stream.h"
 #include "net/tls.h"
 

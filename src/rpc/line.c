@@ -2,7 +2,10 @@
  *
  * Input is read straight into a buffer that can hold the longest line plus one, and given back as soon as it is
  * empty: an idle connection owns no buffer. A handler may free the connection at any time: every function that calls
- * one looks at `gone` afterwards, which lives on its own stack. */
+ * one looks at `gone` afterwards, which lives on its own stack.
+ *
+ * Output is written after the handlers of a round (an event of the lowest priority): what they have said leaves in one
+ * system call, and the loop waits for room only when there was none. */
 #include "rpc/line.h"
 
 #include <errno.h>
@@ -17,6 +20,7 @@ struct line_conn {
     struct ev_loop *loop;
     int fd;
     ev_io in, out;
+    ev_prepare flush;       /* never started, only fed: pending while output waits that nobody has tried to write */
     ev_timer later;         /* deferred: lines that waited for output, and `closed` */
     struct line_limits limits;
     const struct line_handler *handler;
@@ -31,6 +35,7 @@ struct line_conn {
 
 static void read_ready(struct ev_loop *, ev_io *, int);
 static void write_ready(struct ev_loop *, ev_io *, int);
+static void flush_ready(struct ev_loop *, ev_prepare *, int);
 static void later_ready(struct ev_loop *, ev_timer *, int);
 
 struct line_conn *line_conn_new(struct ev_loop *loop, int fd, const struct line_limits *limits,
@@ -55,10 +60,18 @@ struct line_conn *line_conn_new(struct ev_loop *loop, int fd, const struct line_
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     ev_io_init(&c->in, read_ready, fd, EV_READ);
     ev_io_init(&c->out, write_ready, fd, EV_WRITE);
+    ev_prepare_init(&c->flush, flush_ready);
+    ev_set_priority(&c->flush, EV_MINPRI);
     ev_timer_init(&c->later, later_ready, 0., 0.);
-    c->in.data = c->out.data = c->later.data = c;
+    c->in.data = c->out.data = c->flush.data = c->later.data = c;
     ev_io_start(loop, &c->in);
     return c;
+}
+
+static void stop_writing(struct line_conn *c)
+{
+    ev_io_stop(c->loop, &c->out);
+    ev_clear_pending(c->loop, &c->flush);
 }
 
 static void drop_buffer(struct line_conn *c, struct buffer *b)
@@ -75,7 +88,7 @@ void line_conn_free(struct line_conn *c)
         return;
     (void)line_conn_flush(c); /* what was answered before an offence is still said */
     ev_io_stop(c->loop, &c->in);
-    ev_io_stop(c->loop, &c->out);
+    stop_writing(c);
     ev_timer_stop(c->loop, &c->later);
     close(c->fd);
     drop_buffer(c, &c->input);
@@ -129,7 +142,7 @@ void line_conn_fail(struct line_conn *c, const struct error *e)
     c->failed = true;
     c->failure = *e;
     ev_io_stop(c->loop, &c->in);
-    ev_io_stop(c->loop, &c->out);
+    stop_writing(c);
     call_later(c);
 }
 
@@ -245,7 +258,7 @@ static void later_ready(struct ev_loop *loop, ev_timer *w, int events)
         c->told = true;
         c->failed = true;
         ev_io_stop(c->loop, &c->in);
-        ev_io_stop(c->loop, &c->out);
+        stop_writing(c);
         c->handler->closed(c->arg, &c->failure);
     }
 }
@@ -282,13 +295,13 @@ bool line_conn_flush(struct line_conn *c)
     return true;
 }
 
-static void write_ready(struct ev_loop *loop, ev_io *w, int events)
+/* Writes what it can; waits for room where there was none. */
+static void write_on(struct line_conn *c)
 {
-    struct line_conn *c = w->data;
-
-    (void)events;
     if (line_conn_flush(c))
-        ev_io_stop(loop, &c->out);
+        ev_io_stop(c->loop, &c->out);
+    else
+        ev_io_start(c->loop, &c->out);
     if (c->paused && c->output.size - c->output_at <= c->limits.output_pause / 2) {
         c->paused = false;
         set_reading(c);
@@ -296,6 +309,18 @@ static void write_ready(struct ev_loop *loop, ev_io *w, int events)
         if (c->handler->drained != NULL)
             c->handler->drained(c->arg);
     }
+}
+
+static void write_ready(struct ev_loop *loop, ev_io *w, int events)
+{
+    (void)loop, (void)events;
+    write_on(w->data);
+}
+
+static void flush_ready(struct ev_loop *loop, ev_prepare *w, int events)
+{
+    (void)loop, (void)events;
+    write_on(w->data);
 }
 
 void line_conn_send(struct line_conn *c, struct slice bytes)
@@ -321,7 +346,8 @@ void line_conn_send(struct line_conn *c, struct slice bytes)
         c->output = larger;
     }
     buffer_append_slice(&c->output, bytes);
-    ev_io_start(c->loop, &c->out);
+    if (!ev_is_active(&c->out))
+        ev_feed_event(c->loop, &c->flush, EV_CUSTOM);
     if (line_conn_full(c)) {
         c->paused = true;
         set_reading(c);

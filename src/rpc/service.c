@@ -2,6 +2,7 @@
  *
  * What goes wrong: descriptors and environment that do not belong together end the process at once (status 89), so
  * that master throttles the service and says so. */
+#include "net/loop.h"
 #include "rpc/line.h"
 #include "rpc/service_impl.h"
 
@@ -215,7 +216,7 @@ struct service *service_init(int argc, char **argv, const struct service_options
     if (service->base_dir == NULL)
         service->base_dir = mem_strdup(getcwd(cwd, sizeof(cwd)) == NULL ? "/" : cwd);
     find_hostname(service);
-    service->loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOSIGMASK);
+    service->loop = net_loop_open();
     if (service->loop == NULL)
         log_fatal(EXIT_FATAL, "The event loop could not be made: %s", strerror(errno));
     VEC_FREE(&overrides);

@@ -14,7 +14,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPTS_AT_ONCE 16
 #define ACCEPT_PAUSE_SECS 1.0 /* after EMFILE */
 #define ORPHAN_SECS 5.        /* how often a finishing process looks whether master lives */
 
@@ -163,21 +162,22 @@ static void accept_ready(struct ev_loop *loop, ev_io *watcher, int events)
     struct service_listener *listener = &service->listeners[at->index];
 
     (void)events;
-    for (int i = 0; i < ACCEPTS_AT_ONCE && available(service) > 0 && !service->stopping; i++) {
-        int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (available(service) == 0 || service->stopping)
+        return;
+    /* One at a time: the loop comes back while more wait, others get their turn, and nobody asks in vain. */
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-        if (fd < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-                log_error(NULL, "net_accept() failed: %s", strerror(errno));
-                ev_timer_set(&service->accept_pause, ACCEPT_PAUSE_SECS, 0.);
-                ev_timer_start(loop, &service->accept_pause);
-                service_clients_update(service);
-            }
-            return; /* another process took it, or the peer has gone */
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            log_error(NULL, "net_accept() failed: %s", strerror(errno));
+            ev_timer_set(&service->accept_pause, ACCEPT_PAUSE_SECS, 0.);
+            ev_timer_start(loop, &service->accept_pause);
+            service_clients_update(service);
         }
-        service_client_begin(service);
-        service->handler->connected(service->arg, listener, fd);
+        return; /* another process took it, or the peer has gone */
     }
+    service_client_begin(service);
+    service->handler->connected(service->arg, listener, fd);
 }
 
 /* ---- master's wishes ------------------------------------------------------------------------------------------- */
