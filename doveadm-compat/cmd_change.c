@@ -1,4 +1,4 @@
-/* cmd_change.c - search, flags, expunge, copy, move, deduplicate: commands over the messages of a query (doveadm 6). */
+/* cmd_change.c - search, flags, altmove, expunge, copy, move, deduplicate: commands over the messages of a query (doveadm 6). */
 #include "query.h"
 
 #include <strings.h>
@@ -200,6 +200,57 @@ static int flags_run(struct doveadm *d, struct mail_user *user)
 int doveadm_flags(struct doveadm *d)
 {
     static const struct mail_command command = {flags_prepare, flags_run};
+
+    return doveadm_mail_run(d, &command);
+}
+
+/* ---- altmove ---------------------------------------------------------------------------------------------------------- */
+
+struct altmove {
+    struct index_batch *batch;
+    bool to_alt;
+};
+
+static int altmove_prepare(struct doveadm *d)
+{
+    if (query_prepare(d) != DOVEADM_OK)
+        return DOVEADM_USAGE;
+    (void)parse_query(d);
+    return DOVEADM_OK;
+}
+
+static int altmove_mail(struct doveadm *d, struct mailbox_view *view, uint32_t seq, void *arg)
+{
+    struct altmove *a = arg;
+
+    if (a->batch == NULL)
+        a->batch = index_batch_new(d->arena, INDEX_INTERNAL);
+    mailbox_batch_altmove(view, a->batch, index_view_uid(mailbox_view_index(view), seq), a->to_alt);
+    return DOVEADM_OK;
+}
+
+static int altmove_done(struct doveadm *d, struct mailbox_view *view, void *arg)
+{
+    struct altmove *a = arg;
+    struct index_batch *batch = a->batch;
+
+    a->batch = NULL;
+    return batch == NULL ? DOVEADM_OK : commit(d, view, batch, 0);
+}
+
+/* Only dbox has alternative storage; for other formats the query is read, and nothing moves (doveadm 6.7). */
+static int altmove_run(struct doveadm *d, struct mail_user *user)
+{
+    static const struct query_walk walk = {
+        .why = SYNC_POLL, .mail = altmove_mail, .done = altmove_done, .failed = change_failed};
+    struct altmove a = {NULL, !doveadm_flag(d, "reverse")};
+
+    return query_run(d, parse_query(d), user, &walk, &a);
+}
+
+int doveadm_altmove(struct doveadm *d)
+{
+    static const struct mail_command command = {altmove_prepare, altmove_run};
 
     return doveadm_mail_run(d, &command);
 }

@@ -1,4 +1,4 @@
-/* cmd_maintain.c - index, force-resync, purge, altmove: what brings a mailbox and its index together (doveadm 6.7). */
+/* cmd_maintain.c - index, force-resync, purge: what brings a mailbox and its index together (doveadm 6.7). */
 #include "query.h"
 
 #include <stdio.h>
@@ -127,25 +127,6 @@ static int purge_run(struct doveadm *d, struct mail_user *user)
 int doveadm_purge(struct doveadm *d)
 {
     static const struct mail_command command = {NULL, purge_run};
-
-    return doveadm_mail_run(d, &command);
-}
-
-/* Only dbox has alternative storage; for other formats the query is read, and nothing moves (doveadm 6.7). */
-static int altmove_prepare(struct doveadm *d)
-{
-    size_t n;
-    const char *const *words = doveadm_list(d, "query", &n);
-
-    if (n == 0)
-        return doveadm_usage(d);
-    (void)query_parse(d, words, n);
-    return DOVEADM_OK;
-}
-
-int doveadm_altmove(struct doveadm *d)
-{
-    static const struct mail_command command = {altmove_prepare, purge_run};
 
     return doveadm_mail_run(d, &command);
 }

@@ -16,6 +16,12 @@ bool requests_is(const struct log_record *r)
                             r->type == LOG_EXPUNGE || r->type == LOG_EXPUNGE_GUID);
 }
 
+/* What clients see, and the bit by which a storage is asked to move a message (altmove of sdbox). */
+static bool is_request(const struct log_flags *f)
+{
+    return !format_flags_internal(f) || ((f->add | f->remove) & INDEX_BACKEND) != 0;
+}
+
 static void add_ranges(struct index_ranges *out, const struct log_record *r)
 {
     struct slice rest = r->body;
@@ -26,7 +32,7 @@ static void add_ranges(struct index_ranges *out, const struct log_record *r)
     switch (r->type) {
     case LOG_FLAGS:
         while (format_flags_next(&rest, &f)) {
-            if (!format_flags_internal(&f))
+            if (is_request(&f))
                 index_ranges_add(out, f.first, f.last);
         }
         break;
@@ -140,7 +146,7 @@ static void merge_record(struct merge *m, const struct log_record *r)
     switch (r->type) {
     case LOG_FLAGS:
         while (format_flags_next(&rest, &f)) {
-            if (format_flags_internal(&f))
+            if (!is_request(&f))
                 continue;
             for (size_t i = request_lower(m, f.first); i < m->count && m->at[i].uid <= f.last; i++) {
                 struct index_request *q = &m->at[i];

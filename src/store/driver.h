@@ -164,6 +164,9 @@ struct store_driver {
     void (*read_end)(struct mail_file *);
     /* Cheap facts that need no reading of bytes. */
     int (*item)(struct mailbox *, uint32_t uid, enum driver_item, struct arena *, struct driver_value *, struct error *);
+    /* DRIVER_ALT: remembers that this message shall move to ALT, or back, at the next purge. NULL: record flag 0x40 is set or
+     * cleared, and the sync that carries it out moves the file. */
+    void (*altmove)(struct mailbox *, uint32_t uid, bool to_alt);
     /* The message contradicts what its name or record says: sizes are mended. */
     void (*mend)(struct mailbox *, uint32_t uid, uint64_t physical, uint64_t virtual_size);
     /* List index extension that tells whether a STATUS row is current, and its value now (index-format 11.1). */

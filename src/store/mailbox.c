@@ -537,3 +537,15 @@ void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch,
     }
     arena_free(arena);
 }
+
+void mailbox_batch_altmove(struct mailbox_view *view, struct index_batch *batch, uint32_t uid, bool to_alt)
+{
+    struct mailbox *box = view->box;
+
+    if ((box->driver->can & DRIVER_ALT) == 0 || box->storage->at.alt == NULL)
+        return;
+    if (box->driver->altmove != NULL)
+        box->driver->altmove(box, uid, to_alt);
+    else
+        index_batch_flags_raw(batch, uid, uid, to_alt ? INDEX_BACKEND : 0, to_alt ? 0 : INDEX_BACKEND);
+}

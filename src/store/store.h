@@ -214,6 +214,9 @@ struct store_op *mailbox_sync(struct mailbox *, struct mailbox_view *, enum sync
 struct store_op *mailbox_commit(struct mailbox_view *, struct index_batch *, unsigned rights, struct index_commit *out);
 /* An expunge request with the message's GUID, as Dovecot writes it. */
 void mailbox_batch_expunge(struct mailbox_view *, struct index_batch *, uint32_t uid);
+/* The message shall lie in the alternative storage (ALT=), or no more: done by the batch's commit (sdbox), or by the next
+ * purge (mdbox). Nothing where there is no ALT. */
+void mailbox_batch_altmove(struct mailbox_view *, struct index_batch *, uint32_t uid, bool to_alt);
 
 enum {
     STATUS_MESSAGES = 0x1, STATUS_RECENT = 0x2, STATUS_UIDNEXT = 0x4, STATUS_UIDVALIDITY = 0x8, STATUS_UNSEEN = 0x10,
