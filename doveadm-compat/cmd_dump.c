@@ -1,4 +1,4 @@
-/* cmd_dump.c - doveadm dump: what is in an index or a log (doveadm 7.4). The text is src/index/dump.h's.
+/* cmd_dump.c - doveadm dump: what is in an index, a log (src/index/dump.h) or a dbox file (dump_dbox.c); doveadm 7.4.
  *
  * Nothing is repaired or created: the files may be a running server's, or an administrator's only copy. */
 #include "doveadm.h"
@@ -57,9 +57,16 @@ static bool is_log(const char *path)
     return ok;
 }
 
+static bool is_dbox(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+
+    return strncmp(name, "u.", 2) == 0 || strncmp(name, "m.", 2) == 0;
+}
+
 static const char *detect(struct doveadm *d, const char *path)
 {
-    return is_log(path) ? "log" : is_index(d, path) ? "index" : NULL;
+    return is_dbox(path) ? "dbox" : is_log(path) ? "log" : is_index(d, path) ? "index" : NULL;
 }
 
 static int dump_index(struct doveadm *d, const char *path, struct buffer *out)
@@ -138,9 +145,12 @@ int doveadm_dump(struct doveadm *d)
         status = dump_index(d, path, &out);
     else if (strcmp(type, "log") == 0)
         status = dump_log(path, &out);
+    else if (strcmp(type, "dbox") == 0)
+        status = doveadm_dump_dbox(path, &out);
     else
         doveadm_fatal(DOVEADM_TEMPFAIL, "dump -t %s: this type is not available in this version", type);
-    fwrite(out.at, 1, out.size, stdout);
+    if (out.size > 0)
+        fwrite(out.at, 1, out.size, stdout);
     buffer_free(&out);
     return status;
 }

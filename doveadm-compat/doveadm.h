@@ -117,6 +117,7 @@ int doveadm_help(struct doveadm *);
 int doveadm_altmove(struct doveadm *);
 int doveadm_auth_login(struct doveadm *);
 int doveadm_dump(struct doveadm *);
+int doveadm_dump_dbox(const char *path, struct buffer *out);   /* dump_dbox.c */
 int doveadm_kick(struct doveadm *);
 int doveadm_log_errors(struct doveadm *);
 int doveadm_log_test(struct doveadm *);

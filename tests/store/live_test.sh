@@ -20,7 +20,9 @@ mixed_body()
     tool
     seconds=5
     [ -z "$YARILO_LONG" ] || seconds=60
-    python3 "$TOP_SRC/tests/tools/mixed_load.py" "$dir/storetool" "$dir/m" $seconds || atf_fail "see above"
+    for location in maildir:~/Maildir sdbox:~/sdbox; do
+        python3 "$TOP_SRC/tests/tools/mixed_load.py" "$dir/storetool" "$dir/m" $seconds $location || atf_fail "see above"
+    done
 }
 mixed_cleanup()
 {
@@ -41,6 +43,7 @@ lists_body()
     [ -z "$YARILO_LONG" ] || seconds=60
     python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds || atf_fail "see above"
     python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds maildir:~/M:LAYOUT=fs || atf_fail "see above"
+    python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds sdbox:~/sdbox || atf_fail "see above"
 }
 lists_cleanup()
 {
@@ -60,7 +63,9 @@ crash_body()
     tool
     every=7
     [ -z "$YARILO_LONG" ] || every=1
-    python3 "$TOP_SRC/tests/tools/crash_store.py" "$dir/storetool" "$dir/c" --every $every || atf_fail "see above"
+    for location in maildir:~/Maildir sdbox:~/sdbox; do
+        python3 "$TOP_SRC/tests/tools/crash_store.py" "$dir/storetool" "$dir/c" $location --every $every || atf_fail "see above"
+    done
 }
 crash_cleanup()
 {
