@@ -61,7 +61,7 @@ void search_begin(struct session *s, struct request *r)
 
 /* ---- the walk ---------------------------------------------------------------------------------------------------------- */
 
-static enum step walk(struct session *s, struct search *q, struct budget *budget)
+enum step search_walk(struct session *s, struct search *q, struct budget *budget)
 {
     while (q->in_message || q->seq < q->count) {
         struct error e = {0};
@@ -94,7 +94,7 @@ static enum step walk(struct session *s, struct search *q, struct budget *budget
 
 static void tell_progress(struct session *s, struct request *r, const struct search *q)
 {
-    uint64_t passed = (time_monotonic_ns() - r->begun_ns) / 1000000000, left = passed * (q->count - q->seq) / q->seq;
+    uint64_t passed = (time_monotonic_ns() - r->begun_ns) / 1000000000, left = passed * (q->count - q->seq) / (q->seq > 0 ? q->seq : 1);
 
     session_print(s, "* OK Searched %u%% of the mailbox, ETA %llu:%02u", (unsigned)((uint64_t)q->seq * 100 / q->count),
                   (unsigned long long)(left / 60), (unsigned)(left % 60));
@@ -106,7 +106,7 @@ enum step search_run(struct session *s, struct request *r, struct budget *budget
     bool sort = q->sort != NULL;
     enum step step;
 
-    if (!q->walked && walk(s, q, budget) != STEP_DONE) {
+    if (!q->walked && (inthread_run(s, r, q, budget) != STEP_DONE || search_walk(s, q, budget) != STEP_DONE)) {
         if (session_may_tell_progress(s, r, PROGRESS_SECS))
             tell_progress(s, r, q);
         return STEP_MORE;
@@ -132,6 +132,7 @@ void search_end(struct session *s, struct request *r)
     if (q == NULL)
         return;
     store_search_free(q->match);
+    inthread_free(q);
     for (size_t i = 0; i < q->with_ranges.count; i++)
         index_ranges_free(&q->with_ranges.at[i]->ranges);
     VEC_FREE(&q->with_ranges);

@@ -273,11 +273,10 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
                       : SEARCH_ALL;
         return true;
     }
-    if (strcmp(word, "MIMEPART") == 0 || strcmp(word, "INTHREAD") == 0) {
-        request_reply(r, "NO [CANNOT] SEARCH %s is not supported by this server.", word);
-        r->sync = false;
-        return false;
-    }
+    if (strcmp(word, "MIMEPART") == 0)
+        return search_parse_mimepart(s, r, q, arg, k);
+    if (strcmp(word, "INTHREAD") == 0)
+        return parameter(s, r, arg, word) && inthread_parse(s, r, q, arg, k);
     *found = false;
     return true;
 }
@@ -397,6 +396,12 @@ static bool parse_list(struct session *s, struct request *r, struct search *q, c
         out = &(*out)->next;
     }
     return true;
+}
+
+bool search_parse_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg,
+                      struct search_key **out)
+{
+    return parse_key(s, r, q, arg, out);
 }
 
 bool search_parse(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg)

@@ -34,21 +34,28 @@ struct thread {
     uint32_t count, last;
 };
 
-bool thread_parse(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg)
+bool thread_kind_of(struct request *r, struct search *q, struct slice name)
 {
     static const char *const names[] = {"REFERENCES", "REFS", "ORDEREDSUBJECT"};
 
-    if (!imap_arg_is_atom(arg) || !imap_arg_is_string(arg->next)) {
-        request_bad(s, r, "Invalid arguments");
-        return false;
-    }
     for (int i = 0; i < 3; i++) {
-        if (slice_equal_str_nocase(arg->text, names[i])) {
+        if (slice_equal_str_nocase(name, names[i])) {
             q->thread = ARENA_NEW(r->arena, struct thread);
             q->thread->kind = (enum thread_kind)i;
             return true;
         }
     }
+    return false;
+}
+
+bool thread_parse(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg)
+{
+    if (!imap_arg_is_atom(arg) || !imap_arg_is_string(arg->next)) {
+        request_bad(s, r, "Invalid arguments");
+        return false;
+    }
+    if (thread_kind_of(r, q, arg->text))
+        return true;
     request_bad(s, r, "Unknown thread algorithm");
     return false;
 }
@@ -445,26 +452,86 @@ static void put_node(struct session *s, struct request *r, struct buffer *out, c
     buffer_append_byte(out, ')');
 }
 
-enum step thread_run(struct session *s, struct request *r, struct search *q, struct budget *budget)
+/* MORE: the slice is used up. */
+static enum step read_entries(struct session *s, struct request *r, struct search *q, struct budget *budget)
 {
     struct thread *t = q->thread;
-    struct node *roots;
-    struct buffer out = {0};
 
-    if (t->entries == NULL) {
+    if (t->entries == NULL)
         t->entries = arena_array(r->arena, (size_t)imap_ranges_count(&q->hits) + 1, sizeof(*t->entries));
-    }
     while ((q->hit = imap_ranges_next(&q->hits, &q->hit_at, t->last)) != 0) {
         if (budget_spent(budget, 1))
             return STEP_MORE;
         t->last = t->entries[t->count].seq = q->hit;
         read_entry(s, r, q, &t->entries[t->count++]);
     }
-    roots = t->kind == THREAD_ORDEREDSUBJECT ? by_subject(r->arena, t) : make_roots(r->arena, t);
+    return STEP_DONE;
+}
+
+static struct node *build(struct request *r, struct thread *t)
+{
+    struct node *roots = t->kind == THREAD_ORDEREDSUBJECT ? by_subject(r->arena, t) : make_roots(r->arena, t);
+
     if (t->kind == THREAD_REFERENCES)
-        roots = merge_subjects(r->arena, roots);
-    else if (t->kind == THREAD_REFS)
-        roots = sort_by_newest(roots);
+        return merge_subjects(r->arena, roots);
+    return t->kind == THREAD_REFS ? sort_by_newest(roots) : roots;
+}
+
+static bool has_member(const struct node *n, const struct index_ranges *wanted)
+{
+    if (n->seq != 0 && index_ranges_has(wanted, n->seq))
+        return true;
+    for (const struct node *c = n->children; c != NULL; c = c->next) {
+        if (has_member(c, wanted))
+            return true;
+    }
+    return false;
+}
+
+typedef VEC(uint32_t) numbers;
+
+static void collect_members(const struct node *n, numbers *out)
+{
+    if (n->seq != 0)
+        VEC_PUSH(out, n->seq);
+    for (const struct node *c = n->children; c != NULL; c = c->next)
+        collect_members(c, out);
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+enum step thread_members(struct session *s, struct request *r, struct search *q, const struct index_ranges *wanted,
+                         struct index_ranges *out, struct budget *budget)
+{
+    numbers members = {0};
+
+    if (read_entries(s, r, q, budget) != STEP_DONE)
+        return STEP_MORE;
+    for (const struct node *root = build(r, q->thread); root != NULL; root = root->next) {
+        if (has_member(root, wanted))
+            collect_members(root, &members);
+    }
+    if (members.count > 0)
+        qsort(members.at, members.count, sizeof(*members.at), compare_numbers);
+    for (size_t i = 0; i < members.count; i++)
+        index_ranges_add(out, members.at[i], members.at[i]);
+    VEC_FREE(&members);
+    return STEP_DONE;
+}
+
+enum step thread_run(struct session *s, struct request *r, struct search *q, struct budget *budget)
+{
+    struct node *roots;
+    struct buffer out = {0};
+
+    if (read_entries(s, r, q, budget) != STEP_DONE)
+        return STEP_MORE;
+    roots = build(r, q->thread);
     buffer_append_str(&out, "* THREAD ");
     for (; roots != NULL; roots = roots->next)
         put_node(s, r, &out, roots);

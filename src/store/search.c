@@ -1,5 +1,6 @@
 /* search.c - does a message match a tree of keys? (imap 11.1, 11.2, doveadm 5) */
 #include "store/search.h"
+#include "store/search_part.h"
 
 #include <time.h>
 
@@ -155,6 +156,14 @@ static int judge_mail(struct store_search *q, const struct search_key *k, bool *
             return -1;
         *yes = slice_equal_str(k->name, guid);
         return 0;
+    case SEARCH_MIMEPART: {
+        struct mime_part *root;
+
+        if (mail_parts(q->mail, true, &root, e) < 0)
+            return -1;
+        *yes = search_part_match(mail_arena(q->mail), root, k->part, k->part_keys);
+        return 0;
+    }
     case SEARCH_BODY:
         *yes = q->body.found[k->at];
         return 0;

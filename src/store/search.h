@@ -30,6 +30,7 @@ enum search_type {
     SEARCH_LARGER, SEARCH_SMALLER,           /* than `number` octets (virtual size) */
     SEARCH_HEADER,                           /* field `name` contains `key`; an empty key: the field is there */
     SEARCH_GUID,                             /* is `name` */
+    SEARCH_MIMEPART,                         /* one part satisfies `part` (search_part.h) */
     /* bodies */
     SEARCH_BODY, SEARCH_TEXT                 /* contains `key` */
 };
@@ -49,6 +50,8 @@ struct search_key {
     struct slice name;
     struct mime_key key;
     struct index_ranges ranges;              /* freed by whoever made it */
+    const struct search_part_key *part;
+    unsigned part_keys;
     size_t at;                               /* inside: BODY, TEXT: place among the keys of its kind */
 };
 
