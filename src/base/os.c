@@ -57,6 +57,36 @@ int os_create(int dir, const char *name, mode_t mode, gid_t gid, struct error *e
     return fd;
 }
 
+int os_create_unnamed(int dir, mode_t mode, gid_t gid, struct error *e)
+{
+    struct os_event event = {.call = OS_CREATE, .fd = dir, .name = ""};
+    int fd = -1;
+
+    DOOR_CALL(&event, fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode));
+    if (event.err == EOPNOTSUPP || event.err == EISDIR || event.err == EINVAL)
+        return error_set(e, ERROR_UNSUPPORTED, "the file system has no files without a name");
+    if (event.err != 0)
+        return error_sys(e, "open", NULL);
+    if (set_group(fd, dir, NULL, mode, gid) < 0) {
+        error_sys(e, "fchown", NULL);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+int os_link_unnamed(int fd, int dir, const char *name, struct error *e)
+{
+    struct os_event event = {.call = OS_LINK, .fd = dir, .name = name};
+    char proc[64];
+
+    snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+    DOOR_CALL(&event, linkat(AT_FDCWD, proc, dir, name, AT_SYMLINK_FOLLOW));
+    if (event.err == ENOENT) /* no /proc here, or the folder is gone */
+        return error_set(e, ERROR_UNSUPPORTED, "a file without a name cannot be given one");
+    return event.err == 0 ? 0 : error_sys(e, "link", name);
+}
+
 int os_open(int dir, const char *name, int extra_flags, struct error *e)
 {
     int access = (extra_flags & (O_DIRECTORY | O_PATH)) != 0 ? O_RDONLY : O_RDWR;

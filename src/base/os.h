@@ -60,6 +60,10 @@ void os_trace(void (*see)(void *, const struct os_event *), void *arg);
 
 /* Creates with O_EXCL; mode is exact (umask is 0 in our processes); gid (gid_t)-1 = leave. -> fd or -1. */
 int os_create(int dir, const char *name, mode_t mode, gid_t gid, struct error *);
+/* A file that nobody can see and that is gone when it is closed, until os_link_unnamed gives it a name: whole, or not at
+ * all. ERROR_UNSUPPORTED: this file system cannot; ERROR_EXISTS: the name is taken. */
+int os_create_unnamed(int dir, mode_t mode, gid_t gid, struct error *); /* -> fd or -1 */
+int os_link_unnamed(int fd, int dir, const char *name, struct error *);
 /* Opens for reading and writing (folders: for reading), never creates. extra: O_APPEND, O_DIRECTORY ... -> fd or -1.
  * Not counted. */
 int os_open(int dir, const char *name, int extra_flags, struct error *);
@@ -96,9 +100,10 @@ enum os_lock os_lock_fd(int fd, enum os_lock_method, struct error *);   /* FCNTL
 enum os_lock os_lock_fd_shared(int fd, enum os_lock_method, struct error *);
 void os_unlock_fd(int fd, enum os_lock_method);
 
-/* Dotlocks in Dovecot's manner (maildir-and-layouts 8.5): created with O_EXCL, content "pid:host". One is stale when
- * its pid (of this host) is dead or our own, and, when it names no process of this host, when
- * neither it nor the file that it protects has changed for `stale_secs`. A registry in the process, keyed by device and
+/* Dotlocks in Dovecot's manner (maildir-and-layouts 8.5): content "pid:host". Ours appear with their content, so that a
+ * process that dies leaves a lock that says whose it was. One is stale when its pid (of this host) is dead or our own; when
+ * it has been empty for five seconds (its maker, another program, died before it wrote its pid); and, when it names no process
+ * of this host, when neither it nor the file that it protects has changed for `stale_secs`. A registry in the process, keyed by device and
  * inode of the folder plus name, stands before the file: two sessions of one worker exclude each other (DECISIONS 9). */
 struct os_dotlock_options {
     mode_t mode;           /* 0 = 0600 */
@@ -106,6 +111,7 @@ struct os_dotlock_options {
     gid_t gid;
     unsigned stale_secs;   /* 0 = never by time */
     const char *protects;  /* name in the same folder, or NULL */
+    bool by_link;          /* dotlock_use_excl = no: a file of another name is linked to this one, for old NFS */
     bool replaces;         /* the lock is the new file (index-format 7.1 log creation, subscriptions): it stays empty, and
                             * only time makes it stale */
 };

@@ -61,6 +61,8 @@ void os_unlock_fd(int fd, enum os_lock_method method)
         fcntl(fd, F_OFD_SETLK, &range);
 }
 
+enum { EMPTY_STALE_SECS = 5 };
+
 struct os_dotlock {
     struct os_dotlock *next, *prev;
     pid_t owner; /* after a fork the child has this list too, but not the locks */
@@ -135,6 +137,8 @@ static bool is_stale(int dir, int fd, const struct os_dotlock_options *opt)
     if (opt->stale_secs == 0 || fstat(fd, &st) < 0)
         return false;
     changed = last_change(&st, now);
+    if (st.st_size == 0 && !opt->replaces)
+        return now - changed >= EMPTY_STALE_SECS;
     if (opt->protects != NULL && fstatat(dir, opt->protects, &other, 0) == 0 && last_change(&other, now) > changed)
         changed = last_change(&other, now);
     return now - changed >= (time_t)opt->stale_secs;
@@ -172,24 +176,77 @@ static void free_lock(struct os_dotlock *lock)
     mem_free(lock);
 }
 
-/* The lock file exists and is ours: content, registry. */
-static int register_lock(struct os_dotlock *lock, const struct os_dotlock_options *opt, struct error *e)
+/* "pid:host"; a lock that is itself the new file has no content yet. */
+static int write_owner(int fd, const struct os_dotlock_options *opt, struct error *e)
 {
     char text[HOST_NAME_MAX + 32];
-    struct stat st;
     int n;
 
-    if (fstat(lock->fd, &st) < 0)
-        return error_sys(e, "fstat", lock->name);
-    lock->lock_ino = st.st_ino;
-    lock->locked = lock->touched = time(NULL);
-    if (!opt->replaces) {
-        n = snprintf(text, sizeof(text), "%ld:%s", (long)getpid(), host_name());
-        if (os_write(lock->fd, slice_of(text, (size_t)n), e) < 0)
-            return -1;
+    if (opt->replaces)
+        return 0;
+    n = snprintf(text, sizeof(text), "%ld:%s", (long)getpid(), host_name());
+    return os_write(fd, slice_of(text, (size_t)n), e);
+}
+
+/* The usual way: a file without a name gets its content, then the name. */
+static int make_whole(int dir, const char *name, const struct os_dotlock_options *opt, mode_t mode, gid_t gid, struct error *e)
+{
+    int fd = os_create_unnamed(dir, mode, gid, e);
+
+    if (fd < 0)
+        return -1;
+    if (write_owner(fd, opt, e) == 0 && os_link_unnamed(fd, dir, name, e) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* dotlock_use_excl = no: O_EXCL is not to be trusted there, link is; and a link that fails may have been made all the same. */
+static int make_by_link(int dir, const char *name, const struct os_dotlock_options *opt, mode_t mode, gid_t gid, struct error *e)
+{
+    char temp[NAME_MAX + 1];
+    struct error ignored;
+    struct stat st;
+    int fd;
+
+    if ((size_t)snprintf(temp, sizeof(temp), ".temp.%s.%ld.%s", host_name(), (long)getpid(), name) >= sizeof(temp))
+        return error_set(e, ERROR_INVALID, "%s: name is too long", name);
+    fd = os_create(dir, temp, mode, gid, e);
+    if (fd < 0 && e->class == ERROR_EXISTS && os_unlink(dir, temp, e) == 0) /* of a dead process with our number */
+        fd = os_create(dir, temp, mode, gid, e);
+    if (fd < 0)
+        return -1;
+    if (write_owner(fd, opt, e) < 0 || (os_link(dir, temp, dir, name, e) < 0 && (fstat(fd, &st) < 0 || st.st_nlink != 2))) {
+        close(fd);
+        fd = -1;
     }
-    DL_APPEND(held, lock);
-    return 0;
+    os_unlink(dir, temp, &ignored);
+    return fd;
+}
+
+static int make_file(int dir, const char *name, const struct os_dotlock_options *opt, struct error *e)
+{
+    mode_t mode = opt->mode == 0 ? 0600 : opt->mode;
+    gid_t gid = opt->set_gid ? opt->gid : (gid_t)-1;
+    struct error ignored;
+    struct stat st;
+    int fd;
+
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) /* waiting shall not cost three calls a look */
+        return error_set(e, ERROR_EXISTS, "%s exists", name);
+    if (opt->by_link)
+        return make_by_link(dir, name, opt, mode, gid, e);
+    if (!opt->replaces) {
+        fd = make_whole(dir, name, opt, mode, gid, e);
+        if (fd >= 0 || e->class != ERROR_UNSUPPORTED)
+            return fd;
+    }
+    fd = os_create(dir, name, mode, gid, e);
+    if (fd < 0 || write_owner(fd, opt, e) == 0)
+        return fd;
+    os_unlink(dir, name, &ignored);
+    close(fd);
+    return -1;
 }
 
 enum os_lock os_dotlock_try_with(int dir, const char *name, const struct os_dotlock_options *opt,
@@ -197,9 +254,7 @@ enum os_lock os_dotlock_try_with(int dir, const char *name, const struct os_dotl
 {
     struct os_dotlock *lock;
     struct error ignored;
-    struct stat folder;
-    mode_t mode = opt->mode == 0 ? 0600 : opt->mode;
-    gid_t gid = opt->set_gid ? opt->gid : (gid_t)-1;
+    struct stat folder, st;
 
     if (fstatat(dir, ".", &folder, 0) < 0) {
         error_sys(e, "fstat", ".");
@@ -212,10 +267,10 @@ enum os_lock os_dotlock_try_with(int dir, const char *name, const struct os_dotl
     lock->dev = folder.st_dev;
     lock->ino = folder.st_ino;
     lock->name = mem_strdup(name);
-    lock->fd = os_create(dir, name, mode, gid, e);
     lock->dir = -1;
+    lock->fd = make_file(dir, name, opt, e);
     if (lock->fd < 0 && e->class == ERROR_EXISTS && override_stale(dir, name, opt))
-        lock->fd = os_create(dir, name, mode, gid, e);
+        lock->fd = make_file(dir, name, opt, e);
     if (lock->fd < 0) {
         enum os_lock r = e->class == ERROR_EXISTS ? OS_BUSY : OS_LOCK_ERROR;
 
@@ -223,13 +278,15 @@ enum os_lock os_dotlock_try_with(int dir, const char *name, const struct os_dotl
         return r;
     }
     lock->dir = openat(dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (lock->dir < 0)
-        error_sys(e, "open", ".");
-    if (lock->dir < 0 || register_lock(lock, opt, e) < 0) {
+    if (lock->dir < 0 || fstat(lock->fd, &st) < 0) {
+        error_sys(e, "open", name);
         os_unlink(dir, name, &ignored);
         free_lock(lock);
         return OS_LOCK_ERROR;
     }
+    lock->lock_ino = st.st_ino;
+    lock->locked = lock->touched = time(NULL);
+    DL_APPEND(held, lock);
     *out = lock;
     return OS_GOT;
 }

@@ -246,6 +246,11 @@ void index_batch_deleted(struct index_batch *b)
     b->deleted = true;
 }
 
+bool batch_undeletes(const struct index_batch *b)
+{
+    return b->undeleted;
+}
+
 void index_batch_undeleted(struct index_batch *b)
 {
     b->undeleted = true;

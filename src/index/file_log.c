@@ -172,8 +172,12 @@ static enum os_lock lock_file(struct index *index, struct error *e)
 {
     char name[FILE_NAME_SIZE];
 
-    if (index->set.lock_method == OS_LOCK_DOTLOCK)
-        return os_dotlock_try(index->dir, file_name(index, name, ".log.lock"), 180, &index->dotlock, e);
+    if (index->set.lock_method == OS_LOCK_DOTLOCK) {
+        struct os_dotlock_options options = {.mode = index->mode, .set_gid = index->gid != (gid_t)-1, .gid = index->gid,
+                                             .stale_secs = 180, .by_link = index->set.dotlock_by_link};
+
+        return os_dotlock_try_with(index->dir, file_name(index, name, ".log.lock"), &options, &index->dotlock, e);
+    }
     return os_lock_fd(index->log.fd, index->set.lock_method, e);
 }
 

@@ -74,7 +74,7 @@ static bool log_exists(const struct index *index)
     return fstatat(index->dir, index->log_name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-int file_log_create(struct index *index, const struct log_header *h, struct slice more, bool keep, bool lock,
+int file_log_create(struct index *index, const struct log_header *h, struct slice more, enum file_keep keep, bool lock,
                     struct error *e)
 {
     char newlock[FILE_NAME_SIZE], older[FILE_NAME_SIZE];
@@ -92,9 +92,10 @@ int file_log_create(struct index *index, const struct log_header *h, struct slic
             os_lock_fd(fd, index->set.lock_method, e) != OS_GOT)
             ret = e->class != ERROR_NONE ? -1 : error_set(e, ERROR_BUG, "%s is locked by others", newlock);
     }
-    if (ret == 0 && keep) {
+    if (ret == 0 && keep != KEEP_NOT) {
         os_unlink(index->dir, file_name(index, older, ".log.2"), &ignored);
-        os_link(index->dir, index->log_name, index->dir, older, &ignored); /* failing costs old changes, not the new log */
+        if (os_link(index->dir, index->log_name, index->dir, older, keep == KEEP_MUST ? e : &ignored) < 0 && keep == KEEP_MUST)
+            ret = -1; /* the base index does not have all of it yet */
     }
     if (ret == 0)
         ret = os_rename(index->dir, newlock, index->dir, index->log_name, e);
@@ -218,7 +219,7 @@ static int start_family(struct index *index, uint32_t seq, bool damaged, struct 
         bytes_put_le32(r + 12, BASE_FLAG_FSCKED);
         buffer_append(&more, r, sizeof(r));
     }
-    fd = file_log_create(index, &h, buffer_slice(&more), index->log.fd >= 0, false, e);
+    fd = file_log_create(index, &h, buffer_slice(&more), index->log.fd >= 0 ? KEEP_TRY : KEEP_NOT, false, e);
     buffer_free(&more);
     if (fd >= 0)
         close(fd); /* opened again by the load that follows, which also takes the other's if we lost */
@@ -281,7 +282,7 @@ static int replace_log(struct index *index, struct error *e)
     keep_requests(index);
     if (file_base_write(index, e) < 0)
         return -1;
-    fd = file_log_create(index, &h, SLICE_EMPTY, lock, lock, e);
+    fd = file_log_create(index, &h, SLICE_EMPTY, lock ? KEEP_TRY : KEEP_NOT, lock, e);
     if (fd == -2)
         return file_load(index, e);
     if (fd < 0)
@@ -319,8 +320,12 @@ int file_rotate(struct index *index, struct error *e)
 {
     struct log_header h = new_header(index, index->log.h.indexid, index->log.h.file_seq + 1, index->log.h.file_seq,
                                      (uint32_t)index->log.head);
-    int fd = file_log_create(index, &h, SLICE_EMPTY, true, true, e);
+    int fd;
 
+    /* A base index that an earlier rotation could not bring up to date still needs .log.2, which goes now. */
+    if (index->base_log_seq != index->log.h.file_seq && index->log.h.prev_file_seq != 0 && file_base_write(index, e) < 0)
+        return -1;
+    fd = file_log_create(index, &h, SLICE_EMPTY, KEEP_MUST, true, e);
     if (fd < 0)
         return -1;
     change_log(index, fd, &h, LOG_HEADER_SIZE);
@@ -454,7 +459,7 @@ int file_reset(struct index *index, struct index_batch *batch, struct error *e)
     index->state = (struct state){.sink = &index_sink, .sink_arg = index};
     state_init(&index->state, h.indexid);
     ret = batch_encode(index, batch, LOG_HEADER_SIZE, &bytes, &out, e);
-    if (ret == 0 && (fd = file_log_create(index, &h, buffer_slice(&bytes), true, true, e)) < 0)
+    if (ret == 0 && (fd = file_log_create(index, &h, buffer_slice(&bytes), KEEP_TRY, true, e)) < 0)
         ret = -1;
     if (ret == 0) {
         os_unlink(index->dir, index->prefix, &ignored); /* it would be reset anyway: prev is 0/0 */

@@ -511,7 +511,7 @@ int index_commit_locked(struct index *index, struct index_batch *batch, struct i
     *out = (struct index_commit){0};
     if (!index->locked)
         return error_set(e, ERROR_BUG, "%s/%s: commit without the lock", index->path, index->prefix);
-    if (index->deleted == 2)
+    if (index->deleted == 2 && !batch_undeletes(batch))
         return error_set(e, ERROR_NOT_FOUND, "Mailbox was deleted");
     if (index->ops->commit(index, batch, out, e) < 0)
         return -1;

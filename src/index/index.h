@@ -39,6 +39,7 @@ struct index_settings {
     enum index_fsync fsync;
     bool sync_appends;            /* dbox: fdatasync the log for appends and external expunges (7.8) */
     bool keep_backup;             /* dbox: dovecot.index.backup at every rewrite (8.2) */
+    bool dotlock_by_link;         /* dotlock_use_excl = no */
     bool mmap_disable, nfs;       /* nfs: flush attribute caches before looks at paths */
     unsigned lock_timeout_secs;   /* mail_max_lock_timeout; the cap of 180 s stays */
     uint64_t log_rotate_min_size, log_rotate_max_size;       /* 32k, 1M */

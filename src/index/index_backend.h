@@ -173,6 +173,7 @@ void requests_collect(struct index *, struct arena *, struct slice bytes, uint64
 int batch_encode(struct index *, struct index_batch *, uint64_t at, struct buffer *out, struct index_commit *,
                  struct error *);
 bool batch_has_cached(const struct index_batch *);
+bool batch_undeletes(const struct index_batch *);
 /* Does the commit need an fdatasync of the log (7.8)? */
 bool batch_wants_sync(const struct index *, const struct index_batch *);
 /* Walks the bytes and applies them; -1 only when they are not valid, which would be our own fault. */
@@ -197,7 +198,8 @@ int file_base_write(struct index *, struct error *);         /* under the lock *
 /* Writes `.newlock` and renames it over the log; the old one becomes `.log.2` when `keep`. Under the old log's lock
  * if there is one; the new descriptor is locked before it gets its name when `lock`. -> descriptor; -1; -2: somebody
  * else has made one meanwhile. */
-int file_log_create(struct index *, const struct log_header *, struct slice more, bool keep, bool lock, struct error *);
+enum file_keep { KEEP_NOT, KEEP_TRY, KEEP_MUST };
+int file_log_create(struct index *, const struct log_header *, struct slice more, enum file_keep, bool lock, struct error *);
 int file_log_start(struct index *, struct error *);          /* a new family, or a log for a lonely base index */
 int file_rotate(struct index *, struct error *);
 void file_maintain(struct index *);

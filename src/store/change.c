@@ -120,6 +120,20 @@ struct store_op *mailbox_create(const struct mailbox_place *place, bool director
 
 /* ---- delete ---- */
 
+static int commit_undelete(struct mailbox *box, struct error *e)
+{
+    struct arena *arena = arena_new();
+    struct index_batch *batch = index_batch_new(arena, INDEX_EXTERNAL);
+    enum step r;
+
+    index_batch_undeleted(batch);
+    r = index_commit(box->index, batch, NULL, e);
+    arena_free(arena);
+    if (r == STEP_WAIT)
+        return error_set(e, ERROR_LOCK_TIMEOUT, "%s: the index is locked", box->path);
+    return r == STEP_ERROR ? -1 : 0;
+}
+
 static enum step delete_folder(struct change_op *c, struct error *e)
 {
     struct mail_storage *storage = c->place.ns->storage;
@@ -128,8 +142,11 @@ static enum step delete_folder(struct change_op *c, struct error *e)
     bool known = c->box != NULL && mailbox_guid(c->box, guid, &ignored) == 0;
     enum mailbox_existence left;
 
-    if (folder_delete(storage, c->place.name, e) < 0)
+    if (folder_delete(storage, c->place.name, e) < 0) {
+        if (c->marked && commit_undelete(c->box, &ignored) < 0)
+            log_error_value(c->user->log_p, &ignored); /* the next who opens it tries again */
         return STEP_ERROR;
+    }
     if (c->box != NULL)
         mailbox_set_gone(c->box);
     if (known)
@@ -151,6 +168,24 @@ static enum step mark_deleted(struct change_op *c, struct error *e)
     if (r == STEP_DONE)
         c->marked = true;
     return r;
+}
+
+/* The index says that the mailbox was deleted, but here it is. Whoever deletes holds mailboxes.lock from before the mark until
+ * the folder is gone; if we get it, that process died or failed, its user was told nothing, and the mail stays. */
+void mailbox_undelete(struct mailbox *box)
+{
+    struct list_lock *lock = NULL;
+    struct error e;
+
+    if (list_lock_try(box->storage, &lock, &e) != STEP_DONE)
+        return;
+    if (access(box->path, F_OK) == 0 && index_refresh(box->index, &e) == STEP_DONE && index_deleted(box->index) == 2) {
+        if (commit_undelete(box, &e) < 0)
+            log_error_value(box->user->log_p, &e);
+        else
+            mailbox_log(box, LOG_LEVEL_WARNING, "its deletion was never finished: it is there again");
+    }
+    list_lock_release(&lock);
 }
 
 static enum step run_delete(struct store_op *op, struct budget *budget, struct error *e)

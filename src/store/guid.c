@@ -58,7 +58,7 @@ void store_guid_of_text(struct slice text, unsigned char guid[16])
         memcpy(guid, bytes.at, 16);
     } else {
         sha1_of(text, digest);
-        memcpy(guid, digest, 16);
+        memcpy(guid, digest + SHA1_DIGEST_SIZE - 16, 16); /* the last 16 bytes, as the real server's expunge records show */
     }
     buffer_free(&bytes);
 }

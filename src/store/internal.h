@@ -91,6 +91,7 @@ struct mailbox_view {
 };
 void mailbox_wake_watches(struct mailbox *, const struct mailbox_watch *except);
 void mailbox_set_gone(struct mailbox *);
+void mailbox_undelete(struct mailbox *);   /* change.c: its deletion was begun by a process that died */
 /* The open object of this place, not referenced; NULL. */
 struct mailbox *mailbox_find_open(const struct mailbox_place *);
 int mailbox_not_found(const struct mailbox_place *, struct error *);

@@ -65,6 +65,7 @@ void store_index_settings(const struct mail_user *user, struct index_settings *o
     *out = (struct index_settings){
         .lock_method = strcmp(lock, "flock") == 0 ? OS_LOCK_FLOCK : strcmp(lock, "dotlock") == 0 ? OS_LOCK_DOTLOCK : OS_LOCK_FCNTL,
         .fsync = strcmp(sync, "never") == 0 ? INDEX_FSYNC_NEVER : strcmp(sync, "always") == 0 ? INDEX_FSYNC_ALWAYS : INDEX_FSYNC_OPTIMIZED,
+        .dotlock_by_link = !conf_bool(set, SET_dotlock_use_excl),
         .mmap_disable = conf_bool(set, SET_mmap_disable),
         .nfs = conf_bool(set, SET_mail_nfs_index),
         .lock_timeout_secs = conf_secs(set, SET_mail_max_lock_timeout),
@@ -249,6 +250,8 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
         box->key_size = size;
         HASH_ADD_KEYPTR(hh, open_boxes, box->key, box->key_size, box);
     }
+    if (index_deleted(box->index) == 2)
+        mailbox_undelete(box);
     *out = box;
     if (how.create && automatic != NULL && automatic->subscribe && !mailbox_subscribed(place)) {
         struct error ignored;

@@ -267,7 +267,8 @@ static enum step run_subscribe(struct store_op *op, struct budget *budget, struc
     const struct mail_location *at;
     struct mail_modes modes;
     struct os_dotlock *lock = NULL;
-    struct os_dotlock_options options = {.stale_secs = 30, .replaces = true};
+    struct os_dotlock_options options = {.stale_secs = 30, .replaces = true,
+                                          .by_link = !conf_bool(s->keeper->user->settings, SET_dotlock_use_excl)};
     const char *root;
     enum os_lock got;
     char name[256];

@@ -1,4 +1,4 @@
-# Our store and a real Dovecot on one Maildir at the same moment, and crashes at every mutating call (tests/tools say how).
+# Our store and a real Dovecot on one Maildir at the same moment (tests/tools say how).
 
 tool()
 {
@@ -50,32 +50,8 @@ lists_cleanup()
     [ ! -f dir ] || rm -rf "$(cat dir)"
 }
 
-atf_test_case crash cleanup
-crash_head()
-{
-    atf_set descr "the process ends, or the disk is full, at the N-th mutating call"
-    atf_set require.progs "dovecot doveadm python3"
-    atf_set timeout 1200
-}
-crash_body()
-{
-    grep -q 'define FAULTS 1' "$TOP_BUILD/config.h" || atf_skip "machine: built without --enable-faults"
-    tool
-    every=7
-    [ -z "$YARILO_LONG" ] || every=1
-    for location in maildir:~/Maildir sdbox:~/sdbox; do
-        python3 "$TOP_SRC/tests/tools/crash_store.py" "$dir/storetool" "$dir/c" $location --every $every || atf_fail "see above"
-    done
-}
-crash_cleanup()
-{
-    [ ! -f dir ] || rm -rf "$(cat dir)"
-}
-
-
 atf_init_test_cases()
 {
     atf_add_test_case mixed
     atf_add_test_case lists
-    atf_add_test_case crash
 }

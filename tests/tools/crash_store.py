@@ -1,101 +1,140 @@
 #!/usr/bin/env python3
-"""Crashes at the N-th mutating call of the store, for all N (or every K-th), then looks with the store and with a real
-Dovecot.
+"""Faults at the N-th mutating call of every store operation, for all N or a sample, then looks with the store and with a
+real Dovecot.
 
-    crash_store.py STORETOOL FOLDER [--every K] [--how exit-before,exit-after,fail] [--only save,copy,...] [LOCATION]
+    crash_store.py STORETOOL FOLDER FORMAT [--runs M] [--only save,copy,...] [--how exit,ENOSPC,...] [--at N] [--keep]
 
-For each operation a prepared mailbox is copied, the operation runs with YARILO_FAULT=at=N until N is beyond its last call.
-Afterwards: every message that was there before (and was not to be expunged) is there with its bytes and UID; what was
-acknowledged holds; nothing stands twice; a second run works; Dovecot's doveadm logs no error and sees the same."""
-import argparse, hashlib, json, os, pwd, re, shutil, subprocess, sys
+FORMAT is a name of store_formats.py. A prepared account is copied, the operation runs with a fault (src/base/os.h) in it:
+
+    exit      the process ends before call N (for each N before which the files differ), or after the last one
+    ENOSPC EDQUOT EIO   call N fails; EMFILE: call N, one that creates, fails
+    short     call N writes 7 bytes, then ENOSPC
+    full      from the N-th call on that needs space, all of them fail
+
+--runs M takes M of all these, spread evenly; without it all are run. After each, on two copies, once our store and once the real
+server looks first: every message that was there (and was not to be expunged) is there with its bytes, UID, GUID, date and flags;
+what was acknowledged holds; nothing stands twice; what was expunged before stays away; UIDVALIDITY, UIDNEXT and HIGHESTMODSEQ
+never go back; a process that lived has left no temporary file; saving works at once; after force-resync the files on the disk
+are the messages; the real one logs no error and sees the same. The last line has the figures."""
+import argparse, json, os, pwd, re, shutil, subprocess, sys
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from store_formats import FORMATS
 
 ap = argparse.ArgumentParser()
-ap.add_argument('tool'); ap.add_argument('folder'); ap.add_argument('location', nargs='?', default='maildir:~/Maildir')
-ap.add_argument('--every', type=int, default=1); ap.add_argument('--how', default='exit-before,exit-after,fail')
-ap.add_argument('--only', default=''); ap.add_argument('--start', type=int, default=1)
+ap.add_argument('tool'); ap.add_argument('folder'); ap.add_argument('format', choices=sorted(FORMATS))
+ap.add_argument('--runs', type=int, default=0); ap.add_argument('--only', default=''); ap.add_argument('--how', default='')
+ap.add_argument('--at', type=int, default=0); ap.add_argument('--keep', action='store_true')
 a = ap.parse_args()
+form = FORMATS[a.format]
 folder, tool = os.path.abspath(a.folder), os.path.abspath(a.tool)
 shutil.rmtree(folder, ignore_errors=True)
 os.makedirs(folder)
 root = os.getuid() == 0
 who = pwd.getpwnam('nobody') if root else pwd.getpwuid(os.getuid())
 os.chown(folder, who.pw_uid, who.pw_gid)
-sep = '/' if 'LAYOUT=fs' in a.location or a.location[:5] in ('sdbox', 'mdbox') else '.'
 
 
 def drop():
     os.setgroups([]); os.setgid(who.pw_gid); os.setuid(who.pw_uid)
 
 
-def store(home, *args, fault=None):
+def store(home, *args, fault=None, options=(), trace=None):
     env = dict(os.environ)
     if fault:
         env['YARILO_FAULT'] = fault
-    return subprocess.run([tool, '-u', 'u', '-h', home, '-l', a.location, *args], capture_output=True, env=env,
-                          preexec_fn=drop if root else None)
+    if trace:
+        env['YARILO_TRACE_FD'] = str(trace.fileno())
+    words = [w for o in form.settings + tuple(options) for w in ('-o', o)]
+    try:
+        return subprocess.run([tool, '-u', 'u', '-h', home, '-l', form.location, *words, *args], capture_output=True, env=env,
+                              preexec_fn=drop if root else None, pass_fds=[trace.fileno()] if trace else (), timeout=60)
+    except subprocess.TimeoutExpired as e:
+        raise Exception('%s hangs' % (args,)) from e
 
 
 def must(r):
-    if r.returncode != 0 or r.stderr:
+    if r.returncode != 0:
         raise Exception('%s: %d %s' % (r.args[7:], r.returncode, r.stderr.decode()[:1500]))
     return r.stdout.decode()
 
 
-def doveadm(home, *args):
+def doveadm(home, *args, data=None):
     conf = os.path.join(home, 'dovecot.conf')
     with open(conf, 'w') as f:
         f.write('base_dir = %s/run\nlog_path = /dev/stderr\nssl = no\nmail_location = %s\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n'
-                'mail_uid = %d\nmail_gid = %d\ndefault_internal_user = %s\ndefault_login_user = %s\nstats_writer_socket_path =\n'
-                % (home, a.location, who.pw_uid, who.pw_gid, who.pw_name, who.pw_name))
-    return subprocess.run(['doveadm', '-c', conf, *args], env=dict(os.environ, USER='u', HOME=home), capture_output=True)
+                'mail_uid = %d\nmail_gid = %d\ndefault_internal_user = %s\ndefault_login_user = %s\nstats_writer_socket_path =\n%s\n'
+                % (home, form.location, who.pw_uid, who.pw_gid, who.pw_name, who.pw_name, settings_text()))
+    return subprocess.run(['doveadm', '-c', conf, *args], env=dict(os.environ, USER='u', HOME=home), capture_output=True, input=data,
+                          timeout=60)
 
 
-def dump(home, box):
-    return {m['uid']: m for m in map(json.loads, must(store(home, 'dump', box)).splitlines())}
+def settings_text():
+    """plugin/x = y of our options is a section in the file."""
+    plugin = [o.split('/', 1)[1] for o in form.settings if o.startswith('plugin/')]
+    plain = [o for o in form.settings if not o.startswith('plugin/')]
+    lines = [o.replace('=', ' = ', 1) for o in plain]
+    return '\n'.join(lines + (['plugin {'] + [o.replace('=', ' = ', 1) for o in plugin] + ['}'] if plugin else []))
 
 
-def listed(home):
-    return {l.split(' ', 1)[1] for l in must(store(home, 'list')).splitlines() if 'noselect' not in l}
+def look(home):
+    """name -> {'status': ..., uid: message}; and the names."""
+    boxes, box = {}, None
+    for line in map(json.loads, must(store(home, 'state')).splitlines()):
+        if 'mailbox' in line:
+            box = boxes[line['mailbox']] = {'status': line}
+        else:
+            box[line['uid']] = line
+    return boxes
+
+
+def messages(box):
+    return {uid: m for uid, m in box.items() if uid != 'status'}
 
 
 # ---- the prepared account
 base = os.path.join(folder, 'base')
 os.mkdir(base); os.chown(base, who.pw_uid, who.pw_gid)
 mails = []
-for i in range(6):
+for i in range(7):
     p = os.path.join(folder, 'm%d' % i)
     with open(p, 'w') as f:
         f.write('From: a@example.org\nSubject: mail %d\nX-Id: %d\n\n%s\n' % (i, i, 'line\n' * (i * 50)))
     mails.append(p)
-must(store(base, 'save', 'INBOX', '-', *mails[:3]))
+must(store(base, 'save', 'INBOX', '-', *mails[:2]))
+if doveadm(base, 'save', '-m', 'INBOX', data=open(mails[2], 'rb').read()).returncode != 0:
+    sys.exit('doveadm save fails')
 must(store(base, 'save', 'INBOX', 'Seen,kw1', mails[3]))
+must(store(base, 'save', 'INBOX', 'Flagged', mails[6]))
 must(store(base, 'create', 'other'))
 must(store(base, 'save', 'other', '-', mails[4]))
 must(store(base, 'create', 'third'))
-must(store(base, 'select', 'INBOX')); must(store(base, 'list')); must(store(base, 'dump', 'INBOX'))
-before = {b: dump(base, b) for b in ('INBOX', 'other', 'third')}
+must(store(base, 'select', 'INBOX')); must(store(base, 'list'))
+gone_for_ever = look(base)['INBOX'][5]['sha256']
+must(store(base, 'expunge', 'INBOX', '5'))
+# Folders that changed a moment ago are looked at again by the next sync (maildir-and-layouts 8.7): these did long ago.
+for d, _, _ in os.walk(base):
+    os.utime(d, (100000000, 100000000))
+for _ in range(2):
+    must(store(base, 'state'))
+before = look(base)
 
-def age_locks(home):
-    """Dead owners' locks are taken over after 2 seconds; those without a pid in them (the crash came between creating and
-    writing) after 30 to 180: not waited for here."""
-    for d, _, files in os.walk(home):
-        for f in files:
-            p = os.path.join(d, f)
-            if f.endswith('lock') and f != 'mailboxes.lock':
-                if f == 'dovecot-uidlist.lock' and os.path.getsize(p) > 0:
-                    os.utime(p, (0, 0))
-                else:
-                    os.unlink(p)
-
-
-OPS = {
-    'deliver': ('save', 'INBOX', '-', mails[5]), 'append': ('save', 'INBOX', 'Flagged,kwnew', mails[5], mails[4]),
-    'copy': ('copy', 'INBOX', '1,4', 'other'), 'move': ('move', 'INBOX', '2,4', 'other'),
-    'store': ('flags', 'INBOX', '1,4', '+Flagged,kwx'), 'unstore': ('flags', 'INBOX', '4', '-Seen,kw1'),
-    'expunge': ('expunge', 'INBOX', '1,3'), 'create': ('create', 'fresh'), 'rename': ('rename', 'other', 'moved'),
-    'delete': ('delete', 'other'), 'subscribe': ('subscribe', 'other'), 'select': ('select', 'INBOX'),
+ROTATE = ('mail_index_log_rotate_max_size=1', 'mail_index_rewrite_max_log_bytes=1')
+OPERATIONS = {  # arguments, then settings of this run alone
+    'deliver': (('save', 'INBOX', '-', mails[5]),), 'append': (('save', 'INBOX', 'Flagged,kwnew', mails[5]),),
+    'multi-append': (('save', 'INBOX', 'Flagged,kwnew', mails[5], mails[4], mails[0]),),
+    'copy': (('copy', 'INBOX', '1,4', 'other'),), 'move': (('move', 'INBOX', '2,4', 'other'),),
+    'store': (('flags', 'INBOX', '1,4', '+Flagged,kwx'),), 'unstore': (('flags', 'INBOX', '4', '-Seen,kw1'),),
+    'expunge': (('expunge', 'INBOX', '1,3'),), 'create': (('create', 'fresh'),), 'rename': (('rename', 'other', 'moved'),),
+    'delete': (('delete', 'other'),), 'subscribe': (('subscribe', 'other'),), 'select': (('select', 'INBOX'),),
+    'cache-purge': (('cachepurge', 'INBOX'),), 'rotate': (('flags', 'INBOX', '1,4', '+Flagged,kwx'), ROTATE),
+    'rebuild': (('resync', 'INBOX'),),
 }
-bad = runs = 0
+for name in form.without:
+    OPERATIONS.pop(name)
+for name, args in form.more.items():
+    OPERATIONS[name] = tuple(args) if args and isinstance(args[0], tuple) else (tuple(args),)
+ADDS = {'deliver': ('INBOX', 1), 'append': ('INBOX', 1), 'multi-append': ('INBOX', 3), 'copy': ('other', 2), 'move': ('other', 2)}
+bad = 0
 
 
 def differ(where, text):
@@ -105,99 +144,204 @@ def differ(where, text):
         print('%s: %s' % (where, text), flush=True)
 
 
-def check(where, op, args, home, acknowledged):
-    boxes = listed(home)
+def check(where, op, args, state, acknowledged):
     gone = {int(x) for x in args[2].split(',')} if op in ('move', 'expunge') else set()
     want = dict(before)
     if op == 'delete':
-        want.pop('other')
+        if acknowledged and 'other' in state:
+            differ(where, 'not deleted')
+        if 'other' not in state:
+            want.pop('other')
     if op == 'rename':
-        if 'moved' in boxes:
+        if 'moved' in state:
             want['moved'] = want.pop('other')
-            if 'other' in boxes:
+            if 'other' in state:
                 differ(where, 'both names exist')
         elif acknowledged:
             differ(where, 'not renamed')
-    if op == 'create' and acknowledged and 'fresh' not in boxes:
+    if op == 'create' and acknowledged and 'fresh' not in state:
         differ(where, 'not created')
-    if op == 'delete' and acknowledged and 'other' in boxes:
-        differ(where, 'not deleted')
-    state = {}
+    to, room = ADDS.get(op, (None, 0))
     for name, old in want.items():
-        if name not in boxes:
-            differ(where, 'mailbox %s is lost (%s)' % (name, sorted(boxes)))
+        if name not in state:
+            differ(where, 'mailbox %s is lost (%s)' % (name, sorted(state)))
             continue
-        state[name] = new = dump(home, name)
+        new, old_status, status = messages(state[name]), old['status'], state[name]['status']
+        for key in ('uidvalidity', 'uidnext', 'modseq'):
+            # A mailbox in several folders is renamed in as many steps; between two the list of UIDs is not found.
+            unknown = op == 'rename' and not acknowledged and status['uidvalidity'] > old_status['uidvalidity']
+            if (status[key] < old_status[key] or (key == 'uidvalidity' and status[key] != old_status[key])) and not unknown:
+                differ(where, '%s %s %d -> %d' % (name, key, old_status[key], status[key]))
+        old = messages(old)
         for uid, m in old.items():
             if uid in new:
-                if new[uid]['sha256'] != m['sha256'] or new[uid]['guid'] != m['guid'] or new[uid]['date'] != m['date']:
-                    differ(where, '%s UID %d has changed' % (name, uid))
-                if op not in ('store', 'unstore') and sorted(new[uid]['flags']) != sorted(m['flags']):
+                for key in ('sha256', 'guid', 'date'):
+                    if new[uid][key] != m[key]:
+                        differ(where, '%s UID %d: %s %s -> %s' % (name, uid, key, m[key], new[uid][key]))
+                if op not in ('store', 'unstore', 'rotate') and sorted(new[uid]['flags']) != sorted(m['flags']):
                     differ(where, '%s UID %d flags %s' % (name, uid, new[uid]['flags']))
-            elif not (name == 'INBOX' and uid in gone):
+            elif not (name == 'INBOX' and uid in gone) and not (name == 'other' and op == 'delete'):
                 differ(where, '%s UID %d is lost' % (name, uid))
         extra = [m for uid, m in new.items() if uid not in old]
-        room = {'deliver': 1, 'append': 2, 'copy': 2, 'move': 2}.get(op, 0)
-        if len(extra) > room or (extra and name != ('other' if op in ('copy', 'move') else 'INBOX')):
+        room_here = room if name == to else 0
+        if len(extra) > room_here:
             differ(where, '%s has %d new messages' % (name, len(extra)))
         shas = [m['sha256'] for m in extra]
         if len(set(shas)) != len(shas):
             differ(where, '%s has a message twice' % name)
-        if acknowledged and room and name == ('other' if op in ('copy', 'move') else 'INBOX') and len(extra) != room:
-            differ(where, '%s: acknowledged, but %d of %d are there' % (name, len(extra), room))
-    if acknowledged and gone and gone & set(state['INBOX']):
+        if gone_for_ever in shas:
+            differ(where, '%s: an expunged message is back' % name)
+        if acknowledged and len(extra) != room_here:
+            differ(where, '%s: acknowledged, but %d of %d are there' % (name, len(extra), room_here))
+        if extra and min(m['uid'] for m in extra) < old_status['uidnext']:
+            differ(where, '%s: a UID below UIDNEXT was given' % name)
+    if acknowledged and gone and gone & set(state.get('INBOX', {})):
         differ(where, 'acknowledged, but not expunged')
     if op == 'move' and 'INBOX' in state and 'other' in state:
         for uid in gone:
             sha = before['INBOX'][uid]['sha256']
-            if uid not in state['INBOX'] and sha not in [m['sha256'] for m in state['other'].values()]:
+            if uid not in state['INBOX'] and sha not in [m['sha256'] for m in messages(state['other']).values()]:
                 differ(where, 'UID %d was lost in the move' % uid)
-    if op in ('store', 'unstore') and acknowledged:
+    if op in ('store', 'unstore', 'rotate') and acknowledged and 4 in state.get('INBOX', {}):
         f = state['INBOX'][4]['flags']
-        if (op == 'store') != ('\\Flagged' in f) or (op == 'unstore' and ('\\Seen' in f or 'kw1' in f)):
+        if (op == 'unstore') == ('\\Flagged' in f) or (op == 'unstore' and ('\\Seen' in f or 'kw1' in f)):
             differ(where, 'acknowledged, but flags are %s' % f)
-    r = doveadm(home, '-f', 'tab', 'fetch', 'mailbox uid guid', 'mailbox', '*')
+
+
+def theirs(where, home):
+    r = doveadm(home, '-f', 'tab', 'fetch', 'mailbox uid guid flags', 'mailbox', '*')
     noise = [l for l in r.stderr.decode().splitlines() if re.search('Error|Panic|Fatal', l)]
     if noise:
         differ(where, 'Dovecot: ' + noise[0])
-    theirs = sorted(tuple(l.split('\t')) for l in r.stdout.decode().splitlines()[1:])
-    ours = sorted((n, str(u), m['guid']) for n, b in state.items() for u, m in b.items())
-    if op in ('create',):
-        theirs = [t for t in theirs if t[0] != 'fresh']
-    if op == 'delete':
-        theirs = [t for t in theirs if t[0] != 'other']
-    if theirs != ours:
-        differ(where, 'Dovecot sees %s, ours %s' % (set(theirs) - set(ours), set(ours) - set(theirs)))
+    rows = (l.split('\t') for l in r.stdout.decode().splitlines()[1:])
+    return sorted((b, u, g, ' '.join(sorted(x for x in f.split() if x != '\\Recent'))) for b, u, g, f in rows)
 
 
-for op, args in OPS.items():
-    if a.only and op not in a.only.split(','):
-        continue
-    for how in a.how.split(','):
-        n = a.start
-        while True:
-            where = '%s %s %d' % (op, how, n)
-            home = os.path.join(folder, 'run')
-            shutil.rmtree(home, ignore_errors=True)
-            subprocess.run(['cp', '-a', base, home], check=True)
-            r = store(home, *args, fault='at=%d,how=%s%s' % (n, how, ',err=ENOSPC' if how == 'fail' else ''))
-            runs += 1; print(where, r.returncode, flush=True) if os.environ.get("VERBOSE") else None
-            if b'Sanitizer' in r.stderr or b'runtime error' in r.stderr:
-                differ(where, r.stderr.decode()[:3000])
-            fired = r.returncode not in (0, 1) if how != 'fail' else (r.returncode == 1 or r.stderr)
-            age_locks(home)
-            try:
-                check(where, op, args, home, r.returncode == 0)
-                second = store(home, 'save', 'INBOX', '-', mails[0])
-                if second.returncode != 0:
-                    differ(where, 'afterwards saving fails: ' + second.stderr.decode()[:300])
-            except Exception as e:
-                differ(where, repr(e)[:1500])
-            # An fsync or a cleanup may fail without anybody noticing: go on until calls are used up.
-            if how != 'fail' and not fired:
-                break
-            if how == 'fail' and not fired and n > 60:
-                break
-            n += a.every
-print('%d runs, %d differences' % (runs, bad))
+def ours(state):
+    return sorted((name, str(uid), m['guid'], ' '.join(sorted(m['flags']))) for name, box in state.items()
+                  for uid, m in messages(box).items())
+
+
+def compare(where, other, state):
+    mine = ours(state)
+    if other != mine:
+        differ(where, 'Dovecot sees %s, ours %s' % (set(other) - set(mine), set(mine) - set(other)))
+
+
+def forget_locks(home):
+    """The real server waits for the lock files of dead processes; we must not, so only its copy loses them."""
+    for d, _, files in os.walk(home):
+        for f in files:
+            if f.endswith('lock') and f != 'mailboxes.lock':
+                os.unlink(os.path.join(d, f))
+
+
+def left_over(home):
+    names = (os.path.relpath(os.path.join(d, f), home) for d, _, files in os.walk(home) for f in files)
+    return sorted(n for n in names if form.temporary.search(n) and not n.endswith('mailboxes.lock'))
+
+
+def aftermath(where, op, args, home, lived, failed_call, acknowledged):
+    copy = home + '.dovecot'
+    shutil.rmtree(copy, ignore_errors=True)
+    if lived and 'unlink' not in failed_call and left_over(home):
+        differ(where, 'left: %s' % left_over(home)[:3])
+    if form.dovecot:
+        subprocess.run(['cp', '-a', home, copy], check=True)
+        forget_locks(copy)
+    state = look(home)
+    check(where, op, args, state, acknowledged)
+    if form.dovecot:
+        first = theirs(where + ' (Dovecot first)', copy)
+        known = look(copy)
+        check(where + ' (Dovecot first)', op, args, known, acknowledged)
+        compare(where + ' (Dovecot first)', first, known)
+    must(store(home, 'save', 'INBOX', '-', mails[0]))
+    for name in state:
+        must(store(home, 'resync', name))
+    if 'purge' in OPERATIONS:
+        must(store(home, *OPERATIONS['purge'][0]))
+    if op == 'delete' and 'other' in state:
+        must(store(home, 'delete', 'other'))
+    for d, folders, _ in os.walk(home):
+        for f in folders:
+            if f.endswith('DOVECOT-TRASHED'):  # what a deletion that died left is removed after an hour
+                os.utime(os.path.join(d, f), (0, 0))
+    must(store(home, 'list'))
+    last = look(home)
+    if form.message_files is not None:
+        count, want = form.message_files(home), sum(len(messages(b)) for b in last.values())
+        if count != want:
+            differ(where, '%d messages, %d stored' % (want, count))
+    if form.dovecot:
+        compare(where + ' (at last)', theirs(where + ' (at last)', home), last)
+
+
+def fresh():
+    home = os.path.join(folder, 'run')
+    shutil.rmtree(home, ignore_errors=True)
+    subprocess.run(['cp', '-a', base, home], check=True)
+    return home
+
+
+GROWS = {'create', 'write', 'pwrite', 'mkdir', 'link', 'rename', 'sync'}
+UNSEEN = {'sync', 'lock'}  # calls after which the files are as before them
+
+
+def cases_of(op, args, options):
+    trace = os.path.join(folder, 'trace')
+    with open(trace, 'w') as f:
+        r = store(fresh(), *args, options=options, trace=f)
+    if r.returncode != 0 or r.stderr:
+        sys.exit('%s fails without a fault: %s' % (op, r.stderr.decode()))
+    calls = [l.split('\t')[1] for l in open(trace).read().splitlines()]
+    for n, call in enumerate(calls, 1):
+        if n == 1 or calls[n - 2] not in UNSEEN:
+            yield 'exit', n, call, 'at=%d,how=exit-before' % n
+        if call in GROWS:
+            yield 'ENOSPC', n, call, 'at=%d,how=fail,err=ENOSPC' % n
+            yield 'EDQUOT', n, call, 'at=%d,how=fail,err=EDQUOT' % n
+        if call != 'lock':
+            yield 'EIO', n, call, 'at=%d,how=fail,err=EIO' % n
+        if call == 'create':
+            yield 'EMFILE', n, call, 'at=%d,how=fail,err=EMFILE' % n
+        if call in ('write', 'pwrite'):
+            yield 'short', n, call, 'at=%d,how=short,keep=7' % n
+    if calls:
+        yield 'exit', len(calls) + 1, '', 'at=%d,how=exit-after' % len(calls)
+    space = GROWS - {'rename'}
+    for n in range(1, sum(c in space for c in calls) + 1):
+        yield 'full', n, 'many', 'at=%d,calls=%s,how=fail,err=ENOSPC,stays' % (n, '+'.join(sorted(space)))
+    figures.append(len(calls))
+
+
+figures, cases = [], []
+for op, (args, *options) in OPERATIONS.items():
+    if not a.only or op in a.only.split(','):
+        cases += [(op, args, options[0] if options else (), *c) for c in cases_of(op, args, options[0] if options else ())]
+cases = [c for c in cases if (not a.how or c[3] in a.how.split(',')) and (not a.at or c[4] == a.at)]
+total = len(cases)
+if a.runs and a.runs < total:
+    shift = sum(map(ord, a.format)) % 97 / 97
+    cases = [cases[int((i + shift) * total / a.runs)] for i in range(a.runs)]
+for op, args, options, how, n, call, fault in cases:
+    where = '%s %s %d %s' % (op, how, n, call)
+    home = fresh()
+    try:
+        with open(os.path.join(folder, 'trace'), 'w') as f:
+            r = store(home, *args, options=options, fault=fault, trace=f)
+        lines = [l.split('\t') for l in open(f.name).read().splitlines()]
+        failed = {l[1] for l in lines if l[4] != '0'}
+        if b'Sanitizer' in r.stderr or b'runtime error' in r.stderr:
+            differ(where, r.stderr.decode()[:3000])
+        if how == 'exit' and r.returncode not in (0, 70):
+            differ(where, 'the fault did not fire: %d %s' % (r.returncode, r.stderr.decode()[:300]))
+        if how != 'exit' and r.returncode not in (0, 1):
+            differ(where, 'ends with %d %s' % (r.returncode, r.stderr.decode()[:300]))
+        aftermath(where, op, args, home, how != 'exit', failed, r.returncode == 0)
+    except Exception as e:
+        differ(where, repr(e)[:1500])
+    if bad and a.keep:
+        break
+print('%s: %d operations, %d calls, %d faults, %d run, %d differences' % (a.format, len(figures), sum(figures), total, len(cases), bad))
 sys.exit(1 if bad else 0)

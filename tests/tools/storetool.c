@@ -5,7 +5,8 @@
  * Commands: list PATTERN, lsub PATTERN, create NAME, delete NAME, rename OLD NEW, subscribe NAME, unsubscribe NAME,
  * status NAME, save NAME FLAGS FILE..., dump NAME (JSON lines), body NAME UID, flags NAME UIDS +|-|=FLAGS,
  * load NAME SECONDS SEED (random saves, flag changes, expunges of its own messages, looks; says what was done),
- * expunge NAME UIDS, copy NAME UIDS DEST, move NAME UIDS DEST, sync NAME, resync NAME, select NAME, watch NAME SECONDS.
+ * expunge NAME UIDS, copy NAME UIDS DEST, move NAME UIDS DEST, sync NAME, resync NAME, select NAME, watch NAME SECONDS,
+ * state (JSON lines of all mailboxes: one of the mailbox, then its messages), cachepurge NAME.
  * FLAGS are words joined by commas: Seen,Answered,kw1; "-" for none. Exit status 1 and the error's texts on standard
  * error when something fails; log lines go there too. */
 #include "base/base.h"
@@ -22,8 +23,13 @@
 static struct mail_user *user;
 static struct arena *arena;
 
+static struct save **staged; /* what has been staged and not committed: a failure takes it back, as a session would */
+static size_t staged_count;
+
 static void fail(const struct error *e)
 {
+    for (size_t i = 0; i < staged_count; i++)
+        save_cancel(&staged[i]);
     fprintf(stderr, "storetool: %s: %s [%s]\n", error_class_name(e->class), e->admin, e->user);
     exit(1);
 }
@@ -190,14 +196,18 @@ static void cmd_save(char **args)
     for (char **p = args + 2; *p != NULL; p++)
         n++;
     saves = ARENA_ARRAY(arena, struct save *, n + 1);
+    staged = saves;
     for (size_t i = 0; i < n; i++) {
         struct buffer text = {0};
 
-        if (os_read_file(AT_FDCWD, args[2 + i], 1u << 30, &text, &e) < 0 || save_begin(box, &meta, &saves[i], &e) < 0 ||
-            save_write(saves[i], buffer_slice(&text), &e) < 0 || save_finish(saves[i], &e) < 0)
+        if (os_read_file(AT_FDCWD, args[2 + i], 1u << 30, &text, &e) < 0 || save_begin(box, &meta, &saves[i], &e) < 0)
+            fail(&e);
+        staged_count = i + 1;
+        if (save_write(saves[i], buffer_slice(&text), &e) < 0 || save_finish(saves[i], &e) < 0)
             fail(&e);
         buffer_free(&text);
     }
+    staged_count = 0;
     run(save_commit(box, saves, n, true, NULL, arena, &result));
     report(&result, n);
     mailbox_close(&box);
@@ -268,6 +278,54 @@ static void cmd_dump(char **args)
     for (uint32_t uid = 1; index_get_from(mailbox_index(box), uid, &rec); uid = rec.uid + 1)
         dump_one(box, &rec);
     index_cache_flush(mailbox_index(box));
+    mailbox_close(&box);
+}
+
+/* Everything that can be seen, for crash_store.py: one process instead of one a mailbox. */
+static void cmd_state(void)
+{
+    struct slice pattern = SLICE("*");
+    struct mailbox_list *list = mailbox_list_begin(user, &pattern, 1, MAILBOX_LIST_HIDDEN);
+    struct budget budget = BUDGET_UNLIMITED;
+    const struct mailbox_info *info;
+    VEC(const char *) names = {0};
+    struct error e;
+    enum step r;
+
+    while ((r = mailbox_list_next(list, &budget, &info, &e)) == STEP_MORE || r == STEP_WAIT)
+        if (r == STEP_MORE && (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) == 0)
+            VEC_PUSH(&names, arena_strdup(arena, info->vname));
+    mailbox_list_end(&list);
+    if (r == STEP_ERROR)
+        fail(&e);
+    for (size_t i = 0; i < names.count; i++) {
+        struct mailbox *box = open_box(names.at[i], SYNC_POLL);
+        struct index_status st;
+        struct index_record rec;
+
+        index_status(mailbox_index(box), &st);
+        printf("{\"mailbox\": ");
+        json_string(slice_from_str(names.at[i]));
+        printf(", \"uidvalidity\": %u, \"uidnext\": %u, \"modseq\": %llu, \"recent\": %u}\n", st.uid_validity, st.next_uid,
+               (unsigned long long)st.highest_modseq, st.recent);
+        for (uint32_t uid = 1; index_get_from(mailbox_index(box), uid, &rec); uid = rec.uid + 1)
+            dump_one(box, &rec);
+        index_cache_flush(mailbox_index(box));
+        mailbox_close(&box);
+    }
+    VEC_FREE(&names);
+}
+
+static void cmd_cachepurge(char **args)
+{
+    struct mailbox *box = open_box(args[0], SYNC_POLL);
+    struct error e;
+    enum step r;
+
+    while ((r = index_cache_purge(mailbox_index(box), &e)) == STEP_WAIT)
+        poll(NULL, 0, 1);
+    if (r == STEP_ERROR)
+        fail(&e);
     mailbox_close(&box);
 }
 
@@ -353,9 +411,13 @@ static void cmd_copy(char **args, bool move)
 
     if (mailbox_open(&dest, &place, 0, &e) < 0)
         fail(&e);
-    for (size_t i = 0; i < uids.count; i++)
+    staged = saves;
+    for (size_t i = 0; i < uids.count; i++) {
         if (save_copy(dest, box, uids.at[i], NULL, &saves[i], &e) < 0)
             fail(&e);
+        staged_count = i + 1;
+    }
+    staged_count = 0;
     run(save_commit(dest, saves, uids.count, true, NULL, arena, &result));
     report(&result, uids.count);
     if (move)
@@ -589,6 +651,10 @@ static void run_command(const char *command, char **args)
         cmd_save(args);
     } else if (strcmp(command, "dump") == 0) {
         cmd_dump(args);
+    } else if (strcmp(command, "state") == 0) {
+        cmd_state();
+    } else if (strcmp(command, "cachepurge") == 0) {
+        cmd_cachepurge(args);
     } else if (strcmp(command, "body") == 0) {
         cmd_body(args);
     } else if (strcmp(command, "flags") == 0) {
@@ -647,7 +713,8 @@ int main(int argc, char **argv)
         }
     }
     char **args = argv + optind;
-    if (args[0] == NULL || (args[1] == NULL && strcmp(args[0], "list") != 0 && strcmp(args[0], "lsub") != 0))
+    if (args[0] == NULL || (args[1] == NULL && strcmp(args[0], "list") != 0 && strcmp(args[0], "lsub") != 0 &&
+                            strcmp(args[0], "state") != 0))
         return 64;
     set = load_settings(file, pairs, &conf);
     params.username = name;

@@ -84,7 +84,7 @@ static int maildir_create(const struct mail_location *at, const char *path, bool
 
 static int maildir_remove(const char *path, struct error *e)
 {
-    static const char *const folders[] = {"cur", "new", "tmp"};
+    static const char *const folders[] = {"tmp", "new", "cur"}; /* a mailbox until the last is gone: it can be deleted again */
     char full[4096];
     struct dirent *entry;
     DIR *d;

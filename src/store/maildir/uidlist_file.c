@@ -164,7 +164,8 @@ enum step maildir_list_lock(struct maildir *m, struct error *e)
 {
     const struct mail_modes *modes = &m->box->modes;
     struct os_dotlock_options options = {.mode = modes->file, .set_gid = modes->gid != (gid_t)-1, .gid = modes->gid,
-                                         .stale_secs = 120, .protects = NAME};
+                                         .stale_secs = 120, .protects = NAME,
+                                         .by_link = !conf_bool(mail_user_settings(m->box->user), SET_dotlock_use_excl)};
 
     if (m->lock != NULL)
         return STEP_DONE;

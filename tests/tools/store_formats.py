@@ -1,0 +1,35 @@
+"""Mail formats as the fault runs (crash_store.py) and other store tests know them: one entry each.
+
+To add a format write an entry into FORMATS. `location` is its mail_location ("~" is the home of the run); `settings` go to
+storetool and to Dovecot; `more` are operations of its own, or others' with other arguments: name -> (arguments of storetool, ...),
+checked as the operation of OPERATIONS in crash_store.py with that name, or as one that changes nothing that can be seen;
+`message_files` counts the messages' bytes on the disk after force-resync and purge: a function of the home that returns the number
+of messages stored, or None; `temporary` matches names that only an unfinished operation leaves."""
+import os, re
+
+LEFT = re.compile(r'(^|/)(tmp/.*|temp\..*|\.temp\..*|.*\.lock|.*\.newlock|.*\.tmp)$')
+
+
+class Format:
+    def __init__(self, location, settings=(), more=None, without=(), message_files=None, temporary=LEFT, dovecot=True):
+        self.location, self.settings, self.more, self.without = location, tuple(settings), more or {}, set(without)
+        self.message_files, self.temporary, self.dovecot = message_files, temporary, dovecot
+        self.separator = '/' if 'LAYOUT=fs' in location or 'LAYOUT=index' in location or not location.startswith('maildir') else '.'
+
+
+def files_below(home, match):
+    return sum(1 for folder, _, names in os.walk(home) for name in names if re.search(match, os.path.join(folder, name)))
+
+
+def maildir_files(home):
+    return files_below(home, r'/(cur|new)/[^/]*$')
+
+
+FORMATS = {
+    'maildir': Format('maildir:~/Maildir', message_files=maildir_files),
+    'maildir-fs': Format('maildir:~/Maildir:LAYOUT=fs', message_files=maildir_files),
+    'maildir-split': Format('maildir:~/Maildir:INDEX=~/index:CONTROL=~/control', message_files=maildir_files),
+    'maildir-flock': Format('maildir:~/Maildir', ('lock_method=flock',), message_files=maildir_files),
+    'sdbox': Format('sdbox:~/sdbox', message_files=lambda home: files_below(home, r'/u\.\d+$')),
+    'maildir-dotlock': Format('maildir:~/Maildir', ('lock_method=dotlock',), message_files=maildir_files),
+}
