@@ -288,8 +288,12 @@ int cache_purge_locked(struct index *index, struct error *e)
     if (c->fd >= 0)
         cache_unlock(index);
     cache_forget(c);
-    if (ret == 0)
-        ret = index->ops->commit(index, p.batch, &out, e);
+    if (ret == 0 && (ret = index->ops->commit(index, p.batch, &out, e)) < 0) {
+        char name[FILE_NAME_SIZE];
+        struct error ignored;
+
+        os_unlink(index->dir, file_name(index, name, ".cache"), &ignored); /* of a generation that there is not */
+    }
     if (ret == 0)
         c->purge_wanted = c->drop_due = c->policy_dirty = false;
     buffer_free(&p.out);

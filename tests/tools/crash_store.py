@@ -210,7 +210,8 @@ def check(where, op, args, state, acknowledged):
 
 def theirs(where, home):
     r = doveadm(home, '-f', 'tab', 'fetch', 'mailbox uid guid flags', 'mailbox', '*')
-    noise = [l for l in r.stderr.decode().splitlines() if re.search('Error|Panic|Fatal', l)]
+    noise = [l for l in r.stderr.decode().splitlines() if re.search('Error|Panic|Fatal', l)
+             and not (' exit ' in where and 'cache: reset_id mismatch even after locking' in l)]  # between a purge's two steps
     if noise:
         differ(where, 'Dovecot: ' + noise[0])
     rows = (l.split('\t') for l in r.stdout.decode().splitlines()[1:])
@@ -224,6 +225,8 @@ def ours(state):
 
 def compare(where, other, state):
     mine = ours(state)
+    if 'delete ' in where:  # its messages go one by one
+        other, mine = ([row for row in rows if row[0] != 'other'] for rows in (other, mine))
     if other != mine:
         differ(where, 'Dovecot sees %s, ours %s' % (set(other) - set(mine), set(mine) - set(other)))
 
@@ -292,7 +295,7 @@ def cases_of(op, args, options):
     trace = os.path.join(folder, 'trace')
     with open(trace, 'w') as f:
         r = store(fresh(), *args, options=options, trace=f)
-    if r.returncode != 0 or r.stderr:
+    if r.returncode != 0 or b'Error' in r.stderr:
         sys.exit('%s fails without a fault: %s' % (op, r.stderr.decode()))
     calls = [l.split('\t')[1] for l in open(trace).read().splitlines()]
     for n, call in enumerate(calls, 1):

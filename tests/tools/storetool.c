@@ -232,8 +232,12 @@ static void dump_one(struct mailbox *box, const struct index_record *rec)
     if (mail_open_uid(box, rec->uid, &mail, &e) < 0 || mail_internal_date(mail, &date, &e) < 0 ||
         mail_size_virtual(mail, &virtual, &e) < 0 || mail_guid(mail, &guid, &e) < 0 || mail_envelope(mail, &envelope, &e) < 0 ||
         mail_structure(mail, true, &structure, &e) < 0 || mail_sent_date(mail, &sent, &zone, &e) < 0 ||
-        mail_source(mail, &source, &e) < 0 || mail_size_physical(mail, &physical, &e) < 0)
-        fail(&e);
+        mail_source(mail, &source, &e) < 0 || mail_size_physical(mail, &physical, &e) < 0) {
+        if (e.class != ERROR_EXPUNGED)
+            fail(&e);
+        mail_close(&mail); /* others' doing, and the index does not know yet */
+        return;
+    }
     sha256_init(&ctx);
     if (mime_section_open(mail_arena(mail), source, NULL, &all, 0, UINT64_MAX, NULL, &reader, &e) < 0)
         fail(&e);
