@@ -231,6 +231,10 @@ static void put_info_flags(const struct list_state *t, struct buffer *out, const
             else if ((f & MAILBOX_INFO_NOCHILDREN) != 0)
                 put_flag(out, "\\HasNoChildren", &first);
         }
+        if ((f & MAILBOX_INFO_MARKED) != 0)
+            put_flag(out, "\\Marked", &first);
+        if ((f & MAILBOX_INFO_UNMARKED) != 0)
+            put_flag(out, "\\UnMarked", &first);
     }
     if ((t->flags & MAILBOX_LIST_RETURN_SPECIAL_USE) != 0 && info->special_use != NULL && *info->special_use != '\0')
         put_flag(out, info->special_use, &first);

@@ -48,7 +48,7 @@ static bool place_new(struct session *s, struct request *r, const struct imap_ar
         return false;
     if (*r->command->name == 'C' && name.size > 1 && name.at[name.size - 1] == (unsigned char)separator && name.size == arg->text.size &&
         name.at[name.size - 2] != (unsigned char)separator)
-        name.size--;
+        ; /* the store takes it for a container, where the layout has such */
     else if (name.size > 0 && name.at[name.size - 1] == (unsigned char)separator) {
         /* a name that differs between the encodings keeps its separator, and is refused */
         request_reply(r, "NO [CANNOT] Invalid mailbox name: %s.",
@@ -68,7 +68,7 @@ void create_begin(struct session *s, struct request *r)
 
     if (!need_strings(s, r, 1) || !place_new(s, r, r->args, &place, &directory, ERROR_PLAIN))
         return;
-    begin_op(r, mailbox_create(&place, false, NULL), "OK Create completed.", ERROR_PLAIN);
+    begin_op(r, mailbox_create(&place, directory, NULL), "OK Create completed.", ERROR_PLAIN);
 }
 
 void delete_begin(struct session *s, struct request *r)
@@ -171,7 +171,9 @@ enum step mailbox_run(struct session *s, struct request *r, struct budget *budge
 
     if (step != STEP_DONE && step != STEP_ERROR)
         return step;
-    if (step == STEP_ERROR)
+    if (step == STEP_ERROR && strncmp(e->user, "Mailbox has children", 20) == 0)
+        request_reply(r, "NO %s.", e->user); /* without a code, unlike others of its kind */
+    else if (step == STEP_ERROR)
         request_error_as(s, r, e, t->use);
     else
         request_reply(r, "%s", t->done);

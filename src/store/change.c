@@ -90,13 +90,14 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
             return r;
         if (folder_exists(c->place.ns->storage, c->place.name, &there, e) < 0)
             return STEP_ERROR;
-        if (there == MAILBOX_EXISTS_YES && !(is_inbox(&c->place) && access(mail_location_path(&c->place.ns->storage->at, c->arena, c->place.name, PATH_MAILBOX), F_OK) < 0))
+        if (there == MAILBOX_EXISTS_YES && !(is_inbox(&c->place) && c->place.ns->storage->at.layout != LAYOUT_INDEX &&
+              access(mail_location_path(&c->place.ns->storage->at, c->arena, c->place.name, PATH_MAILBOX), F_OK) < 0))
             return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;
         if (folder_create(c->place.ns->storage, c->place.name, c->directory, e) < 0)
             return STEP_ERROR;
         list_index_refresh_flag(c->place.ns->storage);
         list_lock_release(&c->lock);
-        if (c->directory && c->place.ns->storage->at.layout == LAYOUT_FS) {
+        if (c->directory && (c->place.ns->storage->at.layout == LAYOUT_FS || c->place.ns->storage->at.layout == LAYOUT_INDEX)) {
             mailbox_log_append_name(c->place.ns->storage, MAILBOX_LOG_CREATE_DIR, c->place.vname);
             return STEP_DONE;
         }
@@ -280,6 +281,8 @@ static int check_rename(struct change_op *c, struct error *e)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Not supported");
     if (*c->place.name == '\0')
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox root.");
+    if (from != to && from->at.layout == LAYOUT_INDEX)
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailboxes across specified storages.");
     if (folder_exists(from, c->place.name, &there, e) < 0)
         return -1;
     if (there == MAILBOX_EXISTS_NO && !folder_has_children(from, c->place.name))

@@ -186,6 +186,8 @@ const struct store_driver *const *store_drivers(void);            /* in the orde
 /* UIDVALIDITY for a new mailbox of this namespace (6.5). */
 int store_next_uid_validity(struct mail_storage *, uint32_t *, struct error *);
 void store_guid_new(unsigned char guid[16]);                      /* 7 */
+/* The GUID of a mailbox that is being made: LAYOUT=index has decided on it already (its folder is called so). */
+void store_mailbox_guid_new(const struct mailbox *, unsigned char guid[16]);
 void store_guid_of_text(struct slice text, unsigned char guid[16]);
 const char *store_hostname(void);
 /* Settings of the user for index_open. */

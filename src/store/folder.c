@@ -158,6 +158,9 @@ int folder_list(const struct mail_storage *storage, struct arena *arena, struct 
     case LAYOUT_FS:
         r = list_fs(storage, arena, names, mail_location_path(&storage->at, arena, "", PATH_DIR), "", 0, e);
         break;
+    case LAYOUT_INDEX:
+        r = list_layout_list((struct mail_storage *)(uintptr_t)storage, arena, names, e);
+        break;
     case LAYOUT_NONE:
         break;
     }
@@ -168,6 +171,9 @@ int folder_list(const struct mail_storage *storage, struct arena *arena, struct 
 
 int folder_exists(const struct mail_storage *storage, const char *name, enum mailbox_existence *out, struct error *e)
 {
+    if (storage->at.layout == LAYOUT_INDEX && *name != '\0')
+        return list_layout_exists((struct mail_storage *)(uintptr_t)storage, name, out, e);
+
     struct arena *arena = arena_new();
     const char *path = mail_location_path(&storage->at, arena, name, PATH_MAILBOX);
     const char *dir = mail_location_path(&storage->at, arena, name, PATH_DIR);
@@ -176,9 +182,9 @@ int folder_exists(const struct mail_storage *storage, const char *name, enum mai
 
     *out = MAILBOX_EXISTS_NO;
     if (*name == '\0' && storage->at.layout != LAYOUT_NONE) {
-        /* The root: a mailbox only where somebody has made it one, and it is not INBOX. */
+        /* The root: a mailbox only where somebody has made it one, be it as INBOX. */
         *out = MAILBOX_EXISTS_NOSELECT;
-        if (!storage->ns->inbox && (*storage->at.dirname != '\0' ? stat(path, &st) == 0 && S_ISDIR(st.st_mode)
+        if ((!storage->ns->inbox || *storage->ns->prefix != '\0') && (*storage->at.dirname != '\0' ? stat(path, &st) == 0 && S_ISDIR(st.st_mode)
                                                                   : storage->at.driver->is_mailbox != NULL && storage->at.driver->is_mailbox(path)))
             *out = MAILBOX_EXISTS_YES;
     } else if (path == NULL) {
@@ -229,7 +235,12 @@ int folder_create(const struct mail_storage *storage, const char *name, bool dir
 
     /* The root itself may be new. */
     r = folder_make(at->root, &modes, e);
-    if (r == 0 && directory && at->layout == LAYOUT_FS) {
+    if (r == 0 && at->layout == LAYOUT_INDEX) {
+        r = list_layout_create((struct mail_storage *)(uintptr_t)storage, name, directory, e);
+        path = r < 0 ? NULL : mail_location_path(at, arena, name, PATH_MAILBOX);
+        if (path != NULL)
+            r = at->driver->create(at, path, inbox, &modes, e);
+    } else if (r == 0 && directory && at->layout == LAYOUT_FS) {
         struct stat st;
 
         if (stat(dir, &st) == 0) {

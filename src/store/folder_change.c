@@ -17,7 +17,7 @@
 
 static const char *trash_name(const struct mail_location *at, struct arena *arena)
 {
-    return arena_printf(arena, "%s/..DOVECOT-%s", at->root, at->layout == LAYOUT_FS ? "TrasH" : "TRASHED");
+    return arena_printf(arena, "%s/..DOVECOT-%s", at->root, at->layout == LAYOUT_FS || at->layout == LAYOUT_INDEX ? "TrasH" : "TRASHED");
 }
 
 void folder_clean_trash(const struct mail_storage *storage)
@@ -52,6 +52,29 @@ static int trash(const struct mail_location *at, struct arena *arena, const char
     return folder_remove_tree(base, e);
 }
 
+/* rmdir of the folders above, as long as they are empty, up to the root. */
+static void remove_empty_above(const char *path, const char *root_path, struct arena *arena)
+{
+    char *p = arena_strdup(arena, path);
+    size_t root = strlen(root_path);
+    struct error e;
+
+    for (;;) {
+        char *slash = strrchr(p, '/');
+
+        if (slash == NULL || (size_t)(slash - p) <= root)
+            return;
+        *slash = '\0';
+        if (os_rmdir(AT_FDCWD, p, &e) < 0)
+            return;
+    }
+}
+
+static void remove_empty_parents(const struct mail_location *at, struct arena *arena, const char *path)
+{
+    remove_empty_above(path, mail_location_path(at, arena, "", PATH_DIR), arena);
+}
+
 static void remove_own_trees(const struct mail_location *at, struct arena *arena, const char *name,
                              const char *mailbox_path, const struct log *log)
 {
@@ -68,24 +91,29 @@ static void remove_own_trees(const struct mail_location *at, struct arena *arena
         /* In the fs layout children live below: only the files of this one go. */
         if (at->layout == LAYOUT_FS ? at->driver->remove(path, &e) < 0 : folder_remove_tree(path, &e) < 0)
             log_error_value(log, &e);
+        else if (at->layout == LAYOUT_FS && (os_rmdir(AT_FDCWD, path, &e) == 0 || e.class == ERROR_NOT_FOUND))
+            remove_empty_above(path, mail_location_path(at, arena, "", kinds[i]), arena);
     }
 }
 
-static void remove_empty_parents(const struct mail_location *at, struct arena *arena, const char *path)
+/* The name goes first, then the folder, which nobody finds any more. */
+static int delete_by_index(struct mail_storage *storage, struct arena *arena, const char *name, const char *path, struct error *e)
 {
-    char *p = arena_strdup(arena, path);
-    size_t root = strlen(mail_location_path(at, arena, "", PATH_DIR));
-    struct error e;
+    static const enum mail_path kinds[] = {PATH_CONTROL, PATH_CACHE, PATH_INDEX, PATH_ALT};
+    const char *paths[4];
+    struct error ignored;
+    struct stat st;
 
-    for (;;) {
-        char *slash = strrchr(p, '/');
-
-        if (slash == NULL || (size_t)(slash - p) <= root)
-            return;
-        *slash = '\0';
-        if (os_rmdir(AT_FDCWD, p, &e) < 0)
-            return;
-    }
+    for (size_t i = 0; i < 4; i++)
+        paths[i] = path == NULL ? NULL : mail_location_path(&storage->at, arena, name, kinds[i]);
+    if (list_layout_delete(storage, name, e) < 0)
+        return -1;
+    if (path != NULL && lstat(path, &st) == 0 && trash(&storage->at, arena, path, &ignored) < 0)
+        log_error_value(storage->ns->user->log_p, &ignored);
+    for (size_t i = 0; i < 4; i++)
+        if (paths[i] != NULL && strcmp(paths[i], path) != 0 && lstat(paths[i], &st) == 0 && folder_remove_tree(paths[i], &ignored) < 0)
+            log_error_value(storage->ns->user->log_p, &ignored);
+    return 0;
 }
 
 int folder_delete(const struct mail_storage *storage, const char *name, struct error *e)
@@ -98,20 +126,22 @@ int folder_delete(const struct mail_storage *storage, const char *name, struct e
     struct stat st;
     int r;
 
-    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+    if (at->layout == LAYOUT_INDEX) {
+        r = delete_by_index((struct mail_storage *)(uintptr_t)storage, arena, name, path, e);
+    } else if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
         r = os_unlink(AT_FDCWD, path, e);
     } else if (at->layout != LAYOUT_FS) {
         r = trash(at, arena, path, e);
         if (r == 0)
             remove_own_trees(at, arena, name, path, storage->ns->user->log_p);
-    } else if (*at->dirname != '\0') {
+    } else if (*at->dirname != '\0' && lstat(path, &st) == 0) {
         r = trash(at, arena, path, e);
         if (r == 0) {
             remove_own_trees(at, arena, name, path, storage->ns->user->log_p);
             if (os_rmdir(AT_FDCWD, dir, &ignored) == 0 && at->no_noselect)
                 remove_empty_parents(at, arena, dir);
         }
-    } else if (at->driver->is_mailbox(path)) {
+    } else if (*at->dirname == '\0' && at->driver->is_mailbox(path)) {
         r = at->driver->remove(path, e);
         if (r == 0) {
             remove_own_trees(at, arena, name, path, storage->ns->user->log_p);
@@ -230,8 +260,9 @@ int folder_rename(const struct mail_storage *from, const char *old, const struct
                   struct error *e)
 {
     struct arena *arena = arena_new();
-    int r = from->at.layout == LAYOUT_FS ? rename_fs(from, old, to, new, arena, e)
-                                         : rename_flat(from, old, to, new, arena, e);
+    int r = from->at.layout == LAYOUT_INDEX ? list_layout_rename((struct mail_storage *)(uintptr_t)from, old, new, e)
+            : from->at.layout == LAYOUT_FS  ? rename_fs(from, old, to, new, arena, e)
+                                            : rename_flat(from, old, to, new, arena, e);
 
     arena_free(arena);
     return r;

@@ -62,3 +62,15 @@ void store_guid_of_text(struct slice text, unsigned char guid[16])
     }
     buffer_free(&bytes);
 }
+
+void store_mailbox_guid_new(const struct mailbox *box, unsigned char guid[16])
+{
+    const char *slash = strrchr(box->path, '/');
+    struct buffer raw = {0};
+
+    if (box->storage->at.layout == LAYOUT_INDEX && slash != NULL && text_hex_decode(&raw, slice_from_str(slash + 1)) == 0 && raw.size == 16)
+        memcpy(guid, raw.at, 16);
+    else
+        store_guid_new(guid);
+    buffer_free(&raw);
+}

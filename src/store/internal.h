@@ -30,6 +30,8 @@ struct mail_user {
 };
 int coding_open(struct mail_user *, struct error *);
 void coding_close(struct coding **);   /* NULL is fine */
+bool mail_user_plugin(const struct mail_user *, const char *name);     /* is it in mail_plugins? */
+char mail_user_list_escape(const struct mail_user *);                  /* of the listescape plugin; 0 = not loaded */
 const struct mail_auto *mail_namespace_autos(const struct mail_namespace *);
 const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL = no block names it */
 /* Special-use flags of a name, patterns included; NULL = none. */
@@ -52,6 +54,10 @@ struct mail_namespace *mail_namespace_find(const struct mail_user *, const char 
 const char *mail_namespace_root_name(const struct mail_namespace *, struct arena *);
 const char *mailbox_vname_of(const struct mail_namespace *, struct arena *, const char *name);
 bool mailbox_name_storable(const struct mail_storage *, const char *name);
+/* One part of a storage name without its escapes; in the arena. */
+const char *mailbox_part_unescape(const struct mail_storage *, struct arena *, struct slice part);
+/* The other way. `first`: the name begins with it. */
+const char *mailbox_part_escape(const struct mail_storage *, struct arena *, struct slice part, bool first);
 
 /* ---- op.c ---- */
 struct op_class {
@@ -118,6 +124,21 @@ bool folder_has_children(const struct mail_storage *, const char *name);
 /* mkdir -p of a folder of INDEX or CONTROL, modes of the mailbox. */
 int folder_make(const char *path, const struct mail_modes *, struct error *);
 int folder_remove_tree(const char *path, struct error *);
+
+/* ---- list_layout.c: LAYOUT=index (5.4) ---- */
+/* The folder of a mailbox; false: the tree has no such mailbox. */
+bool list_layout_guid(struct mail_storage *, const char *name, unsigned char guid[16]);
+int list_layout_exists(struct mail_storage *, const char *name, enum mailbox_existence *, struct error *);
+int list_layout_list(struct mail_storage *, struct arena *, struct folder_names *, struct error *);
+/* Makes the node, or turns a container into a mailbox; directory: a container. The list index's lock is taken, waiting a
+ * moment. ERROR_EXISTS. */
+int list_layout_create(struct mail_storage *, const char *name, bool directory, struct error *);
+int list_layout_delete(struct mail_storage *, const char *name, struct error *);
+int list_layout_rename(struct mail_storage *, const char *from, const char *to, struct error *);
+/* 1: the row of the tree as last read tells of recent messages, -1: of none, 0: there are no counts. */
+int list_layout_marked(struct mail_storage *, const char *name);
+/* Writes the mailbox's name into its own index (5.6). Best effort. */
+void list_layout_box_name(struct mailbox *);
 
 /* ---- list_lock.c: mailboxes.lock (4.2) ---- */
 struct list_lock;

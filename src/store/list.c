@@ -18,6 +18,7 @@ struct entry {
     size_t sorted;                      /* own place in the table */
     size_t parent, children, next;      /* of the tree, as places + 1 */
     uint32_t order;                     /* UID in the list index, 0 = none */
+    int marked;                         /* 1, -1: \Marked, \UnMarked */
 };
 
 struct mailbox_list {
@@ -198,7 +199,11 @@ static void put_in_order(struct mailbox_list *list, const struct mail_namespace 
         entry->sorted = i;
         if (entry->ns != NULL && entry->ns->template == NULL &&
             mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 && place.ns == entry->ns)
+        {
             entry->order = list_index_order(place.ns->storage, place.name);
+            if (place.ns->storage->at.layout == LAYOUT_INDEX && entry->selectable && entry->order != 0)
+                entry->marked = list_layout_marked(place.ns->storage, place.name);
+        }
     }
     /* Lists of children, each kept with the one to be said first in front. */
     size_t *by_order = ARENA_ARRAY(list->arena, size_t, list->count + 1);
@@ -269,7 +274,7 @@ static int add_names(struct mailbox_list *list, const struct mail_namespace *ns,
         if (automatic->create)
             add(list, ns, automatic->vname, true, true, automatic->subscribe);
     /* The root as a mailbox: the owner's INBOX, or one that was made (CREATE of the prefix without its separator). */
-    if (r == 0 && *ns->prefix != '\0' && !ns->inbox) {
+    if (r == 0 && *ns->prefix != '\0' && storage->at.layout != LAYOUT_NONE) {
         const char *name = ns->owner_inbox ? "INBOX" : "";
 
         r = folder_exists(storage, name, &root, e);
@@ -402,7 +407,13 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
         info->flags |= MAILBOX_INFO_NONEXISTENT | MAILBOX_INFO_NOSELECT;
     else if (!entry->selectable)
         info->flags |= MAILBOX_INFO_NOSELECT;
-    info->flags |= entry->has_children ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
+    if (entry->ns != NULL && entry->ns->inbox && strcmp(entry->vname, "INBOX") == 0 && strncasecmp(entry->ns->prefix, "INBOX", 5) != 0 &&
+        *entry->ns->prefix != '\0')
+        info->flags |= MAILBOX_INFO_NOINFERIORS; /* below it no name leads into the namespace */
+    else
+        info->flags |= entry->has_children ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
+    if (entry->marked != 0)
+        info->flags |= entry->marked > 0 ? MAILBOX_INFO_MARKED : MAILBOX_INFO_UNMARKED;
     if (entry->subscribed)
         info->flags |= MAILBOX_INFO_SUBSCRIBED;
     if (entry->child_subscribed)
@@ -411,7 +422,6 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
         info->flags |= MAILBOX_INFO_CHILD_SPECIAL_USE;
     if ((list->flags & MAILBOX_LIST_LSUB) != 0 && !entry->subscribed)
         info->flags |= MAILBOX_INFO_NOSELECT;
-    /* \NoInferiors is not said: every layout here can have children. */
 }
 
 enum step mailbox_list_next(struct mailbox_list *list, struct budget *budget, const struct mailbox_info **out,

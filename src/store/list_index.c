@@ -6,24 +6,13 @@
  * is compared with the folders under the index's lock, so that a mailbox which another process has just made is not
  * dropped. */
 #include "store/internal.h"
-#include "store/list_tree.h"
+#include "store/list_index.h"
 
 #include <fcntl.h>
 #include <search.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { EXT_LIST, EXT_MSGS, EXT_MODSEQ, EXT_VSIZE, EXT_SYNC, EXT_DRIVER, EXT_SUBS, EXT_COUNT };
-
-struct list_index {
-    struct index *index;
-    unsigned ext[EXT_COUNT];
-    struct arena *arena;           /* names of the tree */
-    struct list_tree tree;
-    bool tree_known;
-    uint64_t generation;           /* of the index, for which the tree was built */
-};
 
 void list_index_close(struct list_index **list_p)
 {
@@ -38,7 +27,7 @@ void list_index_close(struct list_index **list_p)
     mem_free(list);
 }
 
-static struct list_index *open_list(struct mail_storage *storage, bool create)
+struct list_index *list_index_open(struct mail_storage *storage, bool create)
 {
     static const struct index_ext_def defs[] = {
         [EXT_LIST] = {.name = "list", .header_size = 1, .record_size = 28, .record_align = 4},
@@ -98,7 +87,7 @@ static struct list_index *open_list(struct mail_storage *storage, bool create)
 }
 
 /* The tree as the index has it now. */
-static int load_tree(struct list_index *list, struct error *e)
+int list_index_load(struct list_index *list, struct error *e)
 {
     struct index_record rec;
     int r;
@@ -120,9 +109,26 @@ static int load_tree(struct list_index *list, struct error *e)
     return r;
 }
 
-static int refresh(struct list_index *list, struct error *e)
+int list_index_refresh(struct list_index *list, struct error *e)
 {
-    return index_refresh(list->index, e) == STEP_ERROR ? -1 : load_tree(list, e);
+    return index_refresh(list->index, e) == STEP_ERROR ? -1 : list_index_load(list, e);
+}
+
+struct list_node *list_index_node(struct list_index *list, const struct mail_storage *storage, const char *name)
+{
+    struct arena *arena = storage->escape == 0 ? NULL : arena_new();
+    struct slice rest = slice_from_str(name), part;
+    struct list_node *node = NULL;
+    uint32_t parent = 0;
+
+    while (slice_split(&rest, (unsigned char)storage->separator, &part)) {
+        node = list_tree_child(&list->tree, parent, arena == NULL ? part : slice_from_str(mailbox_part_unescape(storage, arena, part)));
+        if (node == NULL)
+            break;
+        parent = node->uid;
+    }
+    arena_free(arena);
+    return node;
 }
 
 /* ---- rows ---- */
@@ -172,16 +178,16 @@ static bool is_current(struct list_index *list, const struct mail_storage *stora
 bool list_index_status(struct mail_storage *storage, const char *name, const char *path, unsigned items,
                        struct mailbox_status *out)
 {
-    struct list_index *list = open_list(storage, false);
+    struct list_index *list = list_index_open(storage, false);
     struct list_node *node;
     struct slice msgs, row, vsize, modseq;
     struct error e;
 
     if (list == NULL || !has_row(storage, name) || (items & (STATUS_DELETED | STATUS_FIRST_SAVED)) != 0)
         return false;
-    if (refresh(list, &e) < 0)
+    if (list_index_refresh(list, &e) < 0)
         return false;
-    node = list_tree_find(&list->tree, name, storage->separator);
+    node = list_index_node(list, storage, name);
     if (node == NULL || (node->flags & (LIST_NODE_NONEXISTENT | LIST_NODE_NOSELECT)) != 0)
         return false;
     msgs = index_ext_record(list->index, list->ext[EXT_MSGS], node->uid);
@@ -251,7 +257,7 @@ static void put_row(struct list_index *list, struct mailbox *box, const struct l
 
 void list_index_update(struct mailbox *box)
 {
-    struct list_index *list = open_list(box->storage, false);
+    struct list_index *list = list_index_open(box->storage, false);
     struct list_node *node;
     struct index_batch *batch;
     struct arena *arena;
@@ -259,7 +265,7 @@ void list_index_update(struct mailbox *box)
 
     if (list == NULL || box->list_generation == index_generation(box->index) || index_deleted(box->index) != 0)
         return;
-    if (refresh(list, &e) < 0 || (node = list_tree_find(&list->tree, box->place.name, box->storage->separator)) == NULL)
+    if (list_index_refresh(list, &e) < 0 || (node = list_index_node(list, box->storage, box->place.name)) == NULL)
         return;
     arena = arena_new();
     batch = index_batch_new(arena, INDEX_EXTERNAL);
@@ -273,14 +279,14 @@ void list_index_update(struct mailbox *box)
 
 void list_index_refresh_flag(struct mail_storage *storage)
 {
-    struct list_index *list = open_list(storage, false);
+    struct list_index *list = list_index_open(storage, false);
     struct arena *arena;
     struct index_batch *batch;
     struct error e;
 
     storage->list_checked = false;
-    if (list == NULL)
-        return;
+    if (list == NULL || storage->at.layout == LAYOUT_INDEX)
+        return; /* the tree itself was changed */
     arena = arena_new();
     for (int tries = 0; tries < 50; tries++) {
         enum step r;
@@ -388,7 +394,8 @@ static void want_name(struct compare *c, const char *name, uint8_t flags)
     uint32_t parent = 0;
 
     while (slice_split(&rest, (unsigned char)c->storage->separator, &part))
-        parent = want_node(c, parent, part, flags, rest.at == NULL || rest.size == 0);
+        parent = want_node(c, parent, slice_from_str(mailbox_part_unescape(c->storage, c->arena, part)), flags,
+                           rest.at == NULL || rest.size == 0);
 }
 
 static uint8_t flags_of(const struct folder_name *name)
@@ -396,7 +403,33 @@ static uint8_t flags_of(const struct folder_name *name)
     return name->selectable ? 0 : LIST_NODE_NOSELECT;
 }
 
-/* Do tree and folders say the same? No allocation, no lock. */
+/* Marks the nodes of one name; false: one is missing, or the last has other flags. *seen counts those marked first. */
+static bool mark_nodes(struct list_tree *tree, const struct mail_storage *storage, const char *name, uint8_t flags, size_t *seen)
+{
+    struct arena *arena = storage->escape == 0 ? NULL : arena_new();
+    struct slice rest = slice_from_str(name), part;
+    uint32_t parent = 0;
+    bool same = true;
+
+    while (same && slice_split(&rest, (unsigned char)storage->separator, &part)) {
+        struct list_node *node =
+            list_tree_child(tree, parent, arena == NULL ? part : slice_from_str(mailbox_part_unescape(storage, arena, part)));
+
+        if (node == NULL) {
+            same = false;
+            break;
+        }
+        *seen += !node->wanted;
+        node->wanted = true;
+        parent = node->uid;
+        if (rest.size == 0)
+            same = (node->flags & (LIST_NODE_NONEXISTENT | LIST_NODE_NOSELECT)) == flags;
+    }
+    arena_free(arena);
+    return same;
+}
+
+/* Do tree and folders say the same? No lock. */
 static bool is_same(struct list_index *list, const struct mail_storage *storage, const struct folder_names *names)
 {
     struct list_tree *tree = &list->tree;
@@ -404,27 +437,11 @@ static bool is_same(struct list_index *list, const struct mail_storage *storage,
 
     for (size_t i = 0; i < tree->count; i++)
         tree->at[i].wanted = false;
-    for (size_t i = 0; i <= names->count; i++) {
-        const char *name = i < names->count ? names->at[i].name : "INBOX";
-        struct slice rest = slice_from_str(name), part;
-        uint32_t parent = 0;
-
-        if (i == names->count && !storage->ns->inbox)
-            break;
-        while (slice_split(&rest, (unsigned char)storage->separator, &part)) {
-            struct list_node *node = list_tree_child(tree, parent, part);
-
-            if (node == NULL)
-                return false;
-            if (!node->wanted)
-                seen++;
-            node->wanted = true;
-            parent = node->uid;
-            if (rest.size == 0 && (node->flags & (LIST_NODE_NONEXISTENT | LIST_NODE_NOSELECT)) !=
-                                      (i < names->count ? flags_of(&names->at[i]) : 0))
-                return false;
-        }
-    }
+    for (size_t i = 0; i < names->count; i++)
+        if (!mark_nodes(tree, storage, names->at[i].name, flags_of(&names->at[i]), &seen))
+            return false;
+    if (storage->ns->inbox && !mark_nodes(tree, storage, "INBOX", 0, &seen))
+        return false;
     return seen == tree->count;
 }
 
@@ -488,15 +505,15 @@ static int write_tree(struct compare *c, const struct folder_names *names, struc
 
 void list_index_compare(struct mail_storage *storage, const struct folder_names *names)
 {
-    struct list_index *list = open_list(storage, true);
+    struct list_index *list = list_index_open(storage, true);
     struct compare c = {.storage = storage, .list = list};
     struct folder_names again = {0};
     struct error e;
     int r;
 
-    if (list == NULL)
+    if (list == NULL || storage->at.layout == LAYOUT_INDEX)
         return;
-    if (refresh(list, &e) < 0) {
+    if (list_index_refresh(list, &e) < 0) {
         if (e.class == ERROR_CORRUPT)
             index_mark_corrupted(list->index, "%s", e.admin);
         return;
@@ -510,7 +527,7 @@ void list_index_compare(struct mail_storage *storage, const struct folder_names 
     /* Under the lock the folders are read once more: who makes a mailbox makes the folder first. */
     r = folder_list(storage, c.arena, &again, &e);
     if (r == 0)
-        r = load_tree(list, &e);
+        r = list_index_load(list, &e);
     if (r == 0)
         r = write_tree(&c, &again, &e);
     if (r < 0)
@@ -531,8 +548,8 @@ uint32_t list_index_order(struct mail_storage *storage, const char *name)
     struct list_node *node;
     struct error e;
 
-    if (list == NULL || *name == '\0' || load_tree(list, &e) < 0)
+    if (list == NULL || *name == '\0' || list_index_load(list, &e) < 0)
         return 0;
-    node = list_tree_find(&list->tree, name, storage->separator);
+    node = list_index_node(list, storage, name);
     return node == NULL ? 0 : node->uid;
 }

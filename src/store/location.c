@@ -4,7 +4,7 @@
  * format is there. mail_location_path is the only place where a name becomes a path: its input has passed name.c. */
 #include "store/location.h"
 
-#include "store/driver.h"
+#include "store/internal.h"
 
 #include <ctype.h>
 #include <pwd.h>
@@ -145,7 +145,7 @@ static int set_layout(struct mail_location *at, const char *value, struct error 
     static const struct {
         const char *name;
         enum mail_layout layout;
-    } names[] = {{"Maildir++", LAYOUT_MAILDIRPP}, {"imapdir", LAYOUT_IMAPDIR}, {"fs", LAYOUT_FS}, {"none", LAYOUT_NONE}};
+    } names[] = {{"Maildir++", LAYOUT_MAILDIRPP}, {"imapdir", LAYOUT_IMAPDIR}, {"fs", LAYOUT_FS}, {"index", LAYOUT_INDEX}, {"none", LAYOUT_NONE}};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcasecmp(names[i].name, value) == 0) {
@@ -280,6 +280,20 @@ char mail_layout_separator(enum mail_layout layout)
     return layout == LAYOUT_MAILDIRPP || layout == LAYOUT_IMAPDIR ? '.' : '/';
 }
 
+void mail_storage_names_init(struct mail_storage *storage, const char *configured, char escape)
+{
+    storage->separator = mail_layout_separator(storage->at.layout);
+    storage->escape = escape;
+    if (storage->at.layout != LAYOUT_INDEX)
+        return;
+    /* Names live in the list index; files and lines that need a whole name have them escaped (3.1, 3.2). */
+    storage->escape = '^';
+    storage->separator = *configured != '\0' ? *configured : '~';
+    if (storage->separator == storage->escape)
+        storage->separator = '~';
+    storage->at.names = storage;
+}
+
 static const char *root_of(const struct mail_location *at, enum mail_path what)
 {
     switch (what) {
@@ -332,6 +346,21 @@ static char *fs_path(const struct mail_location *at, struct arena *arena, const 
                         with_dirname ? at->dirname : "");
 }
 
+/* A folder per mailbox, called by its GUID. NULL: no such mailbox. */
+static char *index_path(const struct mail_location *at, struct arena *arena, const char *root, const char *name)
+{
+    unsigned char guid[16];
+    struct buffer hex = {0};
+    char *path;
+
+    if (at->names == NULL || !list_layout_guid(at->names, name, guid))
+        return NULL;
+    text_hex_encode(&hex, slice_of(guid, sizeof(guid)));
+    path = arena_printf(arena, "%s%s%s/%s", root, *at->mailboxdir != '\0' ? "/" : "", at->mailboxdir, buffer_cstr(&hex));
+    buffer_free(&hex);
+    return path;
+}
+
 char *mail_location_path(const struct mail_location *at, struct arena *arena, const char *name, enum mail_path what)
 {
     const char *root = root_of(at, what);
@@ -354,6 +383,8 @@ char *mail_location_path(const struct mail_location *at, struct arena *arena, co
                                                            : arena_printf(arena, "%s/%s", root, name);
     case LAYOUT_FS:
         return fs_path(at, arena, root, name, what, own);
+    case LAYOUT_INDEX:
+        return index_path(at, arena, root, name);
     case LAYOUT_NONE:
         break;
     }

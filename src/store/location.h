@@ -9,7 +9,7 @@ struct mail_user;
 struct mail_namespace;
 struct list_index;
 
-enum mail_layout { LAYOUT_MAILDIRPP, LAYOUT_IMAPDIR, LAYOUT_FS, LAYOUT_NONE };
+enum mail_layout { LAYOUT_MAILDIRPP, LAYOUT_IMAPDIR, LAYOUT_FS, LAYOUT_INDEX, LAYOUT_NONE };
 
 /* Paths are absolute, without a trailing slash. Those that equal root are NULL (maildir-and-layouts 1.2). */
 struct mail_location {
@@ -26,6 +26,7 @@ struct mail_location {
     bool alt_nocheck;              /* ALTNOCHECK: no dbox-alt-root link */
     bool iter_index, no_noselect, no_fs_validation, utf8;
     char broken_char;              /* 0 = none */
+    struct mail_storage *names;    /* LAYOUT_INDEX: whose list index knows the folders; set by the storage */
 };
 
 /* Parses an expanded location. `home` may be NULL. Errors have the texts of 1.1 and 1.2. Autodetection (1.4) looks at the
@@ -38,12 +39,16 @@ enum mail_path { PATH_MAILBOX, PATH_INDEX, PATH_CONTROL, PATH_CACHE, PATH_ALT, P
  * folder without DIRNAME. NULL: there is none (in-memory index, no ALT). */
 char *mail_location_path(const struct mail_location *, struct arena *, const char *name, enum mail_path);
 char mail_layout_separator(enum mail_layout);
+/* Separator and escape character of a storage whose location is parsed and whose namespace has its separator; `configured`
+ * is the namespace's setting ("" = none), `escape` that of the listescape plugin (0 = not loaded). */
+void mail_storage_names_init(struct mail_storage *, const char *configured, char escape);
 
 /* One per namespace. */
 struct mail_storage {
     struct mail_namespace *ns;
     struct mail_location at;
     char separator;                /* the layout's */
+    char escape;                   /* of storage names (maildir-and-layouts 3.2); 0 = none */
     struct mail_auto *autos;       /* mailbox {} blocks (internal.h) */
     struct list_index *list;       /* NULL = not opened yet, or none */
     bool list_checked;             /* tree and folders were compared (index-format 11.1) */

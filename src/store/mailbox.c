@@ -196,6 +196,18 @@ static bool wake_idle(struct mailbox *box, const struct mailbox_place *place)
     return true;
 }
 
+/* LAYOUT=index: without a name in the index there is no path. */
+static int make_by_index(struct mail_storage *storage, const struct mailbox_place *place, bool *create, struct error *e)
+{
+    const struct mail_auto *automatic = mailbox_auto_of(place);
+    enum mailbox_existence there;
+
+    *create = *create || (automatic != NULL && automatic->create);
+    if (!*create || folder_exists(storage, place->name, &there, e) < 0 || there == MAILBOX_EXISTS_YES)
+        return 0;
+    return folder_create(storage, place->name, false, e) < 0 && e->class != ERROR_EXISTS ? -1 : 0;
+}
+
 static int open_new(struct mailbox **out, const struct mailbox_place *place, bool create, struct error *e)
 {
     struct mailbox *box = mem_zero(1, sizeof(*box));
@@ -207,6 +219,11 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
     unsigned size;
     char *key;
 
+    if (storage->at.layout == LAYOUT_INDEX && make_by_index(storage, place, &create, e) < 0) {
+        mem_free(box);
+        return -1;
+    }
+    how.create = create;
     box->arena = arena_new();
     box->refs = 1;
     box->user = mail_user_ref(place->ns->user);
@@ -240,6 +257,8 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
         mail_user_close(&user);
         return -1;
     }
+    if (storage->at.layout == LAYOUT_INDEX)
+        list_layout_box_name(box);
     if (stat(box->path, &st) == 0) {
         box->dev = st.st_dev;
         box->ino = st.st_ino;

@@ -63,7 +63,7 @@ static int store_part(const struct mail_storage *storage, struct slice part, str
     bool broken = false;
     int r = 0;
 
-    if (storage->separator != storage->ns->separator && slice_find(part, (unsigned char)storage->separator) >= 0) {
+    if (storage->escape == 0 && storage->separator != storage->ns->separator && slice_find(part, (unsigned char)storage->separator) >= 0) {
         char user[64];
 
         snprintf(user, sizeof(user), "Character not allowed in mailbox name: '%c'", storage->separator);
@@ -97,6 +97,58 @@ static int store_part(const struct mail_storage *storage, struct slice part, str
     }
     buffer_free(&raw);
     return r;
+}
+
+/* ---- escapes (3.2) ---- */
+
+static bool needs_escape(const struct mail_storage *storage, struct slice part, size_t i, bool first)
+{
+    unsigned char c = part.at[i];
+
+    if (c == (unsigned char)storage->escape || c == (unsigned char)storage->separator || c == '/')
+        return true;
+    if (i > 0)
+        return false;
+    return (c == '~' && first) || slice_equal_str(part, ".") || slice_equal_str(part, "..") ||
+           (*storage->at.dirname != '\0' && slice_equal_str(part, storage->at.dirname));
+}
+
+const char *mailbox_part_escape(const struct mail_storage *storage, struct arena *arena, struct slice part, bool first)
+{
+    struct buffer out = {0};
+    const char *text;
+
+    for (size_t i = 0; i < part.size; i++) {
+        if (storage->escape != 0 && needs_escape(storage, part, i, first))
+            buffer_printf(&out, "%c%02x", storage->escape, part.at[i]);
+        else
+            buffer_append_byte(&out, part.at[i]);
+    }
+    text = arena_str(arena, buffer_slice(&out));
+    buffer_free(&out);
+    return text;
+}
+
+const char *mailbox_part_unescape(const struct mail_storage *storage, struct arena *arena, struct slice part)
+{
+    struct buffer out = {0};
+    const char *text;
+
+    for (size_t i = 0; i < part.size; i++) {
+        struct buffer byte = {0};
+
+        if (storage->escape != 0 && part.at[i] == (unsigned char)storage->escape && i + 2 < part.size &&
+            text_hex_decode(&byte, slice_of(part.at + i + 1, 2)) == 0 && byte.at[0] != 0) {
+            buffer_append_byte(&out, byte.at[0]);
+            i += 2;
+        } else {
+            buffer_append_byte(&out, part.at[i]);
+        }
+        buffer_free(&byte);
+    }
+    text = arena_str(arena, buffer_slice(&out));
+    buffer_free(&out);
+    return text;
 }
 
 static int check_vname(const char *vname, char separator, struct error *e)
@@ -149,7 +201,7 @@ static int check_stored(const struct mail_storage *storage, const char *name, st
         return refuse(e, name, "Begins with '~'");
     if (*name == '/')
         return refuse(e, name, "Begins with '/'");
-    if (storage->separator != '/' && strchr(name, '/') != NULL)
+    if (storage->at.layout != LAYOUT_INDEX && storage->separator != '/' && strchr(name, '/') != NULL)
         return refuse(e, name, "Name must not have '/' characters");
     while (slice_split(&rest, (unsigned char)storage->separator, &part)) {
         /* ".." can only be a path part where the separator is '/'; elsewhere parts have no dots at all. */
@@ -235,16 +287,24 @@ int mailbox_place(struct mail_user *user, struct arena *arena, struct slice vnam
         return -1;
     rest = slice_from_str(inner);
     while (slice_split(&rest, (unsigned char)ns->separator, &part)) {
+        struct buffer raw = {0};
+
         if (!first)
             buffer_append_byte(&stored, (unsigned char)ns->storage->separator);
-        first = false;
-        if (store_part(ns->storage, part, &stored, name, e) < 0) {
+        if (store_part(ns->storage, part, &raw, name, e) < 0) {
+            buffer_free(&raw);
             buffer_free(&stored);
             return -1;
         }
+        buffer_append_str(&stored, mailbox_part_escape(ns->storage, arena, buffer_slice(&raw), first));
+        buffer_free(&raw);
+        first = false;
     }
     *place = (struct mailbox_place){ns, name, arena_str(arena, buffer_slice(&stored))};
     buffer_free(&stored);
+    /* With escapes "P/INBOX" can be told from INBOX. */
+    if (ns->inbox && !inbox && ns->storage->escape != 0 && strcmp(place->name, "INBOX") == 0)
+        place->name = arena_printf(arena, "%c49NBOX", ns->storage->escape);
     /* "P/INBOX" beside INBOX in a prefixed inbox namespace would be the same folder. */
     if (ns->inbox && !inbox && strcmp(place->name, "INBOX") == 0)
         return refuse(e, name, "Contains reserved name");
@@ -317,7 +377,7 @@ const char *mailbox_vname_of(const struct mail_namespace *ns, struct arena *aren
         if (!first)
             buffer_append_byte(&out, (unsigned char)ns->separator);
         first = false;
-        show_part(ns->storage, part, &out);
+        show_part(ns->storage, slice_from_str(mailbox_part_unescape(ns->storage, arena, part)), &out);
     }
     text = arena_str(arena, buffer_slice(&out));
     buffer_free(&out);

@@ -181,7 +181,7 @@ static int make_instance(struct mail_namespace *template, struct owner *owner, c
     user->instances++;
     *out = new_instance(template, owner, user->arena, vname);
     r = mail_location_parse(&(*out)->storage->at, user->arena, location, user->home, e);
-    (*out)->storage->separator = mail_layout_separator((*out)->storage->at.layout);
+    mail_storage_names_init((*out)->storage, (char[]){template->separator, '\0'}, mail_user_list_escape(user));
     arena_free(arena);
     LL_APPEND(template->template->instances, *out);
     return r;

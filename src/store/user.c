@@ -135,6 +135,25 @@ static int ns_check(const struct mail_namespace *ns, struct error *e)
     return 0;
 }
 
+bool mail_user_plugin(const struct mail_user *user, const char *name)
+{
+    struct slice rest = slice_from_str(conf_str(user->settings, SET_mail_plugins)), word;
+
+    while (rest.size > 0 && slice_split(&rest, ' ', &word))
+        if (slice_equal_str(word, name))
+            return true;
+    return false;
+}
+
+char mail_user_list_escape(const struct mail_user *user)
+{
+    const char *escape = conf_plugin(user->settings, "listescape_char");
+
+    if (!mail_user_plugin(user, "listescape"))
+        return 0;
+    return escape == NULL || *escape == '\0' ? '\\' : *escape;
+}
+
 static int check_prefix(const struct mail_user *user, const struct mail_namespace *ns, struct error *e)
 {
     const struct mail_namespace *other;
@@ -205,8 +224,12 @@ static int add_namespace(struct mail_user *user, const struct conf_block *block,
         log_error_value(user->log_p, e);
         return 0;
     }
-    storage->separator = mail_layout_separator(storage->at.layout);
+    if (storage->at.layout == LAYOUT_INDEX && !conf_bool(user->settings, SET_mailbox_list_index))
+        return error_set(e, ERROR_INVALID, "Namespace '%s': LAYOUT=index requires mailbox_list_index=yes", ns->prefix);
+    mail_storage_names_init(storage, separator, mail_user_list_escape(user));
     ns->separator = *separator != '\0' ? *separator : storage->separator;
+    if (storage->at.layout == LAYOUT_INDEX && *separator == '\0')
+        ns->separator = '/';
     if (ns_check(ns, e) < 0)
         return -1;
     if (check_prefix(user, ns, e) < 0)

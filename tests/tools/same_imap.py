@@ -16,6 +16,7 @@ Times, UIDVALIDITYs and pids are masked; untagged answers of a command are compa
 differs. In the configuration @DIR@ is the folder of the server, homes are @DIR@/home/NAME."""
 import difflib, os, pwd, re, shutil, signal, socket, subprocess, sys, time
 
+POLL = 0.05  # a port that nobody listens to yet has no event
 MAIL = "mail" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 COMMON = """base_dir = @DIR@/run
 state_dir = @DIR@/state
@@ -96,6 +97,8 @@ class Connection:
             if shown.startswith("+"):
                 self.sock.sendall((self.literal or "").replace("\\n", "\r\n").encode() + b"\r\n")
             elif shown.startswith(tag + " "):
+                # \\Marked depends on when rows of the list index were written
+                untagged = [re.sub(r" \\(Un)?Marked\b", "", line) for line in untagged]
                 return sorted(untagged) + [shown[len(tag) + 1:]]
             else:
                 untagged.append(shown)
@@ -129,7 +132,7 @@ def play(name, programs, folder, conf, steps):
             except OSError:
                 if server.poll() is not None:
                     break
-                time.sleep(0.05)
+                time.sleep(POLL)
         literal = None
         for step in steps:
             said.append("> " + step)

@@ -214,7 +214,7 @@ int maildir_list_begin(struct maildir *m, struct error *e)
         list->recreate = true;
     }
     if (!list->have_guid) {
-        store_guid_new(list->guid);
+        store_mailbox_guid_new(m->box, list->guid);
         list->have_guid = true;
         list->recreate = true;
     }

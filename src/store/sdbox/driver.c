@@ -125,8 +125,8 @@ static int init_index(void *arg, struct index *index, struct index_batch *batch,
 {
     unsigned char raw[SDBOX_HEADER_SIZE] = {0};
 
-    (void)arg, (void)e;
-    store_guid_new(raw + 4);
+    (void)e;
+    store_mailbox_guid_new(arg, raw + 4);
     index_batch_ext_header(batch, index_ext(index, &header_ext), 0, slice_of(raw, sizeof(raw)));
     return 0;
 }
@@ -186,7 +186,7 @@ static int open_index(struct mailbox *box, struct sdbox *d, struct error *e)
 {
     struct index_settings settings;
     struct index_where where = {.dir = -1, .path = box->index_path, .mode = box->modes.file, .gid = box->modes.gid,
-                                .settings = &settings, .init = init_index};
+                                .settings = &settings, .init = init_index, .init_arg = box};
     char *name = mem_printf("Mailbox %s: ", box->place.vname);
     int r = 0;
 
