@@ -182,6 +182,8 @@ class Run:
         mark = len(client.dialogue)
         self.variables.start_group(len(client.tracker.messages))
         self.variables.known.pop(b"tag", None)
+        client.logging_out = client.logging_out or any(
+            r.args and r.args[0].kind != "list" and r.args[0].text.lower() == b"bye" for r in group.replies)
         lost = None
         try:
             for command in group.commands:

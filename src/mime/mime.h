@@ -204,7 +204,8 @@ bool mime_address_first(struct arena *, struct slice value, struct slice *addres
 /* RFC 5322 date (obsolete zones, missing weekday or seconds, two-digit years). *zone in minutes. False: no date.
  * RFC 5322 section 3.3, 4.3 */
 bool mime_date_parse(struct slice value, int64_t *unix_time, int *zone);
-/* "05-Jan-2022 10:00:00 +0000" in the given zone (minutes), no quotes; strict parse of the same (APPEND). */
+/* "05-Jan-2022 10:00:00 +0000" in the given zone (minutes), no quotes; strict parse of the same (APPEND). The form is right but
+ * there is no such time (31-Feb, 24:00:00): true with INT64_MAX, which Dovecot takes as now. */
 void mime_date_imap_put(struct buffer *out, int64_t unix_time, int zone);
 bool mime_date_imap_parse(struct slice, int64_t *unix_time, int *zone);
 /* "Tue, 24 Nov 2026 19:37:57 +0000" */

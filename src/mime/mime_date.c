@@ -243,8 +243,13 @@ bool mime_date_imap_parse(struct slice s, int64_t *unix_time, int *zone)
         !digits(slice_head(slice_from(s, 15), 2), 2, &second) || (s.at[18] != '+' && s.at[18] != '-') ||
         !digits(slice_from(s, 19), 4, &z))
         return false;
-    if (hour > 23 || minute > 59 || second > 60 || !day_exists(year, month, day))
-        return false;
+    if (hour > 23 || minute > 59 || second > 60 || !day_exists(year, month, day)) {
+        *zone = 0;
+        *unix_time = INT64_MAX;
+        return true;
+    }
+    if (second == 60) /* a leap second: the last one before it, as the real server has it */
+        second = 59;
     int minutes = (int)(z / 100 * 60 + z % 100);
     *zone = s.at[18] == '-' ? -minutes : minutes;
     *unix_time = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - *zone * 60;

@@ -1,0 +1,87 @@
+# The scripts of imaptest/scripts against our server and the real one: what a script says holds for both, so a script that one
+# of them fails is wrong, or that server is.
+
+. "$TOP_SRC/tests/lib/scene.sh"
+
+# run ours|dovecot
+run_scripts()
+{
+    scene_start "$1" 'mail_max_userip_connections = 100' 'mail_attribute_dict = file:%h/attributes' \
+        'protocol imap {' '  mail_plugins = zlib imap_zlib' '  imap_metadata = yes' '}'
+    for folder in "$TOP_SRC"/imaptest/scripts/*; do
+        echo "== ${folder##*/}"
+        "$TOP_SRC/imaptest/run" --host "$IP" --port $IMAP_PORT --user 'u%d' --user2 'v%d' --jobs 4 "$folder" >out 2>&1 ||
+            echo "${folder##*/}" >>failed
+        cat out
+    done >all
+    [ ! -s failed ] || { grep -v "^imaptest" all; atf_fail "$(tr '\n' ' ' <failed)"; }
+    [ "$(ls "$TOP_SRC"/imaptest/scripts/* | grep -c '^[a-z]')" -ge 150 ] || atf_fail "fewer than 150 scripts"
+    scene_stop
+}
+
+atf_test_case ours cleanup
+ours_head()
+{
+    atf_set descr "all scripts pass on our server"
+    atf_set require.user root
+    atf_set require.progs python3
+    atf_set timeout 600
+}
+ours_body()
+{
+    run_scripts ours
+    scene_log_is_clean
+}
+ours_cleanup()
+{
+    scene_end
+}
+
+atf_test_case dovecot cleanup
+dovecot_head()
+{
+    atf_set descr "all scripts pass on the real server"
+    atf_set require.user root
+    atf_set require.progs "python3 dovecot"
+    atf_set timeout 600
+}
+dovecot_body()
+{
+    run_scripts dovecot
+}
+dovecot_cleanup()
+{
+    scene_end
+}
+
+atf_test_case fails cleanup
+fails_head()
+{
+    atf_set descr "what is not so fails: every script of must-fail is refused, and unreadable ones end with 89"
+    atf_set require.user root
+    atf_set require.progs python3
+    atf_set timeout 300
+}
+fails_body()
+{
+    scene_start ours 'mail_max_userip_connections = 100'
+    for script in "$TOP_SRC"/imaptest/must-fail/*; do
+        "$TOP_SRC/imaptest/run" --host "$IP" --port $IMAP_PORT --user u "$script" >out 2>&1
+        [ $? = 2 ] || { cat out; atf_fail "${script##*/} did not fail"; }
+    done
+    for text in 'ok noop' 'nosuch: 1\n\nok noop\n' 'messages: 1\n\nnoop\n' 'state: x\n\nok noop\n' '\nok append x {{{\n'; do
+        printf "$text" >broken
+        atf_check -s exit:89 -e ignore "$TOP_SRC/imaptest/run" --host "$IP" --port $IMAP_PORT broken
+    done
+}
+fails_cleanup()
+{
+    scene_end
+}
+
+atf_init_test_cases()
+{
+    atf_add_test_case ours
+    atf_add_test_case dovecot
+    atf_add_test_case fails
+}
