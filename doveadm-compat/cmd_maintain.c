@@ -119,9 +119,13 @@ int doveadm_index(struct doveadm *d)
 /* Formats that keep no deleted mail have nothing to purge: Maildir is silent. */
 static int purge_run(struct doveadm *d, struct mail_user *user)
 {
-    (void)d;
-    (void)user;
-    return DOVEADM_OK;
+    int status = DOVEADM_OK;
+    struct error e;
+
+    for (struct mail_namespace *ns = mail_user_namespaces(user); ns != NULL; ns = ns->next)
+        if (ns->alias_for == NULL && !ns->unusable && store_op_wait(mail_namespace_purge(ns), &e) < 0)
+            doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Purging namespace '%s' failed", ns->prefix));
+    return status;
 }
 
 int doveadm_purge(struct doveadm *d)

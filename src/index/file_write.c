@@ -129,7 +129,7 @@ int file_base_write(struct index *index, struct error *e)
     int fd, ret;
 
     index_store_modseq(index);
-    state_put(s, BASE_AT_LOG_TAIL, (uint32_t)(index_has_pending(index) ? index->log.tail : index->log.head));
+    state_put(s, BASE_AT_LOG_TAIL, (uint32_t)(index_has_pending(index) || index->set.strict_tail ? index->log.tail : index->log.head));
     state_emit_header(s, &header);
     os_unlink(index->dir, file_name(index, tmp, ".tmp"), &ignored);
     fd = os_create(index->dir, tmp, index->mode, index->gid, e);

@@ -548,6 +548,11 @@ bool index_has_pending(const struct index *index)
     return index->log.request_end > index->log.tail;
 }
 
+void index_log_position(const struct index *index, struct index_log_position *out)
+{
+    *out = (struct index_log_position){index->log.h.file_seq, index->log.tail, index->log.head};
+}
+
 int index_pending(struct index *index, struct arena *arena, struct index_requests *out, struct error *e)
 {
     *out = (struct index_requests){0};

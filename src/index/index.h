@@ -40,6 +40,7 @@ struct index_settings {
     bool sync_appends;            /* dbox: fdatasync the log for appends and external expunges (7.8) */
     bool keep_backup;             /* dbox: dovecot.index.backup at every rewrite (8.2) */
     bool dotlock_by_link;         /* dotlock_use_excl = no */
+    bool strict_tail;             /* mdbox's map: only a sync moves the tail, whatever records are behind it (11.2) */
     bool mmap_disable, nfs;       /* nfs: flush attribute caches before looks at paths */
     unsigned lock_timeout_secs;   /* mail_max_lock_timeout; the cap of 180 s stays */
     uint64_t log_rotate_min_size, log_rotate_max_size;       /* 32k, 1M */
@@ -357,6 +358,12 @@ bool index_has_pending(const struct index *);
 /* Under the lock: internal flag, keyword and expunge records between tail and head, merged (7.9.3). Memory from the
  * arena. */
 int index_pending(struct index *, struct arena *, struct index_requests *, struct error *);
+/* Where the confirmed part of the log ends, and the log itself. */
+struct index_log_position {
+    uint32_t seq;
+    uint64_t tail, head;
+};
+void index_log_position(const struct index *, struct index_log_position *);
 /* Makes the batch's commit finish the sync of these requests: the tail update goes out in the same write (7.5).
  * The batch must be external, committed with index_commit_locked under the lock of index_pending; also when it is
  * otherwise empty. */

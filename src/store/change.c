@@ -15,7 +15,8 @@ struct change_op {
     struct mailbox_place place, to;
     struct list_lock *lock, *lock2;
     struct mailbox *box;
-    bool directory, locked, synced, marked, forgotten;
+    bool directory, locked, synced, marked, forgotten, emptied;
+    struct driver_sync sync;      /* that empties a mailbox */
     const char *special_use;
 };
 
@@ -40,6 +41,8 @@ static void end_change(struct store_op *op)
     struct change_op *c = (struct change_op *)op;
 
     store_op_free(&op->inner);
+    if (c->sync.state != NULL)
+        c->box->driver->sync_end(c->box, &c->sync);
     store_op_give(op);
     list_lock_release(&c->lock2);
     list_lock_release(&c->lock);
@@ -158,6 +161,27 @@ static enum step delete_folder(struct change_op *c, struct error *e)
     return STEP_DONE;
 }
 
+/* Where others count what this mailbox refers to, it gives up its messages before it goes. */
+static enum step empty_mailbox(struct change_op *c, struct budget *budget, struct error *e)
+{
+    struct index *index = c->box->index;
+    struct index_record rec;
+    enum step r;
+
+    if (c->sync.batch == NULL && c->sync.state == NULL) {
+        c->sync = (struct driver_sync){.why = SYNC_APPLY, .expunges = true, .batch = index_batch_new(c->arena, INDEX_INTERNAL)};
+        for (uint32_t uid = 1; index_get_from(index, uid, &rec); uid = rec.uid + 1)
+            index_batch_expunge(c->sync.batch, rec.uid, NULL);
+    }
+    r = c->box->driver->sync(c->box, &c->sync, budget, e);
+    if (r == STEP_DONE) {
+        c->box->driver->sync_end(c->box, &c->sync);
+        c->emptied = true;
+        return STEP_DONE;
+    }
+    return r;
+}
+
 /* Other processes that have it open learn it from the log. */
 static enum step mark_deleted(struct change_op *c, struct error *e)
 {
@@ -228,7 +252,11 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
     }
     if (c->box != NULL && !store_op_take(op, c->box))
         return STEP_WAIT;
-    (void)budget;
+    if (!c->emptied && (c->box->driver->can & DRIVER_COUNTS_REFERENCES) != 0) {
+        r = empty_mailbox(c, budget, e);
+        if (r != STEP_DONE)
+            return r;
+    }
     if (!c->marked) {
         r = mark_deleted(c, e);
         if (r == STEP_ERROR && e->class != ERROR_SPACE && e->class != ERROR_QUOTA)

@@ -22,6 +22,7 @@ enum {
     DRIVER_INBOX_IS_ROOT = 0x10,   /* without DIRNAME, INBOX's folder is the mail root: it cannot be renamed */
     DRIVER_RESERVED_DIRS = 0x20,   /* cur, new, tmp are no mailbox names in the fs layout */
     DRIVER_ATTACHMENTS = 0x40,     /* keeps X metadata: mail_attachment_dir has an effect (store/attachment.h) */
+    DRIVER_COUNTS_REFERENCES = 0x100, /* a mailbox that is deleted must give up its messages one by one */
     DRIVER_FACTS_IN_FILE = 0x80    /* GUID, dates and sizes stand in the message's file: expunge requests go without GUID,
                                     * and what was read is kept in the cache */
 };
@@ -167,6 +168,11 @@ struct store_driver {
     /* DRIVER_ALT: remembers that this message shall move to ALT, or back, at the next purge. NULL: record flag 0x40 is set or
      * cleared, and the sync that carries it out moves the file. */
     void (*altmove)(struct mailbox *, uint32_t uid, bool to_alt);
+    /* Takes the space of what no mailbox has any more, and carries out what altmove remembered, in the whole storage of a
+     * namespace. begin never fails; step is called until it is done; end also cancels. NULL: nothing is kept. */
+    void *(*purge_begin)(struct mail_user *, struct mail_storage *);
+    enum step (*purge_step)(void *, struct budget *, struct error *);
+    void (*purge_end)(void *);
     /* The message contradicts what its name or record says: sizes are mended. */
     void (*mend)(struct mailbox *, uint32_t uid, uint64_t physical, uint64_t virtual_size);
     /* List index extension that tells whether a STATUS row is current, and its value now (index-format 11.1). */
@@ -177,7 +183,7 @@ struct store_driver {
     const char *const *watch;
 };
 
-extern const struct store_driver maildir_driver, sdbox_driver;
+extern const struct store_driver maildir_driver, mdbox_driver, sdbox_driver;
 const struct store_driver *store_driver_find(const char *name);   /* NULL: unknown */
 const struct store_driver *const *store_drivers(void);            /* in the order of autodetection, NULL-ended */
 

@@ -218,6 +218,10 @@ void mailbox_batch_expunge(struct mailbox_view *, struct index_batch *, uint32_t
  * purge (mdbox). Nothing where there is no ALT. */
 void mailbox_batch_altmove(struct mailbox_view *, struct index_batch *, uint32_t uid, bool to_alt);
 
+/* doveadm purge: takes the space of messages that no mailbox has any more (mdbox), and moves between the storages what
+ * altmove has chosen. Formats that keep nothing have nothing to do. */
+struct store_op *mail_namespace_purge(struct mail_namespace *);
+
 enum {
     STATUS_MESSAGES = 0x1, STATUS_RECENT = 0x2, STATUS_UIDNEXT = 0x4, STATUS_UIDVALIDITY = 0x8, STATUS_UNSEEN = 0x10,
     STATUS_HIGHESTMODSEQ = 0x20, STATUS_SIZE = 0x40, STATUS_GUID = 0x80, STATUS_DELETED = 0x100,

@@ -1,0 +1,371 @@
+/* driver.c - mdbox as a store driver: finding, making, opening a mailbox; its index extensions (dbox-format 3.1). */
+#include "store/mdbox/mdbox.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static bool is_there(const char *path, const char *name)
+{
+    char full[4096];
+
+    return (size_t)snprintf(full, sizeof(full), "%s/%s", path, name) < sizeof(full) && access(full, F_OK) == 0;
+}
+
+/* Asked only without DIRNAME, where the folder itself says nothing. */
+static bool mdbox_is_mailbox(const char *path)
+{
+    return is_there(path, "dovecot.index.log") || is_there(path, "dovecot.index");
+}
+
+/* The map tells an mdbox from an sdbox, which has mailboxes/ too (chapter 9, row 11). */
+static bool mdbox_detect(const char *root)
+{
+    return is_there(root, "storage/dovecot.map.index.log") || is_there(root, "storage/dovecot.map.index") ||
+           is_there(root, "storage/m.1") || (is_there(root, "storage") && is_there(root, "mailboxes"));
+}
+
+/* ---- making, removing ---- */
+
+static int mdbox_create(const struct mail_location *at, const char *path, bool inbox, const struct mail_modes *modes,
+                        struct error *e)
+{
+    struct stat st;
+
+    (void)at, (void)inbox;
+    if (stat(path, &st) == 0)
+        return error_set(e, ERROR_EXISTS, "Mailbox already exists: %s", path);
+    return os_mkdir_parents(AT_FDCWD, path, modes->dir, modes->gid, e);
+}
+
+static int mdbox_remove(const char *path, struct error *e)
+{
+    DIR *d = opendir(path);
+    struct dirent *entry;
+    int r = 0;
+
+    if (d == NULL)
+        return errno == ENOENT ? 0 : error_sys(e, "opendir", path);
+    while (r == 0 && (entry = readdir(d)) != NULL) {
+        struct stat st;
+
+        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            os_unlink(dirfd(d), entry->d_name, e) < 0 && e->class != ERROR_NOT_FOUND)
+            r = -1;
+    }
+    closedir(d);
+    if (r == 0 && os_rmdir(AT_FDCWD, path, e) < 0 && e->class != ERROR_NOT_FOUND && e->sys != ENOTEMPTY && e->sys != EEXIST)
+        r = -1;
+    return r;
+}
+
+/* ---- what the index says ---- */
+
+bool mdbox_header_get(const struct mdbox *m, struct mdbox_header *h)
+{
+    struct slice raw = index_ext_header(m->box->index, m->ext_header);
+
+    *h = (struct mdbox_header){0};
+    if (raw.size < 20)
+        return false;
+    h->map_uid_validity = bytes_le32(raw.at);
+    memcpy(h->guid, raw.at + 4, 16);
+    h->flags = raw.size > 20 ? raw.at[20] : MDBOX_HAS_POP3_UIDL | MDBOX_HAS_POP3_ORDER; /* an old one does not say */
+    return true;
+}
+
+void mdbox_header_put(const struct mdbox *m, struct index_batch *batch, const struct mdbox_header *h)
+{
+    unsigned char raw[MDBOX_HEADER_SIZE] = {0};
+
+    bytes_put_le32(raw, h->map_uid_validity);
+    memcpy(raw + 4, h->guid, 16);
+    raw[20] = h->flags;
+    index_batch_ext_header(batch, m->ext_header, 0, slice_of(raw, sizeof(raw)));
+}
+
+bool mdbox_record_get(const struct mdbox *m, uint32_t uid, struct mdbox_record *out)
+{
+    static const unsigned char none[16];
+    struct slice rec = index_ext_record(m->box->index, m->ext_record, uid);
+    struct slice guid = index_ext_record(m->box->index, m->ext_guid, uid);
+
+    *out = (struct mdbox_record){0};
+    if (rec.size < 8)
+        return false;
+    out->map_uid = bytes_le32(rec.at);
+    out->save_date = bytes_le32(rec.at + 4);
+    if (guid.size >= 16) {
+        memcpy(out->guid, guid.at, 16);
+        out->has_guid = memcmp(guid.at, none, 16) != 0;
+    }
+    return true;
+}
+
+static struct slice put_record(unsigned char out[8], uint32_t map_uid, uint32_t save_date)
+{
+    bytes_put_le32(out, map_uid);
+    bytes_put_le32(out + 4, save_date);
+    return slice_of(out, 8);
+}
+
+void mdbox_append_record(const struct mdbox *m, struct index_batch *batch, struct index_append *append, uint32_t map_uid,
+                         uint32_t save_date, const unsigned char guid[16])
+{
+    unsigned char raw[8];
+
+    index_append_ext(batch, append, m->ext_record, put_record(raw, map_uid, save_date));
+    index_append_ext(batch, append, m->ext_guid, slice_of(guid, 16));
+}
+
+void mdbox_put_map_uid(const struct mdbox *m, struct index_batch *batch, uint32_t uid, const struct mdbox_record *rec)
+{
+    unsigned char raw[8];
+
+    index_batch_ext_record(batch, m->ext_record, uid, put_record(raw, rec->map_uid, rec->save_date));
+}
+
+uint32_t mdbox_highest_uidl(const struct mdbox *m)
+{
+    struct slice raw = index_ext_header(m->box->index, m->ext_uidl);
+
+    return raw.size < 4 ? UINT32_MAX : bytes_le32(raw.at);
+}
+
+void mdbox_put_highest_uidl(const struct mdbox *m, struct index_batch *batch, uint32_t uid)
+{
+    unsigned char raw[4];
+
+    bytes_put_le32(raw, uid);
+    index_batch_ext_header(batch, m->ext_uidl, 0, slice_of(raw, 4));
+}
+
+int mdbox_init_mailbox(struct mdbox *m, struct error *e)
+{
+    static const unsigned char none[16];
+    struct index *index = m->box->index;
+    struct index_status status;
+    struct mdbox_header h;
+    struct index_batch *batch;
+    struct arena *arena;
+    uint32_t uid_validity;
+    int r = 0;
+
+    index_status(index, &status);
+    if (status.uid_validity != 0 && mdbox_header_get(m, &h) && memcmp(h.guid, none, 16) != 0)
+        return 0;
+    arena = arena_new();
+    batch = index_batch_new(arena, INDEX_EXTERNAL);
+    if (strcmp(m->box->place.name, "INBOX") == 0 && index_ext_header(index, m->ext_uidl).size == 0)
+        mdbox_put_highest_uidl(m, batch, 0);
+    mdbox_header_get(m, &h);
+    if (h.map_uid_validity == 0)
+        h.map_uid_validity = mdbox_map_uid_validity(m->storage->map);
+    if (memcmp(h.guid, none, 16) == 0)
+        store_guid_new(h.guid);
+    mdbox_header_put(m, batch, &h);
+    if (status.uid_validity == 0) {
+        r = store_next_uid_validity(m->box->storage, &uid_validity, e);
+        if (r == 0)
+            index_batch_uid_validity(batch, uid_validity);
+    }
+    if (r == 0)
+        r = index_commit_locked(index, batch, NULL, e);
+    arena_free(arena);
+    return r;
+}
+
+/* ---- opening ---- */
+
+static int open_folder(struct mailbox *box, const struct driver_open *how, struct error *e)
+{
+    struct stat st;
+
+    if (stat(box->path, &st) < 0) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            return error_sys(e, "stat", box->path);
+        if (!how->create)
+            return mailbox_not_found(&box->place, e);
+        if (folder_create(box->storage, box->place.name, false, e) < 0 && e->class != ERROR_EXISTS)
+            return -1;
+        box->modes = mail_modes_of(box->path);
+    }
+    box->read_only = access(box->path, W_OK) < 0 && (errno == EACCES || errno == EROFS);
+    return 0;
+}
+
+static int open_index(struct mailbox *box, struct mdbox *m, struct error *e)
+{
+    static const struct index_ext_def header = {.name = "mdbox-hdr", .header_size = MDBOX_HEADER_SIZE, .shrink = true};
+    static const struct index_ext_def uidl = {.name = "hdr-pop3-uidl", .header_size = 4};
+    static const struct index_ext_def record = {.name = "mdbox", .record_size = 8, .record_align = 4};
+    static const struct index_ext_def guid = {.name = "guid", .record_size = 16, .record_align = 1};
+    struct index_settings settings;
+    struct index_where where = {.dir = -1, .path = box->index_path, .mode = box->modes.file, .gid = box->modes.gid,
+                                .settings = &settings};
+    char *name = mem_printf("Mailbox %s: ", box->place.vname);
+    int r = 0;
+
+    store_index_settings(box->user, &settings);
+    settings.sync_appends = true;
+    settings.keep_backup = true;
+    where.name = name;
+    where.in_memory = box->index_path == NULL;
+    where.read_only = box->read_only;
+    if (!where.in_memory && strcmp(box->index_path, box->path) != 0)
+        r = folder_make(box->index_path, &box->modes, e);
+    if (r == 0 && !where.in_memory) {
+        where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (where.dir < 0)
+            r = error_sys(e, "open", box->index_path);
+    }
+    if (r == 0)
+        r = index_open(&box->index, &where, e);
+    if (where.dir >= 0)
+        close(where.dir);
+    mem_free(name);
+    if (r == 0) {
+        m->ext_header = index_ext(box->index, &header);
+        m->ext_uidl = index_ext(box->index, &uidl);
+        m->ext_record = index_ext(box->index, &record);
+        m->ext_guid = index_ext(box->index, &guid);
+    }
+    return r;
+}
+
+static void mdbox_close(struct mailbox *box)
+{
+    struct mdbox *m = box->data;
+
+    if (m == NULL)
+        return;
+    if (box->index != NULL)
+        index_close(&box->index);
+    mdbox_storage_put(&m->storage);
+    mem_free(m);
+    box->data = NULL;
+}
+
+/* A new mailbox is one from the beginning, unless somebody holds its lock: then the first sync does it. */
+static int begin_mailbox(struct mdbox *m, struct error *e)
+{
+    struct index_status status;
+    int r = 0;
+
+    index_status(m->box->index, &status);
+    if (m->box->read_only || status.uid_validity != 0)
+        return 0;
+    switch (index_lock_try(m->box->index, "syncing", e)) {
+    case STEP_DONE:
+        r = mdbox_init_mailbox(m, e);
+        index_unlock(m->box->index);
+        return r;
+    case STEP_ERROR:
+        return -1;
+    default:
+        return 0;
+    }
+}
+
+static int mdbox_open(struct mailbox *box, const struct driver_open *how, struct error *e)
+{
+    struct mdbox *m = mem_zero(1, sizeof(*m));
+
+    box->data = m;
+    m->box = box;
+    m->fsync_never = strcmp(conf_str(mail_user_settings(box->user), SET_mail_fsync), "never") == 0;
+    if (open_folder(box, how, e) < 0 || mdbox_storage_get(&m->storage, box->user, &box->storage->at, !box->read_only, e) < 0 ||
+        open_index(box, m, e) < 0 || begin_mailbox(m, e) < 0) {
+        mdbox_close(box);
+        return -1;
+    }
+    box->read_only = box->read_only || m->storage->read_only;
+    return 0;
+}
+
+static int mdbox_guid(struct mailbox *box, unsigned char guid[16], struct error *e)
+{
+    static const unsigned char none[16];
+    struct mdbox_header h;
+
+    if (!mdbox_header_get(box->data, &h) || memcmp(h.guid, none, 16) == 0)
+        return error_set(e, ERROR_TEMPORARY, "%s: the mailbox has no GUID yet", box->path);
+    memcpy(guid, h.guid, 16);
+    return 0;
+}
+
+/* ---- purge and altmove ---- */
+
+/* Remembered in the storage, until the purge that this process runs at the end of its command. */
+static void mdbox_remember_move(struct mailbox *box, uint32_t uid, bool to_alt)
+{
+    struct mdbox *m = box->data;
+    struct mdbox_record rec;
+
+    if (m->storage->alt_path == NULL || !mdbox_record_get(m, uid, &rec) || rec.map_uid == 0)
+        return;
+    m->storage->moves_back = !to_alt;
+    VEC_PUSH(&m->storage->moves, rec.map_uid);
+}
+
+struct driver_purge {
+    struct mail_user *user;
+    struct mail_storage *storage;
+    struct mdbox_storage *mdbox;
+    struct mdbox_purge *purge;
+};
+
+static void *mdbox_driver_purge_begin(struct mail_user *user, struct mail_storage *storage)
+{
+    struct driver_purge *p = mem_zero(1, sizeof(*p));
+
+    p->user = user;
+    p->storage = storage;
+    return p;
+}
+
+static enum step mdbox_driver_purge_step(void *arg, struct budget *budget, struct error *e)
+{
+    struct driver_purge *p = arg;
+
+    if (p->purge == NULL) {
+        if (mdbox_storage_get(&p->mdbox, p->user, &p->storage->at, false, e) < 0)
+            return e->class == ERROR_NOT_FOUND ? STEP_DONE : STEP_ERROR; /* a user without mail */
+        p->purge = mdbox_purge_begin(p->mdbox, p->user);
+        for (size_t i = 0; i < p->mdbox->moves.count; i++)
+            mdbox_purge_move(p->purge, p->mdbox->moves.at[i]);
+        if (p->mdbox->moves_back)
+            mdbox_purge_move_back(p->purge);
+        p->mdbox->moves.count = 0;
+    }
+    return mdbox_purge_step(p->purge, budget, e);
+}
+
+static void mdbox_driver_purge_end(void *arg)
+{
+    struct driver_purge *p = arg;
+
+    mdbox_purge_end(&p->purge);
+    mdbox_storage_put(&p->mdbox);
+    mem_free(p);
+}
+
+const struct store_driver mdbox_driver = {
+    .name = "mdbox",
+    .can = DRIVER_SAVE_GUID | DRIVER_POP3_UIDL | DRIVER_LINK_COPY | DRIVER_ALT | DRIVER_ATTACHMENTS | DRIVER_FACTS_IN_FILE |
+           DRIVER_COUNTS_REFERENCES,
+    .layout = LAYOUT_FS,
+    .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
+    .is_mailbox = mdbox_is_mailbox, .detect = mdbox_detect,
+    .create = mdbox_create, .remove = mdbox_remove,
+    .open = mdbox_open, .close = mdbox_close, .guid = mdbox_guid,
+    .sync = mdbox_sync, .sync_end = mdbox_sync_end,
+    .stage = mdbox_stage, .stage_write = mdbox_stage_write, .stage_finish = mdbox_stage_finish,
+    .stage_copy = mdbox_stage_copy, .stage_again = mdbox_stage_again, .stage_read = mdbox_stage_read, .discard = mdbox_discard,
+    .publish = mdbox_publish, .publish_end = mdbox_publish_end,
+    .altmove = mdbox_remember_move,
+    .purge_begin = mdbox_driver_purge_begin, .purge_step = mdbox_driver_purge_step, .purge_end = mdbox_driver_purge_end,
+    .read = mdbox_read, .read_end = mdbox_read_end, .item = mdbox_item,
+};
