@@ -6,7 +6,7 @@
  * status NAME, save NAME FLAGS FILE..., dump NAME (JSON lines), body NAME UID, flags NAME UIDS +|-|=FLAGS,
  * load NAME SECONDS SEED (random saves, flag changes, expunges of its own messages, looks; says what was done),
  * expunge NAME UIDS, copy NAME UIDS DEST, move NAME UIDS DEST, sync NAME, resync NAME, select NAME, watch NAME SECONDS,
- * state (JSON lines of all mailboxes: one of the mailbox, then its messages), cachepurge NAME.
+ * state (JSON lines of all mailboxes: one of the mailbox, then its messages), cachepurge NAME, purge.
  * FLAGS are words joined by commas: Seen,Answered,kw1; "-" for none. Exit status 1 and the error's texts on standard
  * error when something fails; log lines go there too. */
 #include "base/base.h"
@@ -657,6 +657,9 @@ static void run_command(const char *command, char **args)
         cmd_dump(args);
     } else if (strcmp(command, "state") == 0) {
         cmd_state();
+    } else if (strcmp(command, "purge") == 0) {
+        for (struct mail_namespace *ns = mail_user_namespaces(user); ns != NULL; ns = ns->next)
+            run(mail_namespace_purge(ns));
     } else if (strcmp(command, "cachepurge") == 0) {
         cmd_cachepurge(args);
     } else if (strcmp(command, "body") == 0) {
