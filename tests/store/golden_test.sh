@@ -24,15 +24,19 @@ golden()
         python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" "$@" ||
             atf_fail "differences in round $round, see above"
     done
+    cp "$TOP_BUILD/tests/tools/storetool" "$dir/storetool" # readable for the owner of the mail
+    python3 "$TOP_SRC/tests/tools/golden_change.py" "$dir/storetool" "$dir/copy" "$location" "$@" ||
+        atf_fail "after changes of ours the real server sees something else"
 }
 
-for format in maildir maildir-fs maildir-split maildir-zlib; do
+port=25310
+for format in maildir maildir-fs maildir-split maildir-zlib sdbox sdbox-alt sdbox-zlib sdbox-attach; do
     name=$(echo $format | tr - _)
-    case $format in maildir) port=25310;; maildir-fs) port=25320;; maildir-zlib) port=25340;; *) port=25330;; esac
     atf_test_case $name cleanup # defines empty parts, which the next lines replace
     eval "${name}_head() { atf_set require.progs 'dovecot doveadm python3'; atf_set timeout 300; }
           ${name}_body() { golden $format $port; }
           ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
+    port=$((port + 10))
 done
 
 atf_init_test_cases()
@@ -42,5 +46,7 @@ atf_init_test_cases()
     atf_add_test_case maildir_split
     atf_add_test_case sdbox
     atf_add_test_case sdbox_alt
+    atf_add_test_case sdbox_zlib
+    atf_add_test_case sdbox_attach
     atf_add_test_case maildir_zlib
 }

@@ -404,6 +404,24 @@ static void cmd_expunge(char **args)
     mailbox_close(&box);
 }
 
+/* altmove MAILBOX UIDS there|back */
+static void cmd_altmove(char **args)
+{
+    struct mailbox *box = open_box(args[0], SYNC_POLL);
+    struct uid_list uids = parse_uids(box, args[1]);
+    struct mailbox_view *view = mailbox_view_open(box, false);
+    struct arena *scratch = arena_new();
+    struct index_batch *batch = index_batch_new(scratch, INDEX_INTERNAL);
+
+    for (size_t i = 0; i < uids.count; i++)
+        mailbox_batch_altmove(view, batch, uids.at[i], strcmp(args[2], "there") == 0);
+    commit(view, batch, 0);
+    arena_free(scratch);
+    mailbox_view_close(&view);
+    VEC_FREE(&uids);
+    mailbox_close(&box);
+}
+
 static void cmd_copy(char **args, bool move)
 {
     struct mailbox *box = open_box(args[0], SYNC_POLL), *dest;
@@ -668,6 +686,8 @@ static void run_command(const char *command, char **args)
         cmd_flags(args);
     } else if (strcmp(command, "expunge") == 0) {
         cmd_expunge(args);
+    } else if (strcmp(command, "altmove") == 0) {
+        cmd_altmove(args);
     } else if (strcmp(command, "copy") == 0 || strcmp(command, "move") == 0) {
         cmd_copy(args, *command == 'm');
     } else if (strcmp(command, "sync") == 0 || strcmp(command, "resync") == 0 || strcmp(command, "select") == 0) {
