@@ -83,6 +83,40 @@ void input_free(struct input *in)
     *in = (struct input){0};
 }
 
+struct input_decoder {
+    struct decoder decoder;
+    struct input in;
+};
+
+static ssize_t read_input(struct decoder *decoder, unsigned char *buf, size_t size, struct error *e)
+{
+    struct input_decoder *d = (struct input_decoder *)decoder;
+    struct slice have;
+
+    if (input_fill(&d->in, 1, e) < 0)
+        return -1;
+    have = slice_head(input_slice(&d->in), size);
+    if (have.size > 0)
+        memcpy(buf, have.at, have.size);
+    input_take(&d->in, have.size);
+    return (ssize_t)have.size;
+}
+
+static void free_input(struct decoder *decoder)
+{
+    input_free(&((struct input_decoder *)decoder)->in);
+    mem_free(decoder);
+}
+
+struct decoder *decoder_of_input(struct input *in)
+{
+    struct input_decoder *d = mem_zero(1, sizeof(*d));
+
+    d->decoder = (struct decoder){read_input, free_input};
+    d->in = *in;
+    return &d->decoder;
+}
+
 int input_fill(struct input *in, size_t want, struct error *e)
 {
     while (!in->end && in->have - in->at < want) {

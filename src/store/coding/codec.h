@@ -32,6 +32,7 @@ struct input {
 };
 void input_init(struct input *, struct decoder *from);
 void input_free(struct input *);
+struct decoder *decoder_of_input(struct input *);   /* what is left; takes over what *input holds */
 /* Sees to it that `want` (at most INPUT_SIZE) bytes stand there, or all that are left. */
 int input_fill(struct input *, size_t want, struct error *);
 static inline struct slice input_slice(const struct input *in)

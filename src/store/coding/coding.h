@@ -12,10 +12,12 @@
 /* ---- user.c: settings ---- */
 
 struct codec;
+struct crypt_user;
 struct coding {                  /* of one user; lives as long as the user */
     bool zlib, crypt;            /* mail_plugins names them */
     const struct codec *save;    /* zlib_save; NULL = none */
     int save_level;
+    struct crypt_user *crypt_user; /* NULL: no crypt */
     struct fs *fs;               /* of mail_attachment_fs, once it was needed */
     const char *folder;          /* mail_attachment_dir; "" = unset */
     struct arena *arena;

@@ -5,6 +5,7 @@
  * only facts that the cache has. A plain message is read from its file, with nothing in between. */
 #include "store/coding/coding.h"
 #include "store/coding/codec.h"
+#include "store/coding/crypt_user.h"
 #include "store/internal.h"
 
 #include <stdio.h>
@@ -48,6 +49,16 @@ static int look(struct reading *r, struct error *e)
     input_init(&in, decoder_of_source(&r->stored.source));
     if (input_fill(&in, CODEC_HEAD, e) < 0)
         goto failed;
+    if (c->crypt && crypt_is(input_slice(&in))) {
+        struct decoder *plain = crypt_user_decode(r->box, &in, e);
+
+        if (plain == NULL)
+            return -1;
+        input_init(&in, plain);
+        coded = true;
+        if (input_fill(&in, CODEC_HEAD, e) < 0)
+            goto failed;
+    }
     codec = c->zlib ? codec_detect(input_slice(&in)) : NULL;
     if (codec != NULL) {
         if (!codec_there(codec)) {
@@ -61,15 +72,18 @@ static int look(struct reading *r, struct error *e)
     if (coded) {
         const char *temp = conf_str(r->box->user->settings, SET_mail_temp_dir);
 
-        r->spool = spool_new(in.from, r->stored.size, temp);
-        in.from = NULL;
+        r->spool = spool_new(decoder_of_input(&in), r->stored.size, temp);
         r->source = (struct mime_source){spool_read, r->spool, SLICE_EMPTY};
+    } else {
+        input_free(&in);
     }
-    input_free(&in);
     if (r->stored.ext_refs != NULL) {
         r->splice = splice_open(r->box->user, &r->source, r->stored.ext_refs, r->stored.ext_suffix, e);
-        if (r->splice == NULL)
+        if (r->splice == NULL) {
+            spool_free(r->spool);
+            r->spool = NULL;
             return -1;
+        }
         r->source = (struct mime_source){splice_read, r->splice, SLICE_EMPTY};
     }
     r->looked = true;

@@ -1,6 +1,7 @@
 /* user.c - what a user's settings say of attachments, compression and encryption; found out once. */
 #include "store/coding/codec.h"
 #include "store/coding/coding.h"
+#include "store/coding/crypt_user.h"
 #include "store/internal.h"
 
 bool coding_plugin(const struct mail_user *user, const char *name)
@@ -53,11 +54,11 @@ int coding_open(struct mail_user *user, struct error *e)
 {
     struct coding *c = user->coding = mem_zero(1, sizeof(*c));
 
-    (void)e;
     c->arena = arena_new();
     c->zlib = coding_plugin(user, "zlib");
+    c->crypt = coding_plugin(user, "mail_crypt");
     read_zlib(user, c);
-    return 0;
+    return c->crypt ? crypt_user_open(user, &c->crypt_user, e) : 0;
 }
 
 struct coding *coding_of(struct mail_user *user)
@@ -73,6 +74,7 @@ void coding_close(struct coding **coding_p)
         return;
     *coding_p = NULL;
     fs_close(&c->fs);
+    crypt_user_close(&c->crypt_user);
     arena_free(c->arena);
     mem_free(c);
 }

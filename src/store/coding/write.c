@@ -2,15 +2,18 @@
 #include "store/coding/attach.h"
 #include "store/coding/codec.h"
 #include "store/coding/coding.h"
+#include "store/coding/crypt_user.h"
 #include "store/internal.h"
 
 int coding_sinks(struct mailbox *box, struct byte_sink **first, struct byte_sink **attachments, struct error *e)
 {
     struct coding *c = coding_of(box->user);
 
+    *attachments = NULL;
+    if (c->crypt && crypt_user_encode(box, first, e) < 0)
+        return -1;
     if (c->save != NULL)
         *first = c->save->encode(c->save_level, *first);
-    *attachments = NULL;
     if ((box->driver->can & DRIVER_ATTACHMENTS) != 0 && *conf_str(box->user->settings, SET_mail_attachment_dir) != '\0') {
         *attachments = extract_sink_new(box, *first, e);
         if (*attachments == NULL)
