@@ -179,9 +179,10 @@ int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const stru
     arena_free(arena);
     if (r < 0)
         return -1;
-    r = to->driver->stage_copy(&save->s, from, uid, e);
+    r = store_may_share(to, from) ? to->driver->stage_copy(&save->s, from, uid, e) : 0;
     if (r == 0) {
-        to->driver->discard(&save->s);
+        if (save->s.data != NULL)
+            to->driver->discard(&save->s);
         save->s.data = NULL;
         r = copy_content(save, from, uid, e);
     }
@@ -194,11 +195,21 @@ int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const stru
     return 0;
 }
 
-static ssize_t read_fd(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
+/* The bytes of a staged message, saved anew. */
+static int copy_staged(struct save *save, const struct save *first, struct error *e)
 {
-    ssize_t n = TEMP_FAILURE_RETRY(pread((int)(intptr_t)arg, buf, size, (off_t)offset));
+    struct mail_file file;
+    int r;
 
-    return n < 0 ? error_sys(e, "read", "staged message") : n;
+    if (first->s.fd < 0)
+        return error_set(e, ERROR_BUG, "the first staged message is published already");
+    if (store_read_staged(&first->s, save->s.arena, &file, e) < 0)
+        return -1;
+    r = save->s.box->driver->stage(&save->s, e);
+    if (r == 0)
+        r = copy_bytes(save, &file.source, e);
+    store_read_end(NULL, &file);
+    return r;
 }
 
 int save_again(struct save *first, struct mailbox *to, const struct mail_meta *meta, struct save **out, struct error *e)
@@ -208,22 +219,19 @@ int save_again(struct save *first, struct mailbox *to, const struct mail_meta *m
 
     if (new_save(to, meta, &save, e) < 0)
         return -1;
-    r = to->driver == first->s.box->driver ? to->driver->stage_again(&save->s, &first->s, e) : 0;
+    r = to->driver == first->s.box->driver && store_may_share(to, first->s.box)
+            ? to->driver->stage_again(&save->s, &first->s, e)
+            : 0;
     if (r > 0 && first->s.fd >= 0) {
         /* The same bytes: whoever commits first makes them durable, the other must know it too. */
         save->s.fd = fcntl(first->s.fd, F_DUPFD_CLOEXEC, 0);
         if (save->s.fd < 0)
             r = error_sys(e, "dup", NULL);
     } else if (r == 0) {
-        struct mime_source source = {read_fd, (void *)(intptr_t)first->s.fd, SLICE_EMPTY};
-
-        to->driver->discard(&save->s);
+        if (save->s.data != NULL)
+            to->driver->discard(&save->s);
         save->s.data = NULL;
-        r = to->driver->stage(&save->s, e);
-        if (r == 0 && first->s.fd < 0)
-            r = error_set(e, ERROR_BUG, "the first staged message is published already");
-        if (r == 0)
-            r = copy_bytes(save, &source, e);
+        r = copy_staged(save, first, e);
     }
     if (r < 0) {
         save_cancel(&save);

@@ -53,6 +53,10 @@ int store_read(struct mailbox *, uint32_t uid, struct arena *, struct mail_file 
 void store_read_end(struct mailbox *, struct mail_file *);
 /* The size of the plain text; may have to decode it all. (mail_file.size is that of the stored bytes where coding is set.) */
 int store_read_size(struct mail_file *, uint64_t *, struct error *);
+/* The same for a message that is only staged, and whose fd is open; nothing to end but by store_read_end(NULL, ...). */
+int store_read_staged(const struct staged *, struct arena *, struct mail_file *, struct error *);
+/* May the bytes of a message in `from` stand in `to` as they are (a link, a reference)? Not where keys differ. */
+bool store_may_share(const struct mailbox *to, const struct mailbox *from);
 /* May the stored bytes of messages here be others than their plain text? Then a file's size says nothing. */
 bool store_read_coded(const struct mailbox *);
 

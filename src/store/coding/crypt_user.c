@@ -66,6 +66,9 @@ static int read_settings(const struct mail_user *user, struct crypt_user *c, str
             return -1;
     c->curve_name = conf_plugin(user->settings, "mail_crypt_curve");
     c->curve = c->curve_name == NULL ? NULL : crypt_curve_find(slice_from_str(c->curve_name));
+    if (c->curve_name != NULL && *c->curve_name != '\0' && c->curve == NULL)
+        return error_set(e, ERROR_INVALID, "mail_crypt_plugin: invalid mail_crypt_curve setting %s: unknown object name",
+                         c->curve_name);
     c->password = conf_plugin(user->settings, "mail_crypt_private_password");
     c->must_encrypt = conf_plugin(user->settings, "mail_crypt_require_encrypted_user_key") != NULL;
     return 0;
@@ -240,8 +243,6 @@ int crypt_user_generate(struct mail_user *user, struct mailbox *box, struct cryp
 
     if (c->curve_name == NULL || *c->curve_name == '\0')
         return error_set(e, ERROR_INVALID, "mail_crypt_curve not set, cannot generate EC key");
-    if (c->curve == NULL)
-        return error_set(e, ERROR_INVALID, "Cannot generate EC key: invalid curve %s", c->curve_name);
     if (box != NULL) {
         r = crypt_user_active(user, NULL, &owner, e);
         if (r == 0 && owner == NULL)

@@ -8,7 +8,9 @@
 #include "store/coding/crypt_user.h"
 #include "store/internal.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 struct reading {
     struct mailbox *box;
@@ -20,6 +22,16 @@ struct reading {
     struct spool *spool;          /* NULL: the stored bytes are plain */
     struct splice *splice;        /* attachments; NULL = none */
 };
+
+bool store_may_share(const struct mailbox *to, const struct mailbox *from)
+{
+    const struct coding *a = coding_of(to->user), *b = coding_of(from->user);
+
+    if (to->user != from->user && strcmp(to->user->name, from->user->name) != 0)
+        return !a->crypt && !b->crypt && a->zlib == b->zlib;
+    return a->crypt == b->crypt && a->zlib == b->zlib &&
+           (!a->crypt || !crypt_user_by_folder(to->user) || strcmp(to->path, from->path) == 0);
+}
 
 bool store_read_coded(const struct mailbox *box)
 {
@@ -33,6 +45,8 @@ static int context(const struct reading *r, struct error *e)
     struct driver_value path;
     struct error ignored;
 
+    if (r->uid == 0)
+        return error_context(e, "read(staged message) failed: ");
     if (r->box->driver->item(r->box, r->uid, ITEM_PATH, r->arena, &path, &ignored) == 0 && path.text != NULL)
         return error_context(e, "read(%s) failed: ", path.text);
     return error_context(e, "read(UID=%u) failed: ", r->uid);
@@ -104,18 +118,48 @@ static ssize_t read_decoded(void *arg, uint64_t offset, void *buf, size_t size, 
     return n < 0 ? context(r, e) : n;
 }
 
-int store_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file, struct error *e)
+static void decode(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file)
 {
     struct reading *r;
 
-    if (box->driver->read(box, uid, arena, file, e) < 0)
-        return -1;
     if (!store_read_coded(box) && file->ext_refs == NULL)
-        return 0;
+        return;
     r = ARENA_NEW(arena, struct reading);
     *r = (struct reading){.box = box, .uid = uid, .arena = arena, .stored = *file};
     file->source = (struct mime_source){read_decoded, r, SLICE_EMPTY};
     file->coding = r;
+}
+
+int store_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file, struct error *e)
+{
+    if (box->driver->read(box, uid, arena, file, e) < 0)
+        return -1;
+    decode(box, uid, arena, file);
+    return 0;
+}
+
+static ssize_t read_fd(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
+{
+    ssize_t n = TEMP_FAILURE_RETRY(pread((int)(intptr_t)arg, buf, size, (off_t)offset));
+
+    return n < 0 ? error_sys(e, "read", "staged message") : n;
+}
+
+int store_read_staged(const struct staged *s, struct arena *arena, struct mail_file *file, struct error *e)
+{
+    struct stat st;
+
+    *file = (struct mail_file){.fd = -1};
+    if (s->box->driver->stage_read != NULL) {
+        if (s->box->driver->stage_read(s, arena, file, e) < 0)
+            return -1;
+    } else {
+        if (fstat(s->fd, &st) < 0)
+            return error_sys(e, "fstat", "staged message");
+        file->source = (struct mime_source){read_fd, (void *)(intptr_t)s->fd, SLICE_EMPTY};
+        file->size = (uint64_t)st.st_size;
+    }
+    decode(s->box, 0, arena, file);
     return 0;
 }
 
@@ -144,5 +188,6 @@ void store_read_end(struct mailbox *box, struct mail_file *file)
         spool_free(r->spool);
         *file = r->stored;
     }
-    box->driver->read_end(file);
+    if (box != NULL)
+        box->driver->read_end(file);
 }
