@@ -34,7 +34,7 @@ static const struct command commands[] = {
     {"MOVE", SEL | SYNC | NEWS | COMMAND_LATE, 2, copy_begin, copy_run, copy_end},
     {"NAMESPACE", 0, ARGS_NONE, namespace_begin, NULL, NULL},
     {"NOOP", SYNC | NEWS, ARGS_NONE, noop_begin, NULL, NULL},
-    {"NOTIFY", 0, ARGS_ALL, unsupported_begin, NULL, NULL},
+    {"NOTIFY", SYNC | NEWS, ARGS_ALL, notify_begin, notify_run, NULL},
     {"RENAME", 0, 2, rename_begin, mailbox_run, NULL},
     {"RESETKEY", 0, ARGS_ALL, resetkey_begin, resetkey_run, resetkey_end},
     {"SEARCH", SEL | HOLD, ARGS_ALL, search_begin, search_run, search_end},

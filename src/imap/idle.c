@@ -2,6 +2,7 @@
  *
  * News comes from inotify or from other sessions of this process (store.h, mailbox_watch_add). A burst is told once:
  * the first piece of news waits NEWS_MS for those that come with it. */
+#include "imap/notify.h"
 #include "imap/session.h"
 
 enum { NEWS_MS = 5 };
@@ -109,6 +110,15 @@ enum step idle_run(struct session *s, struct request *r, struct budget *budget, 
     }
     if (s->news)
         return STEP_MORE;
+    if (s->sync == NULL && notify_pending(s)) {
+        size_t before = stream_pending(s->io);
+
+        step = notify_step(s, budget);
+        if (step != STEP_DONE)
+            return step;
+        if (stream_pending(s->io) != before)
+            plan_keepalive(s);
+    }
     step = read_done(s, r);
     if (step == STEP_INPUT)
         set_alarm(s);

@@ -1,4 +1,5 @@
 /* select.c - SELECT, EXAMINE, CLOSE, UNSELECT (RFC 3501 section 6.3.1, 6.4.2; imap 8.1). */
+#include "imap/notify.h"
 #include "imap/session.h"
 #include "imap/updates.h"
 
@@ -17,6 +18,7 @@ void session_unselect(struct session *s)
     mailbox_watch_remove(&s->watch);
     sync_free(s);
     updates_forget(s);
+    notify_unselected(s);
     if (s->view != NULL)
         mailbox_view_close(&s->view);
     if (s->box != NULL) {
@@ -304,6 +306,7 @@ enum step select_run(struct session *s, struct request *r, struct budget *budget
     }
     take_keywords(s);
     tell_mailbox(s, t);
+    notify_selected(s);
     read_only = s->examined || mailbox_read_only(s->box);
     request_reply(r, "OK [%s] %s completed.", read_only ? "READ-ONLY" : "READ-WRITE",
                   r->command->name[0] == 'E' ? "Examine" : "Select");

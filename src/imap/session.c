@@ -4,6 +4,7 @@
  * CONDSTORE (when the command turns it on) -> RUN (in steps) -> LINE. A finished request that wants a
  * synchronisation waits in `finished` until the input is used up, the queue is full, or a command comes that must
  * not overlap with others; then SYNC answers them all (imap 6.2). */
+#include "imap/notify.h"
 #include "imap/session.h"
 
 #include "rpc/auth_home.h"
@@ -124,6 +125,18 @@ static enum step need_input(struct session *s)
     return STEP_INPUT;
 }
 
+/* Between two commands. */
+static enum step step_notify(struct session *s, struct budget *budget)
+{
+    enum step step = notify_step(s, budget);
+
+    if (step != STEP_DONE)
+        return step;
+    if (s->phase == PHASE_NOTIFY)
+        s->phase = PHASE_LINE;
+    return STEP_MORE;
+}
+
 static enum step step_line(struct session *s)
 {
     struct imap_line line;
@@ -133,6 +146,10 @@ static enum step step_line(struct session *s)
 
     switch (imap_line_read(session_input(s), &line, &used)) {
     case IMAP_PARSE_MORE:
+        if (s->finished == NULL && notify_pending(s)) {
+            s->phase = PHASE_NOTIFY;
+            return STEP_MORE;
+        }
         return need_input(s);
     case IMAP_PARSE_DONE:
         break;
@@ -326,6 +343,8 @@ static enum step step_phase(struct session *s, struct budget *budget)
         return step_run(s, budget, &e);
     case PHASE_SYNC:
         return step_sync(s, budget);
+    case PHASE_NOTIFY:
+        return step_notify(s, budget);
     case PHASE_OVER:
         break;
     }
@@ -575,6 +594,7 @@ void session_free(struct session *s)
         request_free(s, r);
     }
     session_unselect(s);
+    notify_free(s);
     session_keywords_forget(s);
     mem_free(s->end_text);
     mem_free(s->last_command);

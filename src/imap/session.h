@@ -82,7 +82,7 @@ struct session_keyword {
     UT_hash_handle hh;
 };
 
-enum session_phase { PHASE_LINE, PHASE_ARGS, PHASE_CONDSTORE, PHASE_RUN, PHASE_SKIP, PHASE_SYNC, PHASE_OVER };
+enum session_phase { PHASE_LINE, PHASE_ARGS, PHASE_CONDSTORE, PHASE_RUN, PHASE_SKIP, PHASE_SYNC, PHASE_NOTIFY, PHASE_OVER };
 
 struct session_stats {
     uint64_t hdr_count, hdr_bytes, body_count, body_bytes;
@@ -130,6 +130,7 @@ struct session {
     struct index_ranges saved;            /* UIDs of "$" */
     struct mime_hint hint;                /* where the last partial FETCH ended, of message hint_uid */
     uint32_t hint_uid;
+    struct notify *notify;                /* NOTIFY was given (notify.h); NULL: never */
     struct search_update *updates;        /* searches that are watched (updates.h) */
     char *keywords_of;                    /* the mailbox whose keyword names stand in `keywords` */
     struct session_keyword *keywords;
@@ -169,6 +170,7 @@ void compression_free(struct session *);
 
 /* ---- worker.c ---- */
 void worker_queue(struct imap_worker *, struct session *);
+void worker_watch_lists(struct imap_worker *);               /* after the first mailbox_list_watch_add */
 struct ev_loop *worker_loop(const struct imap_worker *);
 struct conf *worker_conf(const struct imap_worker *);
 struct auth_homes *worker_homes(struct imap_worker *, const struct settings *);
@@ -330,6 +332,9 @@ void search_begin(struct session *, struct request *);
 enum step search_run(struct session *, struct request *, struct budget *, struct error *);
 void search_end(struct session *, struct request *);
 void cancelupdate_begin(struct session *, struct request *);
+
+void notify_begin(struct session *, struct request *);
+enum step notify_run(struct session *, struct request *, struct budget *, struct error *);
 
 void compress_begin(struct session *, struct request *);
 

@@ -1,6 +1,7 @@
 /* store_flags.c - STORE and UID STORE (RFC 3501 section 6.4.6, RFC 7162 section 3.1.3; imap 9.3).
  *
  * The batch is committed as this view's own; the synchronisation afterwards sends the FETCHs of what really changed. */
+#include "imap/notify.h"
 #include "imap/session.h"
 
 struct store_state {
@@ -78,7 +79,7 @@ static void answer_for_gone(struct session *s, struct request *r, const struct i
 {
     size_t at = 0;
 
-    if (index_view_count(mailbox_view_index(s->view)) <= index_count(mailbox_index(s->box)))
+    if (notify_hides_flags(s) || index_view_count(mailbox_view_index(s->view)) <= index_count(mailbox_index(s->box)))
         return; /* none is held back */
     for (uint32_t seq = 0; (seq = imap_ranges_next(seqs, &at, seq)) != 0;) {
         struct index_record record;

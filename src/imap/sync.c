@@ -3,6 +3,7 @@
  * A synchronisation first brings mailbox and index together (a store_op, in steps), then takes the changes into the
  * view. Requests that forbid EXPUNGE are answered first, in a pass that holds expunges back; then the others. The
  * lines are written in pieces, so that a hundred thousand changes do not pile up in the output buffer. */
+#include "imap/notify.h"
 #include "imap/updates.h"
 
 enum sync_stage { STAGE_REFRESH, STAGE_PASS, STAGE_TELL };
@@ -19,7 +20,10 @@ struct sync {
     bool hold_answers;         /* ... which answers the requests that forbid it */
     bool second;               /* the pass without holding is still to come */
     bool tell_uid;
-    bool delay;                /* delay-newmail: nothing of new and gone messages */
+    bool delay;                /* delay-newmail, NOTIFY: nothing of new and gone messages */
+    bool no_flags;             /* NOTIFY: nothing of flags */
+    uint32_t new_first;        /* NOTIFY: messages from here on are new, their FETCH is to come; 0: none */
+    struct request *fetch;     /* ... and is being sent */
     bool invalid;
     VEC(struct sync_flag) flags;
     VEC(struct index_change) expunged; /* highest number first */
@@ -169,6 +173,7 @@ void sync_free(struct session *s)
     if (y == NULL)
         return;
     store_op_free(&y->op);
+    fetch_news_end(s, &y->fetch);
     updates_pass_free(s, &y->updates);
     VEC_FREE(&y->flags);
     VEC_FREE(&y->expunged);
@@ -274,7 +279,8 @@ static bool tell_changes(struct session *s, struct sync *y)
     for (; y->flag_at < y->flags.count; y->flag_at++) {
         if (pause_output(s, y->flag_at))
             return false;
-        tell_flag_change(s, y, &y->flags.at[y->flag_at]);
+        if (!y->no_flags)
+            tell_flag_change(s, y, &y->flags.at[y->flag_at]);
     }
     if (s->qresync && y->expunge_at < y->expunged.count)
         tell_vanished(s, y);
@@ -287,8 +293,10 @@ static bool tell_changes(struct session *s, struct sync *y)
         return true;
     count = index_view_count(mailbox_view_index(s->view));
     recent = mailbox_view_recent_count(s->view);
-    if (count + y->expunged.count > s->messages)
+    if (count + y->expunged.count > s->messages) {
         session_print(s, "* %u EXISTS", count);
+        y->new_first = s->messages - (uint32_t)y->expunged.count + 1;
+    }
     s->messages = count;
     if (recent != s->recent)
         session_print(s, "* %u RECENT", recent);
@@ -349,12 +357,37 @@ static void begin_pass(struct session *s, struct sync *y)
     }
     y->hold_answers = hold;
     y->second = hold && plain;
-    y->delay = session_workaround(s, "delay-newmail") && (hold || !news);
+    if (s->notify != NULL) {
+        y->delay = notify_hides_counts(s);
+        y->no_flags = notify_hides_flags(s);
+        hold = hold || (s->finished == NULL && s->now == NULL && notify_delays_expunge(s));
+    } else {
+        y->delay = session_workaround(s, "delay-newmail") && (hold || !news);
+    }
     y->hold = hold || y->delay;
     for (const struct request *r = s->finished; r != NULL; r = r->next)
         y->tell_uid = y->tell_uid || r->send_uid;
     take_changes(s, y);
     y->stage = STAGE_TELL;
+}
+
+/* NOTIFY asked for data of new messages. */
+static enum step tell_new(struct session *s, struct sync *y, struct budget *budget)
+{
+    const struct fetch *plan = notify_fetch(s);
+    struct index_ranges seqs = {0};
+    struct error e = {0};
+    enum step step;
+
+    if (y->fetch == NULL && plan != NULL) {
+        index_ranges_add(&seqs, y->new_first, s->messages);
+        y->fetch = fetch_news_begin(s, plan, &seqs);
+    }
+    y->new_first = 0;
+    if (y->fetch == NULL)
+        return STEP_DONE;
+    step = fetch_news_step(s, &y->fetch, budget, &e);
+    return step == STEP_ERROR ? STEP_DONE : step;
 }
 
 static enum step tell_updates(struct session *s, struct sync *y, struct budget *budget)
@@ -441,8 +474,14 @@ enum step sync_step(struct session *s, struct budget *budget)
             session_mailbox_lost(s);
         return STEP_DONE;
     }
-    if (y->updates == NULL && !tell_changes(s, y))
+    if (y->updates == NULL && y->fetch == NULL && !tell_changes(s, y))
         return STEP_OUTPUT_FULL;
+    if (y->new_first != 0 || y->fetch != NULL) {
+        enum step step = tell_new(s, y, budget);
+
+        if (step != STEP_DONE)
+            return step;
+    }
     if (s->updates != NULL) {
         enum step step = tell_updates(s, y, budget);
 

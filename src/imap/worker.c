@@ -21,7 +21,7 @@ struct imap_worker {
     struct session *first, **last;
     ev_check check;
     ev_idle busy;
-    ev_io pool, watch;
+    ev_io pool, watch, lists;
     ev_timer kept; /* closes mailboxes' indexes that nobody has used for KEEP_SECS */
     struct arena *spare[SPARE_ARENAS];
     unsigned spares;
@@ -104,6 +104,22 @@ static void on_watch(struct ev_loop *loop, ev_io *w, int events)
     store_watch_poll();
 }
 
+static void on_lists(struct ev_loop *loop, ev_io *w, int events)
+{
+    (void)loop;
+    (void)w;
+    (void)events;
+    store_list_watch_poll();
+}
+
+void worker_watch_lists(struct imap_worker *w)
+{
+    if (ev_is_active(&w->lists) || store_list_watch_fd() < 0)
+        return;
+    ev_io_init(&w->lists, on_lists, store_list_watch_fd(), EV_READ);
+    ev_io_start(w->loop, &w->lists);
+}
+
 static void on_kept(struct ev_loop *loop, ev_timer *t, int events)
 {
     (void)events;
@@ -160,6 +176,8 @@ void imap_worker_free(struct imap_worker *w)
         ev_io_stop(w->loop, &w->pool);
     if (ev_is_active(&w->watch))
         ev_io_stop(w->loop, &w->watch);
+    if (ev_is_active(&w->lists))
+        ev_io_stop(w->loop, &w->lists);
     while (w->spares > 0)
         arena_free(w->spare[--w->spares]);
     auth_homes_free(w->homes);

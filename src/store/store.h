@@ -333,4 +333,12 @@ struct mailbox_watch;
 struct mailbox_watch *mailbox_watch_add(struct mailbox *, void (*news)(void *arg), void *arg);
 void mailbox_watch_remove(struct mailbox_watch **);
 
+/* The same for all of a user's mailboxes: names, counts, subscriptions (list_watch.c). `news` only takes note; what has changed
+ * the caller finds out by looking. NULL: not possible. The descriptor is there from the first watch on. */
+struct list_watch;
+struct list_watch *mailbox_list_watch_add(struct mail_user *, void (*news)(void *arg), void *arg);
+void mailbox_list_watch_remove(struct list_watch **);
+int store_list_watch_fd(void);
+void store_list_watch_poll(void);
+
 #endif
