@@ -39,7 +39,11 @@ static int put_user(struct fetch_mail *m, struct error *e)
 static int put_mailbox(struct fetch_mail *m, struct error *e)
 {
     (void)e;
-    print_value(m->d, mailbox_where(mailbox_view_box(m->view))->vname);
+    struct mailbox *box = mailbox_view_box(m->view);
+    uint32_t uid = m->record.uid;
+
+    mailbox_origin(&box, &uid); /* of a virtual mailbox: whose the message is */
+    print_value(m->d, mailbox_where(box)->vname);
     return 0;
 }
 

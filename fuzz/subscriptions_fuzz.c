@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (subscriptions_parse(slice_of(data, size), '.', arena, &names) == 0)
         for (size_t i = 0; i < names.count; i++)
-            if (*names.at[i] == '\0' || names.at[i][strlen(names.at[i]) - 1] == '.')
+            if (*names.at[i] != '\0' && names.at[i][strlen(names.at[i]) - 1] == '.')
                 abort();
     VEC_FREE(&names);
     if (list_tree_parse_header(&tree, rest, arena, &e) == 0) {

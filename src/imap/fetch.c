@@ -168,12 +168,19 @@ static int put_buffered(struct session *s, struct request *r, struct fetch *f, c
     case FETCH_GUID:
         return put_guid(f, out, e);
     case FETCH_MAILBOX:
+    case FETCH_REAL_UID: {
+        struct mailbox *box = s->box;
+        uint32_t uid = f->record.uid;
+
+        mailbox_origin(&box, &uid);
+        if (item->kind == FETCH_REAL_UID) {
+            buffer_printf(out, "X-REAL-UID %u", uid);
+            return 0;
+        }
         buffer_append_str(out, "X-MAILBOX ");
-        put_mailbox(out, mailbox_where(s->box)->vname);
+        put_mailbox(out, mailbox_where(box)->vname);
         return 0;
-    case FETCH_REAL_UID:
-        buffer_printf(out, "X-REAL-UID %u", f->record.uid);
-        return 0;
+    }
     default:
         return 0;
     }

@@ -89,6 +89,26 @@ static bool parse_set(struct session *s, struct request *r, struct search *q, st
     return true;
 }
 
+/* UIDs in the mailboxes behind a virtual one: '*' can only mean the highest that there may be. */
+static bool parse_real_uids(struct session *s, struct request *r, struct search *q, struct slice text, struct search_key *k)
+{
+    struct imap_set set;
+
+    k->type = SEARCH_REAL_UIDS;
+    if (imap_set_parse(r->arena, text, &set) < 0 || set.saved) {
+        request_bad(s, r, "Invalid UID messageset");
+        return false;
+    }
+    for (size_t i = 0; i < set.count; i++) {
+        uint32_t first = set.at[i].first == 0 ? UINT32_MAX - 1 : set.at[i].first;
+        uint32_t last = set.at[i].last == 0 ? UINT32_MAX - 1 : set.at[i].last;
+
+        index_ranges_add(&k->ranges, first < last ? first : last, first < last ? last : first);
+    }
+    VEC_PUSH(&q->with_ranges, k);
+    return true;
+}
+
 static bool parse_header(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg,
                          struct slice name, enum mime_match_kind match, struct search_key *k)
 {
@@ -255,8 +275,10 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
     }
     if (strcmp(word, "MODSEQ") == 0)
         return parameter(s, r, arg, word) && parse_modseq(s, r, q, arg, k);
-    if (strcmp(word, "UID") == 0 || strcmp(word, "X-REAL-UID") == 0)
+    if (strcmp(word, "UID") == 0)
         return parameter(s, r, arg, word) && parse_set(s, r, q, (*arg)->text, true, k);
+    if (strcmp(word, "X-REAL-UID") == 0)
+        return parameter(s, r, arg, word) && parse_real_uids(s, r, q, (*arg)->text, k);
     if (strcmp(word, "X-GUID") == 0) {
         k->type = SEARCH_GUID;
         if (!parameter(s, r, arg, word))
@@ -267,10 +289,9 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
     if (strcmp(word, "X-MAILBOX") == 0) {
         if (!parameter(s, r, arg, word))
             return false;
-        k->type = slice_equal_str(slice_from_str(mailbox_where(s->box)->vname), "") ||
-                          !slice_equal_str((*arg)->text, mailbox_where(s->box)->vname)
-                      ? SEARCH_NONE
-                      : SEARCH_ALL;
+        k->type = SEARCH_MAILBOX;
+        if (!search_text(s, r, q, *arg, &k->name))
+            return false;
         return true;
     }
     if (strcmp(word, "MIMEPART") == 0)

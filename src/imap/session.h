@@ -32,6 +32,7 @@ enum command_flags {
     COMMAND_LITERAL8 = 0x20,
     COMMAND_MESSAGE = 0x40,   /* literals are messages that are not gathered (APPEND) */
     COMMAND_NEWMAIL = 0x100,  /* tells of new and gone messages even with the workaround delay-newmail (imap 7.1) */
+    COMMAND_FAST = 0x200,     /* a virtual mailbox does not look behind itself for the synchronisation (imap 12.9) */
     COMMAND_LATE = 0x80       /* SELECTED is checked by begin itself, after the arguments (COPY, MOVE, UID EXPUNGE) */
 };
 

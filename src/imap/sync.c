@@ -406,11 +406,20 @@ static enum step tell_updates(struct session *s, struct sync *y, struct budget *
     return step;
 }
 
+static bool all_fast(const struct session *s)
+{
+    for (const struct request *r = s->finished; r != NULL; r = r->next)
+        if ((r->command->flags & COMMAND_FAST) == 0)
+            return false;
+    return s->finished != NULL;
+}
+
 static struct sync *sync_begin(struct session *s)
 {
     if (s->sync == NULL) {
         s->sync = mem_zero(1, sizeof(*s->sync));
-        s->sync->op = mailbox_sync(s->box, s->view, SYNC_POLL); /* commits have carried out what they asked for */
+        /* commits have carried out what they asked for */
+        s->sync->op = mailbox_sync(s->box, s->view, all_fast(s) ? SYNC_FAST : SYNC_POLL);
     }
     return s->sync;
 }

@@ -117,6 +117,7 @@ struct mail_file {
     const char *ext_refs;          /* X metadata, in the arena given; NULL = none */
     const char *ext_suffix;        /* what is behind each path of ext_refs on disk (sdbox "-<mailbox guid>-<uid>"); NULL = nothing */
     void *coding;                  /* store_read's */
+    struct mailbox *owner;         /* store_read's: whose it is when it was asked from a virtual mailbox; NULL = the one asked */
 };
 enum driver_item { ITEM_GUID, ITEM_INTERNAL_DATE, ITEM_SAVE_DATE, ITEM_SIZE_PHYSICAL, ITEM_SIZE_VIRTUAL, ITEM_POP3_UIDL,
                    ITEM_POP3_ORDER, ITEM_PATH };
@@ -175,6 +176,11 @@ struct store_driver {
     void (*purge_end)(void *);
     /* The message contradicts what its name or record says: sizes are mended. */
     void (*mend)(struct mailbox *, uint32_t uid, uint64_t physical, uint64_t virtual_size);
+    /* A message that is really another mailbox's (virtual): that one, open as long as this one, and its UID there. NULL: this
+     * format keeps its own. False: unknown. */
+    bool (*origin)(struct mailbox *, uint32_t uid, struct mailbox **real, uint32_t *real_uid);
+    /* Where saves go instead; false: nowhere. NULL: here. */
+    bool (*save_into)(struct mailbox *, struct mailbox_place *);
     /* List index extension that tells whether a STATUS row is current, and its value now (index-format 11.1). */
     const char *list_ext;
     int (*list_stamp)(const char *path, uint32_t stamp[2]);
@@ -183,7 +189,7 @@ struct store_driver {
     const char *const *watch;
 };
 
-extern const struct store_driver maildir_driver, mdbox_driver, sdbox_driver;
+extern const struct store_driver maildir_driver, mdbox_driver, sdbox_driver, virtual_driver;
 const struct store_driver *store_driver_find(const char *name);   /* NULL: unknown */
 const struct store_driver *const *store_drivers(void);            /* in the order of autodetection, NULL-ended */
 

@@ -183,7 +183,8 @@ bool list_index_status(struct mail_storage *storage, const char *name, const cha
     struct slice msgs, row, vsize, modseq;
     struct error e;
 
-    if (list == NULL || !has_row(storage, name) || (items & (STATUS_DELETED | STATUS_FIRST_SAVED)) != 0)
+    /* A virtual mailbox's own log does not tell what is behind it. */
+    if (list == NULL || storage->at.driver->origin != NULL || !has_row(storage, name) || (items & (STATUS_DELETED | STATUS_FIRST_SAVED)) != 0)
         return false;
     if (list_index_refresh(list, &e) < 0)
         return false;

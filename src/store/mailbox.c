@@ -39,6 +39,8 @@ const struct store_driver *store_driver_find(const char *name)
 {
     if (strcasecmp(name, "dbox") == 0)
         return &sdbox_driver;
+    if (strcasecmp(name, "virtual") == 0) /* never found by looking at folders */
+        return &virtual_driver;
     for (const struct store_driver *const *d = store_drivers(); *d != NULL; d++)
         if (strcasecmp((*d)->name, name) == 0)
             return *d;
@@ -326,6 +328,17 @@ const struct mailbox_place *mailbox_where(const struct mailbox *box)
     return &box->place;
 }
 
+void mailbox_origin(struct mailbox **box, uint32_t *uid)
+{
+    struct mailbox *real;
+    uint32_t real_uid;
+
+    if ((*box)->driver->origin == NULL || !(*box)->driver->origin(*box, *uid, &real, &real_uid))
+        return;
+    *box = real;
+    *uid = real_uid;
+}
+
 struct index *mailbox_index(const struct mailbox *box)
 {
     return box->index;
@@ -475,9 +488,10 @@ struct store_op *mailbox_sync(struct mailbox *box, struct mailbox_view *view, en
 
     s->box = mailbox_ref(box);
     s->view = view;
-    s->sync.why = why;
-    s->sync.take_recent = view != NULL && !view->read_only && (why == SYNC_SELECT || why == SYNC_POLL);
-    s->sync.give_up_busy = why == SYNC_POLL;
+    /* Only who looks at others' mailboxes makes a difference. */
+    s->sync.why = why == SYNC_FAST && box->driver->origin == NULL ? SYNC_POLL : why;
+    s->sync.take_recent = view != NULL && !view->read_only && (why == SYNC_SELECT || why == SYNC_POLL || why == SYNC_FAST);
+    s->sync.give_up_busy = why == SYNC_POLL || why == SYNC_FAST;
     return &s->op;
 }
 

@@ -31,20 +31,37 @@ static void copy_meta(struct staged *s, const struct mail_meta *meta)
     s->meta.envelope_sender = meta->envelope_sender == NULL ? NULL : arena_strdup(s->arena, meta->envelope_sender);
 }
 
+/* The mailbox that a save really goes to (virtual ones name another): referenced. */
+static int open_target(struct mailbox *box, struct mailbox **target, struct error *e)
+{
+    struct mailbox_place place;
+
+    if (box->driver->save_into == NULL || !box->driver->save_into(box, &place)) {
+        *target = mailbox_ref(box);
+        return 0;
+    }
+    return mailbox_open(target, &place, 0, e);
+}
+
 static int new_save(struct mailbox *box, const struct mail_meta *meta, struct save **out, struct error *e)
 {
+    struct mailbox *target;
     struct save *save;
 
     if (box->gone)
         return mailbox_not_found(&box->place, e);
-    if (mailbox_need(&box->place, MAILBOX_RIGHT_INSERT, e) < 0)
+    if (mailbox_need(&box->place, MAILBOX_RIGHT_INSERT, e) < 0 || open_target(box, &target, e) < 0)
         return -1;
-    if (box->read_only) {
-        error_set(e, ERROR_PERMISSION, "Mailbox %s: Mailbox is read-only", box->place.vname);
-        return error_user(e, "Mailbox is read-only");
+    if (target->read_only || mailbox_need(&target->place, MAILBOX_RIGHT_INSERT, e) < 0) {
+        if (target->read_only) {
+            error_set(e, ERROR_PERMISSION, "Mailbox %s: Mailbox is read-only", box->place.vname);
+            error_user(e, "Mailbox is read-only");
+        }
+        mailbox_close(&target);
+        return -1;
     }
     save = mem_zero(1, sizeof(*save));
-    save->s.box = mailbox_ref(box);
+    save->s.box = target;
     save->s.arena = arena_new();
     save->s.fd = -1;
     copy_meta(&save->s, meta);
@@ -65,7 +82,7 @@ int save_begin(struct mailbox *box, const struct mail_meta *meta, struct save **
 
     if (new_save(box, meta, &save, e) < 0)
         return -1;
-    if (box->driver->stage(&save->s, e) < 0) {
+    if (save->s.box->driver->stage(&save->s, e) < 0) {
         save_cancel(&save);
         return -1;
     }
@@ -170,6 +187,7 @@ int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const stru
     struct save *save = NULL;
     int r = 0;
 
+    mailbox_origin(&from, &uid);
     if (given != NULL)
         meta = *given;
     else
@@ -179,10 +197,10 @@ int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const stru
     arena_free(arena);
     if (r < 0)
         return -1;
-    r = store_may_share(to, from) ? to->driver->stage_copy(&save->s, from, uid, e) : 0;
+    r = store_may_share(save->s.box, from) ? save->s.box->driver->stage_copy(&save->s, from, uid, e) : 0;
     if (r == 0) {
         if (save->s.data != NULL)
-            to->driver->discard(&save->s);
+            save->s.box->driver->discard(&save->s);
         save->s.data = NULL;
         r = copy_content(save, from, uid, e);
     }
@@ -256,6 +274,7 @@ struct save_op {
     struct driver_publish pub;
     struct store_fsync *fsync;
     bool durable, published;
+    bool elsewhere;                    /* not into the mailbox that was asked for: its UIDs are not the caller's */
 };
 
 static enum step wait_fsync(struct save_op *s, struct error *e)
@@ -309,7 +328,7 @@ static void fill_result(struct save_op *s)
     const char **ids = ARENA_ARRAY(s->arena, const char *, s->count + 1);
 
     for (size_t i = 0; i < s->count; i++) {
-        uids[i] = s->staged[i]->uid;
+        uids[i] = s->elsewhere ? 0 : s->staged[i]->uid;
         ids[i] = s->staged[i]->storage_id == NULL ? "" : arena_strdup(s->arena, s->staged[i]->storage_id);
     }
     *s->out = (struct save_result){s->pub.commit.uid_validity, uids, s->pub.commit.highest_modseq, ids};
@@ -391,7 +410,8 @@ struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t co
     static const struct op_class class = {run_save, end_save};
     struct save_op *s = store_op_new(sizeof(*s), &class);
 
-    s->box = mailbox_ref(box);
+    s->box = mailbox_ref(count > 0 ? saves[0]->s.box : box);
+    s->elsewhere = s->box != box;
     s->saves = mem_alloc((count + 1) * sizeof(*s->saves));
     s->staged = mem_alloc((count + 1) * sizeof(*s->staged));
     for (size_t i = 0; i < count; i++) {
@@ -401,7 +421,7 @@ struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t co
     s->count = count;
     s->arena = arena;
     s->out = out;
-    s->view = view != NULL && view->box == box && !view->read_only ? view : NULL;
+    s->view = view != NULL && view->box == s->box && !view->read_only ? view : NULL;
     s->pub = (struct driver_publish){
         .staged = s->staged, .count = count, .need_uids = need_uids, .take_recent = s->view != NULL};
     return &s->op;

@@ -196,6 +196,14 @@ static bool judge_index(const struct store_search *q, const struct search_key *k
         return bit >= 0 && index_keyword_has(q->record.keywords, (unsigned)bit);
     case SEARCH_MODSEQ:
         return q->record.modseq >= k->number;
+    case SEARCH_MAILBOX:
+    case SEARCH_REAL_UIDS: {
+        struct mailbox *box = mailbox_view_box(q->view);
+        uint32_t uid = q->record.uid;
+
+        mailbox_origin(&box, &uid);
+        return k->type == SEARCH_MAILBOX ? slice_equal_str(k->name, mailbox_where(box)->vname) : index_ranges_has(&k->ranges, uid);
+    }
     default:
         return false;
     }

@@ -25,6 +25,8 @@ enum search_type {
     SEARCH_RECENT,
     SEARCH_KEYWORD,                          /* `name`, in any case */
     SEARCH_MODSEQ,                           /* at least `number` */
+    SEARCH_MAILBOX,                          /* the message is of the mailbox `name` (virtual ones: of the one behind) */
+    SEARCH_REAL_UIDS,                        /* `ranges` are UIDs there */
     /* header, sizes, dates */
     SEARCH_DATE,                             /* `date` and `when`; `number` is a day, or with `exact` a unix time */
     SEARCH_LARGER, SEARCH_SMALLER,           /* than `number` octets (virtual size) */

@@ -179,6 +179,8 @@ struct mailbox *mailbox_ref(struct mailbox *);
 void mailbox_close(struct mailbox **);
 const struct mailbox_place *mailbox_where(const struct mailbox *);
 struct index *mailbox_index(const struct mailbox *);
+/* From a message of a virtual mailbox to the one behind it (not referenced, open as long as *box is); others stay. */
+void mailbox_origin(struct mailbox **box, uint32_t *uid);
 /* 16 bytes (maildir-and-layouts 7). */
 int mailbox_guid(struct mailbox *, unsigned char guid[16], struct error *);
 bool mailbox_read_only(const struct mailbox *);        /* the file system or rights say so */
@@ -187,6 +189,7 @@ bool mailbox_new_keywords(const struct mailbox *);
 
 enum sync_why {
     SYNC_POLL,      /* what others did (NOOP, IDLE news); cheap when nothing happened */
+    SYNC_FAST,      /* the same after FETCH, SEARCH, COPY: a virtual mailbox does not look at those behind it */
     SYNC_SELECT,    /* a read-write session selects: also takes \Recent, moves new/ to cur/ */
     SYNC_APPLY,     /* after a commit: carry out this and other requests */
     SYNC_FULL,      /* CHECK, doveadm index: look at everything */

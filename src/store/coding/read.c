@@ -132,8 +132,12 @@ static void decode(struct mailbox *box, uint32_t uid, struct arena *arena, struc
 
 int store_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file, struct error *e)
 {
+    struct mailbox *asked = box;
+
+    mailbox_origin(&box, &uid);
     if (box->driver->read(box, uid, arena, file, e) < 0)
         return -1;
+    file->owner = box == asked ? NULL : box;
     decode(box, uid, arena, file);
     return 0;
 }
@@ -188,6 +192,8 @@ void store_read_end(struct mailbox *box, struct mail_file *file)
         spool_free(r->spool);
         *file = r->stored;
     }
+    if (file->owner != NULL)
+        box = file->owner;
     if (box != NULL)
         box->driver->read_end(file);
 }

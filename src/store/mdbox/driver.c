@@ -164,7 +164,7 @@ int mdbox_init_mailbox(struct mdbox *m, struct error *e)
     if (h.map_uid_validity == 0)
         h.map_uid_validity = mdbox_map_uid_validity(m->storage->map);
     if (memcmp(h.guid, none, 16) == 0)
-        store_guid_new(h.guid);
+        store_mailbox_guid_new(m->box, h.guid);
     mdbox_header_put(m, batch, &h);
     if (status.uid_validity == 0) {
         r = store_next_uid_validity(m->box->storage, &uid_validity, e);
