@@ -121,6 +121,9 @@ int main(int argc, char **argv)
     }
     argv += optind;
     d.command = argv[0] == NULL ? NULL : find_command(argv, &words);
+    if (d.command != NULL && strncmp(d.command->name, "mailbox ", 8) == 0 && (d.command->flags & DOVEADM_PLUGIN) != 0 &&
+        !doveadm_plugin_loaded(&d, d.command))
+        d.command = NULL; /* as if it did not exist: no plugin has the family's name */
     if (d.command == NULL) {
         status = doveadm_help_list(&d, argv[0] == NULL ? "" : find_family(d.arena, argv));
     } else {

@@ -92,7 +92,8 @@ int doveadm_absent(struct doveadm *d)
 bool doveadm_plugin_loaded(struct doveadm *d, const struct doveadm_command *c)
 {
     struct slice rest = slice_from_str(conf_str(doveadm_settings(d), SET_mail_plugins)), one;
-    struct slice plugin = slice_of(c->name, strcspn(c->name, " "));
+    struct slice plugin = strncmp(c->name, "mailbox cryptokey ", 18) == 0 ? SLICE("mail_crypt")
+                                                                          : slice_of(c->name, strcspn(c->name, " "));
 
     while (rest.size > 0 && slice_split(&rest, ' ', &one))
         if (slice_equal(one, plugin))

@@ -30,4 +30,8 @@ int attachment_refs_rename(struct mail_user *, const char *refs, const char *fro
 int attachment_refs_link(struct mail_user *, const char *refs, const char *from_suffix, const char *to_suffix,
                          struct error *);
 
+/* doveadm sis deduplicate, for one name of the queue: the file below root becomes a link to one of equal content, or is the
+ * first of its kind. A file that is gone is fine. */
+int attachment_deduplicate(const char *root, const char *name, struct error *);
+
 #endif

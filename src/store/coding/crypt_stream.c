@@ -194,6 +194,8 @@ static int open_v2(struct crypt_decoder *d, struct slice rest, uint32_t flags, s
     if (cipher == NULL || digest == NULL)
         return error_set(e, ERROR_UNSUPPORTED, "Decryption error: unsupported/invalid %s",
                          cipher == NULL ? "cipher" : "MAC algorithm");
+    if ((flags & ~(uint32_t)(FLAG_HMAC | FLAG_AEAD | FLAG_NONE)) != 0)
+        return error_set(e, ERROR_UNSUPPORTED, "Decryption error: unsupported flags 0x%x", flags);
     if (((flags & FLAG_AEAD) != 0) != (cipher->mode == CRYPT_GCM))
         return header_bad(e);
     error_set(e, ERROR_PERMISSION, "Decryption error: no private key available");

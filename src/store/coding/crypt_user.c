@@ -241,8 +241,9 @@ int crypt_user_generate(struct mail_user *user, struct mailbox *box, struct cryp
     struct crypt_key *key = NULL, *owner = NULL;
     int r = 0;
 
-    if (c->curve_name == NULL || *c->curve_name == '\0')
-        return error_set(e, ERROR_INVALID, "mail_crypt_curve not set, cannot generate EC key");
+    if (c->curve == NULL)
+        return error_set(e, ERROR_INVALID, "%s",
+                         c->curve_name == NULL ? "mail_crypt_curve not set, cannot generate EC key" : "Unknown EC curve");
     if (box != NULL) {
         r = crypt_user_active(user, NULL, &owner, e);
         if (r == 0 && owner == NULL)
@@ -487,7 +488,12 @@ int crypt_user_password(struct mail_user *user, const char *old, const char *fre
     for (size_t i = 0; r == 0 && i < pairs.count; i++) {
         const struct crypt_key *key = crypt_user_private(user, NULL, pairs.at[i].id, e);
 
-        r = key == NULL ? -1 : put_private(user, NULL, key, NULL, fresh, e);
+        if (key == NULL)
+            r = strstr(e->admin, "Password not available") != NULL
+                    ? error_set(e, ERROR_PERMISSION, "dcrypt_key_load_private(%s) failed: password missing", pairs.at[i].id)
+                    : error_set(e, ERROR_PERMISSION, "dcrypt_key_load_private(%s) failed: Invalid password", pairs.at[i].id);
+        else
+            r = put_private(user, NULL, key, NULL, fresh, e);
         *count += r == 0;
     }
     VEC_FREE(&pairs);

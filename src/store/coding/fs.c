@@ -11,7 +11,7 @@
 #define FILE_MODE 0600
 #define CHAIN_MAX 8
 
-static const struct fs_ops *const all[] = {&fs_posix, &fs_sis, &fs_sis_queue};
+static const struct fs_ops *const all[] = {&fs_posix, &fs_sis, &fs_sis_queue, &fs_compress, &fs_crypt, &fs_mail_crypt};
 
 static int open_part(struct mail_user *user, struct slice spec, unsigned depth, struct fs **out, struct error *e)
 {

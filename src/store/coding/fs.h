@@ -40,7 +40,7 @@ struct fs {
     void *data;
 };
 
-extern const struct fs_ops fs_posix, fs_sis, fs_sis_queue;
+extern const struct fs_ops fs_posix, fs_sis, fs_sis_queue, fs_compress, fs_crypt, fs_mail_crypt;
 
 /* "sis posix", "sis-queue /dir:posix", "crypt:set_prefix=x:posix". The user stays open as long as it. */
 int fs_open(struct mail_user *, const char *spec, struct fs **, struct error *);

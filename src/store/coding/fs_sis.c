@@ -9,6 +9,7 @@
  * Beside a running Dovecot: every step is a link or a rename that either sees whole or not at all, and it is checked
  * afterwards that the link went to the file that was compared. */
 #include "store/coding/fs.h"
+#include "store/attachment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -284,3 +285,96 @@ static struct byte_sink *queue_create(struct fs *fs, const char *path, struct er
 
 const struct fs_ops fs_sis_queue = {"sis-queue", queue_open, NULL, queue_create, sis_read, sis_unlink, fs_parent_link,
                                     fs_parent_rename};
+
+/* ---- what doveadm sis does ---- */
+
+/* Equal to the end? 1, 0, -1. */
+static int same_content(int a, int b, struct error *e)
+{
+    unsigned char *buffer = mem_alloc(2 * COMPARE_SIZE);
+    uint64_t at = 0;
+    int r = 1;
+
+    while (r == 1) {
+        ssize_t n = TEMP_FAILURE_RETRY(pread(a, buffer, COMPARE_SIZE, (off_t)at));
+        ssize_t m = TEMP_FAILURE_RETRY(pread(b, buffer + COMPARE_SIZE, COMPARE_SIZE, (off_t)at));
+
+        if (n < 0 || m < 0)
+            r = error_sys(e, "read", NULL);
+        else if (n != m || memcmp(buffer, buffer + COMPARE_SIZE, (size_t)n) != 0)
+            r = 0;
+        else if (n == 0)
+            break;
+        else
+            at += (uint64_t)n;
+    }
+    mem_free(buffer);
+    return r;
+}
+
+/* The file becomes a link to hashes/<hash>, by a link of another name that is renamed over it. */
+static int replace_by_link(int dir, const char *name, const char *hash, struct arena *arena, struct error *e)
+{
+    const char *temp = arena_printf(arena, ".temp.%s", name);
+    struct error ignored;
+
+    if (os_link(dir, hash, dir, temp, e) < 0)
+        return e->sys == EMLINK ? 0 : -1;
+    if (os_rename(dir, temp, dir, name, e) < 0) {
+        (void)os_unlink(dir, temp, &ignored);
+        return -1;
+    }
+    (void)os_unlink(dir, temp, &ignored); /* it stays where both were one file */
+    return 0;
+}
+
+static int deduplicate_in(int dir, const char *name, struct arena *arena, struct error *e)
+{
+    const char *hash = hash_name(name, arena);
+    int file, shared = -1, r;
+    struct stat a, b;
+
+    if (hash == NULL)
+        return error_set(e, ERROR_INVALID, "%s: no hash in its name", name);
+    file = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0)
+        return errno == ENOENT ? 0 : error_sys(e, "open", name); /* the mail is gone by now */
+    shared = openat(dir, hash, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (shared < 0 && errno != ENOENT) {
+        r = error_sys(e, "open", hash);
+    } else if (shared < 0) {
+        r = os_mkdir(dir, "hashes", HASH_DIR_MODE, (gid_t)-1, e) < 0 && e->class != ERROR_EXISTS ? -1 : 0;
+        if (r == 0)
+            r = os_link(dir, name, dir, hash, e) < 0 && e->class != ERROR_EXISTS ? -1 : 0;
+    } else if (fstat(file, &a) < 0 || fstat(shared, &b) < 0) {
+        r = error_sys(e, "fstat", name);
+    } else if (a.st_ino == b.st_ino && a.st_dev == b.st_dev) {
+        r = 0;
+    } else {
+        r = a.st_size != b.st_size ? 0 : same_content(file, shared, e);
+        r = r == 1 ? replace_by_link(dir, name, hash, arena, e) : r;
+    }
+    close(file);
+    if (shared >= 0)
+        close(shared);
+    return r;
+}
+
+int attachment_deduplicate(const char *root, const char *name, struct error *e)
+{
+    struct arena *arena = arena_new();
+    const char *path, *base;
+    int dir, r;
+
+    if (strlen(name) < 4 || strchr(name, '/') != NULL || name[0] == '.') {
+        arena_free(arena);
+        return error_set(e, ERROR_INVALID, "%s: not the name of an attachment", name);
+    }
+    path = arena_printf(arena, "%s/%.2s/%.2s/%s", root, name, name + 2, name);
+    dir = fs_folder(NULL, path, false, &base, e);
+    r = dir < 0 ? (e->class == ERROR_NOT_FOUND ? 0 : -1) : deduplicate_in(dir, base, arena, e);
+    if (dir >= 0)
+        close(dir);
+    arena_free(arena);
+    return r;
+}
