@@ -376,6 +376,18 @@ static bool has_hidden_child(const struct mailbox_list *list, const struct entry
     return false;
 }
 
+/* Without a list index Dovecot's flat layouts say a missing parent only where it stands for children that are not said. */
+static bool stands_for_others(const struct mailbox_list *list, const struct entry *entry)
+{
+    if (conf_bool(list->user->settings, SET_mailbox_list_index) || (list->ns->storage->at.layout != LAYOUT_MAILDIRPP && list->ns->storage->at.layout != LAYOUT_IMAPDIR) || !entry->implied ||
+        entry->exists || entry->root)
+        return true;
+    for (size_t i = entry->sorted + 1; i < list->count && is_child(list->at[i].vname, entry->vname, list->separator); i++)
+        if (list->at[i].exists && !matches(list, list->at[i].vname))
+            return true;
+    return false;
+}
+
 static bool wanted(const struct mailbox_list *list, const struct entry *entry)
 {
     unsigned flags = list->flags;
@@ -394,7 +406,7 @@ static bool wanted(const struct mailbox_list *list, const struct entry *entry)
         return false;
     if ((flags & (MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_SELECT_SPECIAL_USE)) != 0)
         return true;
-    return entry->exists || entry->has_children || entry->root;
+    return entry->exists || entry->root || (entry->has_children && stands_for_others(list, entry));
 }
 
 static void fill_info(struct mailbox_list *list, const struct entry *entry)

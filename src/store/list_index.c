@@ -65,6 +65,9 @@ struct list_index *list_index_open(struct mail_storage *storage, bool create)
     settings.log2_max_age_secs = 600;
     where.path = root;
     where.prefix = slash == NULL ? at->list_index : slash + 1;
+    /* LISTINDEX may name a folder of its own below a root that is there. */
+    if (create && slash != NULL && folder_make(root, &modes, &e) < 0)
+        log_error_value(storage->ns->user->log_p, &e);
     where.dir = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (where.dir >= 0) {
         list = mem_zero(1, sizeof(*list));

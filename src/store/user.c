@@ -228,8 +228,6 @@ static int add_namespace(struct mail_user *user, const struct conf_block *block,
         return error_set(e, ERROR_INVALID, "Namespace '%s': LAYOUT=index requires mailbox_list_index=yes", ns->prefix);
     mail_storage_names_init(storage, separator, mail_user_list_escape(user));
     ns->separator = *separator != '\0' ? *separator : storage->separator;
-    if (storage->at.layout == LAYOUT_INDEX && *separator == '\0')
-        ns->separator = '/';
     if (ns_check(ns, e) < 0)
         return -1;
     if (check_prefix(user, ns, e) < 0)

@@ -11,7 +11,7 @@ import hashlib, json, os, re, subprocess, sys
 tool, folder, location = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3]
 options = sys.argv[4:]
 truth = json.load(open(os.path.join(folder, 'truth.json')))
-sep = '/' if 'LAYOUT=fs' in location or location[:5] in ('sdbox', 'mdbox') else '.'
+sep = '~' if 'LAYOUT=index' in location else '/' if 'LAYOUT=fs' in location or location[:5] in ('sdbox', 'mdbox') else '.'
 bad = count = 0
 
 

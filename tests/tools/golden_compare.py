@@ -9,7 +9,7 @@ import datetime, json, os, re, subprocess, sys
 
 tool, dir_ = sys.argv[1], sys.argv[2]
 location = sys.argv[3] if len(sys.argv) > 3 else 'maildir:~/Maildir'
-sep = '/' if 'LAYOUT=fs' in location or location[:5] in ('sdbox', 'mdbox') else '.'
+sep = '~' if 'LAYOUT=index' in location else '/' if 'LAYOUT=fs' in location or location[:5] in ('sdbox', 'mdbox') else '.'
 truth = json.load(open(os.path.join(dir_, 'truth.json')))
 bad = count = 0
 

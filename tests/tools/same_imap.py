@@ -98,7 +98,7 @@ class Connection:
                 self.sock.sendall((self.literal or "").replace("\\n", "\r\n").encode() + b"\r\n")
             elif shown.startswith(tag + " "):
                 # \\Marked depends on when rows of the list index were written
-                untagged = [re.sub(r" \\(Un)?Marked\b", "", line) for line in untagged]
+                untagged = [re.sub(r"\( ", "(", re.sub(r" ?\\(Un)?Marked\b", "", line)) for line in untagged]
                 return sorted(untagged) + [shown[len(tag) + 1:]]
             else:
                 untagged.append(shown)
