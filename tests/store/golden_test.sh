@@ -30,7 +30,8 @@ golden()
 }
 
 port=25310
-for format in maildir maildir-fs maildir-split maildir-zlib sdbox sdbox-alt sdbox-zlib sdbox-attach; do
+for format in maildir maildir-fs maildir-split maildir-zlib sdbox sdbox-alt sdbox-zlib sdbox-attach mdbox mdbox-alt mdbox-attach \
+    mdbox-listindex; do
     name=$(echo $format | tr - _)
     atf_test_case $name cleanup # defines empty parts, which the next lines replace
     eval "${name}_head() { atf_set require.progs 'dovecot doveadm python3'; atf_set timeout 300; }
@@ -54,5 +55,9 @@ atf_init_test_cases()
     atf_add_test_case sdbox_alt
     atf_add_test_case sdbox_zlib
     atf_add_test_case sdbox_attach
+    atf_add_test_case mdbox
+    atf_add_test_case mdbox_alt
+    atf_add_test_case mdbox_attach
+    atf_add_test_case mdbox_listindex
     atf_add_test_case maildir_zlib
 }

@@ -262,10 +262,10 @@ def aftermath(where, op, args, home, lived, failed_call, acknowledged):
     must(store(home, 'save', 'INBOX', '-', mails[0]))
     for name in state:
         must(store(home, 'resync', name))
-    if 'purge' in OPERATIONS:
-        must(store(home, *OPERATIONS['purge'][0]))
     if op == 'delete' and 'other' in state:
         must(store(home, 'delete', 'other'))
+    if 'purge' in OPERATIONS:
+        must(store(home, *OPERATIONS['purge'][0]))
     for d, folders, _ in os.walk(home):
         for f in folders:
             if f.endswith('DOVECOT-TRASHED'):  # what a deletion that died left is removed after an hour
@@ -273,7 +273,8 @@ def aftermath(where, op, args, home, lived, failed_call, acknowledged):
     must(store(home, 'list'))
     last = look(home)
     if form.message_files is not None:
-        count, want = form.message_files(home), sum(len(messages(b)) for b in last.values())
+        all_of_them = [m['guid'] for b in last.values() for m in messages(b).values()]
+        count, want = form.message_files(home), len(set(all_of_them) if form.shares else all_of_them)
         if count != want:
             differ(where, '%d messages, %d stored' % (want, count))
     if form.dovecot:

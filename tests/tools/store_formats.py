@@ -4,21 +4,32 @@ To add a format write an entry into FORMATS. `location` is its mail_location ("~
 storetool and to Dovecot; `more` are operations of its own, or others' with other arguments: name -> (arguments of storetool, ...),
 checked as the operation of OPERATIONS in crash_store.py with that name, or as one that changes nothing that can be seen;
 `message_files` counts the messages' bytes on the disk after force-resync and purge: a function of the home that returns the number
-of messages stored, or None; `temporary` matches names that only an unfinished operation leaves."""
+of messages stored, or None; `shares` says that copies have their bytes together; `temporary` matches names that only an unfinished operation leaves."""
 import os, re
 
 LEFT = re.compile(r'(^|/)(tmp/.*|temp\..*|\.temp\..*|.*\.lock|.*\.newlock|.*\.tmp)$')
 
 
 class Format:
-    def __init__(self, location, settings=(), more=None, without=(), message_files=None, temporary=LEFT, dovecot=True):
+    def __init__(self, location, settings=(), more=None, without=(), message_files=None, temporary=LEFT, dovecot=True, shares=False):
         self.location, self.settings, self.more, self.without = location, tuple(settings), more or {}, set(without)
-        self.message_files, self.temporary, self.dovecot = message_files, temporary, dovecot
+        self.message_files, self.temporary, self.dovecot, self.shares = message_files, temporary, dovecot, shares
         self.separator = '/' if 'LAYOUT=fs' in location or 'LAYOUT=index' in location or not location.startswith('maildir') else '.'
 
 
 def files_below(home, match):
     return sum(1 for folder, _, names in os.walk(home) for name in names if re.search(match, os.path.join(folder, name)))
+
+
+def mdbox_messages(home):
+    """Messages in the m.* files, whatever the map says."""
+    count = 0
+    for folder, _, names in os.walk(home):
+        for name in names:
+            if re.fullmatch(r'm\.\d+', name):
+                with open(os.path.join(folder, name), 'rb') as f:
+                    count += len(re.findall(rb'^\x01\x02N {10}', f.read(), re.M))
+    return count
 
 
 def maildir_files(home):
@@ -31,5 +42,7 @@ FORMATS = {
     'maildir-split': Format('maildir:~/Maildir:INDEX=~/index:CONTROL=~/control', message_files=maildir_files),
     'maildir-flock': Format('maildir:~/Maildir', ('lock_method=flock',), message_files=maildir_files),
     'sdbox': Format('sdbox:~/sdbox', message_files=lambda home: files_below(home, r'/u\.\d+$')),
+    'mdbox': Format('mdbox:~/mdbox', more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True),
+    'mdbox-small': Format('mdbox:~/mdbox', ('mdbox_rotate_size=1k',), more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True),
     'maildir-dotlock': Format('maildir:~/Maildir', ('lock_method=dotlock',), message_files=maildir_files),
 }

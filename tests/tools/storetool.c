@@ -741,7 +741,7 @@ int main(int argc, char **argv)
     }
     char **args = argv + optind;
     if (args[0] == NULL || (args[1] == NULL && strcmp(args[0], "list") != 0 && strcmp(args[0], "lsub") != 0 &&
-                            strcmp(args[0], "state") != 0))
+                            strcmp(args[0], "state") != 0 && strcmp(args[0], "purge") != 0))
         return 64;
     set = load_settings(file, pairs, &conf);
     params.username = name;
