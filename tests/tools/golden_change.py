@@ -30,8 +30,8 @@ class User:
         self.conf = os.path.join(folder, 'change.conf')
         with open(self.conf, 'w') as f:
             f.write('base_dir = %s/run\nlog_path = /dev/stderr\nssl = no\nmail_location = %s\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n'
-                    'mail_uid = %d\nmail_gid = %d\nstats_writer_socket_path =\n%s\nnamespace inbox {\n  inbox = yes\n}\n'
-                    % (folder, location, self.uid, self.gid, '\n'.join(o.replace('=', ' = ', 1) for o in options)))
+                    'mail_uid = %d\nmail_gid = %d\nstats_writer_socket_path =\n%s\nnamespace inbox {\n  inbox = yes\n  separator = %s\n}\n'
+                    % (folder, location, self.uid, self.gid, '\n'.join(o.replace('=', ' = ', 1) for o in options), sep))
 
     def drop(self):
         if os.getuid() == 0:

@@ -161,6 +161,7 @@ static char *hex_of(struct arena *arena, const unsigned char guid[16])
 static void collect(struct mdbox *m, struct mdbox_sync *s, struct index_batch *batch, struct losses *out)
 {
     const struct log *log = mail_user_log(m->box->user);
+    size_t kept = 0;
 
     for (size_t i = 0; i < s->requests.count; i++) {
         const struct index_request *r = &s->requests.at[i];
@@ -181,10 +182,17 @@ static void collect(struct mdbox *m, struct mdbox_sync *s, struct index_batch *b
     }
     if (out->count > 1)
         qsort(out->at, out->count, sizeof(*out->at), compare_losses);
+    for (size_t i = 0; i < out->count; i++) {
+        if (kept > 0 && out->at[kept - 1].map_uid == out->at[i].map_uid)
+            out->at[kept - 1].count++;
+        else
+            out->at[kept++] = out->at[i];
+    }
+    out->count = kept;
 }
 
 /* A count never goes below 0: what is too low already is counted anew by the rebuild. */
-static int lower_counts(struct mdbox *m, struct mdbox_sync *s, const struct losses *losses, struct error *e)
+static int lower_counts(struct mdbox *m, struct mdbox_sync *s, struct losses *losses, struct error *e)
 {
     const struct log *log = mail_user_log(m->box->user);
     struct mdbox_change change;
@@ -192,25 +200,35 @@ static int lower_counts(struct mdbox *m, struct mdbox_sync *s, const struct loss
     bool any = false;
 
     mdbox_change_begin(&change, m->storage->map, s->arena, false);
-    for (size_t i = 0; i < losses->count;) {
-        uint32_t uid = losses->at[i].map_uid;
-        int n = 0;
+    for (size_t i = 0; i < losses->count; i++) {
+        struct loss *loss = &losses->at[i];
 
-        for (; i < losses->count && losses->at[i].map_uid == uid; i++)
-            n++;
-        if (!mdbox_map_get(m->storage->map, uid, &rec)) {
-            mdbox_storage_corrupted(m->storage, log, "refcount update lost map_uid=%u", uid);
-            continue;
+        if (!mdbox_map_get(m->storage->map, loss->map_uid, &rec)) {
+            mdbox_storage_corrupted(m->storage, log, "refcount update lost map_uid=%u", loss->map_uid);
+            loss->count = 0;
+        } else if (loss->count > rec.ref) {
+            mdbox_storage_corrupted(m->storage, log, "map_uid=%u refcount too low", loss->map_uid);
+            loss->count = rec.ref;
         }
-        if (n > rec.ref) {
-            mdbox_storage_corrupted(m->storage, log, "map_uid=%u refcount too low", uid);
-            n = rec.ref;
-        }
-        if (n > 0)
-            mdbox_change_ref(&change, uid, -n);
-        any = any || n > 0;
+        if (loss->count > 0)
+            mdbox_change_ref(&change, loss->map_uid, -(int)loss->count);
+        any = any || loss->count > 0;
     }
     return any ? mdbox_change_commit(&change, NULL, e) : 0;
+}
+
+/* The mailbox could not be written: its messages are counted again. If that fails too, the tail tells of it. */
+static void raise_counts(struct mdbox *m, struct mdbox_sync *s, const struct losses *losses)
+{
+    struct mdbox_change change;
+    struct error e;
+
+    mdbox_change_begin(&change, m->storage->map, s->arena, false);
+    for (size_t i = 0; i < losses->count; i++)
+        if (losses->at[i].count > 0)
+            mdbox_change_ref(&change, losses->at[i].map_uid, (int)losses->at[i].count);
+    if (mdbox_change_commit(&change, NULL, &e) < 0 || mdbox_storage_confirm(m->storage, &e) < 0)
+        log_error_value(mail_user_log(m->box->user), &e);
 }
 
 static int apply(struct mdbox *m, struct driver_sync *sync, struct mdbox_sync *s, struct error *e)
@@ -232,8 +250,8 @@ static int apply(struct mdbox *m, struct driver_sync *sync, struct mdbox_sync *s
         index_batch_first_recent(batch, status.next_uid);
     }
     index_batch_done(batch, &s->requests);
-    if (r == 0)
-        r = index_commit_locked(index, batch, NULL, e);
+    if (r == 0 && (r = index_commit_locked(index, batch, NULL, e)) < 0 && losses.count > 0)
+        raise_counts(m, s, &losses);
     if (r < 0) {
         sync->recent_first = sync->recent_last = 0;
     } else {
