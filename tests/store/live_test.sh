@@ -20,7 +20,7 @@ mixed_body()
     tool
     seconds=5
     [ -z "$YARILO_LONG" ] || seconds=60
-    for location in maildir:~/Maildir sdbox:~/sdbox; do
+    for location in maildir:~/Maildir sdbox:~/sdbox mdbox:~/mdbox; do
         python3 "$TOP_SRC/tests/tools/mixed_load.py" "$dir/storetool" "$dir/m" $seconds $location || atf_fail "see above"
     done
 }
@@ -44,6 +44,7 @@ lists_body()
     python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds || atf_fail "see above"
     python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds maildir:~/M:LAYOUT=fs || atf_fail "see above"
     python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds sdbox:~/sdbox || atf_fail "see above"
+    python3 "$TOP_SRC/tests/tools/mixed_lists.py" "$dir/storetool" "$dir/m" $seconds mdbox:~/mdbox || atf_fail "see above"
 }
 lists_cleanup()
 {
