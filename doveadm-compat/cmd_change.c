@@ -244,8 +244,10 @@ static int altmove_run(struct doveadm *d, struct mail_user *user)
     static const struct query_walk walk = {
         .why = SYNC_POLL, .mail = altmove_mail, .done = altmove_done, .failed = change_failed};
     struct altmove a = {NULL, !doveadm_flag(d, "reverse")};
+    int status = query_run(d, parse_query(d), user, &walk, &a);
 
-    return query_run(d, parse_query(d), user, &walk, &a);
+    doveadm_status_add(&status, doveadm_purge_user(d, user)); /* mdbox moves its messages there */
+    return status;
 }
 
 int doveadm_altmove(struct doveadm *d)

@@ -117,7 +117,7 @@ int doveadm_index(struct doveadm *d)
 }
 
 /* Formats that keep no deleted mail have nothing to purge: Maildir is silent. */
-static int purge_run(struct doveadm *d, struct mail_user *user)
+int doveadm_purge_user(struct doveadm *d, struct mail_user *user)
 {
     int status = DOVEADM_OK;
     struct error e;
@@ -130,7 +130,7 @@ static int purge_run(struct doveadm *d, struct mail_user *user)
 
 int doveadm_purge(struct doveadm *d)
 {
-    static const struct mail_command command = {NULL, purge_run};
+    static const struct mail_command command = {NULL, doveadm_purge_user};
 
     return doveadm_mail_run(d, &command);
 }

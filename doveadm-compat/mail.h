@@ -15,6 +15,8 @@ struct mail_command {
 
 /* Runs the command for the users that -u, -A, -F or $USER name; the exit status of the whole. */
 int doveadm_mail_run(struct doveadm *, const struct mail_command *);
+/* Purges every namespace; carries out the moves that altmove has chosen. */
+int doveadm_purge_user(struct doveadm *, struct mail_user *);
 
 /* print_init for mail commands: adds the user's name when several users are visited. */
 void doveadm_mail_print(struct doveadm *, const char *formatter);

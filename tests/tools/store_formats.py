@@ -44,5 +44,7 @@ FORMATS = {
     'sdbox': Format('sdbox:~/sdbox', message_files=lambda home: files_below(home, r'/u\.\d+$')),
     'mdbox': Format('mdbox:~/mdbox', more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True),
     'mdbox-small': Format('mdbox:~/mdbox', ('mdbox_rotate_size=1k',), more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True),
+    'mdbox-alt': Format('mdbox:~/mdbox:ALT=~/alt', more={'purge': ('purge',), 'altmove': ('altmove', 'INBOX', '1,3', 'there')},
+                        message_files=mdbox_messages, shares=True),
     'maildir-dotlock': Format('maildir:~/Maildir', ('lock_method=dotlock',), message_files=maildir_files),
 }

@@ -404,6 +404,12 @@ static void cmd_expunge(char **args)
     mailbox_close(&box);
 }
 
+static void purge(void)
+{
+    for (struct mail_namespace *ns = mail_user_namespaces(user); ns != NULL; ns = ns->next)
+        run(mail_namespace_purge(ns));
+}
+
 /* altmove MAILBOX UIDS there|back */
 static void cmd_altmove(char **args)
 {
@@ -420,6 +426,7 @@ static void cmd_altmove(char **args)
     mailbox_view_close(&view);
     VEC_FREE(&uids);
     mailbox_close(&box);
+    purge();
 }
 
 static void cmd_copy(char **args, bool move)
@@ -676,8 +683,7 @@ static void run_command(const char *command, char **args)
     } else if (strcmp(command, "state") == 0) {
         cmd_state();
     } else if (strcmp(command, "purge") == 0) {
-        for (struct mail_namespace *ns = mail_user_namespaces(user); ns != NULL; ns = ns->next)
-            run(mail_namespace_purge(ns));
+        purge();
     } else if (strcmp(command, "cachepurge") == 0) {
         cmd_cachepurge(args);
     } else if (strcmp(command, "body") == 0) {

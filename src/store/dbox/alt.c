@@ -49,6 +49,7 @@ void dbox_alt_check(const struct mail_location *at, const struct log *log)
             /* Another process may have been faster; a root that is not there yet gets its link at the next open. */
             if (e.class != ERROR_NOT_FOUND && e.class != ERROR_PERMISSION)
                 log_error_value(log, &e);
+            os_unlink(AT_FDCWD, temp, &e);
         }
         mem_free(temp);
     }

@@ -307,6 +307,8 @@ static void mdbox_remember_move(struct mailbox *box, uint32_t uid, bool to_alt)
     if (m->storage->alt_path == NULL || !mdbox_record_get(m, uid, &rec) || rec.map_uid == 0)
         return;
     m->storage->moves_back = !to_alt;
+    if (m->storage->moves.count == 0)
+        m->storage->refs++; /* the purge's, which comes when the mailboxes are closed again */
     VEC_PUSH(&m->storage->moves, rec.map_uid);
 }
 
@@ -338,6 +340,8 @@ static enum step mdbox_driver_purge_step(void *arg, struct budget *budget, struc
             mdbox_purge_move(p->purge, p->mdbox->moves.at[i]);
         if (p->mdbox->moves_back)
             mdbox_purge_move_back(p->purge);
+        if (p->mdbox->moves.count > 0)
+            p->mdbox->refs--;
         p->mdbox->moves.count = 0;
     }
     return mdbox_purge_step(p->purge, budget, e);

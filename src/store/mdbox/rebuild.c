@@ -99,7 +99,7 @@ static const struct mail_location *location_of(const struct mdbox_rebuild *r)
     return NULL;
 }
 
-/* Does the map name a file that is not in the primary folder? */
+/* Does the map name a file, of messages that somebody has, that is not in the primary folder? */
 static bool alt_is_used(const struct mdbox_rebuild *r)
 {
     struct mdbox_map_record rec;
@@ -108,7 +108,7 @@ static bool alt_is_used(const struct mdbox_rebuild *r)
     for (uint32_t seq = 1, n = mdbox_map_count(r->storage->map); seq <= n; seq++) {
         char name[MDBOX_NAME_MAX];
 
-        if (!mdbox_map_get_at(r->storage->map, seq, &rec) || rec.file_id == last)
+        if (!mdbox_map_get_at(r->storage->map, seq, &rec) || rec.file_id == last || rec.ref == 0)
             continue;
         last = rec.file_id;
         mdbox_name(name, last);
