@@ -41,8 +41,6 @@ static ssize_t gz_read(struct decoder *decoder, unsigned char *buf, size_t size,
             inflateReset(&d->z);
             d->between = false;
         }
-        if (have.size == 0)
-            return input_bad(&d->in, d->name, "unexpected end of data", e);
         d->z.next_in = (unsigned char *)have.at;
         d->z.avail_in = (uInt)have.size;
         r = inflate(&d->z, Z_NO_FLUSH);
@@ -53,6 +51,9 @@ static ssize_t gz_read(struct decoder *decoder, unsigned char *buf, size_t size,
             return input_bad(&d->in, d->name, d->z.msg == NULL ? "damaged data" : d->z.msg, e);
         if (d->z.next_out != buf)
             return (ssize_t)(d->z.next_out - buf);
+        /* Without input zlib may still have had output. */
+        if (have.size == 0 && !d->between)
+            return input_bad(&d->in, d->name, "unexpected end of data", e);
     }
 }
 
