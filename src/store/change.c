@@ -15,7 +15,7 @@ struct change_op {
     struct mailbox_place place, to;
     struct list_lock *lock, *lock2;
     struct mailbox *box;
-    bool directory, locked, synced, marked, forgotten, emptied;
+    bool directory, locked, synced, marked, forgotten, emptied, alias;
     struct driver_sync sync;      /* that empties a mailbox */
     const char *special_use;
 };
@@ -73,6 +73,11 @@ static int refuse_in_template(struct change_op *c, struct error *e)
     return refuse(e, ERROR_PERMISSION, c->place.vname, "Permission denied");
 }
 
+static enum step link_alias(const struct change_op *c, struct error *e)
+{
+    return mailbox_alias_link(&c->to, &c->place, e) < 0 ? STEP_ERROR : STEP_DONE;
+}
+
 static enum step run_create(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct change_op *c = (struct change_op *)op;
@@ -86,6 +91,15 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Special-use attributes can't be set"), STEP_ERROR;
         if (c->place.ns->template != NULL)
             return refuse_in_template(c, e), STEP_ERROR;
+        if (mailbox_alias_of(&c->place, c->arena, &c->to)) {
+            if (mailbox_alias_exists(&c->place))
+                return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;
+            struct mailbox_place swap = c->place;
+
+            c->alias = true;
+            c->place = c->to; /* what it stands for, if that is new too */
+            c->to = swap;
+        }
         if ((*c->place.name == '\0' && (c->place.ns->inbox || *c->place.ns->prefix == '\0')) || c->place.ns->storage->at.layout == LAYOUT_NONE)
             return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;
         r = lock_list(c, e);
@@ -95,8 +109,10 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
             return STEP_ERROR;
         if (there == MAILBOX_EXISTS_YES && !(is_inbox(&c->place) && c->place.ns->storage->at.layout != LAYOUT_INDEX &&
               access(mail_location_path(&c->place.ns->storage->at, c->arena, c->place.name, PATH_MAILBOX), F_OK) < 0))
-            return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;
+            return c->alias ? link_alias(c, e) : (refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR);
         if (folder_create(c->place.ns->storage, c->place.name, c->directory, e) < 0)
+            return STEP_ERROR;
+        if (c->alias && link_alias(c, e) == STEP_ERROR)
             return STEP_ERROR;
         list_index_refresh_flag(c->place.ns->storage);
         list_lock_release(&c->lock);
@@ -228,9 +244,16 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
             return mailbox_not_found(&c->place, e), STEP_ERROR;
         if (*c->place.name == '\0')
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Storage root can't be deleted."), STEP_ERROR;
+        if (mailbox_has_aliases(&c->place))
+            return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't delete mailbox while it has aliases"), STEP_ERROR;
         r = lock_list(c, e);
         if (r != STEP_DONE)
             return r;
+        if (mailbox_alias_of(&c->place, c->arena, &c->to)) {
+            if (!mailbox_alias_exists(&c->place))
+                return mailbox_not_found(&c->place, e), STEP_ERROR;
+            return folder_delete(c->place.ns->storage, c->place.name, e) < 0 ? STEP_ERROR : STEP_DONE; /* the link */
+        }
         if (folder_exists(c->place.ns->storage, c->place.name, &there, e) < 0)
             return STEP_ERROR;
         if (there == MAILBOX_EXISTS_NO) {
@@ -290,6 +313,7 @@ struct store_op *mailbox_delete(const struct mailbox_place *place)
 static int check_rename(struct change_op *c, struct error *e)
 {
     const struct mail_storage *from = c->place.ns->storage, *to = c->to.ns->storage;
+    struct mailbox_place other;
     enum mailbox_existence there;
 
     if (mailbox_need(&c->place, MAILBOX_RIGHT_DELETE, e) < 0 || mailbox_need(&c->to, MAILBOX_RIGHT_CREATE, e) < 0)
@@ -309,6 +333,12 @@ static int check_rename(struct change_op *c, struct error *e)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Not supported");
     if (*c->place.name == '\0')
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox root.");
+    if (mailbox_alias_of(&c->place, c->arena, &other))
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename alias mailboxes");
+    if (mailbox_alias_of(&c->to, c->arena, &other))
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename to mailbox alias");
+    if (mailbox_has_aliases(&c->place))
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox while it has aliases");
     if (from != to && from->at.layout == LAYOUT_INDEX)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailboxes across specified storages.");
     if (folder_exists(from, c->place.name, &there, e) < 0)

@@ -37,6 +37,13 @@ const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL
 /* Special-use flags of a name, patterns included; NULL = none. */
 const char *mailbox_special_use(const struct mail_namespace *, const char *vname);
 
+/* ---- alias.c: the mailbox_alias plugin ---- */
+/* Is the name an alias? *old is the mailbox that it stands for. */
+bool mailbox_alias_of(const struct mailbox_place *, struct arena *, struct mailbox_place *old);
+bool mailbox_alias_exists(const struct mailbox_place *);               /* its link is there */
+bool mailbox_has_aliases(const struct mailbox_place *old);             /* links to it are there */
+int mailbox_alias_link(const struct mailbox_place *, const struct mailbox_place *old, struct error *);
+
 /* ---- shared.c: namespaces of other users ---- */
 /* Turns a namespace whose prefix has %-variables left into a template; its prefix becomes what stands before them. */
 int shared_template_init(struct mail_namespace *, const char *location, struct error *);

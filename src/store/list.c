@@ -248,6 +248,14 @@ static bool is_own(const struct mail_namespace *ns, const char *vname)
     return found == ns || (found != NULL && found->template != NULL && ns->owner != NULL && ns->type == MAIL_NAMESPACE_SHARED);
 }
 
+/* Links of mailbox_alias are not said. */
+static bool is_alias(struct mailbox_list *list, const struct mail_namespace *ns, const char *vname, const char *name)
+{
+    struct mailbox_place place = {(struct mail_namespace *)(uintptr_t)ns, vname, name}, old;
+
+    return mailbox_alias_of(&place, list->arena, &old) && mailbox_alias_exists(&place);
+}
+
 /* Folders and mailbox {} blocks of one namespace, or of one owner's instance. */
 static int add_names(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
 {
@@ -264,7 +272,7 @@ static int add_names(struct mailbox_list *list, const struct mail_namespace *ns,
     for (size_t i = 0; i < names.count; i++) {
         const char *vname = mailbox_vname_of(ns, list->arena, names.at[i].name);
 
-        if (is_own(ns, vname))
+        if (is_own(ns, vname) && !is_alias(list, ns, vname, names.at[i].name))
             add(list, ns, vname, true, names.at[i].selectable, false);
     }
     VEC_FREE(&names);

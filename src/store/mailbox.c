@@ -283,7 +283,7 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
     return 0;
 }
 
-int mailbox_open(struct mailbox **out, const struct mailbox_place *place, unsigned flags, struct error *e)
+static int open_place(struct mailbox **out, const struct mailbox_place *place, unsigned flags, struct error *e)
 {
     bool inbox = place->ns->inbox && strcmp(place->name, "INBOX") == 0;
     struct mailbox *box;
@@ -297,6 +297,24 @@ int mailbox_open(struct mailbox **out, const struct mailbox_place *place, unsign
         return 0;
     }
     return open_new(out, place, inbox || (flags & MAILBOX_OPEN_CREATE) != 0, e);
+}
+
+/* An alias opens what it stands for. */
+static int open_alias(struct mailbox **out, const struct mailbox_place *place, const struct mailbox_place *old, unsigned flags, struct error *e)
+{
+    if (open_place(out, old, flags, e) == 0)
+        return 0;
+    return e->class == ERROR_NOT_FOUND ? mailbox_not_found(place, e) : -1;
+}
+
+int mailbox_open(struct mailbox **out, const struct mailbox_place *place, unsigned flags, struct error *e)
+{
+    struct arena *arena = arena_new();
+    struct mailbox_place old;
+    int r = mailbox_alias_of(place, arena, &old) ? open_alias(out, place, &old, flags, e) : open_place(out, place, flags, e);
+
+    arena_free(arena);
+    return r;
 }
 
 struct mailbox *mailbox_ref(struct mailbox *box)
