@@ -600,6 +600,8 @@ void session_free(struct session *s)
     mem_free(s->last_command);
     compression_free(s);
     stream_free(s->io);
+    if (s->user != NULL && mail_user_has_autoexpunge(s->user))
+        worker_leftover(s->worker, mail_user_autoexpunge(s->user));
     mail_user_close(&s->user);
     settings_unref(s->set);
     mem_free(s->log.prefix);

@@ -178,6 +178,9 @@ static const char *failure_answer(struct deliver *d, const struct error *e)
     return arena_printf(d->arena, "451 4.2.0 %s", client_text(d, e));
 }
 
+/* What of others' locks an autoexpunge after a delivery waits for; the next one does the rest. */
+#define AUTOEXPUNGE_WAIT_MS 50
+
 static void end(struct deliver *d, const char *answer)
 {
     deliver_over_fn *over = d->over;
@@ -190,6 +193,8 @@ static void end(struct deliver *d, const char *answer)
     store_op_free(&d->op);
     save_cancel(&d->save);
     mailbox_close(&d->box);
+    if (d->user != NULL && mail_user_has_autoexpunge(d->user))
+        store_op_finish(mail_user_autoexpunge(d->user), AUTOEXPUNGE_WAIT_MS);
     mail_user_close(&d->user);
     settings_unref(d->set);
     over(arg, number, answer, d->lines.at, d->lines.count);

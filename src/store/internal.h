@@ -11,6 +11,7 @@ struct mail_auto { /* a mailbox {} block of a namespace */
     const char *special_use;     /* NULL = none */
     const char *comment;         /* NULL = none */
     bool create, subscribe, pattern;
+    unsigned autoexpunge_secs, autoexpunge_max;   /* 0 = no */
 };
 struct mail_user {
     unsigned refs;
@@ -33,6 +34,7 @@ void coding_close(struct coding **);   /* NULL is fine */
 bool mail_user_plugin(const struct mail_user *, const char *name);     /* is it in mail_plugins? */
 char mail_user_list_escape(const struct mail_user *);                  /* of the listescape plugin; 0 = not loaded */
 const struct mail_auto *mail_namespace_autos(const struct mail_namespace *);
+bool mail_auto_matches(const struct mail_auto *, const char *vname);
 const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL = no block names it */
 /* Special-use flags of a name, patterns included; NULL = none. */
 const char *mailbox_special_use(const struct mail_namespace *, const char *vname);

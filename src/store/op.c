@@ -144,6 +144,22 @@ void store_op_free(struct store_op **op_p)
     mem_free(op);
 }
 
+void store_op_finish(struct store_op *op, unsigned ms)
+{
+    struct budget budget = BUDGET_UNLIMITED;
+    struct error e;
+    enum step r;
+
+    while ((r = store_op_step(op, &budget, &e)) == STEP_MORE || (r == STEP_WAIT && ms > 0)) {
+        if (r == STEP_WAIT) {
+            os_sync_poll();
+            nanosleep(&(struct timespec){0, 1000000}, NULL);
+            ms--;
+        }
+    }
+    store_op_free(&op);
+}
+
 int store_op_wait(struct store_op *op, struct error *e)
 {
     struct budget budget = BUDGET_UNLIMITED;

@@ -41,6 +41,8 @@ enum step store_op_step(struct store_op *, struct budget *, struct error *);
 void store_op_set_wake(struct store_op *, void (*wake)(void *arg), void *arg);
 unsigned store_op_retry_ms(const struct store_op *);   /* after STEP_WAIT: at most so long; 0 = only when woken */
 void store_op_free(struct store_op **);                /* also cancels one that has not ended; NULL is fine */
+/* Goes on with work that nobody waits for, and gives up when that has to wait for others `ms` long. Frees it. */
+void store_op_finish(struct store_op *, unsigned ms);
 /* Runs it to the end, sleeping where needed, and frees it. 0, or -1. For programs without a loop. */
 int store_op_wait(struct store_op *, struct error *);
 
@@ -241,6 +243,10 @@ struct mailbox_status {
 /* From the list index when that is current, else the mailbox is opened and polled. `out` and place must live until the
  * end. */
 struct store_op *mailbox_status(const struct mailbox_place *, unsigned items, struct mailbox_status *out);
+
+/* At the end of a session or delivery: what the mailbox blocks let go. Cheap to ask whether there are any. */
+bool mail_user_has_autoexpunge(const struct mail_user *);
+struct store_op *mail_user_autoexpunge(struct mail_user *);   /* references the user */
 
 /* ---- messages -------------------------------------------------------------------------------------------------- */
 

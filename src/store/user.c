@@ -114,6 +114,8 @@ static struct mail_auto *read_autos(struct mail_user *user, const struct mail_na
                                                                  : arena_printf(user->arena, "%s%s", ns->prefix, name);
         box->special_use = *use == '\0' ? NULL : use;
         box->comment = *conf_block_str(boxes[i], "comment") == '\0' ? NULL : conf_block_str(boxes[i], "comment");
+        box->autoexpunge_secs = conf_block_secs(boxes[i], "autoexpunge");
+        box->autoexpunge_max = conf_block_uint(boxes[i], "autoexpunge_max_mails");
         box->subscribe = strcmp(automatic, "subscribe") == 0;
         box->create = box->subscribe || strcmp(automatic, "create") == 0;
         box->pattern = strpbrk(name, "*?") != NULL;
@@ -507,13 +509,17 @@ static bool wildcard_match(const char *pattern, const char *text)
     return *pattern == '\0';
 }
 
+bool mail_auto_matches(const struct mail_auto *box, const char *vname)
+{
+    return box->pattern ? wildcard_match(box->vname, vname) : strcmp(box->vname, vname) == 0;
+}
+
 const char *mailbox_special_use(const struct mail_namespace *ns, const char *vname)
 {
     const struct mail_auto *box;
 
     LL_FOREACH(ns->storage->autos, box)
-        if (box->special_use != NULL &&
-            (box->pattern ? wildcard_match(box->vname, vname) : strcmp(box->vname, vname) == 0))
+        if (box->special_use != NULL && mail_auto_matches(box, vname))
             return box->special_use;
     return NULL;
 }
