@@ -110,8 +110,22 @@ ATF_TC_BODY(maildir, tc)
     appender_first("maildir");
 }
 
+ATF_TC_WITHOUT_HEAD(sdbox);
+ATF_TC_BODY(sdbox, tc)
+{
+    appender_first("sdbox");
+}
+
+ATF_TC_WITHOUT_HEAD(mdbox);
+ATF_TC_BODY(mdbox, tc)
+{
+    appender_first("mdbox");
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, maildir);
+    ATF_TP_ADD_TC(tp, sdbox);
+    ATF_TP_ADD_TC(tp, mdbox);
     return atf_no_error();
 }

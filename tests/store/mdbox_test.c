@@ -1,0 +1,344 @@
+/* mdbox: the map, where messages go, and what one storage shares (src/store/mdbox). */
+#include "conf/settings.h"
+#include "store/mdbox/map.h"
+#include "store/store.h"
+
+#include <atf-c.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the map ---- */
+
+static struct mdbox_map *open_map(bool read_only)
+{
+    struct index_settings settings = {.fsync = INDEX_FSYNC_NEVER};
+    struct mdbox_map *map;
+    struct error e;
+    int dir;
+
+    mkdir("map", 0700);
+    dir = open("map", O_PATH | O_DIRECTORY);
+    ATF_REQUIRE(dir >= 0);
+    ATF_REQUIRE_MSG(mdbox_map_open(&map, dir, "map", &settings, 0600, (gid_t)-1, read_only, &e) == 0, "%s", e.admin);
+    close(dir);
+    return map;
+}
+
+/* The map locked; true: a change before was not finished. */
+static bool lock(struct mdbox_map *map)
+{
+    struct error e;
+    bool unfinished;
+
+    ATF_REQUIRE_MSG(mdbox_map_lock(map, "testing", &unfinished, &e) == STEP_DONE, "%s", e.admin);
+    return unfinished;
+}
+
+static uint32_t add(struct mdbox_map *map, uint32_t file_id, uint32_t offset, uint32_t size, uint16_t ref)
+{
+    struct arena *arena = arena_new();
+    struct mdbox_change change;
+    uint32_t uid;
+    struct error e;
+
+    mdbox_change_begin(&change, map, arena, false);
+    if (file_id > mdbox_map_highest_file_id(map))
+        mdbox_change_highest_file_id(&change, file_id);
+    mdbox_change_append(&change, &(struct mdbox_map_record){0, file_id, offset, size, ref});
+    ATF_REQUIRE_MSG(mdbox_change_commit(&change, &uid, &e) == 0, "%s", e.admin);
+    arena_free(arena);
+    return uid;
+}
+
+static void confirm(struct mdbox_map *map)
+{
+    struct error e;
+
+    ATF_REQUIRE_MSG(mdbox_map_confirm(map, &e) == 0, "%s", e.admin);
+}
+
+static struct mdbox_map_record get(const struct mdbox_map *map, uint32_t uid)
+{
+    struct mdbox_map_record rec;
+
+    ATF_REQUIRE(mdbox_map_get(map, uid, &rec));
+    return rec;
+}
+
+ATF_TC_WITHOUT_HEAD(records);
+ATF_TC_BODY(records, tc)
+{
+    struct mdbox_map *map = open_map(false), *other;
+    struct arena *arena = arena_new();
+    struct mdbox_map_record rec, *all;
+    struct mdbox_change change;
+    struct error e;
+    size_t count;
+
+    ATF_CHECK(!lock(map));
+    ATF_CHECK(mdbox_map_uid_validity(map) != 0);
+    ATF_CHECK_EQ(0, mdbox_map_highest_file_id(map));
+    ATF_CHECK_EQ(1, add(map, 1, 16, 100, 1));
+    ATF_CHECK_EQ(2, add(map, 2, 16, 50, 1));
+    ATF_CHECK_EQ(3, add(map, 1, 116, 70, 1));
+    ATF_CHECK_EQ(2, mdbox_map_highest_file_id(map));
+
+    mdbox_change_begin(&change, map, arena, false);
+    mdbox_change_ref(&change, 1, 1);
+    mdbox_change_ref(&change, 1, 1);
+    mdbox_change_ref(&change, 2, -1);
+    ATF_CHECK(mdbox_change_commit(&change, NULL, &e) == 0);
+    ATF_CHECK_EQ(3, get(map, 1).ref);
+    ATF_CHECK_EQ(0, get(map, 2).ref);
+
+    mdbox_change_begin(&change, map, arena, true);
+    mdbox_change_move(&change, &(struct mdbox_map_record){.uid = 3, .file_id = 7, .offset = 16, .size = 70});
+    mdbox_change_expunge(&change, 2);
+    mdbox_change_set_ref(&change, 1, 9);
+    mdbox_change_rebuild_count(&change, 5);
+    ATF_CHECK(mdbox_change_commit(&change, NULL, &e) == 0);
+    confirm(map);
+    mdbox_map_unlock(map);
+    mdbox_map_close(&map);
+
+    /* The same again from the files. */
+    other = open_map(false);
+    ATF_CHECK_EQ(2, mdbox_map_count(other));
+    ATF_CHECK(!mdbox_map_get(other, 2, &rec));
+    ATF_CHECK_EQ(9, get(other, 1).ref);
+    ATF_CHECK_EQ(7, get(other, 3).file_id);
+    ATF_CHECK_EQ(1, get(other, 3).ref);
+    ATF_CHECK_EQ(5, mdbox_map_rebuild_count(other));
+    ATF_CHECK(mdbox_map_problem(other) == NULL);
+    ATF_REQUIRE(mdbox_map_get_at(other, 2, &rec));
+    ATF_CHECK_EQ(3, rec.uid);
+    ATF_CHECK(!mdbox_map_get_at(other, 3, &rec));
+    ATF_CHECK(!lock(other));
+    ATF_CHECK_EQ(4, add(other, 7, 86, 30, 1));
+    all = mdbox_map_of_file(other, 7, arena, &count);
+    ATF_REQUIRE_EQ(2, count);
+    ATF_CHECK_EQ(16, all[0].offset);
+    ATF_CHECK_EQ(86, all[1].offset);
+    confirm(other);
+    mdbox_map_unlock(other);
+    mdbox_map_close(&other);
+    arena_free(arena);
+}
+
+ATF_TC_WITHOUT_HEAD(unfinished);
+ATF_TC_BODY(unfinished, tc)
+{
+    struct mdbox_map *map = open_map(false);
+
+    ATF_CHECK(!lock(map));
+    add(map, 1, 16, 100, 1);
+    mdbox_map_unlock(map);
+    /* Also in another process, and after a rewrite of the base index. */
+    mdbox_map_close(&map);
+    map = open_map(false);
+    ATF_CHECK(lock(map));
+    confirm(map);
+    mdbox_map_unlock(map);
+    ATF_CHECK(!lock(map));
+    /* Facts need no confirmation: the tail steps over them. */
+    mdbox_map_unlock(map);
+    mdbox_map_close(&map);
+}
+
+ATF_TC_WITHOUT_HEAD(read_only);
+ATF_TC_BODY(read_only, tc)
+{
+    struct mdbox_map *map = open_map(false);
+    struct error e;
+    bool unfinished;
+
+    ATF_CHECK(!lock(map));
+    add(map, 1, 16, 100, 1);
+    confirm(map);
+    mdbox_map_unlock(map);
+    mdbox_map_close(&map);
+    map = open_map(true);
+    ATF_CHECK_EQ(100, get(map, 1).size);
+    ATF_CHECK_EQ(STEP_ERROR, mdbox_map_lock(map, "testing", &unfinished, &e));
+    mdbox_map_close(&map);
+}
+
+/* ---- files ---- */
+
+static struct mail_user *open_user(const char *const *more)
+{
+    struct conf *conf = conf_from_tree(conf_tree_new("test"));
+    char *home = realpath(".", NULL), *pair = mem_printf("mail_location=mdbox:%s/mail", home);
+    struct mail_user_params params = {.username = "ann", .home = home, .no_notify = true};
+    const char *pairs[4] = {pair};
+    struct settings *set, *changed;
+    struct mail_user *user;
+    struct error e;
+
+    for (size_t i = 0; more[i] != NULL && i < 2; i++)
+        pairs[i + 1] = more[i];
+    set = conf_settings(conf, NULL, &e);
+    ATF_REQUIRE(set != NULL);
+    changed = settings_override_all(set, pairs, &e);
+    ATF_REQUIRE_MSG(changed != NULL, "%s", e.admin);
+    ATF_REQUIRE_MSG(mail_user_open(&user, changed, &params, &e) == 0, "%s", e.admin);
+    settings_unref(set);
+    settings_unref(changed);
+    conf_free(conf);
+    mem_free(pair);
+    free(home);
+    return user;
+}
+
+static struct mailbox *open_box(struct mail_user *user, struct arena *arena, const char *name)
+{
+    struct mailbox_place place;
+    struct mailbox *box;
+    struct error e;
+
+    ATF_REQUIRE(mailbox_place(user, arena, slice_from_str(name), &place, &e) == 0);
+    ATF_REQUIRE_MSG(mailbox_open(&box, &place, MAILBOX_OPEN_CREATE, &e) == 0, "%s", e.admin);
+    return box;
+}
+
+static struct save *stage(struct mailbox *box, size_t size)
+{
+    char *text = mem_alloc(size);
+    struct mail_meta meta = {0};
+    struct save *save;
+    struct error e;
+
+    memset(text, 'x', size);
+    memcpy(text, "Subject: x\n\n", 12);
+    ATF_REQUIRE_MSG(save_begin(box, &meta, &save, &e) == 0, "%s", e.admin);
+    ATF_REQUIRE(save_write(save, slice_of(text, size), &e) == 0);
+    ATF_REQUIRE(save_finish(save, &e) == 0);
+    mem_free(text);
+    return save;
+}
+
+static void save(struct mailbox *box, size_t size)
+{
+    struct arena *arena = arena_new();
+    struct save *one = stage(box, size);
+    struct save_result result;
+    struct error e;
+
+    ATF_REQUIRE_MSG(store_op_wait(save_commit(box, &one, 1, true, NULL, arena, &result), &e) == 0, "%s", e.admin);
+    arena_free(arena);
+}
+
+static off_t size_of(unsigned id)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "mail/storage/m.%u", id);
+    return stat(path, &st) < 0 ? -1 : st.st_size;
+}
+
+/* dbox-format 3.3: no file grows beyond the limit but by one large message, which has it alone. */
+ATF_TC_WITHOUT_HEAD(rotation);
+ATF_TC_BODY(rotation, tc)
+{
+    struct arena *arena = arena_new();
+    struct mail_user *user = open_user((const char *const[]){"mdbox_rotate_size=4k", NULL});
+    struct mailbox *a = open_box(user, arena, "INBOX"), *b = open_box(user, arena, "other");
+    unsigned id;
+
+    for (unsigned i = 0; i < 30; i++) {
+        save(a, 500);
+        save(b, 700);
+    }
+    save(a, 9000);
+    for (id = 1; size_of(id) >= 0 && size_of(id) < 9000; id++)
+        ATF_CHECK_MSG(size_of(id) <= 4096, "m.%u has %ld bytes", id, (long)size_of(id));
+    ATF_CHECK(id > 8 && size_of(id) > 9000 && size_of(id + 1) < 0);
+    save(b, 500);
+    ATF_CHECK(size_of(id) < 9500); /* nothing more comes behind the large one */
+    mailbox_close(&a);
+    mailbox_close(&b);
+    mail_user_close(&user);
+    arena_free(arena);
+}
+
+/* One that is being appended to by another session is passed over. */
+ATF_TC_WITHOUT_HEAD(busy_file);
+ATF_TC_BODY(busy_file, tc)
+{
+    struct arena *arena = arena_new();
+    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mailbox *box = open_box(user, arena, "INBOX");
+    off_t before;
+    struct error e;
+    int fd;
+
+    save(box, 500);
+    before = size_of(1);
+    fd = open("mail/storage/m.1", O_RDWR | O_CLOEXEC);
+    ATF_REQUIRE(fd >= 0 && os_lock_fd(fd, OS_LOCK_FLOCK, &e) == OS_GOT);
+    save(box, 500);
+    ATF_CHECK_EQ(before, size_of(1));
+    ATF_CHECK(size_of(2) > 0);
+    close(fd);
+    mailbox_close(&box);
+    mail_user_close(&user);
+    arena_free(arena);
+}
+
+/* A message that a killed writer has begun is cut off, never appended behind (3.3-5). */
+ATF_TC_WITHOUT_HEAD(half_message);
+ATF_TC_BODY(half_message, tc)
+{
+    static const char begun[] = "\001\002N          0000000000000000\nSubject: half\n\nno end";
+    struct arena *arena = arena_new();
+    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mailbox *box = open_box(user, arena, "INBOX");
+    off_t one;
+    int fd;
+
+    save(box, 500);
+    one = size_of(1);
+    fd = open("mail/storage/m.1", O_WRONLY | O_APPEND | O_CLOEXEC);
+    ATF_REQUIRE(fd >= 0 && write(fd, begun, sizeof(begun) - 1) == (ssize_t)sizeof(begun) - 1);
+    close(fd);
+    save(box, 500); /* passes it over, and cuts it */
+    ATF_CHECK_EQ(one, size_of(1));
+    ATF_CHECK(size_of(2) > 0);
+    ATF_CHECK_EQ(2, index_count(mailbox_index(box)));
+    mailbox_close(&box);
+    mail_user_close(&user);
+    arena_free(arena);
+}
+
+/* What is staged and cancelled leaves nothing. */
+ATF_TC_WITHOUT_HEAD(cancelled);
+ATF_TC_BODY(cancelled, tc)
+{
+    struct arena *arena = arena_new();
+    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mailbox *box = open_box(user, arena, "INBOX");
+    struct save *staged = stage(box, 500);
+
+    save_cancel(&staged);
+    ATF_CHECK(size_of(1) < 0);
+    ATF_CHECK(system("test -z \"$(ls -A mail/storage | grep temp)\"") == 0);
+    mailbox_close(&box);
+    mail_user_close(&user);
+    arena_free(arena);
+}
+
+ATF_TP_ADD_TCS(tp)
+{
+    ATF_TP_ADD_TC(tp, records);
+    ATF_TP_ADD_TC(tp, unfinished);
+    ATF_TP_ADD_TC(tp, read_only);
+    ATF_TP_ADD_TC(tp, rotation);
+    ATF_TP_ADD_TC(tp, busy_file);
+    ATF_TP_ADD_TC(tp, half_message);
+    ATF_TP_ADD_TC(tp, cancelled);
+    return atf_no_error();
+}
