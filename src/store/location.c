@@ -272,7 +272,10 @@ int mail_location_parse(struct mail_location *at, struct arena *arena, const cha
         at->subscriptions = set_names[2];
     if (at->list_index == NULL)
         at->list_index = "dovecot.list.index";
-    return check_location(at, text, e);
+    if (check_location(at, text, e) < 0)
+        return -1;
+    at->index_memory = at->index_memory || (at->driver->can & DRIVER_IN_MEMORY) != 0;
+    return 0;
 }
 
 char mail_layout_separator(enum mail_layout layout)

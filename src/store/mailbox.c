@@ -41,6 +41,8 @@ const struct store_driver *store_driver_find(const char *name)
         return &sdbox_driver;
     if (strcasecmp(name, "virtual") == 0) /* never found by looking at folders */
         return &virtual_driver;
+    if (strcasecmp(name, "mdbox_deleted") == 0)
+        return &mdbox_deleted_driver;
     for (const struct store_driver *const *d = store_drivers(); *d != NULL; d++)
         if (strcasecmp((*d)->name, name) == 0)
             return *d;

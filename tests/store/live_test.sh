@@ -51,8 +51,26 @@ lists_cleanup()
     [ ! -f dir ] || rm -rf "$(cat dir)"
 }
 
+atf_test_case damaged cleanup
+damaged_head()
+{
+    atf_set descr "damaged mdbox stores come out of both servers the same"
+    atf_set require.progs "doveadm python3"
+    atf_set timeout 300
+}
+damaged_body()
+{
+    tool
+    python3 "$TOP_SRC/tests/tools/mdbox_damage.py" "$dir/storetool" "$dir/m" || atf_fail "see above"
+}
+damaged_cleanup()
+{
+    [ ! -f dir ] || rm -rf "$(cat dir)"
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case mixed
     atf_add_test_case lists
+    atf_add_test_case damaged
 }

@@ -196,8 +196,9 @@ static int open_folder(struct mailbox *box, const struct driver_open *how, struc
     return 0;
 }
 
-static int open_index(struct mailbox *box, struct mdbox *m, struct error *e)
+int mdbox_open_index(struct mdbox *m, struct error *e)
 {
+    struct mailbox *box = m->box;
     static const struct index_ext_def header = {.name = "mdbox-hdr", .header_size = MDBOX_HEADER_SIZE, .shrink = true};
     static const struct index_ext_def uidl = {.name = "hdr-pop3-uidl", .header_size = 4};
     static const struct index_ext_def record = {.name = "mdbox", .record_size = 8, .record_align = 4};
@@ -277,7 +278,7 @@ static int mdbox_open(struct mailbox *box, const struct driver_open *how, struct
     m->box = box;
     m->fsync_never = strcmp(conf_str(mail_user_settings(box->user), SET_mail_fsync), "never") == 0;
     if (open_folder(box, how, e) < 0 || mdbox_storage_get(&m->storage, box->user, &box->storage->at, !box->read_only, e) < 0 ||
-        open_index(box, m, e) < 0 || begin_mailbox(m, e) < 0) {
+        mdbox_open_index(m, e) < 0 || begin_mailbox(m, e) < 0) {
         mdbox_close(box);
         return -1;
     }
@@ -285,7 +286,7 @@ static int mdbox_open(struct mailbox *box, const struct driver_open *how, struct
     return 0;
 }
 
-static int mdbox_guid(struct mailbox *box, unsigned char guid[16], struct error *e)
+int mdbox_guid(struct mailbox *box, unsigned char guid[16], struct error *e)
 {
     static const unsigned char none[16];
     struct mdbox_header h;

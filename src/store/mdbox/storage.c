@@ -20,7 +20,7 @@ void mdbox_name(char out[MDBOX_NAME_MAX], uint32_t id)
 
 static const char *map_root(const struct mail_location *at)
 {
-    return at->index != NULL && !at->index_memory ? at->index : at->root;
+    return at->index != NULL ? at->index : at->root;
 }
 
 static bool equal(const char *a, const char *b)
