@@ -122,6 +122,7 @@ static enum step finish_failed(struct request *r)
 /* [flags] [date] in front of the literal or CATENATE; *at moves behind them. */
 static bool take_meta(struct session *s, struct request *r, const struct imap_arg **at, struct mail_meta *meta)
 {
+    struct append_state *t = r->state;
     const struct imap_arg *a = *at;
     struct flag_list flags = {0};
 
@@ -133,6 +134,8 @@ static bool take_meta(struct session *s, struct request *r, const struct imap_ar
     meta->flags = flags.flags;
     meta->keywords = flags.keywords;
     meta->keyword_count = flags.keyword_count;
+    for (size_t i = 0; t->box == s->box && i < flags.keyword_count; i++)
+        session_keyword_mention(s, flags.keywords[i]); /* shown from now on, in this session's order */
     if (a != NULL && a->type == IMAP_QUOTED) {
         if (!parse_date(r, a->text, &meta->internal_date)) {
             request_bad(s, r, "Invalid internal date");
@@ -494,7 +497,6 @@ static void put_reply(struct session *s, struct request *r)
     } else {
         request_reply(r, "OK Append completed.");
     }
-    r->sync = t->box == s->box;
     buffer_free(&set);
     index_ranges_free(&uids);
 }

@@ -153,6 +153,8 @@ static int put_buffered(struct session *s, struct request *r, struct fetch *f, c
         buffer_append_number(out, f->record.uid);
         return 0;
     case FETCH_MODSEQ:
+        if (f->record.modseq > s->modseq_fetched)
+            s->modseq_fetched = f->record.modseq;
         buffer_append_str(out, "MODSEQ (");
         buffer_append_number(out, f->record.modseq);
         buffer_append_byte(out, ')');

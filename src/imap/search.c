@@ -56,6 +56,7 @@ void search_begin(struct session *s, struct request *r)
     if (!search_parse(s, r, q, a))
         return;
     r->hold = !r->uid || q->has_set;
+    r->condstore = r->condstore && q->thread == NULL;
     q->count = index_view_count(mailbox_view_index(s->view));
 }
 

@@ -70,6 +70,28 @@ bool search_text(struct session *s, struct request *r, struct search *q, const s
     return good;
 }
 
+/* The UIDs that are meant, also of messages that are still to come (searches that are watched). */
+static void put_uids(struct session *s, const struct imap_set *set, struct index_ranges *out)
+{
+    const struct index_view *view = mailbox_view_index(s->view);
+    uint32_t count = index_view_count(view), last = count == 0 ? 0 : index_view_uid(view, count);
+
+    for (size_t i = 0; i < set->count; i++) {
+        uint32_t a = set->at[i].first, b = set->at[i].last;
+
+        if (a == 0 && b == 0) { /* '*' */
+            if (last != 0)
+                index_ranges_add(out, last, last);
+        } else if (a == 0 || b == 0) { /* as far as the mailbox goes now */
+            a = a == 0 ? b : a;
+            if (last != 0)
+                index_ranges_add(out, a > last ? last : a, last);
+        } else {
+            index_ranges_add(out, a < b ? a : b, a < b ? b : a);
+        }
+    }
+}
+
 /* A sequence set, "UID set", "$". */
 static bool parse_set(struct session *s, struct request *r, struct search *q, struct slice text, bool uids,
                       struct search_key *k)
@@ -80,6 +102,12 @@ static bool parse_set(struct session *s, struct request *r, struct search *q, st
     if (imap_set_parse(r->arena, text, &set) < 0) {
         request_bad(s, r, uids ? "Invalid UID messageset" : "Invalid messageset");
         return false;
+    }
+    if (uids && !set.saved) {
+        k->type = SEARCH_UIDS;
+        put_uids(s, &set, &k->ranges);
+        VEC_PUSH(&q->with_ranges, k);
+        return true;
     }
     imap_set_resolve(&set, uids ? IMAP_SET_UIDS : IMAP_SET_SEARCH_SEQS, mailbox_view_index(s->view), &s->saved,
                      &k->ranges);

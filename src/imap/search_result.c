@@ -108,7 +108,7 @@ static uint64_t told_modseq(struct session *s, struct search *q, uint64_t count)
 {
     uint64_t highest = 0;
 
-    if ((q->returns & (RETURN_ALL | RETURN_COUNT)) != 0)
+    if ((q->returns & (RETURN_ALL | RETURN_COUNT)) != 0 || (q->returns & ~(unsigned)RETURN_SAVE) == 0)
         return q->modseq;
     for (uint64_t n = 1; n <= count; n++) {
         bool named = (n == 1 && (q->returns & RETURN_MIN) != 0) || (n == count && (q->returns & RETURN_MAX) != 0) ||
@@ -125,7 +125,7 @@ static void tell_extended(struct session *s, struct request *r, struct search *q
 {
     struct buffer out = {0};
 
-    if ((q->returns & ~(unsigned)RETURN_SAVE) == 0)
+    if ((q->returns & ~(unsigned)RETURN_SAVE) == 0 && !q->has_modseq)
         return;
     buffer_append_str(&out, "* ESEARCH (TAG ");
     mime_put_nstring(&out, slice_from_str(r->tag));

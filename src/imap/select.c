@@ -29,7 +29,7 @@ void session_unselect(struct session *s)
     s->saved = (struct index_ranges){0};
     s->messages = s->recent = s->hint_uid = 0;
     s->modseq_told = s->examined = false;
-    s->modseq_confirmed = 0;
+    s->modseq_confirmed = s->modseq_fetched = 0;
 }
 
 void session_mailbox_lost(struct session *s)
@@ -257,6 +257,8 @@ static void tell_mailbox(struct session *s, struct select_state *t)
     struct index_status status;
     uint32_t unseen;
 
+    index_view_status(view, &status);
+    s->unseen = status.unseen;
     index_status(mailbox_index(s->box), &status);
     s->messages = index_view_count(view);
     s->recent = mailbox_view_recent_count(s->view);
@@ -268,8 +270,10 @@ static void tell_mailbox(struct session *s, struct select_state *t)
         session_print(s, "* OK [UNSEEN %u] First unseen.", unseen);
     session_print(s, "* OK [UIDVALIDITY %u] UIDs valid", status.uid_validity);
     session_print(s, "* OK [UIDNEXT %u] Predicted next UID", index_view_next_uid(view));
-    if (status.modseq_enabled || s->condstore)
+    if (status.modseq_enabled || s->condstore) {
         session_tell_modseq(s);
+        s->modseq_confirmed = session_highest_modseq(s);
+    }
     if (t->qresync && t->uid_validity == status.uid_validity) {
         tell_vanished_earlier(s, t);
         tell_changed_since(s, t);

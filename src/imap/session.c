@@ -198,7 +198,7 @@ static void begin_command(struct session *s)
     r->args = r->parser.args;
     r->command->begin(s, r);
     r->run_ns += time_monotonic_ns() - from;
-    if (s->phase == PHASE_RUN && r->condstore && !s->modseq_told)
+    if (s->phase == PHASE_RUN && r->condstore && (!s->condstore || !s->modseq_told))
         s->phase = PHASE_CONDSTORE;
     else if (r->condstore)
         s->condstore = true;

@@ -127,7 +127,9 @@ struct session {
     struct mailbox_view *view;
     bool examined, modseq_told;
     uint32_t messages, recent;            /* as last told */
+    uint32_t unseen;                      /* at the last synchronisation */
     uint64_t modseq_confirmed;
+    uint64_t modseq_fetched;              /* the highest that a FETCH of this mailbox has shown */
     struct index_ranges saved;            /* UIDs of "$" */
     struct mime_hint hint;                /* where the last partial FETCH ended, of message hint_uid */
     uint32_t hint_uid;

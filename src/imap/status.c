@@ -4,6 +4,8 @@
 struct status_state {
     unsigned items;
     bool x_size, selected;
+    uint32_t seq;                  /* the view's sizes are being summed up */
+    uint64_t size;
     struct mailbox_place place;
     struct mailbox_status result;
 };
@@ -46,9 +48,34 @@ static void from_view(struct session *s, struct status_state *t)
 
     index_view_status(mailbox_view_index(s->view), &status);
     t->result.messages = status.messages;
-    t->result.unseen = status.unseen;
+    t->result.unseen = s->unseen;
     t->result.recent = mailbox_view_recent_count(s->view);
     t->result.uid_next = index_view_next_uid(mailbox_view_index(s->view));
+}
+
+/* The view may show messages that are gone, and hide new ones: then its size is the sum of what it shows. */
+static enum step sum_sizes(struct session *s, struct status_state *t, struct budget *budget)
+{
+    const struct index_view *view = mailbox_view_index(s->view);
+    uint32_t count = index_view_count(view);
+
+    while (t->seq < count) {
+        struct error e = {0};
+        struct mail *mail;
+        uint64_t size = 0;
+
+        t->seq++;
+        if (mail_open(s->view, t->seq, &mail, &e) == 0) {
+            if (mail_size_virtual(mail, &size, &e) == 0)
+                t->size += size;
+            mail_close(&mail);
+        }
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
+    }
+    t->result.size = t->size;
+    index_cache_flush(mailbox_index(s->box));
+    return STEP_DONE;
 }
 
 enum step status_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
@@ -60,6 +87,9 @@ enum step status_run(struct session *s, struct request *r, struct budget *budget
     step = request_op(s, r, budget, e);
     if (step != STEP_DONE)
         return step;
+    if (t->selected && s->view != NULL && (store_items(t) & STATUS_SIZE) != 0 && index_view_changed(mailbox_view_index(s->view)) &&
+        sum_sizes(s, t, budget) != STEP_DONE)
+        return STEP_MORE;
     if (t->selected && s->view != NULL)
         from_view(s, t);
     put_status(s, &out, r->args->text, t->items, t->x_size, &t->result);

@@ -28,7 +28,6 @@ struct sync {
     VEC(struct sync_flag) flags;
     VEC(struct index_change) expunged; /* highest number first */
     size_t flag_at, expunge_at;
-    uint64_t modseq_sent;
     struct updates_pass *updates;  /* searches that are watched: looked at when all else is told */
 };
 
@@ -161,7 +160,6 @@ void session_tell_modseq(struct session *s)
 
     session_print(s, "* OK [HIGHESTMODSEQ %llu] Highest", (unsigned long long)modseq);
     s->modseq_told = true;
-    s->modseq_confirmed = modseq;
 }
 
 /* ---- one pass ------------------------------------------------------------------------------------------------------- */
@@ -232,8 +230,8 @@ static void tell_flag_change(struct session *s, struct sync *y, const struct syn
         buffer_printf(&out, "UID %u ", f->uid);
     if (modseq) {
         buffer_printf(&out, "MODSEQ (%llu)%s", (unsigned long long)record.modseq, flags ? " " : "");
-        if (record.modseq > y->modseq_sent)
-            y->modseq_sent = record.modseq;
+        if (record.modseq > s->modseq_fetched)
+            s->modseq_fetched = record.modseq;
     }
     if (flags) {
         buffer_append_str(&out, "FLAGS ");
@@ -276,11 +274,13 @@ static bool tell_changes(struct session *s, struct sync *y)
             session_tell_flags(s);
         updates_tell_expunged(s, y->expunged.at, y->expunged.count);
     }
-    for (; y->flag_at < y->flags.count; y->flag_at++) {
+    for (; y->flag_at < y->flags.count * 2; y->flag_at++) { /* first what shows flags, then what shows the modseq alone */
+        const struct sync_flag *f = &y->flags.at[y->flag_at % y->flags.count];
+
         if (pause_output(s, y->flag_at))
             return false;
-        if (!y->no_flags)
-            tell_flag_change(s, y, &y->flags.at[y->flag_at]);
+        if (!y->no_flags && (f->visible && !f->own_silent) == (y->flag_at < y->flags.count))
+            tell_flag_change(s, y, f);
     }
     if (s->qresync && y->expunge_at < y->expunged.count)
         tell_vanished(s, y);
@@ -304,21 +304,31 @@ static bool tell_changes(struct session *s, struct sync *y)
     return true;
 }
 
-/* QRESYNC: does this reply have to say how far the client has heard everything (imap 7.2)? */
-static const char *modseq_code(struct session *s, struct sync *y, struct request *r)
+/* QRESYNC: does this reply have to say how far the client has heard everything (imap 7.2)? In the arena. */
+static const char *modseq_code(struct session *s, struct sync *y, struct arena *arena)
 {
     uint64_t highest = session_highest_modseq(s);
+    /* expunges that are not told yet: the client must not skip them */
+    bool held = y->hold && index_view_count(mailbox_view_index(s->view)) > index_count(mailbox_index(s->box));
 
     if (!s->qresync || highest <= s->modseq_confirmed)
         return NULL;
-    if (highest <= y->modseq_sent) {
-        if (!y->hold)
-            s->modseq_confirmed = highest;
-        return NULL;
-    }
-    if (!y->hold)
+    if (!held)
         s->modseq_confirmed = highest;
-    return arena_printf(r->arena, "[HIGHESTMODSEQ %llu] ", (unsigned long long)s->modseq_confirmed);
+    if (highest <= s->modseq_fetched)
+        return NULL;
+    return arena_printf(arena, "[HIGHESTMODSEQ %llu] ", (unsigned long long)s->modseq_confirmed);
+}
+
+/* IDLE: it comes in a line of its own. */
+static void tell_news_modseq(struct session *s, struct sync *y)
+{
+    struct arena *arena = worker_arena(s->worker);
+    const char *code = modseq_code(s, y, arena);
+
+    if (code != NULL)
+        session_print(s, "* OK %sHighest", code);
+    worker_arena_back(s->worker, arena);
 }
 
 static void answer_requests(struct session *s, struct sync *y)
@@ -334,7 +344,7 @@ static void answer_requests(struct session *s, struct sync *y)
         }
         *at = r->next;
         s->finished_count--;
-        code = modseq_code(s, y, r);
+        code = modseq_code(s, y, r->arena);
         if (code != NULL && strncmp(r->reply, "OK ", 3) == 0 && r->reply[3] != '[')
             r->reply = arena_printf(r->arena, "OK %s%s", code, r->reply + 3);
         else if (code != NULL)
@@ -343,6 +353,15 @@ static void answer_requests(struct session *s, struct sync *y)
         request_arena_back(s, r);
     }
     s->finished_tail = at;
+}
+
+/* STATUS of the selected mailbox says what it said then. */
+static void take_unseen(struct session *s)
+{
+    struct index_status status;
+
+    index_view_status(mailbox_view_index(s->view), &status);
+    s->unseen = status.unseen;
 }
 
 static void begin_pass(struct session *s, struct sync *y)
@@ -368,6 +387,7 @@ static void begin_pass(struct session *s, struct sync *y)
     for (const struct request *r = s->finished; r != NULL; r = r->next)
         y->tell_uid = y->tell_uid || r->send_uid;
     take_changes(s, y);
+    take_unseen(s);
     y->stage = STAGE_TELL;
 }
 
@@ -497,6 +517,8 @@ enum step sync_step(struct session *s, struct budget *budget)
         if (step != STEP_DONE)
             return step;
     }
+    if (s->finished == NULL)
+        tell_news_modseq(s, y);
     answer_requests(s, y);
     if (y->second) {
         y->stage = STAGE_PASS;

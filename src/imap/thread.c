@@ -189,13 +189,24 @@ static void link_entry(const struct ids *ids, const struct entry *entry, struct 
 
 /* ---- trees -------------------------------------------------------------------------------------------------------------- */
 
+/* A missing message stands where its first child would (imap 11.7). */
+static uint32_t place_of(const struct node *n)
+{
+    while (n->seq == 0 && n->children != NULL)
+        n = n->children;
+    return n->seq;
+}
+
 static int compare_nodes(const void *a, const void *b)
 {
     const struct node *x = *(struct node *const *)a, *y = *(struct node *const *)b;
+    uint32_t p, q;
 
     if (x->date != y->date)
         return x->date < y->date ? -1 : 1;
-    return x->seq < y->seq ? -1 : x->seq > y->seq;
+    p = place_of(x);
+    q = place_of(y);
+    return p < q ? -1 : p > q;
 }
 
 static struct node *sort_list(struct node *list)

@@ -448,6 +448,19 @@ uint32_t mailbox_view_recent_count(const struct mailbox_view *view)
     return count;
 }
 
+/* What EXAMINE has shown as recent stays so, also when another session takes it over. */
+static void keep_recent(struct mailbox_view *view)
+{
+    uint32_t first = unclaimed_from(view);
+    struct index_status status;
+
+    if (!view->read_only)
+        return;
+    index_status(view->box->index, &status);
+    if (first < status.next_uid)
+        index_ranges_add(&view->recent, first, status.next_uid - 1);
+}
+
 size_t mailbox_view_memory(const struct mailbox_view *view)
 {
     return sizeof(*view) + index_view_memory(view->view) + view->recent.room * sizeof(*view->recent.at);
@@ -486,6 +499,8 @@ static enum step run_sync(struct store_op *op, struct budget *budget, struct err
         return r;
     if (s->view != NULL && s->sync.recent_first != 0)
         index_ranges_add(&s->view->recent, s->sync.recent_first, s->sync.recent_last);
+    if (s->view != NULL)
+        keep_recent(s->view);
     list_index_update(s->box);
     if (s->sync.changed)
         mailbox_wake_watches(s->box, NULL);
