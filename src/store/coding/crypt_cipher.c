@@ -137,6 +137,8 @@ void crypt_symmetric_put(struct crypt_symmetric *s, struct slice in, struct buff
     /* How much must stay behind: a CBC reader needs the last block at the end. */
     size_t keep = s->cipher->mode == CRYPT_CBC && !s->encrypt ? 1 : 0, whole;
 
+    if (in.size == 0)
+        return;
     while (s->parts > 0 && in.size > 0) {
         struct slice more = slice_head(in, AES_BLOCK_SIZE - s->parts % AES_BLOCK_SIZE);
 

@@ -88,6 +88,11 @@ int coding_attachments(struct mail_user *user, struct fs **fs, const char **fold
         c->folder = mail_user_expand(user, c->arena, conf_str(user->settings, SET_mail_attachment_dir), e);
         if (c->folder == NULL)
             return error_context(e, "mail_attachment_dir: ");
+        if (strncmp(c->folder, "~/", 2) == 0) {
+            if (user->home == NULL)
+                return error_set(e, ERROR_INVALID, "mail_attachment_dir: the user has no home");
+            c->folder = arena_printf(c->arena, "%s%s", user->home, c->folder + 1);
+        }
     }
     if (*c->folder == '\0')
         return error_set(e, ERROR_INVALID, "mail_attachment_dir is unset");
