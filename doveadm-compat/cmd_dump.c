@@ -19,7 +19,14 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* The index family of a path: a folder, or the base file itself. */
+/* Is there a base index, or a log that says it all? */
+static bool has_family(struct doveadm *d, const char *folder, const char *prefix)
+{
+    return access(arena_printf(d->arena, "%s/%s", folder, prefix), F_OK) == 0 ||
+           access(arena_printf(d->arena, "%s/%s.log", folder, prefix), F_OK) == 0;
+}
+
+/* The index family of a path: a folder (a mailbox's, or mdbox's with the map), or the base file itself. */
 static void split_path(struct doveadm *d, const char *path, const char **folder, const char **prefix)
 {
     const char *slash = strrchr(path, '/');
@@ -27,8 +34,11 @@ static void split_path(struct doveadm *d, const char *path, const char **folder,
 
     *prefix = "dovecot.index";
     *folder = path;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        if (!has_family(d, path, *prefix) && has_family(d, path, "dovecot.map.index"))
+            *prefix = "dovecot.map.index";
         return;
+    }
     *prefix = slash == NULL ? path : slash + 1;
     *folder = slash == NULL ? "." : slash == path ? "/" : arena_str(d->arena, slice_of(path, (size_t)(slash - path)));
 }
@@ -38,7 +48,7 @@ static bool is_index(struct doveadm *d, const char *path)
     const char *folder, *prefix;
 
     split_path(d, path, &folder, &prefix);
-    return ends_with(prefix, ".index") && access(arena_printf(d->arena, "%s/%s", folder, prefix), F_OK) == 0;
+    return ends_with(prefix, ".index") && has_family(d, folder, prefix);
 }
 
 /* A log begins with its major version and the size of its header (index-format 4.1). */
