@@ -15,7 +15,7 @@ struct change_op {
     struct mailbox_place place, to;
     struct list_lock *lock, *lock2;
     struct mailbox *box;
-    bool directory, locked, synced, marked, forgotten, emptied, alias;
+    bool directory, locked, synced, marked, forgotten, emptied, alias, rescued;
     struct driver_sync sync;      /* that empties a mailbox */
     const char *special_use;
 };
@@ -229,6 +229,36 @@ void mailbox_undelete(struct mailbox *box)
     list_lock_release(&lock);
 }
 
+/* lazy_expunge: the messages go elsewhere before the mailbox does; without the list's lock, since that may make a mailbox. */
+static enum step rescue_messages(struct change_op *c, struct budget *budget, struct error *e)
+{
+    enum mailbox_existence there;
+    struct mailbox_place target;
+    enum step r;
+
+    if (c->box == NULL) {
+        if (!mail_user_plugin(c->user, "lazy_expunge") || lazy_expunge_namespace(c->place.ns) ||
+            folder_exists(c->place.ns->storage, c->place.name, &there, e) < 0 || there != MAILBOX_EXISTS_YES ||
+            mailbox_open(&c->box, &c->place, 0, e) < 0) {
+            c->rescued = true;
+            return STEP_DONE;
+        }
+        c->op.inner = mailbox_sync(c->box, NULL, SYNC_FULL);
+    }
+    r = store_op_inner(&c->op, budget, e);
+    if (r == STEP_DONE && !c->synced) {
+        c->synced = true;
+        if (lazy_expunge_target(c->box, c->arena, &target))
+            c->op.inner = lazy_expunge_all(c->box, &target);
+        r = store_op_inner(&c->op, budget, e);
+    }
+    if (r == STEP_DONE) {
+        c->rescued = true;
+        mailbox_close(&c->box);
+    }
+    return r;
+}
+
 static enum step run_delete(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct change_op *c = (struct change_op *)op;
@@ -246,6 +276,11 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Storage root can't be deleted."), STEP_ERROR;
         if (mailbox_has_aliases(&c->place))
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't delete mailbox while it has aliases"), STEP_ERROR;
+        if (!c->rescued) {
+            r = rescue_messages(c, budget, e);
+            if (r != STEP_DONE)
+                return r;
+        }
         r = lock_list(c, e);
         if (r != STEP_DONE)
             return r;
@@ -333,6 +368,8 @@ static int check_rename(struct change_op *c, struct error *e)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Not supported");
     if (*c->place.name == '\0')
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox root.");
+    if (lazy_expunge_namespace(c->place.ns) != lazy_expunge_namespace(c->to.ns))
+        return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailboxes to/from expunge namespace.");
     if (mailbox_alias_of(&c->place, c->arena, &other))
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename alias mailboxes");
     if (mailbox_alias_of(&c->to, c->arena, &other))

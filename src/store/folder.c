@@ -72,7 +72,7 @@ static int list_flat(const struct mail_storage *storage, struct arena *arena, st
             continue;
         if ((stat_dirs || !dot) && !is_dir_at(dirfd(d), entry->d_name))
             continue;
-        if (strcmp(name, "INBOX") == 0)
+        if (strcmp(name, "INBOX") == 0 && !at->no_inbox)
             continue; /* INBOX is the root (5.1), or added by the caller */
         add_name(names, arena, storage, name, true);
     }
@@ -129,7 +129,7 @@ static int list_fs(const struct mail_storage *storage, struct arena *arena, stru
         if (fd < 0)
             continue;
         /* A link to a folder above would have no end: only its own mailbox counts. */
-        if (strcmp(name, "INBOX") != 0 || *at->dirname != '\0')
+        if (strcmp(name, "INBOX") != 0 || *at->dirname != '\0' || at->no_inbox)
             add_name(names, arena, storage, name, fs_is_mailbox(at, fd, below));
         close(fd);
         if (depth < DEPTH_MAX && entry->d_type != DT_LNK)
@@ -230,7 +230,7 @@ int folder_create(const struct mail_storage *storage, const char *name, bool dir
     const char *path = mail_location_path(at, arena, name, PATH_MAILBOX);
     const char *dir = mail_location_path(at, arena, name, PATH_DIR);
     struct mail_modes modes = mail_modes_of(at->root);
-    bool inbox = strcmp(name, "INBOX") == 0;
+    bool inbox = strcmp(name, "INBOX") == 0 && !at->no_inbox;
     int r;
 
     /* The root itself may be new. */

@@ -46,6 +46,14 @@ bool mailbox_alias_exists(const struct mailbox_place *);               /* its li
 bool mailbox_has_aliases(const struct mailbox_place *old);             /* links to it are there */
 int mailbox_alias_link(const struct mailbox_place *, const struct mailbox_place *old, struct error *);
 
+/* ---- lazy_expunge.c: the plugin of that name ---- */
+/* Where messages of this mailbox go when they are expunged; false: they are really gone. */
+bool lazy_expunge_target(struct mailbox *, struct arena *, struct mailbox_place *target);
+bool lazy_expunge_namespace(const struct mail_namespace *);            /* the one that they go to */
+/* Copies there, makes the target where it is missing. UIDs that are gone are left out. */
+struct store_op *lazy_expunge_copy(struct mailbox *, const struct mailbox_place *target, const uint32_t *uids, size_t count);
+struct store_op *lazy_expunge_all(struct mailbox *, const struct mailbox_place *target);   /* NULL: it is empty */
+
 /* ---- shared.c: namespaces of other users ---- */
 /* Turns a namespace whose prefix has %-variables left into a template; its prefix becomes what stands before them. */
 int shared_template_init(struct mail_namespace *, const char *location, struct error *);
@@ -103,6 +111,10 @@ struct mailbox_view {
     struct index_view *view;
     bool read_only;
     struct index_ranges recent;
+    /* lazy_expunge: what the batch that is being made will expunge. */
+    const struct index_batch *lazy_batch;
+    uint32_t *lazy_uids;
+    size_t lazy_count, lazy_room;
 };
 void mailbox_wake_watches(struct mailbox *, const struct mailbox_watch *except);
 void mailbox_set_gone(struct mailbox *);

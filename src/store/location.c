@@ -328,7 +328,7 @@ static bool has_own_tree(const struct mail_location *at, enum mail_path what)
 static char *maildirpp_path(const struct mail_location *at, struct arena *arena, const char *root, const char *name,
                             bool own)
 {
-    if (is_inbox(name) && !own)
+    if (is_inbox(name) && !own && !at->no_inbox)
         return arena_strdup(arena, at->inbox != NULL ? at->inbox : at->root);
     return arena_printf(arena, "%s/.%s", root, name);
 }
@@ -339,7 +339,7 @@ static char *fs_path(const struct mail_location *at, struct arena *arena, const 
     bool with_dirname = *at->dirname != '\0' && what != PATH_DIR && (!own || at->full_dirname || what == PATH_ALT);
     const char *slash1 = *at->mailboxdir != '\0' ? "/" : "", *slash2 = with_dirname ? "/" : "";
 
-    if (is_inbox(name) && !own) {
+    if (is_inbox(name) && !own && !at->no_inbox) {
         if (at->inbox != NULL)
             return arena_strdup(arena, at->inbox); /* the folder itself, DIRNAME or not */
         if (*at->dirname == '\0' && (at->driver->can & DRIVER_INBOX_IS_ROOT) != 0)
@@ -382,7 +382,7 @@ char *mail_location_path(const struct mail_location *at, struct arena *arena, co
     case LAYOUT_MAILDIRPP:
         return maildirpp_path(at, arena, root, name, own);
     case LAYOUT_IMAPDIR:
-        return is_inbox(name) && !own && at->inbox != NULL ? arena_strdup(arena, at->inbox)
+        return is_inbox(name) && !own && !at->no_inbox && at->inbox != NULL ? arena_strdup(arena, at->inbox)
                                                            : arena_printf(arena, "%s/%s", root, name);
     case LAYOUT_FS:
         return fs_path(at, arena, root, name, what, own);

@@ -25,6 +25,7 @@ struct mail_location {
     bool index_memory;
     bool alt_nocheck;              /* ALTNOCHECK: no dbox-alt-root link */
     bool iter_index, no_noselect, no_fs_validation, utf8;
+    bool no_inbox;                 /* a namespace without INBOX: that name is one like others, and not the root's */
     char broken_char;              /* 0 = none */
     struct mail_storage *names;    /* LAYOUT_INDEX: whose list index knows the folders; set by the storage */
 };

@@ -400,6 +400,7 @@ void mailbox_view_close(struct mailbox_view **view_p)
     *view_p = NULL;
     index_view_close(&view->view);
     index_ranges_free(&view->recent);
+    mem_free(view->lazy_uids);
     mailbox_close(&view->box);
     mem_free(view);
 }
@@ -538,6 +539,7 @@ struct commit_op {
     struct mailbox_view *view;
     struct driver_sync sync;
     unsigned rights;
+    bool lazy;                    /* op.inner copies what is expunged */
 };
 
 static enum step run_commit(struct store_op *op, struct budget *budget, struct error *e)
@@ -554,6 +556,13 @@ static enum step run_commit(struct store_op *op, struct budget *budget, struct e
     }
     if (mailbox_need(&c->box->place, c->rights, e) < 0)
         return STEP_ERROR;
+    if (c->lazy) {
+        /* Copied elsewhere before anything is gone. */
+        r = store_op_inner(op, budget, e);
+        if (r != STEP_DONE)
+            return r;
+        c->lazy = false;
+    }
     if (!store_op_take(op, c->box))
         return STEP_WAIT;
     r = c->box->driver->sync(c->box, &c->sync, budget, e);
@@ -573,9 +582,28 @@ static void end_commit(struct store_op *op)
 {
     struct commit_op *c = (struct commit_op *)op;
 
+    store_op_free(&op->inner);
     c->box->driver->sync_end(c->box, &c->sync);
     store_op_give(op);
     mailbox_close(&c->box);
+}
+
+static void start_lazy(struct commit_op *c, const struct index_batch *batch)
+{
+    struct mailbox_view *view = c->view;
+    struct mailbox_place target;
+    struct arena *arena;
+
+    if (view->lazy_count == 0 || view->lazy_batch != batch)
+        return;
+    arena = arena_new();
+    if (!view->read_only && lazy_expunge_target(c->box, arena, &target)) {
+        c->op.inner = lazy_expunge_copy(c->box, &target, view->lazy_uids, view->lazy_count);
+        c->lazy = true;
+    }
+    view->lazy_count = 0;
+    view->lazy_batch = NULL;
+    arena_free(arena);
 }
 
 struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *batch, unsigned rights,
@@ -589,7 +617,21 @@ struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *b
     c->rights = rights;
     c->sync = (struct driver_sync){.why = SYNC_APPLY, .batch = batch, .commit = out,
                                    .expunges = (rights & MAILBOX_RIGHT_EXPUNGE) != 0};
+    start_lazy(c, batch);
     return &c->op;
+}
+
+/* lazy_expunge: remembers the message for the commit of this batch. */
+static void note_lazy(struct mailbox_view *view, const struct index_batch *batch, uint32_t uid)
+{
+    if (!mail_user_plugin(view->box->user, "lazy_expunge"))
+        return;
+    if (view->lazy_batch != batch)
+        view->lazy_count = 0;
+    view->lazy_batch = batch;
+    if (view->lazy_count == view->lazy_room)
+        view->lazy_uids = vec_grow(view->lazy_uids, &view->lazy_room, sizeof(*view->lazy_uids));
+    view->lazy_uids[view->lazy_count++] = uid;
 }
 
 void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch, uint32_t uid)
@@ -599,6 +641,7 @@ void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch,
     unsigned char guid[16];
     struct error e;
 
+    note_lazy(view, batch, uid);
     if ((view->box->driver->can & DRIVER_FACTS_IN_FILE) == 0 &&
         view->box->driver->item(view->box, uid, ITEM_GUID, arena, &value, &e) == 0 && value.text != NULL) {
         store_guid_of_text(slice_from_str(value.text), guid);

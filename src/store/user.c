@@ -226,6 +226,7 @@ static int add_namespace(struct mail_user *user, const struct conf_block *block,
         log_error_value(user->log_p, e);
         return 0;
     }
+    storage->at.no_inbox = !ns->inbox && ns->type != MAIL_NAMESPACE_SHARED;
     if (storage->at.layout == LAYOUT_INDEX && !conf_bool(user->settings, SET_mailbox_list_index))
         return error_set(e, ERROR_INVALID, "Namespace '%s': LAYOUT=index requires mailbox_list_index=yes", ns->prefix);
     mail_storage_names_init(storage, separator, mail_user_list_escape(user));
@@ -266,6 +267,7 @@ static int resolve_aliases(struct mail_user *user, const struct conf_block *cons
         if (target == NULL)
             return error_set(e, ERROR_INVALID, "namespace configuration error: Namespace prefix=\"%s\": alias_for points to unknown namespace: %s", prefix, alias);
         ns->alias_for = target;
+        ns->storage->at.no_inbox = target->storage->at.no_inbox;
     }
     return 0;
 }
