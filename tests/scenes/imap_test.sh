@@ -215,9 +215,33 @@ versus_cleanup()
     scene_end
 }
 
+atf_test_case versus_mdbox cleanup
+versus_mdbox_head()
+{
+    atf_set descr "several sessions at once are answered as by the real server"
+    atf_set require.user root
+    atf_set require.progs "dovecot python3"
+    atf_set timeout 3600
+}
+versus_mdbox_body()
+{
+    count=100
+    [ -z "$YARILO_LONG" ] || count=10000
+    scene_start ours 'mail_location = mdbox:~/mdbox' 'mailbox_list_index = no' 'mail_max_userip_connections = 50' 'mail_attribute_dict = file:%h/dovecot-attributes' 'imap_metadata = yes' \
+        'imap_urlauth_host = imap.example.com'
+    scene_second dovecot
+    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count || [ -n "$YARILO_LONG" ] || atf_fail "answers differ"
+    scene_stop
+}
+versus_mdbox_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case versus
+    atf_add_test_case versus_mdbox
     atf_add_test_case two_sessions
     atf_add_test_case slow_clients
     atf_add_test_case hostile_input
