@@ -177,7 +177,14 @@ static enum step delete_folder(struct change_op *c, struct error *e)
     return STEP_DONE;
 }
 
-/* Where others count what this mailbox refers to, it gives up its messages before it goes. */
+/* Where others count what this mailbox refers to, or messages have files elsewhere, it gives them up before it goes. */
+static bool must_be_empty(const struct mailbox *box)
+{
+    return (box->driver->can & DRIVER_COUNTS_REFERENCES) != 0 ||
+           ((box->driver->can & DRIVER_ATTACHMENTS) != 0 &&
+            *conf_str(box->user->settings, SET_mail_attachment_dir) != '\0');
+}
+
 static enum step empty_mailbox(struct change_op *c, struct budget *budget, struct error *e)
 {
     struct index *index = c->box->index;
@@ -310,7 +317,7 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
     }
     if (c->box != NULL && !store_op_take(op, c->box))
         return STEP_WAIT;
-    if (!c->emptied && (c->box->driver->can & DRIVER_COUNTS_REFERENCES) != 0) {
+    if (!c->emptied && must_be_empty(c->box)) {
         r = empty_mailbox(c, budget, e);
         if (r != STEP_DONE)
             return r;

@@ -16,7 +16,7 @@ server looks first: every message that was there (and was not to be expunged) is
 what was acknowledged holds; nothing stands twice; what was expunged before stays away; UIDVALIDITY, UIDNEXT and HIGHESTMODSEQ
 never go back; a process that lived has left no temporary file; saving works at once; after force-resync the files on the disk
 are the messages; the real one logs no error and sees the same. The last line has the figures."""
-import argparse, json, os, pwd, re, shutil, subprocess, sys
+import argparse, base64, json, os, pwd, re, shutil, subprocess, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from store_formats import FORMATS
 
@@ -94,11 +94,15 @@ def messages(box):
 # ---- the prepared account
 base = os.path.join(folder, 'base')
 os.mkdir(base); os.chown(base, who.pw_uid, who.pw_gid)
+ATTACHMENT = 'MIME-Version: 1.0\nContent-Type: application/zip\nContent-Transfer-Encoding: base64\n'
 mails = []
 for i in range(7):
     p = os.path.join(folder, 'm%d' % i)
     with open(p, 'w') as f:
-        f.write('From: a@example.org\nSubject: mail %d\nX-Id: %d\n\n%s\n' % (i, i, 'line\n' * (i * 50)))
+        text = 'line\n' * (i * 50)
+        if form.attachments:
+            text = base64.encodebytes(('file %d' % (i % 3) + text).encode()).decode()
+        f.write('From: a@example.org\nSubject: mail %d\nX-Id: %d\n%s\n%s\n' % (i, i, ATTACHMENT if form.attachments else '', text))
     mails.append(p)
 must(store(base, 'save', 'INBOX', '-', *mails[:2]))
 if doveadm(base, 'save', '-m', 'INBOX', data=open(mails[2], 'rb').read()).returncode != 0:

@@ -4,15 +4,17 @@ To add a format write an entry into FORMATS. `location` is its mail_location ("~
 storetool and to Dovecot; `more` are operations of its own, or others' with other arguments: name -> (arguments of storetool, ...),
 checked as the operation of OPERATIONS in crash_store.py with that name, or as one that changes nothing that can be seen;
 `message_files` counts the messages' bytes on the disk after force-resync and purge: a function of the home that returns the number
-of messages stored, or None; `shares` says that copies have their bytes together; `temporary` matches names that only an unfinished operation leaves."""
+of messages stored, or None; `attachments` makes each mail's body one; `shares` says that copies have their bytes together; `temporary` matches names that only an unfinished operation leaves."""
 import os, re
 
 LEFT = re.compile(r'(^|/)(tmp/.*|temp\..*|\.temp\..*|.*\.lock|.*\.newlock|.*\.tmp)$')
 
 
 class Format:
-    def __init__(self, location, settings=(), more=None, without=(), message_files=None, temporary=LEFT, dovecot=True, shares=False):
+    def __init__(self, location, settings=(), more=None, without=(), message_files=None, temporary=LEFT, dovecot=True, shares=False,
+                 attachments=False):
         self.location, self.settings, self.more, self.without = location, tuple(settings), more or {}, set(without)
+        self.attachments = attachments
         self.message_files, self.temporary, self.dovecot, self.shares = message_files, temporary, dovecot, shares
         self.separator = '/' if 'LAYOUT=fs' in location or 'LAYOUT=index' in location or not location.startswith('maildir') else '.'
 
@@ -36,6 +38,7 @@ def maildir_files(home):
     return files_below(home, r'/(cur|new)/[^/]*$')
 
 
+ATTACH = ('mail_attachment_dir=~/att', 'mail_attachment_min_size=1')
 FORMATS = {
     'maildir': Format('maildir:~/Maildir', message_files=maildir_files),
     'maildir-fs': Format('maildir:~/Maildir:LAYOUT=fs', message_files=maildir_files),
@@ -46,5 +49,8 @@ FORMATS = {
     'mdbox-small': Format('mdbox:~/mdbox', ('mdbox_rotate_size=1k',), more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True),
     'mdbox-alt': Format('mdbox:~/mdbox:ALT=~/alt', more={'purge': ('purge',), 'altmove': ('altmove', 'INBOX', '1,3', 'there')},
                         message_files=mdbox_messages, shares=True),
+    'maildir-zlib': Format('maildir:~/Maildir', ('mail_plugins=zlib', 'plugin/zlib_save=gz'), message_files=maildir_files),
+    'sdbox-attach': Format('sdbox:~/sdbox', ATTACH, message_files=lambda home: files_below(home, r'/u\.\d+$'), attachments=True),
+    'mdbox-attach': Format('mdbox:~/mdbox', ATTACH, more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True, attachments=True),
     'maildir-dotlock': Format('maildir:~/Maildir', ('lock_method=dotlock',), message_files=maildir_files),
 }
