@@ -219,7 +219,7 @@ static int copy_staged(struct save *save, const struct save *first, struct error
     struct mail_file file;
     int r;
 
-    if (first->s.fd < 0)
+    if (first->s.fd < 0 && first->s.box->driver->stage_read == NULL)
         return error_set(e, ERROR_BUG, "the first staged message is published already");
     if (store_read_staged(&first->s, save->s.arena, &file, e) < 0)
         return -1;

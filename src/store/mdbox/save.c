@@ -99,7 +99,6 @@ int mdbox_stage_finish(struct staged *s, struct error *e)
         return error_set(e, ERROR_LIMIT, "Message is too large");
     d->pop3_flags = (uint8_t)((s->meta.pop3_uidl != NULL ? MDBOX_HAS_POP3_UIDL : 0) |
                               (s->meta.pop3_order != 0 ? MDBOX_HAS_POP3_ORDER : 0));
-    s->storage_id = d->guid;
     return 0;
 }
 
@@ -171,7 +170,7 @@ int mdbox_stage_copy(struct staged *s, struct mailbox *from_box, uint32_t uid, s
     if (mdbox_highest_uidl(from) < uid)
         d->pop3_flags &= (uint8_t)~MDBOX_HAS_POP3_UIDL;
     text_hex_encode(&hex, slice_of(rec.guid, 16));
-    d->guid = s->storage_id = arena_strdup(s->arena, buffer_cstr(&hex));
+    d->guid = arena_strdup(s->arena, buffer_cstr(&hex));
     buffer_free(&hex);
     return 1;
 }
