@@ -80,7 +80,7 @@ void append_begin(struct session *s, struct request *r)
         fail(r);
     } else if (!request_place(s, r, r->args, &place, ERROR_TRYCREATE)) {
         fail(r);
-    } else if (mailbox_open(&t->box, &place, 0, &e) < 0) {
+    } else if (mailbox_open(&t->box, &place, MAILBOX_OPEN_SAVE, &e) < 0) {
         t->box = NULL;
         fail_error(s, r, &e);
     }

@@ -44,11 +44,12 @@ const char *session_capabilities(struct session *s, struct arena *arena)
         return arena_strdup(arena, own);
     if (*own == '+')
         more = own + 1;
-    return arena_printf(arena, "%s%s%s%s%s%s%s%s%s", built_in, *more == '\0' ? "" : " ", more,
+    return arena_printf(arena, "%s%s%s%s%s%s%s%s%s%s%s", built_in, *more == '\0' ? "" : " ", more,
                         conf_bool(s->set, SET_imap_literal_minus) ? " LITERAL-" : " LITERAL+",
                         conf_bool(s->set, SET_mailbox_list_index) ? " NOTIFY" : "",
                         urlauth_enabled(s->user) ? " URLAUTH URLAUTH=BINARY" : "",
                         conf_bool(s->set, SET_imap_metadata) ? " METADATA" : "",
                         has_special_use(s->set) ? " SPECIAL-USE" : "",
+                        session_plugin(s, "imap_acl") ? " ACL RIGHTS=texk" : "", session_plugin(s, "imap_quota") ? " QUOTA" : "",
                         session_plugin(s, "imap_zlib") ? " COMPRESS=DEFLATE" : "");
 }

@@ -46,8 +46,12 @@ void copy_begin(struct session *s, struct request *r)
     }
     if (!request_place(s, r, r->args->next, &place, ERROR_TRYCREATE))
         return;
-    if (mailbox_open(&t->to, &place, 0, &e) < 0) {
+    if (mailbox_open(&t->to, &place, MAILBOX_OPEN_SAVE, &e) < 0) {
         t->to = NULL;
+        request_error_as(s, r, &e, ERROR_TRYCREATE);
+        return;
+    }
+    if (mailbox_need(mailbox_where(s->box), t->move ? MAILBOX_RIGHT_READ | MAILBOX_RIGHT_EXPUNGE | MAILBOX_RIGHT_TRASH : MAILBOX_RIGHT_READ, &e) < 0) {
         request_error_as(s, r, &e, ERROR_TRYCREATE);
         return;
     }

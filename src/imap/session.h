@@ -341,6 +341,14 @@ void cancelupdate_begin(struct session *, struct request *);
 void notify_begin(struct session *, struct request *);
 enum step notify_run(struct session *, struct request *, struct budget *, struct error *);
 
+/* acl.c (RFC 4314) */
+void myrights_begin(struct session *, struct request *);
+void listrights_begin(struct session *, struct request *);
+void getacl_begin(struct session *, struct request *);
+void setacl_begin(struct session *, struct request *);
+void deleteacl_begin(struct session *, struct request *);
+enum step setacl_run(struct session *, struct request *, struct budget *, struct error *);
+
 void compress_begin(struct session *, struct request *);
 
 void idle_begin(struct session *, struct request *);

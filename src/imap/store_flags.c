@@ -43,32 +43,41 @@ static bool parse_action(struct slice word, enum index_modify *modify, bool *sil
     return *silent || slice_equal_str_nocase(word, "FLAGS");
 }
 
-static unsigned rights_for(const struct flag_list *flags, enum index_modify modify)
+/* Flags that this user may change; `keywords`: those too (RFC 4314 section 4). The others are left as they are, silently. */
+static uint8_t changeable(struct session *s, bool *keywords)
 {
-    unsigned rights = 0;
+    unsigned rights = mailbox_rights(mailbox_where(s->box));
+    uint8_t mask = 0;
 
-    if (modify == INDEX_REPLACE)
-        return MAILBOX_RIGHT_WRITE;
-    if ((flags->flags & INDEX_SEEN) != 0)
-        rights |= MAILBOX_RIGHT_SEEN;
-    if ((flags->flags & INDEX_DELETED) != 0)
-        rights |= MAILBOX_RIGHT_TRASH;
-    if ((flags->flags & ~(INDEX_SEEN | INDEX_DELETED)) != 0 || flags->keyword_count > 0)
-        rights |= MAILBOX_RIGHT_WRITE;
-    return rights;
+    if ((rights & MAILBOX_RIGHT_SEEN) != 0)
+        mask |= INDEX_SEEN;
+    if ((rights & MAILBOX_RIGHT_TRASH) != 0)
+        mask |= INDEX_DELETED;
+    *keywords = (rights & MAILBOX_RIGHT_WRITE) != 0;
+    if (*keywords)
+        mask |= INDEX_FLAGS_CLIENT & ~(INDEX_SEEN | INDEX_DELETED);
+    return mask;
 }
 
 static void fill_batch(struct session *s, struct index_batch *batch, const struct index_ranges *seqs,
                        enum index_modify modify, const struct flag_list *flags)
 {
     const struct index_view *view = mailbox_view_index(s->view);
+    bool keywords;
+    const uint8_t mask = changeable(s, &keywords);
 
     for (size_t i = 0; i < seqs->count; i++) {
         uint32_t first = index_view_uid(view, seqs->at[i].first), last = index_view_uid(view, seqs->at[i].last);
 
-        if (modify == INDEX_REPLACE || flags->flags != 0)
-            index_batch_flags(batch, first, last, modify, flags->flags);
-        if (modify == INDEX_REPLACE || flags->keyword_count > 0)
+        if (modify == INDEX_REPLACE && mask != INDEX_FLAGS_CLIENT) {
+            if ((flags->flags & mask) != 0)
+                index_batch_flags(batch, first, last, INDEX_ADD, flags->flags & mask);
+            if ((~flags->flags & mask) != 0)
+                index_batch_flags(batch, first, last, INDEX_REMOVE, (uint8_t)(~flags->flags & mask));
+        } else if (modify == INDEX_REPLACE || (flags->flags & mask) != 0) {
+            index_batch_flags(batch, first, last, modify, flags->flags & mask);
+        }
+        if (keywords && (modify == INDEX_REPLACE || flags->keyword_count > 0))
             index_batch_keywords(batch, first, last, modify, flags->keywords, flags->keyword_count);
     }
 }
@@ -152,8 +161,8 @@ void store_begin(struct session *s, struct request *r)
     if (t->conditional)
         index_batch_unchanged_since(batch, modseq);
     index_batch_by(batch, mailbox_view_index(s->view), silent);
-    if (!index_batch_empty(batch)) {
-        r->op = mailbox_commit(s->view, batch, rights_for(&flags, modify), &t->commit);
+    if (!index_batch_empty(batch) && !mailbox_view_read_only(s->view)) {
+        r->op = mailbox_commit(s->view, batch, 0, &t->commit);
         t->committed = true;
     }
 }

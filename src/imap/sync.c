@@ -118,12 +118,27 @@ void session_put_flags(struct session *s, struct buffer *out, uint8_t flags, boo
     buffer_append_byte(out, ')');
 }
 
-static void put_all_flags(struct session *s, struct buffer *out)
+/* Those that these rights allow to change (RFC 3501 section 7.1; quota-acl-plugins 2.5). */
+static void put_flags_for(struct session *s, struct buffer *out, unsigned rights)
 {
-    buffer_append_str(out, "\\Answered \\Flagged \\Deleted \\Seen \\Draft");
-    for (struct session_keyword *k = s->keywords; k != NULL; k = k->hh.next) {
-        buffer_append_byte(out, ' ');
+    static const struct {
+        const char *name;
+        unsigned right;
+    } flags[] = {{"\\Answered", MAILBOX_RIGHT_WRITE}, {"\\Flagged", MAILBOX_RIGHT_WRITE}, {"\\Deleted", MAILBOX_RIGHT_TRASH},
+                 {"\\Seen", MAILBOX_RIGHT_SEEN}, {"\\Draft", MAILBOX_RIGHT_WRITE}};
+    const char *space = "";
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        if ((rights & flags[i].right) == 0)
+            continue;
+        buffer_append_str(out, space);
+        buffer_append_str(out, flags[i].name);
+        space = " ";
+    }
+    for (struct session_keyword *k = s->keywords; k != NULL && (rights & MAILBOX_RIGHT_WRITE) != 0; k = k->hh.next) {
+        buffer_append_str(out, space);
         buffer_append_str(out, k->name);
+        space = " ";
     }
 }
 
@@ -132,13 +147,13 @@ void session_tell_flags(struct session *s)
     struct buffer out = {0};
 
     buffer_append_str(&out, "* FLAGS (");
-    put_all_flags(s, &out);
+    put_flags_for(s, &out, MAILBOX_RIGHTS_ALL);
     buffer_append_str(&out, ")\r\n");
     if (s->examined || mailbox_view_read_only(s->view)) {
         buffer_append_str(&out, "* OK [PERMANENTFLAGS ()] Read-only mailbox.\r\n");
     } else {
         buffer_append_str(&out, "* OK [PERMANENTFLAGS (");
-        put_all_flags(s, &out);
+        put_flags_for(s, &out, mailbox_rights(mailbox_where(s->box)));
         buffer_printf(&out, "%s)] Flags permitted.\r\n", mailbox_new_keywords(s->box) ? " \\*" : "");
     }
     session_write(s, buffer_slice(&out));

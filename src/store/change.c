@@ -2,6 +2,7 @@
  *
  * All three hold mailboxes.lock. Sessions of this process that have the mailbox open find it gone at their next step;
  * those of others by the index-deleted record or the vanished folder. */
+#include "store/acl/acl.h"
 #include "store/attribute.h"
 #include "store/internal.h"
 
@@ -85,7 +86,7 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
     enum step r;
 
     if (c->box == NULL) {
-        if (mailbox_need(&c->place, MAILBOX_RIGHT_CREATE, e) < 0)
+        if (mailbox_need_create(&c->place, e) < 0)
             return STEP_ERROR;
         if (c->special_use != NULL)
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Special-use attributes can't be set"), STEP_ERROR;
@@ -120,7 +121,7 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
             mailbox_log_append_name(c->place.ns->storage, MAILBOX_LOG_CREATE_DIR, c->place.vname);
             return STEP_DONE;
         }
-        if (mailbox_open(&c->box, &c->place, 0, e) < 0)
+        if (mailbox_open(&c->box, &c->place, MAILBOX_OPEN_UNCHECKED, e) < 0 || acl_copy_from_parent(&c->place, e) < 0)
             return STEP_ERROR;
         /* UIDVALIDITY and GUID are given at once. */
         op->inner = mailbox_sync(c->box, NULL, SYNC_FULL);
@@ -308,7 +309,7 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
         }
         if (there == MAILBOX_EXISTS_NOSELECT)
             return delete_folder(c, e);
-        if (mailbox_open(&c->box, &c->place, 0, e) < 0) {
+        if (mailbox_open(&c->box, &c->place, MAILBOX_OPEN_UNCHECKED, e) < 0) {
             /* What cannot be opened can still be removed. */
             log_error_value(c->user->log_p, e);
             c->box = NULL;
@@ -358,7 +359,7 @@ static int check_rename(struct change_op *c, struct error *e)
     struct mailbox_place other;
     enum mailbox_existence there;
 
-    if (mailbox_need(&c->place, MAILBOX_RIGHT_DELETE, e) < 0 || mailbox_need(&c->to, MAILBOX_RIGHT_CREATE, e) < 0)
+    if (mailbox_need(&c->place, MAILBOX_RIGHT_DELETE, e) < 0 || mailbox_need_create(&c->to, e) < 0)
         return -1;
     if (strcmp(c->place.vname, c->to.vname) == 0)
         return refuse(e, ERROR_EXISTS, c->place.vname, "Can't rename mailbox to itself.");
@@ -484,7 +485,7 @@ static enum step run_rename(struct store_op *op, struct budget *budget, struct e
     list_lock_release(&c->lock);
     /* Opening would make a mailbox of what is only a folder. */
     if (folder_exists(c->to.ns->storage, c->to.name, &there, e) < 0 || there != MAILBOX_EXISTS_YES ||
-        mailbox_open(&c->box, &c->to, 0, e) < 0) {
+        mailbox_open(&c->box, &c->to, MAILBOX_OPEN_UNCHECKED, e) < 0) {
         c->box = NULL;
         return STEP_DONE; /* only its children exist */
     }

@@ -28,6 +28,9 @@ struct mail_user {
     void *find_home_arg;
     unsigned instances;          /* of shared namespaces */
     struct coding *coding;       /* coding/user.c's; NULL = not asked yet */
+    bool unchecked;              /* rights are not asked for (doveadm) */
+    struct acl *acl;             /* acl/user.c's; NULL = no access control lists */
+    struct quota *quota;         /* quota/user.c's; NULL = no quota */
 };
 int coding_open(struct mail_user *, struct error *);
 void coding_close(struct coding **);   /* NULL is fine */
@@ -63,6 +66,14 @@ int shared_instance_find(struct mail_namespace *template, const char *vname, str
 int shared_instances_load(struct mail_namespace *template, struct error *);
 struct mail_namespace *shared_instances(const struct mail_namespace *template);   /* list */
 void shared_template_close(struct mail_namespace *);
+
+/* ---- plugin.c: mail_plugins and plugin {} of a user ---- */
+bool mail_user_has_plugin(const struct mail_user *, const char *name);
+/* The value, expanded, in the arena; *value NULL: not set. */
+int mail_user_plugin(const struct mail_user *, struct arena *, const char *key, const char **value, struct error *);
+bool mail_user_plugin_bool(const struct mail_user *, const char *key);
+/* Star and question mark as in a shell, separators too. Patterns are the configuration's own. */
+bool store_wildcard_match(const char *pattern, const char *text);
 
 /* ---- name.c ---- */
 /* The namespace of a name, longest prefix first; templates of shared ones are not resolved. NULL: none. */

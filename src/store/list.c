@@ -2,6 +2,7 @@
  *
  * Per namespace all names are put into one sorted table (folders, mailbox {} blocks, INBOX, subscriptions, missing
  * parents), in which children follow their parent; flags come from neighbours. Then patterns pick. */
+#include "store/acl/acl.h"
 #include "store/internal.h"
 #include "store/pattern.h"
 
@@ -183,6 +184,27 @@ static int compare_order(const void *x, const void *y, void *arg)
     return i < j ? -1 : 1;
 }
 
+/* What this user may not see is not there. Parents of what he sees come back as names without a mailbox. */
+static void hide_invisible(struct mailbox_list *list, const struct mail_namespace *ns)
+{
+    struct mailbox_place place;
+    struct error e;
+    size_t n = 0;
+
+    if (!acl_applies(ns) || ns->user->unchecked)
+        return;
+    for (size_t i = 0; i < list->count; i++) {
+        struct entry *entry = &list->at[i];
+
+        if (entry->exists && mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 &&
+            place.ns == ns && (mailbox_rights(&place) & MAILBOX_RIGHT_LOOKUP) == 0)
+            entry->exists = entry->selectable = false;
+        if (entry->exists || entry->subscribed)
+            list->at[n++] = *entry;
+    }
+    list->count = n;
+}
+
 /* The order of Dovecot's list index tree: on one level the newest node first, children behind their parent; names without
  * a node come after them, by name. */
 static void put_in_order(struct mailbox_list *list, const struct mail_namespace *ns)
@@ -354,6 +376,7 @@ static int load_namespace(struct mailbox_list *list, const struct mail_namespace
         r = add_subscriptions(list, ns, e);
     add_roots(list, ns);
     sort_table(list);
+    hide_invisible(list, ns);
     add_parents(list);
     for (size_t i = 0; i < list->count; i++)
         list->at[i].special_use = mailbox_special_use(ns, list->at[i].vname);
@@ -489,7 +512,7 @@ int mailbox_exists(const struct mailbox_place *place, bool auto_boxes, enum mail
 {
     const struct mail_auto *automatic;
 
-    if (mailbox_need(place, MAILBOX_RIGHT_LOOKUP, e) < 0)
+    if (mailbox_need_any(place, MAILBOX_RIGHT_LOOKUP | MAILBOX_RIGHT_READ | MAILBOX_RIGHT_INSERT, e) < 0)
         return -1;
     if (folder_exists(place->ns->storage, place->name, out, e) < 0)
         return -1;

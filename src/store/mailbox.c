@@ -2,6 +2,7 @@
  *
  * One struct mailbox per mailbox, shared by all sessions: one index in memory, one uidlist, one descriptor of the log.
  * A session has a view. What changes a mailbox is an op, and a mailbox runs one at a time (op.c). */
+#include "store/acl/acl.h"
 #include "store/internal.h"
 
 #include <stdio.h>
@@ -98,18 +99,21 @@ static char *key_of(const struct mailbox_place *place, struct arena *arena, unsi
     const struct mail_location *at = &place->ns->storage->at;
     const char *path = mail_location_path(at, arena, place->name, PATH_MAILBOX);
     const char *index = mail_location_path(at, arena, place->name, PATH_INDEX);
-    size_t a, b;
+    /* An open mailbox carries its user's rights: what belongs to others is opened for each user by himself. */
+    const char *user = place->ns->type == MAIL_NAMESPACE_PRIVATE ? "" : place->ns->user->name;
+    size_t a, b, c = strlen(user);
     char *key;
 
     if (path == NULL)
         return NULL;
     a = strlen(path);
     b = index == NULL ? 0 : strlen(index);
-    key = arena_alloc(arena, a + b + 2);
+    key = arena_alloc(arena, a + b + c + 3);
     memcpy(key, path, a);
     if (index != NULL)
         memcpy(key + a + 1, index, b);
-    *size = (unsigned)(a + b + 2);
+    memcpy(key + a + b + 2, user, c);
+    *size = (unsigned)(a + b + c + 3);
     return key;
 }
 
@@ -212,6 +216,29 @@ static int make_by_index(struct mail_storage *storage, const struct mailbox_plac
     return folder_create(storage, place->name, false, e) < 0 && e->class != ERROR_EXISTS ? -1 : 0;
 }
 
+/* What the opener wants to do with it. */
+static int check_rights(const struct mailbox_place *place, unsigned flags, struct error *e)
+{
+    if ((flags & MAILBOX_OPEN_UNCHECKED) != 0)
+        return 0;
+    return mailbox_need(place, (flags & MAILBOX_OPEN_POST) != 0 ? MAILBOX_RIGHT_POST : (flags & MAILBOX_OPEN_SAVE) != 0 ? MAILBOX_RIGHT_INSERT : MAILBOX_RIGHT_READ, e);
+}
+
+/* Does the mailbox have to be made, and may this user do that? It has its parent's list then, whose rights count. */
+static int check_create(const struct mailbox_place *place, unsigned flags, bool *absent, struct error *e)
+{
+    enum mailbox_existence there;
+
+    *absent = false;
+    if ((flags & MAILBOX_OPEN_CREATE) == 0 || (flags & MAILBOX_OPEN_UNCHECKED) != 0 || !acl_applies(place->ns) ||
+        *place->name == '\0')
+        return 0;
+    if (folder_exists(place->ns->storage, place->name, &there, e) < 0)
+        return -1;
+    *absent = there != MAILBOX_EXISTS_YES;
+    return *absent ? mailbox_need_create(place, e) : 0;
+}
+
 static int open_new(struct mailbox **out, const struct mailbox_place *place, bool create, struct error *e)
 {
     struct mailbox *box = mem_zero(1, sizeof(*box));
@@ -289,8 +316,9 @@ static int open_place(struct mailbox **out, const struct mailbox_place *place, u
 {
     bool inbox = place->ns->inbox && strcmp(place->name, "INBOX") == 0;
     struct mailbox *box;
+    bool absent = false;
 
-    if (mailbox_need(place, MAILBOX_RIGHT_LOOKUP | MAILBOX_RIGHT_READ, e) < 0)
+    if ((!inbox && check_create(place, flags, &absent, e) < 0) || (!absent && check_rights(place, flags, e) < 0))
         return -1;
     drop_idle(time_monotonic_ns());
     box = mailbox_find_open(place);
@@ -298,7 +326,12 @@ static int open_place(struct mailbox **out, const struct mailbox_place *place, u
         *out = mailbox_ref(box);
         return 0;
     }
-    return open_new(out, place, inbox || (flags & MAILBOX_OPEN_CREATE) != 0, e);
+    if (open_new(out, place, inbox || (flags & MAILBOX_OPEN_CREATE) != 0, e) < 0)
+        return -1;
+    if (!absent || (acl_copy_from_parent(place, e) == 0 && check_rights(place, flags, e) == 0))
+        return 0;
+    mailbox_close(out);
+    return -1;
 }
 
 /* An alias opens what it stands for. */
@@ -376,7 +409,7 @@ bool mailbox_read_only(const struct mailbox *box)
 
 bool mailbox_new_keywords(const struct mailbox *box)
 {
-    return !mailbox_read_only(box);
+    return !box->read_only && (mailbox_rights(&box->place) & MAILBOX_RIGHT_WRITE) != 0;
 }
 
 /* ---- views ---- */

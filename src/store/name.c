@@ -3,6 +3,7 @@
  * A name is checked twice: as the client sees it (separators, length) and as it is stored (what the file system must not
  * see). Only names that passed both become a mailbox_place; only places become paths. The refusals are Dovecot's
  * texts. */
+#include "store/acl/acl.h"
 #include "store/internal.h"
 
 #include <stdio.h>
@@ -386,21 +387,66 @@ const char *mailbox_vname_of(const struct mail_namespace *ns, struct arena *aren
 
 /* ---- rights ---- */
 
+static int find_rights(const struct mailbox_place *place, unsigned *rights, struct error *e)
+{
+    *rights = place->ns->unusable ? 0 : MAILBOX_RIGHTS_ALL;
+    return place->ns->unusable || place->ns->user->unchecked ? 0 : acl_rights(place, rights, e);
+}
+
 unsigned mailbox_rights(const struct mailbox_place *place)
 {
-    /* One's own mailboxes; shared and public ones ask the ACL here. */
-    return place->ns->unusable ? 0 : MAILBOX_RIGHTS_ALL;
+    struct error e;
+    unsigned rights;
+
+    if (find_rights(place, &rights, &e) == 0)
+        return rights;
+    /* A list that cannot be read gives nobody anything, the owner neither. */
+    log_error_value(place->ns->user->log_p, &e);
+    return 0;
+}
+
+void mail_user_set_unchecked(struct mail_user *user, bool on)
+{
+    user->unchecked = on;
+}
+
+static int missing(const struct mailbox_place *place, unsigned have, struct error *e)
+{
+    if ((have & MAILBOX_RIGHT_LOOKUP) == 0)
+        return mailbox_not_found(place, e);
+    error_set(e, ERROR_PERMISSION, "Mailbox %s: Permission denied", place->vname);
+    return error_user(e, "Permission denied");
 }
 
 int mailbox_need(const struct mailbox_place *place, unsigned rights, struct error *e)
 {
-    unsigned have = mailbox_rights(place);
+    unsigned have;
 
-    if ((have & rights) == rights)
+    if (find_rights(place, &have, e) < 0)
+        return -1;
+    return (have & rights) == rights ? 0 : missing(place, have, e);
+}
+
+int mailbox_need_any(const struct mailbox_place *place, unsigned rights, struct error *e)
+{
+    unsigned have;
+
+    if (find_rights(place, &have, e) < 0)
+        return -1;
+    return (have & rights) != 0 ? 0 : missing(place, have, e);
+}
+
+int mailbox_need_create(const struct mailbox_place *place, struct error *e)
+{
+    unsigned have;
+
+    if (place->ns->user->unchecked)
         return 0;
-    if ((have & MAILBOX_RIGHT_LOOKUP) == 0) {
-        error_set(e, ERROR_NOT_FOUND, "Mailbox doesn't exist: %s", place->vname);
-        return error_user(e, e->admin);
+    if (!place->ns->unusable) {
+        if (acl_parent_rights(place, &have, e) < 0)
+            return -1;
+        if ((have & MAILBOX_RIGHT_CREATE) != 0)
+            return 0;
     }
     error_set(e, ERROR_PERMISSION, "Mailbox %s: Permission denied", place->vname);
     return error_user(e, "Permission denied");

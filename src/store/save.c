@@ -40,7 +40,24 @@ static int open_target(struct mailbox *box, struct mailbox **target, struct erro
         *target = mailbox_ref(box);
         return 0;
     }
-    return mailbox_open(target, &place, 0, e);
+    return mailbox_open(target, &place, MAILBOX_OPEN_SAVE, e);
+}
+
+/* A flag that this user may not set stays off. */
+static void filter_flags(struct staged *s)
+{
+    unsigned rights = mailbox_rights(&s->box->place);
+    uint8_t may = 0;
+
+    if ((rights & MAILBOX_RIGHT_SEEN) != 0)
+        may |= INDEX_SEEN;
+    if ((rights & MAILBOX_RIGHT_TRASH) != 0)
+        may |= INDEX_DELETED;
+    if ((rights & MAILBOX_RIGHT_WRITE) != 0)
+        may |= (uint8_t)~(INDEX_SEEN | INDEX_DELETED);
+    else
+        s->meta.keyword_count = 0;
+    s->meta.flags &= may;
 }
 
 static int new_save(struct mailbox *box, const struct mail_meta *meta, struct save **out, struct error *e)
@@ -50,9 +67,11 @@ static int new_save(struct mailbox *box, const struct mail_meta *meta, struct sa
 
     if (box->gone)
         return mailbox_not_found(&box->place, e);
-    if (mailbox_need(&box->place, MAILBOX_RIGHT_INSERT, e) < 0 || open_target(box, &target, e) < 0)
+    const unsigned right = meta->post ? MAILBOX_RIGHT_POST : MAILBOX_RIGHT_INSERT;
+
+    if (mailbox_need(&box->place, right, e) < 0 || open_target(box, &target, e) < 0)
         return -1;
-    if (target->read_only || mailbox_need(&target->place, MAILBOX_RIGHT_INSERT, e) < 0) {
+    if (target->read_only || mailbox_need(&target->place, right, e) < 0) {
         if (target->read_only) {
             error_set(e, ERROR_PERMISSION, "Mailbox %s: Mailbox is read-only", box->place.vname);
             error_user(e, "Mailbox is read-only");
@@ -65,6 +84,7 @@ static int new_save(struct mailbox *box, const struct mail_meta *meta, struct sa
     save->s.arena = arena_new();
     save->s.fd = -1;
     copy_meta(&save->s, meta);
+    filter_flags(&save->s);
     *out = save;
     return 0;
 }

@@ -62,7 +62,7 @@ static enum step run_status(struct store_op *op, struct budget *budget, struct e
     enum step r;
 
     if (s->box == NULL) {
-        if (mailbox_need(&s->place, MAILBOX_RIGHT_LOOKUP | MAILBOX_RIGHT_READ, e) < 0)
+        if (mailbox_need(&s->place, MAILBOX_RIGHT_READ, e) < 0)
             return STEP_ERROR;
         path = mail_location_path(&s->place.ns->storage->at, s->arena, s->place.name, PATH_MAILBOX);
         if (path != NULL && mailbox_find_open(&s->place) == NULL &&

@@ -120,8 +120,13 @@ enum { /* RFC 4314 letters; all of them for one's own mailboxes */
     MAILBOX_RIGHT_DELETE = 0x100, MAILBOX_RIGHT_TRASH = 0x200, MAILBOX_RIGHT_ADMIN = 0x400, MAILBOX_RIGHTS_ALL = 0x7ff
 };
 unsigned mailbox_rights(const struct mailbox_place *);
+/* From here on rights are not asked for, or are again: doveadm acts for the administrator. */
+void mail_user_set_unchecked(struct mail_user *, bool);
 /* ERROR_NOT_FOUND ("Mailbox doesn't exist: x") without lookup, else ERROR_PERMISSION ("Permission denied"). */
 int mailbox_need(const struct mailbox_place *, unsigned rights, struct error *);
+int mailbox_need_any(const struct mailbox_place *, unsigned rights, struct error *);   /* one of them is enough */
+/* May a mailbox of this name be made? Its parent's right, or the namespace's default; always ERROR_PERMISSION. */
+int mailbox_need_create(const struct mailbox_place *, struct error *);
 
 /* ---- the list -------------------------------------------------------------------------------------------------- */
 
@@ -172,7 +177,10 @@ bool mailbox_subscribed(const struct mailbox_place *);
 /* ---- mailboxes ------------------------------------------------------------------------------------------------- */
 
 enum {
-    MAILBOX_OPEN_CREATE = 0x1     /* create what is missing (LMTP autocreate). INBOX and auto=create always are */
+    MAILBOX_OPEN_CREATE = 0x1,    /* create what is missing (LMTP autocreate). INBOX and auto=create always are */
+    /* What it is opened for, else for reading: to save into (APPEND, target of COPY), to deliver into, or by somebody whose
+     * rights have been looked at. */
+    MAILBOX_OPEN_SAVE = 0x2, MAILBOX_OPEN_POST = 0x4, MAILBOX_OPEN_UNCHECKED = 0x8
 };
 /* One object per mailbox and process; further opens share it. ERROR_NOT_FOUND "Mailbox doesn't exist: x". Does not
  * sync: run mailbox_sync before looking. */
@@ -299,6 +307,7 @@ struct mail_meta {
     uint32_t uid;                     /* dsync: wanted UID; 0 = next */
     uint64_t min_modseq;              /* dsync; 0 = none */
     const char *envelope_sender;      /* mbox; NULL = none */
+    bool post;                        /* a delivery: the right to post counts, not the one to insert */
 };
 
 struct save; /* one staged message */

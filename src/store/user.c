@@ -2,6 +2,7 @@
  *
  * Nothing on disk is made or locked here; locations are parsed, formats detected. Faults of the configuration make the
  * login fail with Dovecot's texts. */
+#include "store/acl/acl.h"
 #include "store/dict.h"
 #include "store/internal.h"
 
@@ -404,7 +405,8 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
             fields[i] = arena_strdup(user->arena, params->fields[i]);
         user->fields = fields;
     }
-    if (find_home(user, e) < 0 || open_namespaces(user, e) < 0 || coding_open(user, e) < 0) {
+    if (find_home(user, e) < 0 || open_namespaces(user, e) < 0 || coding_open(user, e) < 0 ||
+        acl_open(user, &user->acl, e) < 0) {
         mail_user_close(&user);
         return -1;
     }
@@ -435,6 +437,7 @@ void mail_user_close(struct mail_user **user_p)
     dict_close(&user->attributes);
     dict_close(&user->shared);
     coding_close(&user->coding);
+    acl_close(&user->acl);
     settings_unref(user->settings);
     arena_free(user->arena);
     mem_free(user);
@@ -487,33 +490,9 @@ const struct mail_auto *mailbox_auto_of(const struct mailbox_place *place)
     return NULL;
 }
 
-/* Star and question mark as in a shell, separators too. Patterns are the configuration's own. */
-static bool wildcard_match(const char *pattern, const char *text)
-{
-    const char *star = NULL, *back = NULL;
-
-    while (*text != '\0') {
-        if (*pattern == '*') {
-            star = ++pattern;
-            back = text;
-        } else if (*pattern == '?' || *pattern == *text) {
-            pattern++;
-            text++;
-        } else if (star != NULL) {
-            pattern = star;
-            text = ++back;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return *pattern == '\0';
-}
-
 bool mail_auto_matches(const struct mail_auto *box, const char *vname)
 {
-    return box->pattern ? wildcard_match(box->vname, vname) : strcmp(box->vname, vname) == 0;
+    return box->pattern ? store_wildcard_match(box->vname, vname) : strcmp(box->vname, vname) == 0;
 }
 
 const char *mailbox_special_use(const struct mail_namespace *ns, const char *vname)

@@ -1,0 +1,83 @@
+/* plugin.c - what plugin {} says for one user (config 5, quota-acl-plugins).
+ *
+ * A field of the userdb that no setting is named after is a plugin value (auth 7); such values, and those of -o, are taken
+ * as they are, those of the configuration are expanded. */
+#include "store/internal.h"
+
+bool mail_user_has_plugin(const struct mail_user *user, const char *name)
+{
+    struct slice rest = slice_from_str(conf_str(user->settings, SET_mail_plugins));
+
+    while (rest.size > 0) {
+        size_t n = 0;
+
+        while (n < rest.size && rest.at[n] != ' ' && rest.at[n] != ',' && rest.at[n] != '\t')
+            n++;
+        if (slice_equal_str(slice_head(rest, n), name))
+            return true;
+        rest = slice_from(rest, n + 1);
+    }
+    return false;
+}
+
+static const char *field_of(const struct mail_user *user, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (size_t i = 0; user->fields != NULL && user->fields[i] != NULL; i++) {
+        const char *pair = user->fields[i];
+
+        if (strncmp(pair, key, n) == 0 && (pair[n] == '=' || pair[n] == '\0'))
+            return pair[n] == '=' ? pair + n + 1 : "yes";
+    }
+    return NULL;
+}
+
+int mail_user_plugin(const struct mail_user *user, struct arena *arena, const char *key, const char **value, struct error *e)
+{
+    const char *text = field_of(user, key);
+
+    *value = NULL;
+    if (text == NULL) {
+        text = conf_plugin(user->settings, key);
+        if (text == NULL)
+            return 0;
+        if (!conf_plugin_overridden(user->settings, key)) {
+            text = mail_user_expand(user, arena, text, e);
+            if (text == NULL)
+                return error_context(e, "Failed to expand plugin setting %s = '%s': ", key, conf_plugin(user->settings, key));
+        }
+    }
+    *value = arena_strdup(arena, text);
+    return 0;
+}
+
+bool mail_user_plugin_bool(const struct mail_user *user, const char *key)
+{
+    const char *text = field_of(user, key);
+
+    return text == NULL ? conf_plugin_bool(user->settings, key) : *text == '\0' || strchr("nN0fF", *text) == NULL;
+}
+
+bool store_wildcard_match(const char *pattern, const char *text)
+{
+    const char *star = NULL, *back = NULL;
+
+    while (*text != '\0') {
+        if (*pattern == '*') {
+            star = ++pattern;
+            back = text;
+        } else if (*pattern == '?' || *pattern == *text) {
+            pattern++;
+            text++;
+        } else if (star != NULL) {
+            pattern = star;
+            text = ++back;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
+}
