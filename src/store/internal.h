@@ -68,9 +68,8 @@ struct mail_namespace *shared_instances(const struct mail_namespace *template); 
 void shared_template_close(struct mail_namespace *);
 
 /* ---- plugin.c: mail_plugins and plugin {} of a user ---- */
-bool mail_user_has_plugin(const struct mail_user *, const char *name);
 /* The value, expanded, in the arena; *value NULL: not set. */
-int mail_user_plugin(const struct mail_user *, struct arena *, const char *key, const char **value, struct error *);
+int mail_user_plugin_text(const struct mail_user *, struct arena *, const char *key, const char **value, struct error *);
 bool mail_user_plugin_bool(const struct mail_user *, const char *key);
 /* Star and question mark as in a shell, separators too. Patterns are the configuration's own. */
 bool store_wildcard_match(const char *pattern, const char *text);

@@ -184,27 +184,6 @@ static int compare_order(const void *x, const void *y, void *arg)
     return i < j ? -1 : 1;
 }
 
-/* What this user may not see is not there. Parents of what he sees come back as names without a mailbox. */
-static void hide_invisible(struct mailbox_list *list, const struct mail_namespace *ns)
-{
-    struct mailbox_place place;
-    struct error e;
-    size_t n = 0;
-
-    if (!acl_applies(ns) || ns->user->unchecked)
-        return;
-    for (size_t i = 0; i < list->count; i++) {
-        struct entry *entry = &list->at[i];
-
-        if (entry->exists && mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 &&
-            place.ns == ns && (mailbox_rights(&place) & MAILBOX_RIGHT_LOOKUP) == 0)
-            entry->exists = entry->selectable = false;
-        if (entry->exists || entry->subscribed)
-            list->at[n++] = *entry;
-    }
-    list->count = n;
-}
-
 /* The order of Dovecot's list index tree: on one level the newest node first, children behind their parent; names without
  * a node come after them, by name. */
 static void put_in_order(struct mailbox_list *list, const struct mail_namespace *ns)
@@ -278,6 +257,14 @@ static bool is_alias(struct mailbox_list *list, const struct mail_namespace *ns,
     return mailbox_alias_of(&place, list->arena, &old) && mailbox_alias_exists(&place);
 }
 
+/* What this user may not see is not there; parents of what he sees come back as names without a mailbox. */
+static bool is_visible(const struct mail_namespace *ns, const char *vname, const char *name)
+{
+    struct mailbox_place place = {(struct mail_namespace *)(uintptr_t)ns, vname, name};
+
+    return !acl_applies(ns) || (mailbox_rights(&place) & MAILBOX_RIGHT_LOOKUP) != 0;
+}
+
 /* Folders and mailbox {} blocks of one namespace, or of one owner's instance. */
 static int add_names(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
 {
@@ -285,6 +272,7 @@ static int add_names(struct mailbox_list *list, const struct mail_namespace *ns,
     struct folder_names names = {0};
     const struct mail_auto *automatic;
     enum mailbox_existence root;
+    struct mailbox_place place;
     int r;
 
     folder_clean_trash(storage);
@@ -294,21 +282,22 @@ static int add_names(struct mailbox_list *list, const struct mail_namespace *ns,
     for (size_t i = 0; i < names.count; i++) {
         const char *vname = mailbox_vname_of(ns, list->arena, names.at[i].name);
 
-        if (is_own(ns, vname) && !is_alias(list, ns, vname, names.at[i].name))
+        if (is_own(ns, vname) && !is_alias(list, ns, vname, names.at[i].name) && is_visible(ns, vname, names.at[i].name))
             add(list, ns, vname, true, names.at[i].selectable, false);
     }
     VEC_FREE(&names);
-    if (ns->inbox && ns->alias_for == NULL)
+    if (ns->inbox && ns->alias_for == NULL && is_visible(ns, "INBOX", "INBOX"))
         add(list, ns, "INBOX", true, true, false);
     LL_FOREACH(mail_namespace_autos(ns), automatic)
-        if (automatic->create)
+        if (automatic->create && mailbox_place(ns->user, list->arena, slice_from_str(automatic->vname), &place, e) == 0 &&
+            is_visible(ns, place.vname, place.name))
             add(list, ns, automatic->vname, true, true, automatic->subscribe);
     /* The root as a mailbox: the owner's INBOX, or one that was made (CREATE of the prefix without its separator). */
     if (r == 0 && *ns->prefix != '\0' && storage->at.layout != LAYOUT_NONE) {
         const char *name = ns->owner_inbox ? "INBOX" : "";
 
         r = folder_exists(storage, name, &root, e);
-        if (r == 0 && root == MAILBOX_EXISTS_YES)
+        if (r == 0 && root == MAILBOX_EXISTS_YES && is_visible(ns, mailbox_vname_of(ns, list->arena, name), name))
             add(list, ns, mailbox_vname_of(ns, list->arena, name), true, true, false);
     }
     return r;
@@ -376,7 +365,6 @@ static int load_namespace(struct mailbox_list *list, const struct mail_namespace
         r = add_subscriptions(list, ns, e);
     add_roots(list, ns);
     sort_table(list);
-    hide_invisible(list, ns);
     add_parents(list);
     for (size_t i = 0; i < list->count; i++)
         list->at[i].special_use = mailbox_special_use(ns, list->at[i].vname);

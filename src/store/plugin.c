@@ -4,22 +4,6 @@
  * as they are, those of the configuration are expanded. */
 #include "store/internal.h"
 
-bool mail_user_has_plugin(const struct mail_user *user, const char *name)
-{
-    struct slice rest = slice_from_str(conf_str(user->settings, SET_mail_plugins));
-
-    while (rest.size > 0) {
-        size_t n = 0;
-
-        while (n < rest.size && rest.at[n] != ' ' && rest.at[n] != ',' && rest.at[n] != '\t')
-            n++;
-        if (slice_equal_str(slice_head(rest, n), name))
-            return true;
-        rest = slice_from(rest, n + 1);
-    }
-    return false;
-}
-
 static const char *field_of(const struct mail_user *user, const char *key)
 {
     size_t n = strlen(key);
@@ -33,7 +17,7 @@ static const char *field_of(const struct mail_user *user, const char *key)
     return NULL;
 }
 
-int mail_user_plugin(const struct mail_user *user, struct arena *arena, const char *key, const char **value, struct error *e)
+int mail_user_plugin_text(const struct mail_user *user, struct arena *arena, const char *key, const char **value, struct error *e)
 {
     const char *text = field_of(user, key);
 

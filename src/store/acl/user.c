@@ -50,7 +50,7 @@ static int read_ignored(struct acl *acl, struct error *e)
     char key[64] = "acl_ignore_namespace";
 
     for (unsigned i = 2; value != NULL; i++) {
-        if (mail_user_plugin(acl->user, acl->arena, key, &value, e) < 0) {
+        if (mail_user_plugin_text(acl->user, acl->arena, key, &value, e) < 0) {
             VEC_FREE(&list);
             return -1;
         }
@@ -69,12 +69,12 @@ static int read_settings(struct acl *acl, const char *backend, struct error *e)
     const char *name, *groups, *anyone;
 
     if (read_backend(acl, backend, e) < 0 || read_ignored(acl, e) < 0 ||
-        mail_user_plugin(acl->user, acl->arena, "acl_user", &name, e) < 0 ||
-        mail_user_plugin(acl->user, acl->arena, "acl_groups", &groups, e) < 0 ||
-        mail_user_plugin(acl->user, acl->arena, "acl_anyone", &anyone, e) < 0 ||
-        mail_user_plugin(acl->user, acl->arena, "acl_shared_dict", &acl->dict_uri, e) < 0)
+        mail_user_plugin_text(acl->user, acl->arena, "acl_user", &name, e) < 0 ||
+        mail_user_plugin_text(acl->user, acl->arena, "acl_groups", &groups, e) < 0 ||
+        mail_user_plugin_text(acl->user, acl->arena, "acl_anyone", &anyone, e) < 0 ||
+        mail_user_plugin_text(acl->user, acl->arena, "acl_shared_dict", &acl->dict_uri, e) < 0)
         return -1;
-    if (name == NULL && mail_user_plugin(acl->user, acl->arena, "master_user", &name, e) < 0)
+    if (name == NULL && mail_user_plugin_text(acl->user, acl->arena, "master_user", &name, e) < 0)
         return -1;
     acl->name = name == NULL || *name == '\0' ? acl->user->name : name;
     acl->anyone = anyone != NULL && strcmp(anyone, "allow") == 0;
@@ -91,9 +91,9 @@ int acl_open(struct mail_user *user, struct acl **out, struct error *e)
     struct acl *acl;
 
     *out = NULL;
-    if (!mail_user_has_plugin(user, "acl"))
+    if (!mail_user_plugin(user, "acl"))
         return 0;
-    if (mail_user_plugin(user, user->arena, "acl", &backend, e) < 0)
+    if (mail_user_plugin_text(user, user->arena, "acl", &backend, e) < 0)
         return -1;
     if (backend == NULL || *backend == '\0')
         return 0;
