@@ -206,15 +206,16 @@ static void end(struct deliver *d, const char *answer)
 
 static int stage_into(struct deliver *d, struct slice vname, struct deliver *like, struct error *e)
 {
-    unsigned flags = conf_bool(d->set, SET_lda_mailbox_autocreate) ? MAILBOX_OPEN_CREATE : 0;
+    const bool create = conf_bool(d->set, SET_lda_mailbox_autocreate);
+    const unsigned flags = MAILBOX_OPEN_POST | (create ? MAILBOX_OPEN_CREATE : 0);
     struct mailbox_place place;
-    struct mail_meta meta = {.envelope_sender = d->request.sender};
+    struct mail_meta meta = {.envelope_sender = d->request.sender, .post = true};
     enum mailbox_existence existed = MAILBOX_EXISTS_YES;
 
     d->mailbox = printable(d->arena, vname, TEXT_MAX);
     if (mailbox_place(d->user, d->arena, vname, &place, e) < 0)
         return -1;
-    if (flags != 0 && conf_bool(d->set, SET_lda_mailbox_autosubscribe) && mailbox_exists(&place, true, &existed, e) < 0)
+    if (create && conf_bool(d->set, SET_lda_mailbox_autosubscribe) && mailbox_exists(&place, true, &existed, e) < 0)
         return -1;
     if (mailbox_open(&d->box, &place, flags, e) < 0)
         return -1;
