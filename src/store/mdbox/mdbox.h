@@ -92,6 +92,8 @@ uint32_t mdbox_highest_uidl(const struct mdbox *);
 void mdbox_put_highest_uidl(const struct mdbox *, struct index_batch *, uint32_t uid);
 /* The lock is held: UIDVALIDITY, GUID and the map's UIDVALIDITY of a new mailbox. */
 int mdbox_init_mailbox(struct mdbox *, struct error *);
+/* The message is a second copy of another one: its attachments are that one's (disown.c). */
+int mdbox_disown(struct mdbox_storage *, const struct mdbox_map_record *, struct error *);
 int mdbox_open_index(struct mdbox *, struct error *);           /* with its extensions */
 int mdbox_guid(struct mailbox *, unsigned char guid[16], struct error *);
 

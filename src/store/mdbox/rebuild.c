@@ -747,6 +747,10 @@ static enum step finish(struct mdbox_rebuild *r, struct error *e)
     struct mdbox_storage *s = r->storage;
     struct mdbox_change change;
 
+    /* Before its count becomes 0, and a purge may take it. */
+    for (size_t i = 0; i < r->found.count; i++)
+        if (r->found.at[i].extra && r->found.at[i].count == 0 && mdbox_disown(s, &r->found.at[i].where, e) < 0)
+            return STEP_ERROR;
     mdbox_change_begin(&change, s->map, r->arena, true);
     if (r->highest != mdbox_map_highest_file_id(s->map))
         mdbox_change_highest_file_id(&change, r->highest);
