@@ -331,6 +331,60 @@ ATF_TC_BODY(cancelled, tc)
     arena_free(arena);
 }
 
+/* One delivery for several recipients. */
+ATF_TC_WITHOUT_HEAD(again);
+ATF_TC_BODY(again, tc)
+{
+    struct arena *arena = arena_new();
+    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mailbox *a = open_box(user, arena, "INBOX"), *b = open_box(user, arena, "other");
+    struct save *first = stage(a, 500), *second;
+    struct mail_meta meta = {0};
+    struct save_result result;
+    struct error e;
+
+    ATF_REQUIRE_MSG(save_again(first, b, &meta, &second, &e) == 0, "%s", e.admin);
+    ATF_REQUIRE_EQ(save_size(first), save_size(second));
+    ATF_REQUIRE(store_op_wait(save_commit(a, &first, 1, true, NULL, arena, &result), &e) == 0);
+    ATF_REQUIRE(store_op_wait(save_commit(b, &second, 1, true, NULL, arena, &result), &e) == 0);
+    ATF_CHECK_EQ(1, index_count(mailbox_index(a)));
+    ATF_CHECK_EQ(1, index_count(mailbox_index(b)));
+    ATF_CHECK(size_of(1) > 1000);
+    mailbox_close(&a);
+    mailbox_close(&b);
+    mail_user_close(&user);
+    arena_free(arena);
+}
+
+/* The index is lost, what was kept of it is not. */
+ATF_TC_WITHOUT_HEAD(backup);
+ATF_TC_BODY(backup, tc)
+{
+    struct arena *arena = arena_new();
+    struct mail_user *user = open_user((const char *const[]){"mail_index_rewrite_max_log_bytes=1", NULL});
+    struct mailbox *box = open_box(user, arena, "INBOX");
+    unsigned char guid[16], after[16];
+    struct index_status status, then;
+    struct error e;
+
+    for (unsigned i = 0; i < 5; i++)
+        save(box, 500);
+    ATF_REQUIRE(mailbox_guid(box, guid, &e) == 0);
+    index_status(mailbox_index(box), &status);
+    mailbox_close(&box);
+    ATF_REQUIRE(system("cd mail/mailboxes/INBOX/dbox-Mails && test -e dovecot.index.backup && rm -f dovecot.index dovecot.index.log*") == 0);
+    box = open_box(user, arena, "INBOX");
+    ATF_REQUIRE_MSG(store_op_wait(mailbox_sync(box, NULL, SYNC_POLL), &e) == 0, "%s", e.admin);
+    index_status(mailbox_index(box), &then);
+    ATF_CHECK_EQ(status.uid_validity, then.uid_validity);
+    ATF_CHECK_EQ(5, then.messages);
+    ATF_REQUIRE(mailbox_guid(box, after, &e) == 0);
+    ATF_CHECK(memcmp(guid, after, 16) == 0);
+    mailbox_close(&box);
+    mail_user_close(&user);
+    arena_free(arena);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, records);
@@ -340,5 +394,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, busy_file);
     ATF_TP_ADD_TC(tp, half_message);
     ATF_TP_ADD_TC(tp, cancelled);
+    ATF_TP_ADD_TC(tp, again);
+    ATF_TP_ADD_TC(tp, backup);
     return atf_no_error();
 }

@@ -249,6 +249,15 @@ static void mdbox_close(struct mailbox *box)
     box->data = NULL;
 }
 
+/* Whose index is lost, and a copy of it is not, is no new mailbox: the rebuild takes that. */
+static bool has_backup(const struct mailbox *box)
+{
+    char path[4096];
+
+    return box->index_path != NULL &&
+           (size_t)snprintf(path, sizeof(path), "%s/dovecot.index.backup", box->index_path) < sizeof(path) && access(path, F_OK) == 0;
+}
+
 /* A new mailbox is one from the beginning, unless somebody holds its lock: then the first sync does it. */
 static int begin_mailbox(struct mdbox *m, struct error *e)
 {
@@ -258,6 +267,10 @@ static int begin_mailbox(struct mdbox *m, struct error *e)
     index_status(m->box->index, &status);
     if (m->box->read_only || status.uid_validity != 0)
         return 0;
+    if (has_backup(m->box)) {
+        mdbox_storage_set_corrupted(m->storage);
+        return 0;
+    }
     switch (index_lock_try(m->box->index, "syncing", e)) {
     case STEP_DONE:
         r = mdbox_init_mailbox(m, e);

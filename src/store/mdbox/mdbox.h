@@ -47,6 +47,7 @@ void mdbox_name(char out[MDBOX_NAME_MAX], uint32_t id);
 /* Files and map contradict each other: told once, mended by the next sync. */
 void mdbox_storage_corrupted(struct mdbox_storage *, const struct log *, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+void mdbox_storage_set_corrupted(struct mdbox_storage *);        /* told already */
 /* The same for a file: e is ERROR_CORRUPT. */
 void mdbox_storage_corrupted_file(struct mdbox_storage *, const struct log *, const struct error *e);
 /* Locks the map. What an earlier change has not ended makes the storage corrupted; then nobody confirms any more until it is

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define BASE_NEXT_UID 28 /* index-format 2.1 */
+
 struct message {
     unsigned char guid[16];
     struct mdbox_map_record where;       /* uid 0: not in the map yet; ref: the old count */
@@ -569,6 +571,88 @@ static struct message *find_message(struct mdbox_rebuild *r, const struct mdbox_
     return m != NULL || !same_map || rec->map_uid == 0 ? m : find_uid(r, rec->map_uid);
 }
 
+/* The copy of the index that was kept at its last rewrite; NULL = none that says anything. */
+static struct index *open_backup(const struct mailbox *box)
+{
+    struct index_where where = {.path = box->index_path, .prefix = "dovecot.index.backup", .read_only = true, .no_create = true};
+    struct index *backup = NULL;
+    struct error e;
+
+    if (box->index_path == NULL)
+        return NULL;
+    where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (where.dir < 0)
+        return NULL;
+    if (faccessat(where.dir, where.prefix, F_OK, 0) < 0 || index_open(&backup, &where, &e) < 0)
+        backup = NULL;
+    close(where.dir);
+    if (backup != NULL && index_count(backup) == 0)
+        index_close(&backup);
+    return backup;
+}
+
+/* An index that has lost everything becomes what its backup says: UIDs, UIDVALIDITY, GUID, flags and keywords. Messages that
+ * have been given up since stay away. */
+static int take_backup(struct mdbox_rebuild *r, struct mailbox *box, struct index *backup, struct error *e)
+{
+    static const struct index_ext_def header_ext = {.name = "mdbox-hdr", .header_size = MDBOX_HEADER_SIZE};
+    static const struct index_ext_def record_ext = {.name = "mdbox", .record_size = 8, .record_align = 4};
+    static const struct index_ext_def guid_ext = {.name = "guid", .record_size = 16, .record_align = 1};
+    unsigned header = index_ext(backup, &header_ext), record = index_ext(backup, &record_ext), guid = index_ext(backup, &guid_ext);
+    struct slice raw = index_ext_header(backup, header);
+    struct arena *arena = arena_new();
+    struct index_batch *batch = index_batch_new(arena, INDEX_EXTERNAL);
+    struct index_status status;
+    struct index_record rec;
+    struct mdbox_header h = {0};
+    unsigned char next[4];
+    uint32_t last = 0;
+    int ret;
+
+    index_status(backup, &status);
+    if (raw.size >= 20)
+        memcpy(h.guid, raw.at + 4, 16);
+    h.flags = raw.size > 20 ? raw.at[20] : MDBOX_HAS_POP3_UIDL | MDBOX_HAS_POP3_ORDER;
+    h.map_uid_validity = mdbox_map_uid_validity(r->storage->map);
+    mdbox_header_put(box->data, batch, &h);
+    index_batch_uid_validity(batch, status.uid_validity);
+    for (uint32_t uid = 1; index_get_from(backup, uid, &rec); uid = rec.uid + 1) {
+        struct slice where = index_ext_record(backup, record, rec.uid), id = index_ext_record(backup, guid, rec.uid);
+        const struct message *message = id.size < 16 ? NULL : find_guid(r, id.at, where.size < 8 ? 0 : bytes_le32(where.at));
+        struct index_append *append;
+
+        if (message == NULL || (message->known && message->where.ref == 0))
+            continue;
+        last = rec.uid;
+        append = index_batch_append(batch, rec.uid, rec.flags & INDEX_FLAGS_CLIENT);
+        for (unsigned i = 0; i < index_keyword_count(backup); i++)
+            if (index_keyword_has(rec.keywords, i))
+                index_append_keyword(batch, append, slice_from_str(index_keyword_name(backup, i)));
+        mdbox_append_record(box->data, batch, append, message->where.uid, where.size < 8 ? 0 : bytes_le32(where.at + 4), id.at);
+    }
+    bytes_put_le32(next, status.next_uid);
+    if (status.next_uid > last + 1) /* behind the appends, which raise it themselves */
+        index_batch_header(batch, BASE_NEXT_UID, slice_of(next, 4), false);
+    index_batch_first_recent(batch, status.first_recent_uid);
+    ret = index_reset(box->index, batch, e);
+    arena_free(arena);
+    return ret;
+}
+
+static int recall_backup(struct mdbox_rebuild *r, struct mailbox *box, struct error *e)
+{
+    struct index_status status;
+    struct index *backup;
+    int ret = 0;
+
+    index_status(box->index, &status);
+    if (status.messages > 0 || (status.uid_validity != 0 && !status.fscked) || (backup = open_backup(box)) == NULL)
+        return 0;
+    ret = take_backup(r, box, backup, e);
+    index_close(&backup);
+    return ret;
+}
+
 static int mend_box(struct mdbox_rebuild *r, struct mailbox *box, struct error *e)
 {
     struct mdbox *m = box->data;
@@ -579,7 +663,16 @@ static int mend_box(struct mdbox_rebuild *r, struct mailbox *box, struct error *
     struct index_record rec;
     struct mdbox_header h;
     bool changed = false, same_map;
-    int ret = mdbox_init_mailbox(m, e);
+    struct index_status status;
+    int ret = recall_backup(r, box, e);
+
+    if (ret == 0)
+        ret = mdbox_init_mailbox(m, e);
+    index_status(box->index, &status);
+    if (status.fscked) {
+        index_batch_clear_fscked(batch);
+        changed = true;
+    }
 
     mdbox_header_get(m, &h);
     same_map = r->same_map && h.map_uid_validity == validity;

@@ -160,7 +160,7 @@ void mdbox_storage_put(struct mdbox_storage **s_p)
 
 /* ---- damage ---- */
 
-static void set_corrupted(struct mdbox_storage *s)
+void mdbox_storage_set_corrupted(struct mdbox_storage *s)
 {
     if (s->corrupted)
         return;
@@ -178,14 +178,14 @@ void mdbox_storage_corrupted(struct mdbox_storage *s, const struct log *log, con
     va_end(args);
     log_write(log, LOG_LEVEL_ERROR, "mdbox map %s/dovecot.map.index corrupted: %s", s->map_path, buffer_cstr(&text));
     buffer_free(&text);
-    set_corrupted(s);
+    mdbox_storage_set_corrupted(s);
 }
 
 void mdbox_storage_corrupted_file(struct mdbox_storage *s, const struct log *log, const struct error *e)
 {
     if (!s->corrupted)
         log_error_value(log, e);
-    set_corrupted(s);
+    mdbox_storage_set_corrupted(s);
 }
 
 enum step mdbox_storage_lock(struct mdbox_storage *s, const struct log *log, const char *why, struct error *e)
@@ -198,7 +198,7 @@ enum step mdbox_storage_lock(struct mdbox_storage *s, const struct log *log, con
         index_log_position(mdbox_map_index(s->map), &at);
         log_write(log, LOG_LEVEL_WARNING, "mdbox %s: Inconsistency in map index (%u,%llu != %u,%llu)", s->path, at.seq,
                   (unsigned long long)at.tail, at.seq, (unsigned long long)at.head);
-        set_corrupted(s);
+        mdbox_storage_set_corrupted(s);
     }
     return r;
 }

@@ -41,6 +41,8 @@ static int check(struct mdbox *m, struct driver_sync *sync, struct mdbox_sync *s
     if (index_deleted(m->box->index) != 0)
         return mailbox_not_found(&m->box->place, e);
     index_status(m->box->index, &status);
+    if (status.fscked) /* what the repair of the index has dropped, the files may still have */
+        mdbox_storage_set_corrupted(m->storage);
     s->resync = sync->why == SYNC_RESYNC;
     *work = !m->box->read_only && (status.uid_validity == 0 || wants_recent(sync, &status) || s->resync ||
                                    mdbox_rebuild_wanted(m->storage) || index_has_pending(m->box->index));
