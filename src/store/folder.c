@@ -223,6 +223,33 @@ bool folder_has_children(const struct mail_storage *storage, const char *name)
 
 /* ---- creating ---- */
 
+/* The folder first, and all that opening makes in it; then its name: a crash leaves a folder that nobody sees. */
+static int create_by_index(struct mail_storage *storage, struct arena *arena, const char *name, bool directory,
+                           const struct mail_modes *modes, struct error *e)
+{
+    const struct mail_location *at = &storage->at;
+    enum mailbox_existence there;
+    unsigned char guid[16];
+    struct buffer hex = {0};
+    const char *path;
+    int r;
+
+    if (directory)
+        return list_layout_create(storage, name, NULL, e);
+    if (list_layout_exists(storage, name, &there, e) < 0)
+        return -1;
+    if (there == MAILBOX_EXISTS_YES)
+        return error_set(e, ERROR_EXISTS, "Mailbox already exists");
+    store_guid_new(guid);
+    text_hex_encode(&hex, slice_of(guid, sizeof(guid)));
+    path = arena_printf(arena, "%s%s%s/%s", at->root, *at->mailboxdir != '\0' ? "/" : "", at->mailboxdir, buffer_cstr(&hex));
+    buffer_free(&hex);
+    r = at->driver->create(at, path, strcmp(name, "INBOX") == 0, modes, e);
+    if (r == 0)
+        list_layout_begin(storage, name, guid);
+    return r;
+}
+
 int folder_create(const struct mail_storage *storage, const char *name, bool directory, struct error *e)
 {
     struct arena *arena = arena_new();
@@ -236,10 +263,7 @@ int folder_create(const struct mail_storage *storage, const char *name, bool dir
     /* The root itself may be new. */
     r = folder_make(at->root, &modes, e);
     if (r == 0 && at->layout == LAYOUT_INDEX) {
-        r = list_layout_create((struct mail_storage *)(uintptr_t)storage, name, directory, e);
-        path = r < 0 ? NULL : mail_location_path(at, arena, name, PATH_MAILBOX);
-        if (path != NULL)
-            r = at->driver->create(at, path, inbox, &modes, e);
+        r = create_by_index((struct mail_storage *)(uintptr_t)storage, arena, name, directory, &modes, e);
     } else if (r == 0 && directory && at->layout == LAYOUT_FS) {
         struct stat st;
 

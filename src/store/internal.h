@@ -161,9 +161,15 @@ int folder_remove_tree(const char *path, struct error *);
 bool list_layout_guid(struct mail_storage *, const char *name, unsigned char guid[16]);
 int list_layout_exists(struct mail_storage *, const char *name, enum mailbox_existence *, struct error *);
 int list_layout_list(struct mail_storage *, struct arena *, struct folder_names *, struct error *);
-/* Makes the node, or turns a container into a mailbox; directory: a container. The list index's lock is taken, waiting a
+/* Makes the node, or turns a container into a mailbox; guid NULL: a container. The list index's lock is taken, waiting a
  * moment. ERROR_EXISTS. */
-int list_layout_create(struct mail_storage *, const char *name, bool directory, struct error *);
+int list_layout_create(struct mail_storage *, const char *name, const unsigned char guid[16], struct error *);
+/* A new mailbox: its folder is called so until list_layout_name gives it the name, or list_layout_forget removes the folder. */
+void list_layout_begin(struct mail_storage *, const char *name, const unsigned char guid[16]);
+int list_layout_name(struct mail_storage *, const char *name, struct error *);   /* 0 also when nothing was begun */
+void list_layout_forget(struct mail_storage *, const char *name);
+/* force-resync: folders without a name are removed or get one. */
+void list_layout_adopt(struct mail_storage *);
 int list_layout_delete(struct mail_storage *, const char *name, struct error *);
 int list_layout_rename(struct mail_storage *, const char *from, const char *to, struct error *);
 /* 1: the row of the tree as last read tells of recent messages, -1: of none, 0: there are no counts. */

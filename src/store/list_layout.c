@@ -2,11 +2,15 @@
  * (maildir-and-layouts 5.4, index-format 11.1).
  *
  * A change is one commit under the index's lock, after the tree has been read again. The folder is made before its name is
- * there and removed after it is gone by the callers' order of things (folder.c), so that a crash leaves at most a folder
- * without a name. */
+ * there and removed after it is gone, so that a crash leaves at most a folder without a name: force-resync removes it if its
+ * mailbox was deleted, else gives it back the name that stands in the mailbox's own index. */
 #include "store/list_index.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LOCK_TRIES 2000            /* of a millisecond */
 
@@ -39,6 +43,11 @@ static bool is_mailbox(const struct list_node *node)
     return (node->flags & (LIST_NODE_NONEXISTENT | LIST_NODE_NOSELECT)) == 0;
 }
 
+static bool is_pending(const struct mail_storage *storage, const char *name)
+{
+    return storage->pending != NULL && strcmp(storage->pending, name) == 0;
+}
+
 bool list_layout_guid(struct mail_storage *storage, const char *name, unsigned char guid[16])
 {
     static const unsigned char none[16];
@@ -47,6 +56,10 @@ bool list_layout_guid(struct mail_storage *storage, const char *name, unsigned c
     struct slice row;
     struct error e;
 
+    if (is_pending(storage, name)) {
+        memcpy(guid, storage->pending_guid, 16);
+        return true;
+    }
     if (open_tree(storage, false, &list, &e) < 0) {
         log_error_value(storage->ns->user->log_p, &e);
         return false;
@@ -250,10 +263,10 @@ static int exists(struct error *e)
     return error_user(e, "Mailbox already exists");
 }
 
-int list_layout_create(struct mail_storage *storage, const char *name, bool directory, struct error *e)
+int list_layout_create(struct mail_storage *storage, const char *name, const unsigned char guid[16], struct error *e)
 {
     struct slice rest = slice_from_str(name), last = SLICE("");
-    unsigned char guid[16];
+    bool directory = guid == NULL;
     struct list_node *node;
     struct edit d;
     uint32_t parent;
@@ -261,18 +274,17 @@ int list_layout_create(struct mail_storage *storage, const char *name, bool dire
 
     if (begin(&d, storage, e) < 0)
         return -1;
-    store_guid_new(guid);
     parent = want_parents(&d, &rest, &last);
     node = list_tree_child(&d.list->tree, parent, last);
     if (node != NULL && (is_mailbox(node) || (directory && (node->flags & LIST_NODE_NOSELECT) != 0))) {
         r = exists(e);
     } else if (node != NULL) {
         set_flags(&d, node, directory ? LIST_NODE_NOSELECT : 0);
-        put_row(&d, node->uid, NULL, node->name_id, node->parent_uid, directory ? NULL : guid);
+        put_row(&d, node->uid, NULL, node->name_id, node->parent_uid, guid);
     } else {
         struct index_append *append = index_batch_append(d.batch, d.next_uid, directory ? LIST_NODE_NOSELECT : 0);
 
-        put_row(&d, d.next_uid, append, add_name(&d, arena_str(d.arena, last)), parent, directory ? NULL : guid);
+        put_row(&d, d.next_uid, append, add_name(&d, arena_str(d.arena, last)), parent, guid);
     }
     return finish(&d, r, e);
 }
@@ -383,6 +395,53 @@ int list_layout_marked(struct mail_storage *storage, const char *name)
     return bytes_le32(row.at + 8) > 0 ? 1 : -1;
 }
 
+/* ---- a new mailbox: first its files, then its name ---- */
+
+void list_layout_begin(struct mail_storage *storage, const char *name, const unsigned char guid[16])
+{
+    mem_free(storage->pending);
+    storage->pending = mem_strdup(name);
+    memcpy(storage->pending_guid, guid, 16);
+}
+
+static void end_pending(struct mail_storage *storage)
+{
+    mem_free(storage->pending);
+    storage->pending = NULL;
+}
+
+int list_layout_name(struct mail_storage *storage, const char *name, struct error *e)
+{
+    int r;
+
+    if (!is_pending(storage, name))
+        return 0;
+    r = list_layout_create(storage, name, storage->pending_guid, e);
+    if (r == 0)
+        end_pending(storage);
+    return r;
+}
+
+void list_layout_forget(struct mail_storage *storage, const char *name)
+{
+    static const enum mail_path kinds[] = {PATH_MAILBOX, PATH_CONTROL, PATH_CACHE, PATH_INDEX};
+    struct arena *arena;
+    struct error e;
+    struct stat st;
+
+    if (!is_pending(storage, name))
+        return;
+    arena = arena_new();
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        const char *path = mail_location_path(&storage->at, arena, name, kinds[i]);
+
+        if (path != NULL && lstat(path, &st) == 0 && folder_remove_tree(path, &e) < 0)
+            log_error_value(storage->ns->user->log_p, &e);
+    }
+    end_pending(storage);
+    arena_free(arena);
+}
+
 /* ---- the mailbox's own index ---- */
 
 void list_layout_box_name(struct mailbox *box)
@@ -412,5 +471,103 @@ void list_layout_box_name(struct mailbox *box)
             log_error_value(box->user->log_p, &e);
     }
     buffer_free(&name);
+    arena_free(arena);
+}
+
+/* ---- folders without a name ---- */
+
+#define ADOPT_SECS 60              /* a folder that is younger may be one that somebody is just naming */
+
+static bool has_guid(struct list_index *list, const unsigned char guid[16])
+{
+    for (size_t i = 0; i < list->tree.count; i++) {
+        struct slice row = index_ext_record(list->index, list->ext[EXT_LIST], list->tree.at[i].uid);
+
+        if (row.size >= 24 && memcmp(row.at + 8, guid, 16) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The name that the mailbox's own index gives, escaped; "" = none. */
+static const char *name_in_index(struct mail_storage *storage, struct arena *arena, struct index *index)
+{
+    struct index_ext_def def = {.name = "box-name", .header_size = 1};
+    struct slice rest = index_ext_header(index, index_ext(index, &def)), part;
+    const char *name = "";
+
+    while (rest.size > 0 && slice_split(&rest, '\0', &part)) {
+        const char *escaped = mailbox_part_escape(storage, arena, part, *name == '\0');
+
+        name = *name == '\0' ? escaped : arena_printf(arena, "%s%c%s", name, storage->separator, escaped);
+    }
+    return mailbox_name_storable(storage, name) ? name : "";
+}
+
+static void adopt_one(struct mail_storage *storage, struct arena *arena, int dir, const char *hex, const unsigned char guid[16])
+{
+    const struct log *log = storage->ns->user->log_p;
+    const char *path = arena_printf(arena, "%s%s%s/%s", storage->at.root, *storage->at.mailboxdir != '\0' ? "/" : "", storage->at.mailboxdir, hex);
+    const char *index_path = storage->at.index == NULL ? path
+                             : arena_printf(arena, "%s%s%s/%s", storage->at.index, *storage->at.mailboxdir != '\0' ? "/" : "", storage->at.mailboxdir, hex);
+    struct index_settings settings;
+    struct index_where where = {.dir = open(index_path, O_PATH | O_DIRECTORY | O_CLOEXEC), .path = index_path, .no_create = true,
+                                .gid = (gid_t)-1, .settings = &settings};
+    const char *name = "";
+    struct index *index;
+    struct error e;
+    struct stat st;
+    bool deleted = false;
+
+    store_index_settings(storage->ns->user, &settings);
+    if (where.dir >= 0 && index_open(&index, &where, &e) == 0) {
+        deleted = index_deleted(index) != 0;
+        name = name_in_index(storage, arena, index);
+        index_close(&index);
+    }
+    if (where.dir >= 0)
+        close(where.dir);
+    if (deleted) {
+        if (folder_remove_tree(path, &e) < 0 || (index_path != path && folder_remove_tree(index_path, &e) < 0))
+            log_error_value(log, &e);
+        return;
+    }
+    if (fstatat(dir, hex, &st, 0) < 0 || st.st_mtime > time(NULL) - ADOPT_SECS)
+        return;
+    /* An empty folder was never a mailbox. */
+    if (os_rmdir(dir, hex, &e) == 0)
+        return;
+    if (*name == '\0' || list_layout_create(storage, name, guid, &e) < 0) {
+        name = arena_printf(arena, "lost-%s", hex);
+        if (list_layout_create(storage, name, guid, &e) < 0) {
+            log_error_value(log, &e);
+            return;
+        }
+    }
+    log_warning(log, "Mailbox list index: mailbox folder %s had no name, it is %s now", path, name);
+}
+
+void list_layout_adopt(struct mail_storage *storage)
+{
+    struct arena *arena = arena_new();
+    const char *path = arena_printf(arena, "%s%s%s", storage->at.root, *storage->at.mailboxdir != '\0' ? "/" : "", storage->at.mailboxdir);
+    DIR *d = opendir(path);
+    struct list_index *list;
+    struct dirent *entry;
+    struct error e;
+
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        struct buffer raw = {0};
+        struct slice name = slice_from_str(entry->d_name);
+        bool is_guid = name.size == 32 && text_hex_decode(&raw, name) == 0;
+
+        if (is_guid && open_tree(storage, true, &list, &e) < 0)
+            log_error_value(storage->ns->user->log_p, &e);
+        else if (is_guid && !has_guid(list, raw.at))
+            adopt_one(storage, arena, dirfd(d), entry->d_name, raw.at);
+        buffer_free(&raw);
+    }
+    if (d != NULL)
+        closedir(d);
     arena_free(arena);
 }

@@ -49,6 +49,8 @@ struct mail_storage {
     struct mail_namespace *ns;
     struct mail_location at;
     char separator;                /* the layout's */
+    char *pending;                 /* LAYOUT=index: this mailbox has a folder and gets its name when it is open; owned */
+    unsigned char pending_guid[16];
     char escape;                   /* of storage names (maildir-and-layouts 3.2); 0 = none */
     struct mail_auto *autos;       /* mailbox {} blocks (internal.h) */
     struct list_index *list;       /* NULL = not opened yet, or none */

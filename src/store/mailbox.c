@@ -7,9 +7,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <utlist.h>
 
 #define IDLE_MAX 16
+#define FIRST_SYNC_TRIES 5000 /* of a millisecond */
 #define IDLE_NS (30ull * 1000000000ull)
 
 static struct mailbox *open_boxes; /* uthash by path and index path */
@@ -239,6 +241,24 @@ static int check_create(const struct mailbox_place *place, unsigned flags, bool 
     return *absent ? mailbox_need_create(place, e) : 0;
 }
 
+/* LAYOUT=index: a new mailbox has all that makes it one, its GUID above all, before its name is seen: a Dovecot that opened it
+ * without would give it another GUID than its folder's. Nobody else can have locked it. */
+static int first_sync(struct mailbox *box, struct error *e)
+{
+    struct driver_sync sync = {.why = SYNC_FULL};
+    struct budget budget = BUDGET_UNLIMITED;
+    unsigned tries = 0;
+    enum step r;
+
+    while ((r = box->driver->sync(box, &sync, &budget, e)) == STEP_MORE || (r == STEP_WAIT && tries++ < FIRST_SYNC_TRIES))
+        if (r == STEP_WAIT)
+            nanosleep(&(struct timespec){0, 1000000}, NULL);
+    box->driver->sync_end(box, &sync);
+    if (r == STEP_WAIT)
+        return error_set(e, ERROR_LOCK_TIMEOUT, "%s: Timeout while waiting for lock", box->path);
+    return r == STEP_DONE ? 0 : -1;
+}
+
 static int open_new(struct mailbox **out, const struct mailbox_place *place, bool create, struct error *e)
 {
     struct mailbox *box = mem_zero(1, sizeof(*box));
@@ -249,6 +269,7 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
     struct stat st;
     unsigned size;
     char *key;
+    int r;
 
     if (storage->at.layout == LAYOUT_INDEX && make_by_index(storage, place, &create, e) < 0) {
         mem_free(box);
@@ -280,16 +301,29 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
 
         how.create = folder_exists(storage, place->name, &there, e) == 0 && there != MAILBOX_EXISTS_YES;
     }
-    if (box->driver->open(box, &how, e) < 0) {
+    r = box->driver->open(box, &how, e);
+    if (r == 0 && storage->at.layout == LAYOUT_INDEX) {
+        list_layout_box_name(box);
+        r = storage->pending == NULL ? 0 : first_sync(box, e);
+        if (r == 0)
+            r = list_layout_name(storage, place->name, e);
+        if (r < 0) {
+            if (box->index != NULL)
+                index_cache_flush(box->index);
+            box->driver->close(box);
+        }
+    }
+    if (r < 0) {
         struct mail_user *user = box->user;
+
+        if (storage->at.layout == LAYOUT_INDEX)
+            list_layout_forget(storage, place->name);
 
         arena_free(box->arena);
         mem_free(box);
         mail_user_close(&user);
         return -1;
     }
-    if (storage->at.layout == LAYOUT_INDEX)
-        list_layout_box_name(box);
     if (stat(box->path, &st) == 0) {
         box->dev = st.st_dev;
         box->ino = st.st_ino;
@@ -507,6 +541,7 @@ struct sync_op {
     struct mailbox *box;
     struct mailbox_view *view;
     struct driver_sync sync;
+    bool adopted;
 };
 
 static int check_gone(struct mailbox *box, struct error *e)
@@ -521,6 +556,10 @@ static enum step run_sync(struct store_op *op, struct budget *budget, struct err
 
     if (check_gone(s->box, e) < 0)
         return STEP_ERROR;
+    if (s->sync.why == SYNC_RESYNC && s->box->storage->at.layout == LAYOUT_INDEX && !s->adopted) {
+        s->adopted = true;
+        list_layout_adopt(s->box->storage);
+    }
     if (!store_op_take(op, s->box))
         return STEP_WAIT;
     r = s->box->driver->sync(s->box, &s->sync, budget, e);

@@ -431,6 +431,7 @@ void mail_user_close(struct mail_user **user_p)
     LL_FOREACH(user->namespaces, ns)
     {
         list_index_close(&ns->storage->list);
+        mem_free(ns->storage->pending);
         if (ns->template != NULL)
             shared_template_close(ns);
     }

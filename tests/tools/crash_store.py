@@ -274,7 +274,7 @@ def aftermath(where, op, args, home, lived, failed_call, acknowledged):
         must(store(home, *OPERATIONS['purge'][0]))
     for d, folders, _ in os.walk(home):
         for f in folders:
-            if f.endswith('DOVECOT-TRASHED'):  # what a deletion that died left is removed after an hour
+            if f.endswith(('DOVECOT-TRASHED', 'DOVECOT-TrasH')):  # what a deletion that died left is removed after an hour
                 os.utime(os.path.join(d, f), (0, 0))
     must(store(home, 'list'))
     last = look(home)

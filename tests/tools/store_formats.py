@@ -16,7 +16,7 @@ class Format:
         self.location, self.settings, self.more, self.without = location, tuple(settings), more or {}, set(without)
         self.attachments = attachments
         self.message_files, self.temporary, self.dovecot, self.shares = message_files, temporary, dovecot, shares
-        self.separator = '/' if 'LAYOUT=fs' in location or 'LAYOUT=index' in location or not location.startswith('maildir') else '.'
+        self.separator = '~' if 'LAYOUT=index' in location else '/' if 'LAYOUT=fs' in location or not location.startswith('maildir') else '.'
 
 
 def files_below(home, match):
@@ -52,5 +52,7 @@ FORMATS = {
     'maildir-zlib': Format('maildir:~/Maildir', ('mail_plugins=zlib', 'plugin/zlib_save=gz'), message_files=maildir_files),
     'sdbox-attach': Format('sdbox:~/sdbox', ATTACH, message_files=lambda home: files_below(home, r'/u\.\d+$'), attachments=True),
     'mdbox-attach': Format('mdbox:~/mdbox', ATTACH, more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True, attachments=True),
+    'sdbox-index': Format('sdbox:~/sdbox:LAYOUT=index', message_files=lambda home: files_below(home, r'/u\.\d+$')),
+    'maildir-index': Format('maildir:~/Maildir:LAYOUT=index', message_files=maildir_files),
     'maildir-dotlock': Format('maildir:~/Maildir', ('lock_method=dotlock',), message_files=maildir_files),
 }
