@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
+
+#define CLOSE_WAIT_NS (10ull * 1000 * 1000 * 1000)
 
 static bool is_there(const char *path, const char *name)
 {
@@ -236,12 +239,38 @@ int mdbox_open_index(struct mdbox *m, struct error *e)
     return r;
 }
 
+/* A program that does one thing and ends has no next sync: the last to close mends, as Dovecot does. Locks of others are
+ * waited for, but not for long: the next one will find the same. */
+static void mend_at_the_end(struct mdbox *m)
+{
+    uint64_t until = time_monotonic_ns() + CLOSE_WAIT_NS;
+    struct budget budget = BUDGET_UNLIMITED;
+    struct mdbox_rebuild *rebuild;
+    enum step r = STEP_WAIT;
+    struct error e;
+
+    if (!m->box->user->no_notify || m->box->read_only || m->storage == NULL || m->storage->refs > 1 ||
+        !mdbox_rebuild_wanted(m->storage))
+        return;
+    rebuild = mdbox_rebuild_begin(m->storage, m->box->user, false);
+    while ((r == STEP_WAIT || r == STEP_MORE) && time_monotonic_ns() < until) {
+        r = mdbox_rebuild_step(rebuild, &budget, &e);
+        if (r == STEP_WAIT)
+            nanosleep(&(struct timespec){0, 10 * 1000 * 1000}, NULL);
+    }
+    mdbox_rebuild_end(&rebuild);
+    if (r == STEP_ERROR)
+        log_error_value(mail_user_log(m->box->user), &e);
+}
+
 static void mdbox_close(struct mailbox *box)
 {
     struct mdbox *m = box->data;
 
     if (m == NULL)
         return;
+    if (box->index != NULL)
+        mend_at_the_end(m);
     if (box->index != NULL)
         index_close(&box->index);
     mdbox_storage_put(&m->storage);

@@ -31,6 +31,7 @@ struct mdbox_storage {
     struct mdbox_map *map;
     bool read_only;
     bool corrupted;                          /* whoever syncs next rebuilds */
+    bool no_map;                             /* corrupted because there are files and a map that knows of none */
     uint32_t corrupted_count;                /* rebuild_count when that was seen */
     bool refused;                            /* the rebuild was not possible: ALT is not mounted */
     unsigned rebuilds;                       /* since the last time that everything was in order */

@@ -130,6 +130,11 @@ static enum step lock(struct mdbox_rebuild *r, struct error *e)
     if (step != STEP_DONE)
         return step;
     r->locked = true;
+    if (!r->forced && s->no_map && !unfinished && mdbox_map_count(s->map) > 0) {
+        s->corrupted = s->no_map = false; /* the first message was just being saved */
+        return STEP_DONE;
+    }
+    s->no_map = false;
     if (!r->forced && s->corrupted && !unfinished && mdbox_map_rebuild_count(s->map) != s->corrupted_count &&
         !mdbox_map_fscked(s->map)) {
         s->corrupted = false; /* another process has done it */

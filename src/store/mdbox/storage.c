@@ -4,6 +4,7 @@
  * excludes sessions of this process as it excludes others. */
 #include "store/mdbox/mdbox.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -69,6 +70,20 @@ static int open_map(struct mdbox_storage *s, struct mail_user *user, struct erro
     return r;
 }
 
+/* Is there a file of messages? */
+static bool has_files(const struct mdbox_storage *s)
+{
+    DIR *d = opendir(s->path);
+    struct dirent *entry;
+    bool found = false;
+
+    while (d != NULL && !found && (entry = readdir(d)) != NULL)
+        found = entry->d_name[0] == 'm' && entry->d_name[1] == '.' && entry->d_name[2] >= '1' && entry->d_name[2] <= '9';
+    if (d != NULL)
+        closedir(d);
+    return found;
+}
+
 static int open_storage(struct mdbox_storage *s, struct mail_user *user, bool create, struct error *e)
 {
     const struct log *log = mail_user_log(user);
@@ -89,6 +104,10 @@ static int open_storage(struct mdbox_storage *s, struct mail_user *user, bool cr
     /* A new one gets its UIDVALIDITY at once, so that mailboxes are made with the right value. */
     if (mdbox_map_uid_validity(s->map) == 0 && mdbox_map_lock(s->map, "syncing", &unfinished, e) == STEP_DONE)
         mdbox_map_unlock(s->map);
+    if (mdbox_map_count(s->map) == 0 && has_files(s)) {
+        s->no_map = true; /* it was lost: mended before anybody takes messages for lost */
+        mdbox_storage_set_corrupted(s);
+    }
     problem = mdbox_map_problem(s->map);
     if (problem != NULL)
         mdbox_storage_corrupted(s, log, "%s", problem);
