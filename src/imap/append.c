@@ -23,6 +23,8 @@ struct append_state {
     bool binary;                     /* CATENATE: the first part was a literal8 */
     struct part part;                /* a URL being read */
     const struct imap_arg *url;
+    uint32_t replaces;               /* REPLACE: the message that goes; 0: APPEND */
+    bool expunging;
     struct mailbox *box;
     struct save *save;               /* the one being written; NULL: its bytes are thrown away */
     VEC(struct save *) saves;
@@ -60,12 +62,40 @@ static void fail_error(struct session *s, struct request *r, const struct error 
     fail(r);
 }
 
+/* REPLACE number mailbox (RFC 8508 section 3.1). False: answered. */
+static bool take_target(struct session *s, struct request *r, const struct imap_arg **name)
+{
+    struct append_state *t = r->state;
+    uint32_t n = 0;
+
+    if (!imap_arg_is_atom(r->args) || r->args->next == NULL) {
+        request_bad(s, r, "Missing arguments");
+        return false;
+    }
+    *name = r->args->next;
+    if (s->examined || mailbox_view_read_only(s->view)) {
+        request_reply(r, "NO [NOPERM] Mailbox is read-only.");
+        return false;
+    }
+    if (!slice_to_u32(r->args->text, &n) || n == 0 ||
+        (!r->uid && n > index_view_count(mailbox_view_index(s->view)))) {
+        request_bad(s, r, r->uid ? "Invalid uidset" : "Invalid messageset");
+        return false;
+    }
+    t->replaces = r->uid ? n : index_view_uid(mailbox_view_index(s->view), n);
+    return true;
+}
+
 void append_begin(struct session *s, struct request *r)
 {
     struct append_state *t = r->state = ARENA_NEW(r->arena, struct append_state);
     struct mailbox_place place;
     struct error e = {0};
 
+    const struct imap_arg *name = r->args;
+
+    if (r->command->extension != NULL && !take_target(s, r, &name))
+        return;
     if (r->args == NULL || r->parser.eol) {
         bool named = r->args != NULL;
 
@@ -75,10 +105,10 @@ void append_begin(struct session *s, struct request *r)
             request_bad(s, r, named ? "Missing message size" : "Missing arguments");
         return;
     }
-    if (!imap_arg_is_string(r->args)) {
+    if (!imap_arg_is_string(name)) {
         request_bad(s, r, "Invalid arguments");
         fail(r);
-    } else if (!request_place(s, r, r->args, &place, ERROR_TRYCREATE)) {
+    } else if (!request_place(s, r, name, &place, ERROR_TRYCREATE)) {
         fail(r);
     } else if (mailbox_open(&t->box, &place, MAILBOX_OPEN_SAVE, &e) < 0) {
         t->box = NULL;
@@ -491,7 +521,11 @@ static void put_reply(struct session *s, struct request *r)
             index_ranges_add(&uids, t->result.uids[i], t->result.uids[i]);
     }
     s->stats.appended += t->messages;
-    if (uids.count > 0) {
+    if (t->replaces != 0) {
+        imap_ranges_put(&set, &uids);
+        if (uids.count > 0)
+            session_print(s, "* OK [APPENDUID %u %s] Replacement Message ready", t->result.uid_validity, buffer_cstr(&set));
+    } else if (uids.count > 0) {
         imap_ranges_put(&set, &uids);
         request_reply(r, "OK [APPENDUID %u %s] Append completed.", t->result.uid_validity, buffer_cstr(&set));
     } else {
@@ -499,6 +533,17 @@ static void put_reply(struct session *s, struct request *r)
     }
     buffer_free(&set);
     index_ranges_free(&uids);
+}
+
+/* The new message is safe: the old one goes, whatever its flags. */
+static void expunge_replaced(struct session *s, struct request *r)
+{
+    struct append_state *t = r->state;
+    struct index_batch *batch = index_batch_new(r->arena, INDEX_INTERNAL);
+
+    t->expunging = true;
+    mailbox_batch_expunge(s->view, batch, t->replaces);
+    r->op = mailbox_commit(s->view, batch, MAILBOX_RIGHT_EXPUNGE, NULL);
 }
 
 enum step append_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
@@ -519,8 +564,15 @@ enum step append_run(struct session *s, struct request *r, struct budget *budget
                 request_error_as(s, r, e, ERROR_TRYCREATE);
                 return STEP_DONE;
             }
-            if (step == STEP_DONE)
+            if (step == STEP_DONE && t->expunging) {
+                request_reply(r, "OK Replace completed.");
+            } else if (step == STEP_DONE) {
                 put_reply(s, r);
+                if (t->replaces != 0) {
+                    expunge_replaced(s, r);
+                    step = STEP_MORE;
+                }
+            }
         }
     }
     return step;

@@ -152,7 +152,7 @@ void enable_begin(struct session *s, struct request *r)
             condstore = true;
         else if (slice_equal_str_nocase(a->text, "QRESYNC"))
             qresync = true;
-        else
+        else if (!extension_enable(s, a->text))
             continue;
         buffer_printf(&out, " %s", request_upper(r, a->text));
     }
@@ -190,8 +190,7 @@ static void put_namespaces(struct session *s, struct buffer *out, enum mail_name
         /* the prefix is shown as clients write it */
         struct buffer prefix = {0};
 
-        if (text_utf8_to_mutf7(&prefix, slice_from_str(ns->prefix)) < 0)
-            buffer_append_str(&prefix, ns->prefix);
+        put_shown_name(s, &prefix, ns->prefix);
         mime_put_nstring(out, slice_of(prefix.at == NULL ? (const unsigned char *)"" : prefix.at, prefix.size));
         buffer_free(&prefix);
         buffer_append_byte(out, ' ');

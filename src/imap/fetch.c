@@ -10,6 +10,29 @@
 
 enum { CHUNK = 16 * 1024 };
 
+/* (PARTIAL a:b): the first or last messages of the set (RFC 9394 section 3.3). */
+static void cut_partial(struct fetch *f)
+{
+    uint64_t count = imap_ranges_count(&f->seqs), first = f->partial_first, last = f->partial_last, n = 0;
+    struct index_ranges kept = {0};
+
+    if (f->partial_end) {
+        last = first > count ? 0 : count - f->partial_first + 1;
+        first = f->partial_last >= count ? 1 : count - f->partial_last + 1;
+    }
+    for (size_t i = 0; i < f->seqs.count && n < last; i++) {
+        const struct index_range *range = &f->seqs.at[i];
+        uint64_t size = (uint64_t)range->last - range->first + 1, from = first > n + 1 ? first - n - 1 : 0,
+                 to = last - n < size ? last - n : size;
+
+        if (from < to)
+            index_ranges_add(&kept, range->first + (uint32_t)from, range->first + (uint32_t)to - 1);
+        n += size;
+    }
+    index_ranges_free(&f->seqs);
+    f->seqs = kept;
+}
+
 void fetch_begin(struct session *s, struct request *r)
 {
     struct fetch *f = r->state = ARENA_NEW(r->arena, struct fetch);
@@ -25,6 +48,8 @@ void fetch_begin(struct session *s, struct request *r)
         return;
     if (s->examined || mailbox_view_read_only(s->view))
         f->sees = false;
+    if (f->partial)
+        cut_partial(f);
 }
 
 /* ---- the buffered items ---------------------------------------------------------------------------------------------- */
@@ -140,6 +165,19 @@ static int put_preview(struct session *s, struct request *r, struct fetch *f, co
     return 0;
 }
 
+/* RFC 8474 section 5.1: a copy keeps it where the format keeps GUIDs. */
+static int put_email_id(struct fetch *f, struct buffer *out, struct error *e)
+{
+    unsigned char guid[16] = {0};
+
+    if (f->mail != NULL && mail_guid128(f->mail, guid, e) < 0 && broken(f, e) < 0)
+        return -1;
+    buffer_append_str(out, "EMAILID (M");
+    text_hex_encode(out, slice_of(guid, sizeof(guid)));
+    buffer_append_byte(out, ')');
+    return 0;
+}
+
 static int put_buffered(struct session *s, struct request *r, struct fetch *f, const struct fetch_item *item,
                         struct buffer *out, struct error *e)
 {
@@ -170,6 +208,11 @@ static int put_buffered(struct session *s, struct request *r, struct fetch *f, c
     case FETCH_GUID:
         return put_guid(f, out, e);
     case FETCH_MAILBOX:
+    case FETCH_EMAILID:
+        return put_email_id(f, out, e);
+    case FETCH_THREADID:
+        buffer_append_str(out, "THREADID NIL");
+        return 0;
     case FETCH_REAL_UID: {
         struct mailbox *box = s->box;
         uint32_t uid = f->record.uid;
@@ -180,7 +223,7 @@ static int put_buffered(struct session *s, struct request *r, struct fetch *f, c
             return 0;
         }
         buffer_append_str(out, "X-MAILBOX ");
-        put_mailbox(out, mailbox_where(box)->vname);
+        put_mailbox(s, out, mailbox_where(box)->vname);
         return 0;
     }
     default:
@@ -402,9 +445,7 @@ static int begin_message(struct session *s, struct request *r, struct fetch *f, 
     if ((f->flags || newly_seen) && HASH_COUNT(s->keywords) > s->keywords_told)
         session_tell_flags(s); /* names come before they are used */
     buffer_reset(line);
-    buffer_append_str(line, "* ");
-    buffer_append_number(line, f->seq);
-    buffer_append_str(line, " FETCH (");
+    put_fetch_front(s, line, f->seq, record->uid);
     for (; f->item != NULL && f->item->kind < FETCH_FIRST_STREAMED; f->item = f->item->next) {
         if (!f->first)
             buffer_append_byte(line, ' ');

@@ -7,7 +7,7 @@
 enum fetch_kind {
     /* written together, first */
     FETCH_FLAGS, FETCH_UID, FETCH_MODSEQ, FETCH_INTERNALDATE, FETCH_SIZE, FETCH_PREVIEW, FETCH_SAVEDATE, FETCH_GUID,
-    FETCH_MAILBOX, FETCH_REAL_UID,
+    FETCH_MAILBOX, FETCH_REAL_UID, FETCH_EMAILID, FETCH_THREADID,
     /* then these */
     FETCH_ENVELOPE, FETCH_BODY, FETCH_BODYSTRUCTURE, FETCH_SECTION, FETCH_BINARY, FETCH_BINARY_SIZE
 };
@@ -28,6 +28,8 @@ struct fetch {
     struct fetch_item *items;      /* buffered ones first, each group in the order of the request */
     bool flags, sees, needs_mail;
     bool changed_since, vanished;
+    bool partial, partial_end;     /* (PARTIAL a:b), RFC 9394 */
+    uint32_t partial_first, partial_last;
     uint64_t modseq;
 
     struct index_ranges seqs;

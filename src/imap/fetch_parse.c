@@ -1,5 +1,6 @@
 /* fetch_parse.c - the items of FETCH (RFC 3501 section 6.4.5, imap 10.2, 10.3). */
 #include "imap/fetch.h"
+#include "imap/search.h"
 
 static bool is_streamed(const struct fetch_item *i)
 {
@@ -268,6 +269,10 @@ static bool parse_item(struct session *s, struct request *r, struct fetch *f, co
             return true;
         }
     }
+    if ((strcmp(word, "EMAILID") == 0 || strcmp(word, "THREADID") == 0) && session_extension(s, "OBJECTID")) {
+        add_item(f, new_item(r, *word == 'E' ? FETCH_EMAILID : FETCH_THREADID, *word == 'E' ? "EMAILID" : "THREADID"));
+        return true;
+    }
     if (strncmp(word, "RFC822.", 7) == 0)
         request_bad(s, r, "Unknown parameter %s", word);
     else
@@ -308,6 +313,14 @@ static bool parse_modifiers(struct session *s, struct request *r, struct fetch *
             a = a->next;
             f->changed_since = true;
             r->condstore = true;
+        } else if (slice_equal_str_nocase(a->text, "PARTIAL") && r->uid && session_extension(s, "PARTIAL")) {
+            if (!imap_arg_is_atom(a->next) ||
+                !search_parse_partial(s, a->next->text, &f->partial_first, &f->partial_last, &f->partial_end)) {
+                request_bad(s, r, "PARTIAL range broken");
+                return false;
+            }
+            f->partial = true;
+            a = a->next;
         } else if (slice_equal_str_nocase(a->text, "VANISHED") && r->uid) {
             if (!s->qresync) {
                 request_bad(s, r, "QRESYNC not enabled");

@@ -102,13 +102,15 @@ static void tell_root(struct session *s, struct slice reference)
 }
 
 /* Reference and pattern as one pattern in UTF-8; what is not mUTF-7 matches nothing. */
-static void add_pattern(struct request *r, struct list_state *t, struct slice reference, struct slice pattern)
+static void add_pattern(const struct session *s, struct request *r, struct list_state *t, struct slice reference, struct slice pattern)
 {
     struct buffer joined = {0}, utf8 = {0};
 
     buffer_append_slice(&joined, reference);
     buffer_append_slice(&joined, pattern);
-    if (text_mutf7_to_utf8(&utf8, buffer_slice(&joined)) == 0)
+    if (s->utf8 && text_utf8_valid(buffer_slice(&joined)))
+        buffer_append_slice(&utf8, buffer_slice(&joined));
+    if (utf8.size > 0 || text_mutf7_to_utf8(&utf8, buffer_slice(&joined)) == 0)
         t->patterns[t->pattern_count++] = arena_slice(r->arena, buffer_slice(&utf8));
     buffer_free(&joined);
     buffer_free(&utf8);
@@ -121,7 +123,7 @@ static bool parse_patterns(struct session *s, struct request *r, struct list_sta
 
     if (arg->type != IMAP_LIST) {
         t->patterns = ARENA_NEW(r->arena, struct slice);
-        add_pattern(r, t, reference, arg->text);
+        add_pattern(s, r, t, reference, arg->text);
         return true;
     }
     for (const struct imap_arg *a = arg->children; a != NULL; a = a->next)
@@ -133,7 +135,7 @@ static bool parse_patterns(struct session *s, struct request *r, struct list_sta
             return false;
         }
         if (a->text.size > 0 || t->lsub)
-            add_pattern(r, t, reference, a->text);
+            add_pattern(s, r, t, reference, a->text);
     }
     return true;
 }
@@ -266,17 +268,17 @@ static void tell_mailbox(struct session *s, struct request *r, struct list_state
     buffer_append_byte(&out, ' ');
     mime_put_nstring(&out, slice_from_str(separator));
     buffer_append_byte(&out, ' ');
-    put_mailbox(&out, info->vname);
+    put_mailbox(s, &out, info->vname);
     put_child_info(t, &out, info);
     buffer_append_str(&out, "\r\n");
     session_write(s, buffer_slice(&out));
     buffer_free(&out);
     if ((t->status_items != 0 || t->x_size) && (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) == 0 &&
         mailbox_place(s->user, r->arena, slice_from_str(info->vname), &t->status_place, &e) == 0) {
-        if (text_utf8_to_mutf7(&name, slice_from_str(info->vname)) == 0)
-            t->status_name = arena_slice(r->arena, buffer_slice(&name));
+        put_shown_name(s, &name, info->vname);
+        t->status_name = arena_slice(r->arena, buffer_slice(&name));
         buffer_free(&name);
-        t->status_op = mailbox_status(&t->status_place, t->status_items | (t->x_size ? STATUS_SIZE : 0), &t->status);
+        t->status_op = mailbox_status(&t->status_place, status_store_items(t->status_items) | (t->x_size ? STATUS_SIZE : 0), &t->status);
     }
 }
 

@@ -247,8 +247,7 @@ static void tell_status(struct session *s, const struct watched_box *b, unsigned
                                     .unseen = b->unseen, .highest_modseq = b->modseq};
     struct buffer name = {0}, out = {0};
 
-    if (text_utf8_to_mutf7(&name, slice_from_str(b->vname)) < 0)
-        buffer_append_str(&name, b->vname);
+    put_shown_name(s, &name, b->vname);
     put_status(s, &out, buffer_slice(&name), items, false, &status);
     session_write(s, buffer_slice(&out));
     buffer_free(&name);
@@ -260,10 +259,10 @@ static void tell_list(struct session *s, const struct watched_box *b, const char
     struct buffer out = {0};
 
     buffer_printf(&out, "* LIST (%s) \"%s%c\" ", flags, b->separator == '\\' || b->separator == '"' ? "\\" : "", b->separator);
-    put_mailbox(&out, b->vname);
+    put_mailbox(s, &out, b->vname);
     if (old_name != NULL) {
         buffer_append_str(&out, " (\"OLDNAME\" (");
-        put_mailbox(&out, old_name);
+        put_mailbox(s, &out, old_name);
         buffer_append_str(&out, "))");
     }
     buffer_append_str(&out, "\r\n");

@@ -42,15 +42,16 @@ enum step request_op(struct session *s, struct request *r, struct budget *budget
 bool request_name(struct session *s, struct request *r, struct slice mutf7, struct slice *utf8)
 {
     struct buffer out = {0};
-    bool good = text_mutf7_to_utf8(&out, mutf7) == 0;
+    bool good = s->utf8 ? text_utf8_valid(mutf7) : text_mutf7_to_utf8(&out, mutf7) == 0;
 
-    (void)s;
+    if (s->utf8)
+        buffer_append_slice(&out, mutf7);
     for (size_t i = 0; good && i < out.size; i++)
         good = out.at[i] >= ' ' && out.at[i] != 0x7f;
     *utf8 = arena_slice(r->arena, buffer_slice(&out));
     buffer_free(&out);
     if (!good) {
-        request_reply(r, "NO Mailbox name is not valid mUTF-7.");
+        request_reply(r, s->utf8 ? "NO Mailbox name is not valid UTF-8." : "NO Mailbox name is not valid mUTF-7.");
         r->sync = false;
     }
     return good;
@@ -102,12 +103,11 @@ void request_place_error(struct session *s, struct request *r, const struct erro
     r->sync = false;
 }
 
-void put_mailbox(struct buffer *out, const char *utf8)
+void put_mailbox(const struct session *s, struct buffer *out, const char *utf8)
 {
     struct buffer name = {0};
 
-    if (text_utf8_to_mutf7(&name, slice_from_str(utf8)) < 0)
-        buffer_append_str(&name, utf8);
+    put_shown_name(s, &name, utf8);
     mime_put_astring(out, slice_of(name.at == NULL ? (const unsigned char *)"" : name.at, name.size));
     buffer_free(&name);
 }
@@ -259,6 +259,31 @@ static const struct {
                     {"UIDVALIDITY", STATUS_UIDVALIDITY}, {"UNSEEN", STATUS_UNSEEN},
                     {"HIGHESTMODSEQ", STATUS_HIGHESTMODSEQ}, {"SIZE", STATUS_SIZE},
                     {"X-GUID", STATUS_GUID}};
+/* Those of extensions. */
+static const struct {
+    const char *name, *extension;
+    unsigned item;
+} more_items[] = {{"DELETED", "STATUS=DELETED", STATUS_DELETED},
+                  {"DELETED", "IMAP4rev2", STATUS_DELETED},
+                  {"MAILBOXID", "OBJECTID", STATUS_SHOW_MAILBOXID},
+                  {"APPENDLIMIT", "APPENDLIMIT", STATUS_SHOW_APPENDLIMIT}};
+
+static unsigned more_item(const struct session *s, struct slice name)
+{
+    for (size_t i = 0; i < sizeof(more_items) / sizeof(more_items[0]); i++) {
+        if (slice_equal_str_nocase(name, more_items[i].name) && session_extension(s, more_items[i].extension))
+            return more_items[i].item;
+    }
+    return 0;
+}
+
+unsigned status_store_items(unsigned items)
+{
+    unsigned own = STATUS_SHOW_MAILBOXID | STATUS_SHOW_APPENDLIMIT;
+
+    return (items & ~own) | ((items & STATUS_SHOW_MAILBOXID) != 0 ? STATUS_GUID : 0);
+}
+
 enum { STATUS_ITEMS = sizeof(status_items) / sizeof(status_items[0]) };
 
 bool request_status_items(struct session *s, struct request *r, const struct imap_arg *list, unsigned *items,
@@ -283,6 +308,10 @@ bool request_status_items(struct session *s, struct request *r, const struct ima
         }
         while (i < STATUS_ITEMS && !slice_equal_str_nocase(a->text, status_items[i].name))
             i++;
+        if (i == STATUS_ITEMS && more_item(s, a->text) != 0) {
+            *items |= more_item(s, a->text);
+            continue;
+        }
         if (i == STATUS_ITEMS) {
             request_bad(s, r, "Invalid status item %s", request_upper(r, a->text));
             return false;
@@ -303,7 +332,6 @@ void put_status(struct session *s, struct buffer *out, struct slice name, unsign
 {
     bool first = true;
 
-    (void)s;
     buffer_append_str(out, "* STATUS ");
     mime_put_astring(out, name);
     buffer_append_str(out, " (");
@@ -325,7 +353,20 @@ void put_status(struct session *s, struct buffer *out, struct slice name, unsign
         put_item(out, "X-SIZE", status->size, &first);
     if ((items & STATUS_GUID) != 0) {
         buffer_printf(out, "%sX-GUID ", first ? "" : " ");
+        first = false;
         text_hex_encode(out, slice_of(status->guid, sizeof(status->guid)));
     }
+    if ((items & STATUS_DELETED) != 0)
+        put_item(out, "DELETED", status->deleted, &first);
+    if ((items & STATUS_SHOW_MAILBOXID) != 0) {
+        buffer_printf(out, "%sMAILBOXID (F", first ? "" : " ");
+        first = false;
+        text_hex_encode(out, slice_of(status->guid, sizeof(status->guid)));
+        buffer_append_byte(out, ')');
+    }
+    if ((items & STATUS_SHOW_APPENDLIMIT) != 0 && session_append_limit(s) > 0)
+        put_item(out, "APPENDLIMIT", session_append_limit(s), &first);
+    else if ((items & STATUS_SHOW_APPENDLIMIT) != 0)
+        buffer_printf(out, "%sAPPENDLIMIT NIL", first ? "" : " ");
     buffer_append_str(out, ")\r\n");
 }

@@ -53,8 +53,16 @@ void search_begin(struct session *s, struct request *r)
             return;
         a = a->next->next;
     }
+    if (s->rev2 && !q->extended && q->thread == NULL) { /* RFC 9051 section 6.4.4 */
+        q->extended = true;
+        q->returns = RETURN_ALL;
+    }
     if (!search_parse(s, r, q, a))
         return;
+    if (s->uidonly && q->has_set) {
+        request_reply(r, "BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled.");
+        return;
+    }
     r->hold = !r->uid || q->has_set;
     r->condstore = r->condstore && q->thread == NULL;
     q->count = index_view_count(mailbox_view_index(s->view));
@@ -97,7 +105,10 @@ static void tell_progress(struct session *s, struct request *r, const struct sea
 {
     uint64_t passed = (time_monotonic_ns() - r->begun_ns) / 1000000000, left = passed * (q->count - q->seq) / (q->seq > 0 ? q->seq : 1);
 
-    session_print(s, "* OK Searched %u%% of the mailbox, ETA %llu:%02u", (unsigned)((uint64_t)q->seq * 100 / q->count),
+    if (session_extension(s, "INPROGRESS"))
+        session_print(s, "* OK [INPROGRESS (\"%s\" %u %u)] Searching", r->tag, q->seq, q->count);
+    else
+        session_print(s, "* OK Searched %u%% of the mailbox, ETA %llu:%02u", (unsigned)((uint64_t)q->seq * 100 / q->count),
                   (unsigned long long)(left / 60), (unsigned)(left % 60));
 }
 

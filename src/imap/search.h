@@ -23,6 +23,7 @@ struct search {
     bool extended;                           /* RETURN was given */
     unsigned returns;
     uint32_t partial_first, partial_last;
+    bool partial_end;                        /* counted from the end (RFC 9394) */
     struct fetch *update_items;              /* UPDATE (items); NULL: none */
     bool update_only, no_update;             /* no other option was given; too many updates already */
     bool has_modseq, has_set;
@@ -58,6 +59,7 @@ bool search_text(struct session *, struct request *, struct search *, const stru
 /* Writes the answer. MORE: it is written. */
 enum step search_tell(struct session *, struct request *, struct search *);
 
+bool search_parse_partial(const struct session *, struct slice, uint32_t *first, uint32_t *last, bool *end);
 bool search_parse_mimepart(struct session *, struct request *, struct search *, const struct imap_arg **, struct search_key *);
 /* One key; *arg moves to its last argument. */
 bool search_parse_key(struct session *, struct request *, struct search *, const struct imap_arg **arg, struct search_key **);

@@ -314,6 +314,18 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
         k->name = (*arg)->text;
         return true;
     }
+    if (strcmp(word, "EMAILID") == 0 && session_extension(s, "OBJECTID")) {
+        k->type = SEARCH_GUID;
+        k->exact = true;
+        if (!parameter(s, r, arg, word))
+            return false;
+        k->name = slice_from((*arg)->text, 1);
+        return true;
+    }
+    if (strcmp(word, "THREADID") == 0 && session_extension(s, "OBJECTID")) {
+        k->type = SEARCH_NONE; /* messages have none */
+        return parameter(s, r, arg, word);
+    }
     if (strcmp(word, "X-MAILBOX") == 0) {
         if (!parameter(s, r, arg, word))
             return false;
@@ -468,11 +480,21 @@ bool search_parse(struct session *s, struct request *r, struct search *q, const 
 
 /* ---- RETURN (...) ------------------------------------------------------------------------------------------------------ */
 
-static bool parse_range(struct slice text, uint32_t *first, uint32_t *last)
+/* "a:b", or with RFC 9394 "-a:-b": from the end. */
+static bool parse_range(const struct session *s, struct slice text, uint32_t *first, uint32_t *last, bool *end)
 {
     struct slice rest = text, a;
 
-    if (!slice_split(&rest, ':', &a) || !slice_to_u32(a, first) || !slice_to_u32(rest, last) || *first == 0 || *last == 0)
+    if (!slice_split(&rest, ':', &a))
+        return false;
+    *end = a.size > 0 && a.at[0] == '-' && session_extension(s, "PARTIAL");
+    if (*end) {
+        if (rest.size == 0 || rest.at[0] != '-')
+            return false;
+        a = slice_from(a, 1);
+        rest = slice_from(rest, 1);
+    }
+    if (!slice_to_u32(a, first) || !slice_to_u32(rest, last) || *first == 0 || *last == 0)
         return false;
     if (*first > *last) {
         uint32_t t = *first;
@@ -480,6 +502,11 @@ static bool parse_range(struct slice text, uint32_t *first, uint32_t *last)
         *last = t;
     }
     return true;
+}
+
+bool search_parse_partial(const struct session *s, struct slice text, uint32_t *first, uint32_t *last, bool *end)
+{
+    return parse_range(s, text, first, last, end);
 }
 
 /* UPDATE [(items)]; *arg moves behind the items. */
@@ -530,7 +557,7 @@ bool search_parse_returns(struct session *s, struct request *r, struct search *q
                 return false;
             }
             a = a->next;
-            if (!parse_range(a->text, &q->partial_first, &q->partial_last)) {
+            if (!parse_range(s, a->text, &q->partial_first, &q->partial_last, &q->partial_end)) {
                 request_bad(s, r, "PARTIAL range broken");
                 return false;
             }

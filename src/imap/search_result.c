@@ -103,16 +103,31 @@ static uint64_t modseq_of(struct session *s, uint32_t seq)
     return index_view_get(mailbox_view_index(s->view), seq, &record) ? record.modseq : 0;
 }
 
+/* Which of `count` results PARTIAL means. False: none. */
+static bool partial_places(const struct search *q, uint64_t count, uint64_t *first, uint64_t *last)
+{
+    *first = q->partial_first;
+    *last = q->partial_last;
+    if (q->partial_first > count)
+        return false;
+    if (q->partial_end) {
+        *last = count - q->partial_first + 1;
+        *first = q->partial_last >= count ? 1 : count - q->partial_last + 1;
+    }
+    return true;
+}
+
 /* The highest modseq of the messages that the reply names. */
 static uint64_t told_modseq(struct session *s, struct search *q, uint64_t count)
 {
-    uint64_t highest = 0;
+    uint64_t highest = 0, first = 0, last = 0;
+    bool partial = (q->returns & RETURN_PARTIAL) != 0 && partial_places(q, count, &first, &last);
 
     if ((q->returns & (RETURN_ALL | RETURN_COUNT)) != 0 || (q->returns & ~(unsigned)RETURN_SAVE) == 0)
         return q->modseq;
     for (uint64_t n = 1; n <= count; n++) {
         bool named = (n == 1 && (q->returns & RETURN_MIN) != 0) || (n == count && (q->returns & RETURN_MAX) != 0) ||
-                     ((q->returns & RETURN_PARTIAL) != 0 && n >= q->partial_first && n <= q->partial_last);
+                     (partial && n >= first && n <= last);
         uint64_t m = named ? modseq_of(s, result_at(q, n)) : 0;
 
         if (m > highest)
@@ -147,11 +162,16 @@ static void tell_extended(struct session *s, struct request *r, struct search *q
         buffer_append_byte(&out, ')');
     }
     if ((q->returns & RETURN_PARTIAL) != 0) {
-        buffer_printf(&out, " PARTIAL (%u:%u ", q->partial_first, q->partial_last);
-        if (q->partial_first > count)
+        uint64_t first, last;
+
+        if (q->partial_end)
+            buffer_printf(&out, " PARTIAL (-%u:-%u ", q->partial_first, q->partial_last);
+        else
+            buffer_printf(&out, " PARTIAL (%u:%u ", q->partial_first, q->partial_last);
+        if (!partial_places(q, count, &first, &last))
             buffer_append_str(&out, "NIL");
         else
-            put_set(s, r, q, q->partial_first, q->partial_last, &out);
+            put_set(s, r, q, first, last, &out);
         buffer_append_byte(&out, ')');
     }
     if ((q->returns & RETURN_COUNT) != 0)

@@ -4,7 +4,7 @@
 #include "imap/updates.h"
 
 struct select_state {
-    const struct imap_arg *name;
+    struct slice asked;            /* the name as the client wrote it */
     bool opened, synced, enable_sent;
     bool qresync;
     uint32_t uid_validity;
@@ -150,6 +150,7 @@ void select_begin(struct session *s, struct request *r)
         request_error(s, r, &e);
         return;
     }
+    t->asked = r->args->text;
     s->examined = r->command->name[0] == 'E';
     s->view = mailbox_view_open(s->box, s->examined);
     r->op = mailbox_sync(s->box, s->view, s->examined ? SYNC_POLL : SYNC_SELECT);
@@ -242,13 +243,44 @@ static void tell_changed_since(struct session *s, struct select_state *t)
 
         if (!index_view_get(mailbox_view_index(s->view), seq, &record) || record.modseq <= t->modseq)
             continue;
-        buffer_printf(&out, "* %u FETCH (UID %u FLAGS ", seq, record.uid);
+        put_fetch_front(s, &out, seq, record.uid);
+        buffer_printf(&out, "UID %u FLAGS ", record.uid);
         session_put_flags(s, &out, record.flags, mailbox_view_recent(s->view, record.uid), record.keywords);
         buffer_printf(&out, " MODSEQ (%llu))\r\n", (unsigned long long)record.modseq);
         session_write(s, buffer_slice(&out));
         buffer_free(&out);
     }
     index_ranges_free(&seqs);
+}
+
+/* What IMAP4rev2 and OBJECTID add (RFC 9051 section 6.3.2, RFC 8474 section 4.2). */
+static void tell_extensions(struct session *s, const struct select_state *t)
+{
+    const struct mailbox_place *place = mailbox_where(s->box);
+    char separator = place->ns->separator;
+    unsigned char guid[16];
+    struct buffer out = {0}, shown = {0};
+    struct error e;
+
+    if (s->rev2) {
+        buffer_printf(&out, "* LIST () \"%s%c\" ", separator == '\\' || separator == '"' ? "\\" : "", separator);
+        put_mailbox(s, &out, place->vname);
+        put_shown_name(s, &shown, place->vname);
+        if (!slice_equal(t->asked, buffer_slice(&shown))) {
+            buffer_append_str(&out, " (\"OLDNAME\" (");
+            mime_put_astring(&out, t->asked);
+            buffer_append_str(&out, "))");
+        }
+        buffer_append_str(&out, "\r\n");
+    }
+    if (session_extension(s, "OBJECTID") && mailbox_guid(s->box, guid, &e) == 0) {
+        buffer_append_str(&out, "* OK [MAILBOXID (F");
+        text_hex_encode(&out, slice_of(guid, sizeof(guid)));
+        buffer_append_str(&out, ")] Ok\r\n");
+    }
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    buffer_free(&shown);
 }
 
 static void tell_mailbox(struct session *s, struct select_state *t)
@@ -264,8 +296,9 @@ static void tell_mailbox(struct session *s, struct select_state *t)
     s->recent = mailbox_view_recent_count(s->view);
     session_tell_flags(s);
     session_print(s, "* %u EXISTS", s->messages);
-    session_print(s, "* %u RECENT", s->recent);
-    unseen = index_view_first_unseen(view);
+    if (!s->rev2)
+        session_print(s, "* %u RECENT", s->recent);
+    unseen = s->rev2 || s->uidonly ? 0 : index_view_first_unseen(view);
     if (unseen != 0)
         session_print(s, "* OK [UNSEEN %u] First unseen.", unseen);
     session_print(s, "* OK [UIDVALIDITY %u] UIDs valid", status.uid_validity);
@@ -274,6 +307,7 @@ static void tell_mailbox(struct session *s, struct select_state *t)
         session_tell_modseq(s);
         s->modseq_confirmed = session_highest_modseq(s);
     }
+    tell_extensions(s, t);
     if (t->qresync && t->uid_validity == status.uid_validity) {
         tell_vanished_earlier(s, t);
         tell_changed_since(s, t);

@@ -137,6 +137,18 @@ static enum step step_notify(struct session *s, struct budget *budget)
     return STEP_MORE;
 }
 
+/* RFC 9586 section 3.1; SEARCH and alike look at their keys. */
+static bool uses_numbers(const struct command *command)
+{
+    static const char *const names[] = {"COPY", "FETCH", "MOVE", "REPLACE", "STORE"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(command->name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static enum step step_line(struct session *s)
 {
     struct imap_line line;
@@ -162,6 +174,8 @@ static enum step step_line(struct session *s)
     command = command_find(line.uid, line.name);
     if (command != NULL && command->plugin != NULL && !session_plugin(s, command->plugin))
         command = NULL;
+    if (command != NULL && command->extension != NULL && !session_extension(s, command->extension))
+        command = NULL;
     if (s->finished != NULL &&
         (s->finished_count >= SESSION_QUEUE || (command != NULL && (command->flags & COMMAND_ALONE) != 0)))
         return go_sync(s);
@@ -175,6 +189,10 @@ static enum step step_line(struct session *s)
     }
     if ((command->flags & (COMMAND_SELECTED | COMMAND_LATE)) == COMMAND_SELECTED && s->view == NULL) {
         request_reply(r, "BAD No mailbox selected.");
+        return finish_request(s);
+    }
+    if (s->uidonly && uses_numbers(command)) {
+        request_reply(r, "BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled.");
         return finish_request(s);
     }
     if (command->args != ARGS_NONE) {

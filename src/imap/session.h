@@ -44,6 +44,7 @@ struct command {
     enum step (*run)(struct session *, struct request *, struct budget *, struct error *); /* NULL: begin did it all */
     void (*end)(struct session *, struct request *);   /* gives back what `state` holds; may be NULL */
     const char *plugin;       /* exists only when mail_plugins names it */
+    const char *extension;    /* ... when imap_capability names it */
 };
 enum { ARGS_NONE = -1, ARGS_ALL = 0 };
 
@@ -121,6 +122,7 @@ struct session {
     uint64_t last_command_ns;
 
     bool condstore, qresync, id_logged;
+    bool rev2, utf8, uidonly;             /* extensions that ENABLE has turned on (extensions.c) */
 
     /* the selected mailbox */
     struct mailbox *box;
@@ -199,6 +201,15 @@ const char *error_reply(struct session *, struct arena *, const struct error *, 
 void reply_send(struct session *, struct request *);
 void reply_bad_line(struct session *, struct slice tag, const char *problem);
 
+/* ---- extensions.c ---- */
+bool session_extension(const struct session *, const char *name);
+bool extension_enable(struct session *, struct slice word);
+uint64_t session_append_limit(const struct session *);
+void put_fetch_front(const struct session *, struct buffer *, uint32_t seq, uint32_t uid);
+void put_shown_name(const struct session *, struct buffer *, const char *utf8);
+enum { STATUS_SHOW_MAILBOXID = 0x10000, STATUS_SHOW_APPENDLIMIT = 0x20000 };  /* beside the store's */
+unsigned status_store_items(unsigned items);
+
 /* ---- sync.c ---- */
 /* Starts or goes on with the synchronisation for the finished requests, and answers them. DONE: none is left. */
 enum step sync_step(struct session *, struct budget *);
@@ -235,7 +246,7 @@ bool session_workaround(const struct session *, const char *name);
 /* mUTF-7 to UTF-8 in the request's arena; answers NO on failure. */
 bool request_name(struct session *, struct request *, struct slice mutf7, struct slice *utf8);
 /* A name for output: astring in mUTF-7. */
-void put_mailbox(struct buffer *, const char *utf8);
+void put_mailbox(const struct session *, struct buffer *, const char *utf8);
 /* Flags of STORE and APPEND: a list or atoms up to the end. False: answered. */
 /* (RFC 3501 section 2.3.2) */
 struct flag_list {

@@ -13,7 +13,7 @@ struct status_state {
 /* X-SIZE alone still needs the size. */
 static unsigned store_items(const struct status_state *t)
 {
-    return t->items | (t->x_size ? STATUS_SIZE : 0);
+    return status_store_items(t->items) | (t->x_size ? STATUS_SIZE : 0);
 }
 
 void status_begin(struct session *s, struct request *r)

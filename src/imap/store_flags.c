@@ -100,7 +100,7 @@ static void answer_for_gone(struct session *s, struct request *r, const struct i
         now = (uint8_t)(modify == INDEX_ADD ? record.flags | flags : modify == INDEX_REMOVE ? record.flags & ~flags : flags);
         if (now == record.flags)
             continue;
-        buffer_printf(&out, "* %u FETCH (", seq);
+        put_fetch_front(s, &out, seq, record.uid);
         if (r->uid)
             buffer_printf(&out, "UID %u ", record.uid);
         buffer_append_str(&out, "FLAGS ");

@@ -107,7 +107,7 @@ void session_put_flags(struct session *s, struct buffer *out, uint8_t flags, boo
         if ((flags & system_flags[i].bit) != 0)
             put_word(out, system_flags[i].name, &first);
     }
-    if (recent)
+    if (recent && !s->rev2)
         put_word(out, "\\Recent", &first);
     for (size_t i = 0; i < keywords.size; i++)
         any = any || keywords.at[i] != 0;
@@ -240,7 +240,7 @@ static void tell_flag_change(struct session *s, struct sync *y, const struct syn
 
     if ((!flags && !modseq) || !index_view_get_uid(mailbox_view_index(s->view), f->uid, &record))
         return;
-    buffer_printf(&out, "* %u FETCH (", f->seq);
+    put_fetch_front(s, &out, f->seq, f->uid);
     if (y->tell_uid || s->qresync)
         buffer_printf(&out, "UID %u ", f->uid);
     if (modseq) {
@@ -297,7 +297,7 @@ static bool tell_changes(struct session *s, struct sync *y)
         if (!y->no_flags && (f->visible && !f->own_silent) == (y->flag_at < y->flags.count))
             tell_flag_change(s, y, f);
     }
-    if (s->qresync && y->expunge_at < y->expunged.count)
+    if ((s->qresync || s->uidonly) && y->expunge_at < y->expunged.count)
         tell_vanished(s, y);
     for (; y->expunge_at < y->expunged.count; y->expunge_at++) {
         if (pause_output(s, y->expunge_at))
@@ -313,7 +313,7 @@ static bool tell_changes(struct session *s, struct sync *y)
         y->new_first = s->messages - (uint32_t)y->expunged.count + 1;
     }
     s->messages = count;
-    if (recent != s->recent)
+    if (recent != s->recent && !s->rev2)
         session_print(s, "* %u RECENT", recent);
     s->recent = recent;
     return true;

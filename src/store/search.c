@@ -134,6 +134,20 @@ static int judge_header(struct store_search *q, const struct search_key *k, bool
     return 0;
 }
 
+/* The GUID as 32 hexadecimal digits. */
+static int judge_guid128(struct store_search *q, const struct search_key *k, bool *yes, struct error *e)
+{
+    unsigned char guid[16];
+    struct buffer text = {0};
+
+    if (mail_guid128(q->mail, guid, e) < 0)
+        return -1;
+    text_hex_encode(&text, slice_of(guid, sizeof(guid)));
+    *yes = slice_equal(buffer_slice(&text), k->name);
+    buffer_free(&text);
+    return 0;
+}
+
 /* A key of round 2 or 3, for a message that is open. */
 static int judge_mail(struct store_search *q, const struct search_key *k, bool *yes, struct error *e)
 {
@@ -152,6 +166,8 @@ static int judge_mail(struct store_search *q, const struct search_key *k, bool *
     case SEARCH_HEADER:
         return judge_header(q, k, yes, e);
     case SEARCH_GUID:
+        if (k->exact)
+            return judge_guid128(q, k, yes, e);
         if (mail_guid(q->mail, &guid, e) < 0)
             return -1;
         *yes = slice_equal_str(k->name, guid);

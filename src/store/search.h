@@ -31,7 +31,7 @@ enum search_type {
     SEARCH_DATE,                             /* `date` and `when`; `number` is a day, or with `exact` a unix time */
     SEARCH_LARGER, SEARCH_SMALLER,           /* than `number` octets (virtual size) */
     SEARCH_HEADER,                           /* field `name` contains `key`; an empty key: the field is there */
-    SEARCH_GUID,                             /* is `name` */
+    SEARCH_GUID,                             /* is `name`; `exact`: its 16 bytes are, in hexadecimal */
     SEARCH_MIMEPART,                         /* one part satisfies `part` (search_part.h) */
     /* bodies */
     SEARCH_BODY, SEARCH_TEXT                 /* contains `key` */

@@ -192,6 +192,78 @@ random_sessions_cleanup()
     scene_end
 }
 
+atf_test_case extensions cleanup
+extensions_head()
+{
+    atf_set descr "extensions that 2.3 does not have: when imap_capability names them, and not otherwise"
+    atf_set require.user root
+}
+extensions_body()
+{
+    scene_start ours 'imap_capability = +IMAP4rev2 UTF8=ACCEPT UIDONLY PARTIAL REPLACE OBJECTID STATUS=DELETED APPENDLIMIT'
+    scene_talk imap <<'END'
+a LOGIN ext pass
+a1 CREATE box
+-a2 APPEND box (\\Deleted) {6+}\r\nA: b\r\n\r\n
+/^a2 OK
+-a3 APPEND box {12+}\r\nSubject: x\r\n\r\n
+/^a3 OK
+a4 STATUS box (DELETED APPENDLIMIT MAILBOXID)
+?STATUS box \(DELETED 1 MAILBOXID \(F[0-9a-f]{32}\) APPENDLIMIT NIL\)
+a5 SELECT box
+?OK \[MAILBOXID \(F[0-9a-f]{32}\)\]
+a6 FETCH 1 (EMAILID THREADID)
+?1 FETCH \(EMAILID \(M[0-9a-f]{32}\) THREADID NIL\)
+a7 UID SEARCH RETURN (PARTIAL -1:-1) ALL
+?ESEARCH \(TAG "a7"\) UID PARTIAL \(-1:-1 2\)
+a8 UID FETCH 1:* UID (PARTIAL -1:-1)
+?^\* 2 FETCH
+!^\* 1 FETCH
+-a9 REPLACE 2 box (\\Seen) {12+}\r\nSubject: z\r\n\r\n
+/^a9 OK
+?OK \[APPENDUID [0-9]+ 3\] Replacement Message ready
+?^\* 2 EXPUNGE
+a10 ENABLE IMAP4rev2
+a11 SEARCH ALL
+?ESEARCH \(TAG "a11"\) ALL 1:2
+a12 SELECT inbox
+?^\* LIST \(\) "." INBOX \("OLDNAME" \(inbox\)\)
+!RECENT
+a13 CREATE "h\xc3\xa4"
+a14 SELECT box
+a15 ENABLE UIDONLY
+a16 FETCH 1 FLAGS
+?^a16 BAD \[UIDREQUIRED\]
+a17 UID FETCH 1:* FLAGS
+?^\* 1 UIDFETCH
+a18 EXPUNGE
+?^\* VANISHED 1
+a19 LOGOUT
+END
+    scene_stop
+    scene_log_is_clean
+    sed -i 's/^imap_capability = .*//' "$SCENE/dovecot.conf"
+    scene_start ours
+    scene_talk imap <<'END'
+b LOGIN ext pass
+b1 SELECT INBOX
+b2 ENABLE IMAP4rev2 UIDONLY UTF8=ACCEPT
+!ENABLED
+b3 STATUS INBOX (DELETED)
+?^b3 BAD .*Invalid status item DELETED
+b4 UID REPLACE 1 INBOX x
+?^b4 BAD .*Unknown command
+b5 FETCH 1:* EMAILID
+?^b5 BAD
+b6 LOGOUT
+END
+    scene_stop
+}
+extensions_cleanup()
+{
+    scene_end
+}
+
 atf_test_case versus cleanup
 versus_head()
 {
@@ -240,6 +312,7 @@ versus_mdbox_cleanup()
 
 atf_init_test_cases()
 {
+    atf_add_test_case extensions
     atf_add_test_case versus
     atf_add_test_case versus_mdbox
     atf_add_test_case two_sessions
