@@ -86,12 +86,12 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
     enum step r;
 
     if (c->box == NULL) {
+        if (c->place.ns->template != NULL)
+            return refuse_in_template(c, e), STEP_ERROR;
         if (mailbox_need_create(&c->place, e) < 0)
             return STEP_ERROR;
         if (c->special_use != NULL)
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Special-use attributes can't be set"), STEP_ERROR;
-        if (c->place.ns->template != NULL)
-            return refuse_in_template(c, e), STEP_ERROR;
         if (mailbox_alias_of(&c->place, c->arena, &c->to)) {
             if (mailbox_alias_exists(&c->place))
                 return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;

@@ -395,11 +395,15 @@ static bool has_hidden_child(const struct mailbox_list *list, const struct entry
     return false;
 }
 
-/* Without a list index Dovecot's flat layouts say a missing parent only where it stands for children that are not said. */
+/* In shared namespaces, and in flat layouts without a list index, Dovecot says a missing parent only where it stands for children
+ * that are not said. */
 static bool stands_for_others(const struct mailbox_list *list, const struct entry *entry)
 {
-    if (conf_bool(list->user->settings, SET_mailbox_list_index) || (list->ns->storage->at.layout != LAYOUT_MAILDIRPP && list->ns->storage->at.layout != LAYOUT_IMAPDIR) || !entry->implied ||
-        entry->exists || entry->root)
+    enum mail_layout layout = list->ns->storage->at.layout;
+    bool flat = layout == LAYOUT_MAILDIRPP || layout == LAYOUT_IMAPDIR;
+
+    if (!entry->implied || entry->exists || entry->root || strlen(entry->vname) < strlen(list->ns->prefix) ||
+        (list->ns->template == NULL && (!flat || conf_bool(list->user->settings, SET_mailbox_list_index))))
         return true;
     for (size_t i = entry->sorted + 1; i < list->count && is_child(list->at[i].vname, entry->vname, list->separator); i++)
         if (list->at[i].exists && !matches(list, list->at[i].vname))
