@@ -9,6 +9,8 @@
 #include "imap/part.h"
 #include "imap/session.h"
 
+#include "store/quota/quota.h"
+
 #include <time.h>
 
 enum { CHUNK = 32 * 1024, FUTURE_SECS = 2 * 3600 };
@@ -183,7 +185,9 @@ static void stage_message(struct session *s, struct request *r, const struct mai
     struct append_state *t = r->state;
     struct error e = {0};
 
-    if (save_begin(t->box, meta, &t->save, &e) < 0) {
+    /* A size that is announced is refused before the client sends it. */
+    if ((t->pending != PENDING_END && t->catenate == NULL && quota_check(t->box, r->parser.literal_size, false, &e) < 0) ||
+        save_begin(t->box, meta, &t->save, &e) < 0) {
         t->save = NULL;
         fail_error(s, r, &e);
     }

@@ -89,7 +89,7 @@ static enum step stage_messages(struct session *s, struct request *r, struct bud
             break;
         if (!index_view_get(mailbox_view_index(s->view), t->seq, &record) || record.expunged)
             return gone(s, r);
-        if (save_copy(t->to, s->box, record.uid, NULL, &save, e) < 0)
+        if ((t->move ? save_move : save_copy)(t->to, s->box, record.uid, NULL, &save, e) < 0)
             return e->class == ERROR_EXPUNGED ? gone(s, r) : STEP_ERROR;
         VEC_PUSH(&t->saves, save);
         index_ranges_add(&t->from, record.uid, record.uid);

@@ -360,6 +360,11 @@ void setacl_begin(struct session *, struct request *);
 void deleteacl_begin(struct session *, struct request *);
 enum step setacl_run(struct session *, struct request *, struct budget *, struct error *);
 
+/* quota.c (RFC 2087) */
+void getquotaroot_begin(struct session *, struct request *);
+void getquota_begin(struct session *, struct request *);
+void setquota_begin(struct session *, struct request *);
+
 void compress_begin(struct session *, struct request *);
 
 void idle_begin(struct session *, struct request *);

@@ -5,6 +5,7 @@
 #include "store/acl/acl.h"
 #include "store/attribute.h"
 #include "store/internal.h"
+#include "store/quota/quota.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -172,6 +173,7 @@ static enum step delete_folder(struct change_op *c, struct error *e)
         mailbox_set_gone(c->box);
     if (known)
         mailbox_log_append(storage, MAILBOX_LOG_DELETE, guid);
+    quota_unknown(c->user);
     if (folder_exists(storage, c->place.name, &left, &ignored) == 0 && left == MAILBOX_EXISTS_NO)
         mailbox_log_append_name(storage, MAILBOX_LOG_DELETE_DIR, c->place.vname);
     list_index_refresh_flag(storage);

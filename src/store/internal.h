@@ -123,6 +123,8 @@ struct mailbox_view {
     struct index_ranges recent;
     /* lazy_expunge: what the batch that is being made will expunge. */
     const struct index_batch *lazy_batch;
+    const struct index_batch *gone_batch;  /* of the quota: what expunges of this batch will give back */
+    uint64_t gone_bytes, gone_count;
     uint32_t *lazy_uids;
     size_t lazy_count, lazy_room;
 };

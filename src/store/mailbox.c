@@ -4,6 +4,7 @@
  * A session has a view. What changes a mailbox is an op, and a mailbox runs one at a time (op.c). */
 #include "store/acl/acl.h"
 #include "store/internal.h"
+#include "store/quota/quota.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -612,6 +613,8 @@ struct commit_op {
     struct driver_sync sync;
     unsigned rights;
     bool lazy;                    /* op.inner copies what is expunged */
+    bool done;
+    struct quota_amount gone;     /* what the expunges give back */
 };
 
 static enum step run_commit(struct store_op *op, struct budget *budget, struct error *e)
@@ -647,6 +650,7 @@ static enum step run_commit(struct store_op *op, struct budget *budget, struct e
         list_index_update(c->box);
         mailbox_wake_watches(c->box, NULL);
     }
+    c->done = r == STEP_DONE;
     return r;
 }
 
@@ -657,6 +661,8 @@ static void end_commit(struct store_op *op)
     store_op_free(&op->inner);
     c->box->driver->sync_end(c->box, &c->sync);
     store_op_give(op);
+    if (c->done)
+        quota_expunged(c->box, &c->gone);
     mailbox_close(&c->box);
 }
 
@@ -689,6 +695,10 @@ struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *b
     c->rights = rights;
     c->sync = (struct driver_sync){.why = SYNC_APPLY, .batch = batch, .commit = out,
                                    .expunges = (rights & MAILBOX_RIGHT_EXPUNGE) != 0};
+    if (view->gone_batch == batch) {
+        c->gone = (struct quota_amount){view->gone_bytes, view->gone_count};
+        view->gone_batch = NULL;
+    }
     start_lazy(c, batch);
     return &c->op;
 }
@@ -706,6 +716,26 @@ static void note_lazy(struct mailbox_view *view, const struct index_batch *batch
     view->lazy_uids[view->lazy_count++] = uid;
 }
 
+/* Its size is known only as long as it is there. */
+static void note_gone(struct mailbox_view *view, const struct index_batch *batch, uint32_t uid)
+{
+    struct mailbox *box = view->box;
+    struct mail *mail;
+    struct error ignored;
+    uint64_t size = 0;
+
+    if (!quota_wants_changes(box->user) || mail_open_uid(box, uid, &mail, &ignored) < 0)
+        return;
+    if (view->gone_batch != batch)
+        view->gone_bytes = view->gone_count = 0;
+    view->gone_batch = batch;
+    if ((quota_uses_virtual(box->user) ? mail_size_virtual(mail, &size, &ignored) : mail_size_physical(mail, &size, &ignored)) == 0) {
+        view->gone_bytes += size;
+        view->gone_count++;
+    }
+    mail_close(&mail);
+}
+
 void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch, uint32_t uid)
 {
     struct arena *arena = arena_new();
@@ -714,6 +744,7 @@ void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch,
     struct error e;
 
     note_lazy(view, batch, uid);
+    note_gone(view, batch, uid);
     if ((view->box->driver->can & DRIVER_FACTS_IN_FILE) == 0 &&
         view->box->driver->item(view->box, uid, ITEM_GUID, arena, &value, &e) == 0 && value.text != NULL) {
         store_guid_of_text(slice_from_str(value.text), guid);

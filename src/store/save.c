@@ -3,6 +3,7 @@
  * The message's own file is made durable before any lock is taken; folder and list once per commit, under the lock; the
  * op is done, and the message may be acknowledged, when all of that is on disk. */
 #include "store/internal.h"
+#include "store/quota/quota.h"
 #include "store/stage.h"
 
 #include <errno.h>
@@ -15,6 +16,9 @@
 struct save {
     struct staged s;
     bool finished;
+    bool moved;                    /* takes no new room */
+    bool counts;                   /* among what the quota knows to be staged */
+    uint64_t size;                 /* as the quota counts */
 };
 
 static void copy_meta(struct staged *s, const struct mail_meta *meta)
@@ -115,12 +119,28 @@ int save_write(struct save *save, struct slice bytes, struct error *e)
     return save->s.box->driver->stage_write(&save->s, bytes, e);
 }
 
+/* The whole message is known: is there room for it? */
+static int ask_quota(struct save *save, uint64_t size, struct error *e)
+{
+    struct mail_user *user = save->s.box->user;
+
+    if (!quota_active(user))
+        return 0;
+    if (!save->moved && quota_check(save->s.box, size, save->s.meta.post, e) < 0)
+        return -1;
+    save->size = size;
+    save->counts = true;
+    if (!save->moved)
+        quota_staged(user, size, true);
+    return 0;
+}
+
 int save_finish(struct save *save, struct error *e)
 {
     if (save->s.box->driver->stage_finish(&save->s, e) < 0)
         return -1;
     save->finished = true;
-    return 0;
+    return ask_quota(save, quota_uses_virtual(save->s.box->user) ? save->s.size_virtual : save->s.size_physical, e);
 }
 
 void save_cancel(struct save **save_p)
@@ -130,6 +150,8 @@ void save_cancel(struct save **save_p)
     if (save == NULL)
         return;
     *save_p = NULL;
+    if (save->counts && !save->moved)
+        quota_staged(save->s.box->user, save->size, false);
     save->s.box->driver->discard(&save->s);
     free_save(save);
 }
@@ -199,8 +221,24 @@ static int copy_content(struct save *save, struct mailbox *from, uint32_t uid, s
     return r;
 }
 
-int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const struct mail_meta *given, struct save **out,
-              struct error *e)
+/* A link or reference: its size is the source's. */
+static int ask_quota_for_copy(struct save *save, struct mailbox *from, uint32_t uid, struct error *e)
+{
+    struct mail *mail;
+    uint64_t size;
+    int r;
+
+    if (!quota_active(save->s.box->user))
+        return 0;
+    if (mail_open_uid(from, uid, &mail, e) < 0)
+        return -1;
+    r = quota_uses_virtual(save->s.box->user) ? mail_size_virtual(mail, &size, e) : mail_size_physical(mail, &size, e);
+    mail_close(&mail);
+    return r < 0 ? -1 : ask_quota(save, size, e);
+}
+
+static int copy_message(struct mailbox *to, struct mailbox *from, uint32_t uid, const struct mail_meta *given, bool moved,
+                        struct save **out, struct error *e)
 {
     struct arena *arena = arena_new();
     struct mail_meta meta;
@@ -217,12 +255,15 @@ int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const stru
     arena_free(arena);
     if (r < 0)
         return -1;
+    save->moved = moved;
     r = store_may_share(save->s.box, from) ? save->s.box->driver->stage_copy(&save->s, from, uid, e) : 0;
     if (r == 0) {
         if (save->s.data != NULL)
             save->s.box->driver->discard(&save->s);
         save->s.data = NULL;
         r = copy_content(save, from, uid, e);
+    } else if (r > 0) {
+        r = ask_quota_for_copy(save, from, uid, e);
     }
     if (r < 0) {
         save_cancel(&save);
@@ -231,6 +272,18 @@ int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const stru
     save->finished = true;
     *out = save;
     return 0;
+}
+
+int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const struct mail_meta *given, struct save **out,
+              struct error *e)
+{
+    return copy_message(to, from, uid, given, false, out, e);
+}
+
+int save_move(struct mailbox *to, struct mailbox *from, uint32_t uid, const struct mail_meta *given, struct save **out,
+              struct error *e)
+{
+    return copy_message(to, from, uid, given, from->user == to->user, out, e);
 }
 
 /* The bytes of a staged message, saved anew. */
@@ -265,6 +318,9 @@ int save_again(struct save *first, struct mailbox *to, const struct mail_meta *m
         save->s.fd = fcntl(first->s.fd, F_DUPFD_CLOEXEC, 0);
         if (save->s.fd < 0)
             r = error_sys(e, "dup", NULL);
+    }
+    if (r > 0) {
+        r = ask_quota(save, quota_uses_virtual(to->user) ? first->s.size_virtual : first->s.size_physical, e);
     } else if (r == 0) {
         if (save->s.data != NULL)
             to->driver->discard(&save->s);
@@ -409,13 +465,20 @@ static enum step run_save(struct store_op *op, struct budget *budget, struct err
 static void end_save(struct store_op *op)
 {
     struct save_op *s = (struct save_op *)op;
+    struct quota_amount saved = {0, 0};
 
     store_fsync_free(&s->fsync);
     s->box->driver->publish_end(s->box, &s->pub);
     store_op_give(op);
-    for (size_t i = 0; i < s->count; i++)
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->saves[i]->counts) {
+            saved.bytes += s->saves[i]->size;
+            saved.count++;
+        }
         save_cancel(&s->saves[i]); /* removes what was not published */
+    }
     if (s->published) {
+        quota_saved(s->box, &saved);
         list_index_update(s->box);
         mailbox_wake_watches(s->box, NULL);
     }

@@ -321,6 +321,9 @@ uint64_t save_size(const struct save *);                       /* physical; afte
  * the source's unless meta is given (a MOVE gives the GUID too). */
 int save_copy(struct mailbox *to, struct mailbox *from, uint32_t uid, const struct mail_meta *, struct save **,
               struct error *);
+/* The same for a message that leaves its place with it (MOVE): it takes no new room. */
+int save_move(struct mailbox *to, struct mailbox *from, uint32_t uid, const struct mail_meta *, struct save **,
+              struct error *);
 /* A second staged message with the same bytes for another mailbox (one delivery to many): a link on the same file
  * system. */
 int save_again(struct save *, struct mailbox *to, const struct mail_meta *, struct save **, struct error *);

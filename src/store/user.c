@@ -5,6 +5,7 @@
 #include "store/acl/acl.h"
 #include "store/dict.h"
 #include "store/internal.h"
+#include "store/quota/quota.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -406,7 +407,8 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
         user->fields = fields;
     }
     if (find_home(user, e) < 0 || open_namespaces(user, e) < 0 || coding_open(user, e) < 0 ||
-        acl_open(user, &user->acl, e) < 0) {
+        acl_open(user, &user->acl, e) < 0 ||
+        quota_open(user, &user->quota, e) < 0) {
         mail_user_close(&user);
         return -1;
     }
@@ -439,6 +441,7 @@ void mail_user_close(struct mail_user **user_p)
     dict_close(&user->shared);
     coding_close(&user->coding);
     acl_close(&user->acl);
+    quota_close(&user->quota);
     settings_unref(user->settings);
     arena_free(user->arena);
     mem_free(user);

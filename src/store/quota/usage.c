@@ -1,0 +1,283 @@
+/* usage.c - what is used: sums of the mailboxes' indexes, a dictionary, the disk (quota-acl-plugins 1.3).
+ *
+ * Each index carries the sum of its messages' virtual sizes in the header extension hdr-vsize {u64 bytes, u32 highest UID
+ * summed, u32 messages summed}. It holds as long as the messages up to that UID are as many as it says; newer ones are added,
+ * and the header is written again, at the next question. A mailbox that is at work in this process is taken as its index is:
+ * nothing here waits for another session. */
+#include "store/quota/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <utlist.h>
+
+int quota_each_folder(struct quota_root *root, int (*see)(void *arg, const struct mailbox_place *, struct error *), void *arg, struct error *e)
+{
+    struct arena *arena = arena_new();
+    struct mail_namespace *ns;
+    int r = 0;
+
+    LL_FOREACH(root->quota->user->namespaces, ns)
+    {
+        struct folder_names names = {0};
+        bool inbox = false;
+
+        if (r < 0 || !quota_root_covers(root, ns) || ns->storage->at.layout == LAYOUT_NONE || ns->storage->at.driver->origin != NULL)
+            continue;
+        r = folder_list(ns->storage, arena, &names, e);
+        for (size_t i = 0; r == 0 && i < names.count; i++) {
+            struct mailbox_place place = {ns, mailbox_vname_of(ns, arena, names.at[i].name), names.at[i].name};
+
+            inbox |= strcmp(place.name, "INBOX") == 0;
+            if (names.at[i].selectable)
+                r = see(arg, &place, e);
+        }
+        VEC_FREE(&names);
+        if (r == 0 && ns->inbox && !inbox)
+            r = see(arg, &(struct mailbox_place){ns, "INBOX", "INBOX"}, e);
+    }
+    arena_free(arena);
+    return r;
+}
+
+/* ---- the indexes ---- */
+
+static int size_of(struct mailbox *box, uint32_t uid, bool vsize, uint64_t *size, struct error *e)
+{
+    struct mail *mail;
+    int r;
+
+    *size = 0;
+    if (mail_open_uid(box, uid, &mail, e) < 0)
+        return e->class == ERROR_EXPUNGED ? 0 : -1;
+    r = vsize ? mail_size_virtual(mail, size, e) : mail_size_physical(mail, size, e);
+    mail_close(&mail);
+    if (r < 0 && e->class == ERROR_EXPUNGED)
+        *size = 0;
+    return r < 0 && e->class != ERROR_EXPUNGED ? -1 : 0;
+}
+
+static int sum_from(struct mailbox *box, uint32_t uid, bool vsize, struct quota_amount *out, struct error *e)
+{
+    struct index_record record;
+
+    while (index_get_from(box->index, uid, &record)) {
+        uint64_t size;
+
+        if (size_of(box, record.uid, vsize, &size, e) < 0)
+            return -1;
+        out->bytes += size;
+        out->count++;
+        uid = record.uid + 1;
+    }
+    return 0;
+}
+
+static void write_header(struct mailbox *box, unsigned ext, const struct quota_amount *sum, uint32_t highest)
+{
+    struct arena *arena = arena_new();
+    struct index_batch *batch = index_batch_new(arena, INDEX_EXTERNAL);
+    unsigned char bytes[16];
+    struct error ignored;
+
+    bytes_put_le64(bytes, sum->bytes);
+    bytes_put_le32(bytes + 8, highest);
+    bytes_put_le32(bytes + 12, (uint32_t)sum->count);
+    index_batch_ext_header(batch, ext, 0, slice_of(bytes, sizeof(bytes)));
+    (void)index_commit(box->index, batch, NULL, &ignored); /* locked or not writable: counted again the next time */
+    arena_free(arena);
+}
+
+static int sum_index(struct mailbox *box, struct quota_amount *out, struct error *e)
+{
+    struct index_ext_def def = {.name = "hdr-vsize", .header_size = 16, .record_align = 8};
+    unsigned ext = index_ext(box->index, &def);
+    struct slice header = index_ext_header(box->index, ext);
+    struct quota_amount sum = {0, 0}, newer = {0, 0};
+    struct index_status status;
+    struct index_record record;
+    uint32_t highest = 0, counted = 0;
+
+    index_status(box->index, &status);
+    if (header.size == 16) {
+        sum.bytes = bytes_le64(header.at);
+        highest = bytes_le32(header.at + 8);
+        counted = bytes_le32(header.at + 12);
+    }
+    for (uint32_t uid = highest + 1; highest > 0 && index_get_from(box->index, uid, &record); uid = record.uid + 1)
+        newer.count++;
+    if (highest == 0 || newer.count > status.messages || status.messages - newer.count != counted) {
+        sum = (struct quota_amount){0, 0};
+        if (sum_from(box, 1, true, &sum, e) < 0)
+            return -1;
+    } else {
+        sum.count = counted;
+        newer.count = 0;
+        if (sum_from(box, highest + 1, true, &newer, e) < 0)
+            return -1;
+        sum.bytes += newer.bytes;
+        sum.count += newer.count;
+    }
+    if (status.next_uid > 1 && box->job == NULL && !box->read_only && (highest + 1 != status.next_uid || sum.count != counted))
+        write_header(box, ext, &sum, status.next_uid - 1);
+    out->bytes += sum.bytes;
+    out->count += sum.count;
+    return 0;
+}
+
+struct sum {
+    struct quota_root *root;
+    struct quota_amount total;
+};
+
+static int add_mailbox(void *arg, const struct mailbox_place *place, struct error *e)
+{
+    struct sum *s = arg;
+    struct quota *q = s->root->quota;
+    const struct quota_rule *rules = s->root->rules.at;
+    struct quota_amount limits;
+    struct mailbox *box;
+    int r = 0;
+
+    if (!quota_limits(rules, s->root->rules.count, place->vname, &limits))
+        return 0;
+    if (mailbox_open(&box, place, MAILBOX_OPEN_UNCHECKED, e) < 0)
+        return e->class == ERROR_NOT_FOUND ? 0 : -1;
+    if (box->job == NULL && box->waiting == NULL)
+        r = store_op_wait(mailbox_sync(box, NULL, SYNC_POLL), e);
+    if (r == 0)
+        r = q->vsizes ? sum_index(box, &s->total, e) : sum_from(box, 1, false, &s->total, e);
+    else if (e->class == ERROR_NOT_FOUND)
+        r = 0;
+    index_cache_flush(box->index);
+    mailbox_close(&box);
+    return r;
+}
+
+int quota_count(struct quota_root *root, struct quota_amount *out, struct error *e)
+{
+    struct sum s = {.root = root};
+
+    if (quota_each_folder(root, add_mailbox, &s, e) < 0)
+        return -1;
+    *out = s.total;
+    return 0;
+}
+
+/* ---- dict ---- */
+
+#define KEY_BYTES "priv/quota/storage"
+#define KEY_COUNT "priv/quota/messages"
+
+static int dict_init(struct quota_root *root, struct error *e)
+{
+    if (dict_open(&root->dict, root->dict_uri, e) == 0)
+        return 0;
+    error_context(e, "Quota root %s: dict quota init failed: dict_init(%s) failed: ", root->name, root->dict_uri);
+    return -1;
+}
+
+static int dict_recalculate(struct quota_root *root, struct error *e)
+{
+    struct quota_amount sum;
+    char bytes[24], count[24];
+    struct dict_change changes[2] = {{.what = DICT_SET, .key = KEY_BYTES, .value = bytes}, {.what = DICT_SET, .key = KEY_COUNT, .value = count}};
+
+    if (quota_count(root, &sum, e) < 0)
+        return -1;
+    snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)sum.bytes);
+    snprintf(count, sizeof(count), "%llu", (unsigned long long)sum.count);
+    return dict_commit_wait(root->dict, changes, 2, e);
+}
+
+static int dict_number(struct quota_root *root, const char *key, uint64_t *out, bool *known, struct error *e)
+{
+    struct arena *arena = arena_new();
+    const char *text;
+    int r = dict_get(root->dict, arena, key, &text, e);
+
+    *known = r == 0 && text != NULL && slice_to_u64(slice_from_str(text), out);
+    arena_free(arena);
+    return r;
+}
+
+static int dict_usage(struct quota_root *root, struct quota_amount *out, struct error *e)
+{
+    bool known = false, also = false;
+
+    for (int tries = 0; tries < 2; tries++) {
+        if (dict_number(root, KEY_BYTES, &out->bytes, &known, e) < 0 || dict_number(root, KEY_COUNT, &out->count, &also, e) < 0)
+            return -1;
+        if (known && also)
+            return 0;
+        if (tries == 0 && dict_recalculate(root, e) < 0)
+            return -1;
+    }
+    return error_set(e, ERROR_TEMPORARY, "no usage in the dictionary after it was calculated");
+}
+
+static int dict_change_by(struct quota_root *root, int64_t bytes, int64_t count, struct error *e)
+{
+    struct dict_change changes[2] = {{.what = DICT_ADD, .key = KEY_BYTES, .add = bytes}, {.what = DICT_ADD, .key = KEY_COUNT, .add = count}};
+
+    if (dict_commit_wait(root->dict, changes, 2, e) < 0)
+        return -1;
+    return changes[0].missing || changes[1].missing ? dict_recalculate(root, e) : 0;
+}
+
+/* ---- dirsize ---- */
+
+enum { DEPTH_MAX = 100 };
+
+static int add_folder(int parent, const char *name, unsigned depth, uint64_t *bytes, struct error *e)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *d;
+    int r = 0;
+
+    if (dir == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return errno == ENOENT || errno == ENOTDIR ? 0 : error_sys(e, "opendir", name);
+    }
+    while (r == 0 && (d = readdir(dir)) != NULL) {
+        struct stat st;
+
+        if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0 || fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        *bytes += (uint64_t)st.st_blocks * 512;
+        if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
+            r = add_folder(fd, d->d_name, depth + 1, bytes, e);
+    }
+    closedir(dir);
+    return r;
+}
+
+static int dirsize_usage(struct quota_root *root, struct quota_amount *out, struct error *e)
+{
+    struct mail_namespace *ns;
+
+    *out = (struct quota_amount){0, 0};
+    LL_FOREACH(root->quota->user->namespaces, ns)
+        if (quota_root_covers(root, ns) && ns->storage->at.layout != LAYOUT_NONE && ns->storage->at.driver->origin == NULL &&
+            add_folder(AT_FDCWD, ns->storage->at.root, 0, &out->bytes, e) < 0)
+            return -1;
+    return 0;
+}
+
+const struct quota_backend *quota_backend_find(struct slice name)
+{
+    static const struct quota_backend count = {.name = "count", .usage = quota_count};
+    static const struct quota_backend dict = {.name = "dict", .init = dict_init, .usage = dict_usage, .recalculate = dict_recalculate, .change = dict_change_by};
+    static const struct quota_backend dirsize = {.name = "dirsize", .usage = dirsize_usage, .no_count = true};
+    const struct quota_backend *const all[] = {&count, &dict, &dirsize, &quota_backend_maildir};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (slice_equal_str(name, all[i]->name))
+            return all[i];
+    return NULL;
+}
