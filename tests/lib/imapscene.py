@@ -216,6 +216,63 @@ def hostile(host, port):
         watcher.command("NOOP")
 
 
+FLOOD, BOXES, FLOOD_GROWTH = 100000, 1000, 24 << 20
+
+
+def flood(host, port, pids):
+    """A client that pipelines without reading, opens many mailboxes, announces what no disk holds, and disappears."""
+    other = Imap(host, port, "other")
+    other.command("SELECT INBOX")
+    c = Imap(host, port, "u")
+    c.command("SELECT INBOX")
+    before = memory(pids)
+    c.sock.settimeout(0.5)
+    data, sent = b"".join(b"p%d STATUS INBOX (MESSAGES)\r\n" % n for n in range(FLOOD)), 0
+    try:  # the server stops reading when nobody reads its answers
+        while sent < len(data):
+            sent += c.sock.send(data[sent:sent + 65536])
+    except TimeoutError:
+        pass
+    for _ in range(20):
+        other.command("NOOP")
+    grown = memory(pids) - before
+    if grown > FLOOD_GROWTH:
+        fail("commands that were not answered cost %d KiB" % (grown >> 10))
+    c.sock.settimeout(60)
+    writer = threading.Thread(target=lambda: c.sock.sendall(data[sent:]))
+    writer.start()
+    for n in range(FLOOD):
+        c.line()
+        if not c.line().startswith("p%d OK" % n):
+            fail("command %d of the flood was not answered" % n)
+    writer.join()
+    before = memory(pids)
+    for n in range(BOXES):
+        c.command("CREATE b%d" % n)
+        c.command("SELECT b%d" % n)
+        if n % 2:
+            c.command("STATUS b%d (MESSAGES SIZE)" % (n // 2))
+    grown = memory(pids) - before
+    if grown > FLOOD_GROWTH:
+        fail("%d mailboxes cost %d KiB" % (BOXES, grown >> 10))
+    for size, answer in (("9223372036854775808", "BAD"), ("99999999999999999999999", "BAD"), ("70000", "* BYE Literal size too large")):
+        d = Imap(host, port, "u")
+        d.send("q LIST \"\" {%s}\r\n" % size)
+        if answer not in d.line():
+            fail("a literal of %s bytes" % size)
+        d.sock.close()
+    d = Imap(host, port, "u")
+    d.send("q APPEND INBOX {9223372036854775806}\r\n")
+    if not d.line().startswith("+"):
+        fail("a long message was not asked for")
+    d.send("some of it\r\n")
+    d.sock.close()  # ... and the client is gone
+    d = Imap(host, port, "u")
+    if "MESSAGES 0" not in d.command("STATUS INBOX (MESSAGES)")[0]:
+        fail("an unfinished message was stored")
+    print("bounded")
+
+
 def main():
     kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
     guard = threading.Timer(240, lambda: (print("imapscene: nothing goes on"), os._exit(1)))
@@ -225,6 +282,8 @@ def main():
         slow(host, port, [int(pid) for pid in sys.argv[4:]])
     elif kind == "idle":
         idle(host, port, sys.argv[4:])
+    elif kind == "flood":
+        flood(host, port, [int(pid) for pid in sys.argv[4:]])
     elif kind == "two":
         two(host, port)
     else:
