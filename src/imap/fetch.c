@@ -207,12 +207,12 @@ static int put_buffered(struct session *s, struct request *r, struct fetch *f, c
         return put_save_date(f, item, out, e);
     case FETCH_GUID:
         return put_guid(f, out, e);
-    case FETCH_MAILBOX:
     case FETCH_EMAILID:
         return put_email_id(f, out, e);
     case FETCH_THREADID:
         buffer_append_str(out, "THREADID NIL");
         return 0;
+    case FETCH_MAILBOX:
     case FETCH_REAL_UID: {
         struct mailbox *box = s->box;
         uint32_t uid = f->record.uid;
