@@ -71,14 +71,17 @@ static void file_free(struct byte_sink *sink)
 struct stage_writer *stage_writer_new(struct mailbox *box, int fd, bool crlf)
 {
     struct stage_writer *w = mem_zero(1, sizeof(*w));
+    struct error e;
 
     w->box = box;
     w->fd = fd;
     w->crlf = crlf;
     w->file = (struct byte_sink){file_put, file_finish, file_free, NULL};
     w->first = &w->file;
-    if (coding_sinks(box, &w->first, &w->attachments, &w->failed) < 0)
+    if (coding_sinks(box, &w->first, &w->attachments, &e) < 0) {
+        w->failed = e; /* and not before: what went well leaves errors there, too */
         return w;
+    }
     w->coded = w->first != &w->file;
     return w;
 }

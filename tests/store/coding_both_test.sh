@@ -55,7 +55,7 @@ both()
     mkdir "$store"
     chown "$MAIL_USER" "$store"
     : >err
-    for who in real ours; do
+    for who in ${order:-real ours}; do # the first makes the store and its keys
         for n in 1 2 3 4; do
             with $who save <"$SCENE/mail$n" || { cat err; atf_fail "$what: $who does not save"; }
         done
@@ -163,6 +163,10 @@ folder_keys_body()
             both "$format $curve" "$format:~/mail" \
                 "-o mail_plugins=mail_crypt -o plugin/mail_crypt_save_version=2 -o plugin/mail_crypt_curve=$curve"
         done
+        order="ours real"
+        both "$format first" "$format:~/mail" \
+            "-o mail_plugins=mail_crypt -o plugin/mail_crypt_save_version=2 -o plugin/mail_crypt_curve=secp384r1"
+        order=
         both "$format password" "$format:~/mail" "-o mail_plugins=mail_crypt -o plugin/mail_crypt_save_version=2 -o plugin/mail_crypt_curve=prime256v1 -o plugin/mail_crypt_private_password=secret -o plugin/mail_crypt_require_encrypted_user_key=yes"
     done
 }
