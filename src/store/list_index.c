@@ -169,6 +169,9 @@ static bool is_current(struct list_index *list, const struct mail_storage *stora
     struct slice sync = index_ext_record(list->index, list->ext[EXT_SYNC], uid);
     struct slice driver = index_ext_record(list->index, list->ext[EXT_DRIVER], uid);
 
+    /* Who wants it so believes what the last session has written. */
+    if (conf_bool(storage->ns->user->settings, SET_mailbox_list_index_very_dirty_syncs))
+        return true;
     if (!stat_log(storage, name, log) || field32(sync, 0) != log[0] || field32(sync, 1) != log[1])
         return false;
     if (storage->at.driver->list_stamp == NULL)
