@@ -291,7 +291,7 @@ static bool choose(struct expand *x, struct slice text, struct slice *value)
         return FAIL(x, "if: missing parameter(s)");
     if (n != 4 && n != 5)
         return FAIL(x, "if: requires four or five parameters, got %u", n);
-    bool result;
+    bool result = false;
     const char *a = text_of(x, expand_text(x, parts[0])), *b = text_of(x, expand_text(x, parts[2]));
     if (!compare(x, a, text_of(x, expand_text(x, parts[1])), b, &result))
         return false;
