@@ -35,6 +35,7 @@ static void deflate_out(struct session *s, struct slice bytes, int flush)
 
 void session_write(struct session *s, struct slice bytes)
 {
+    rawlog_out(s, bytes);
     if (s->compression == NULL) {
         stream_write(s->io, bytes);
         return;
@@ -109,9 +110,11 @@ void session_consume(struct session *s, size_t size)
     struct compression *c = s->compression;
 
     if (c == NULL) {
+        rawlog_in(s, slice_head(stream_input(s->io), size));
         stream_consume(s->io, size);
         return;
     }
+    rawlog_in(s, slice_head(slice_from(buffer_slice(&c->input), c->at), size));
     c->at += size;
     if (c->at == c->input.size) {
         buffer_free(&c->input);

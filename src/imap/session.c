@@ -593,6 +593,7 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
     s->io = stream_new(worker_loop(worker), fd, out_fd, &limits, &stream_handler, s);
     if (login->input.size > 0)
         stream_unread(s->io, login->input);
+    rawlog_open(s);
     greet(s, login);
     return s;
 }
@@ -617,6 +618,7 @@ void session_free(struct session *s)
     mem_free(s->end_text);
     mem_free(s->last_command);
     compression_free(s);
+    rawlog_close(s);
     stream_free(s->io);
     if (s->user != NULL && mail_user_has_autoexpunge(s->user))
         worker_leftover(s->worker, mail_user_autoexpunge(s->user));

@@ -101,6 +101,7 @@ struct session {
     uint64_t over_ns;                     /* since when the session is over */
 
     struct stream *io;
+    struct rawlog *rawlog;                /* NULL: none */
     struct compression *compression;      /* NULL: none */
     bool compress_next;                   /* after the reply that is to come */
     struct settings *set;
@@ -200,6 +201,12 @@ void request_error_as(struct session *, struct request *, const struct error *, 
 const char *error_reply(struct session *, struct arena *, const struct error *, enum error_use);
 void reply_send(struct session *, struct request *);
 void reply_bad_line(struct session *, struct slice tag, const char *problem);
+
+/* ---- rawlog.c ---- */
+void rawlog_open(struct session *);
+void rawlog_close(struct session *);
+void rawlog_in(struct session *, struct slice);              /* cheap when there is none */
+void rawlog_out(struct session *, struct slice);
 
 /* ---- extensions.c ---- */
 bool session_extension(const struct session *, const char *name);

@@ -192,6 +192,39 @@ random_sessions_cleanup()
     scene_end
 }
 
+atf_test_case rawlog cleanup
+rawlog_head()
+{
+    atf_set descr "rawlog_dir: what a session reads and writes is copied, each line with its time"
+    atf_set require.user root
+}
+rawlog_body()
+{
+    scene_make
+    scene_start ours "rawlog_dir = $SCENE/home/%u.raw"
+    mkdir "$SCENE/home/u.raw"
+    chown $MAIL_USER "$SCENE/home/u.raw"
+    for user in u other; do
+        scene_talk imap <<END
+a LOGIN $user pass
+-a2 APPEND INBOX {5+}\\r\\nhello\\r\\n
+/^a2 OK
+a3 LOGOUT
+END
+    done
+    scene_stop
+    atf_check_equal 2 "$(ls "$SCENE/home/u.raw" | grep -cE '^[0-9]{8}-[0-9]{6}\.[0-9]+\.[0-9]+\.(in|out)$')"
+    grep -qE '^[0-9]+\.[0-9]{6} a2 APPEND' "$SCENE"/home/u.raw/*.in || atf_fail "input is missing"
+    grep -qE '^[0-9]+\.[0-9]{6} hello' "$SCENE"/home/u.raw/*.in || atf_fail "message data are missing"
+    grep -qE '^[0-9]+\.[0-9]{6} a3 OK Logout' "$SCENE"/home/u.raw/*.out || atf_fail "output is missing"
+    [ ! -e "$SCENE/home/other.raw" ] || atf_fail "a folder was made"
+    scene_log_is_clean
+}
+rawlog_cleanup()
+{
+    scene_end
+}
+
 atf_test_case flood cleanup
 flood_head()
 {
@@ -334,6 +367,7 @@ versus_mdbox_cleanup()
 
 atf_init_test_cases()
 {
+    atf_add_test_case rawlog
     atf_add_test_case flood
     atf_add_test_case extensions
     atf_add_test_case versus
