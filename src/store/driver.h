@@ -175,6 +175,8 @@ struct store_driver {
     void *(*purge_begin)(struct mail_user *, struct mail_storage *);
     enum step (*purge_step)(void *, struct budget *, struct error *);
     void (*purge_end)(void *);
+    /* The identity of another mailbox is taken over, under the locks (adopt.c). NULL: not possible. */
+    enum step (*adopt)(struct mailbox *, const struct mailbox_identity *, struct error *);
     /* The message contradicts what its name or record says: sizes are mended. */
     void (*mend)(struct mailbox *, uint32_t uid, uint64_t physical, uint64_t virtual_size);
     /* A message that is really another mailbox's (virtual): that one, open as long as this one, and its UID there. NULL: this
@@ -195,6 +197,11 @@ const struct store_driver *store_driver_find(const char *name);   /* NULL: unkno
 const struct store_driver *const *store_drivers(void);            /* in the order of autodetection, NULL-ended */
 
 /* ---- for drivers ---- */
+
+/* For adopt, the index being locked: may it be? ERROR_EXISTS; what stands in the index; is the GUID to be taken? */
+int store_adopt_check(const struct mailbox *, const struct mailbox_identity *, struct error *);
+void store_adopt_index(const struct mailbox *, const struct mailbox_identity *, struct index_batch *);
+bool store_adopt_guid(const struct mailbox *);
 
 /* UIDVALIDITY for a new mailbox of this namespace (6.5). */
 int store_next_uid_validity(struct mail_storage *, uint32_t *, struct error *);

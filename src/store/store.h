@@ -235,6 +235,17 @@ void mailbox_batch_altmove(struct mailbox_view *, struct index_batch *, uint32_t
  * altmove has chosen. Formats that keep nothing have nothing to do. */
 struct store_op *mail_namespace_purge(struct mail_namespace *);
 
+/* What clients know a mailbox by. Zeros: left as they are; numbers never go down, but for a UIDVALIDITY. */
+struct mailbox_identity {
+    uint32_t uid_validity, next_uid, first_recent;
+    uint64_t highest_modseq;
+    unsigned char guid[16];
+};
+/* The mailbox, open and synced, takes the place of another one (conversion to another format). ERROR_EXISTS when it has
+ * or had messages of another UIDVALIDITY, ERROR_UNSUPPORTED when its format cannot. LAYOUT=index keeps its own GUID: the folder is
+ * called so. */
+struct store_op *mailbox_adopt(struct mailbox *, const struct mailbox_identity *);
+
 enum {
     STATUS_MESSAGES = 0x1, STATUS_RECENT = 0x2, STATUS_UIDNEXT = 0x4, STATUS_UIDVALIDITY = 0x8, STATUS_UNSEEN = 0x10,
     STATUS_HIGHESTMODSEQ = 0x20, STATUS_SIZE = 0x40, STATUS_GUID = 0x80, STATUS_DELETED = 0x100,

@@ -15,7 +15,7 @@ FLOORS = [
     ["rpc", "index"],
     ["store"],
     ["sieve", "fts", "auth", "dict", "anvil", "locks", "stats", "log"],
-    ["imap", "pop3", "lmtp", "submission", "managesieve", "jmap", "login", "dispatch", "director", "monitor", "admin",
+    ["imap", "pop3", "lmtp", "migrate", "submission", "managesieve", "jmap", "login", "dispatch", "director", "monitor", "admin",
      "replicator"],
     ["master"],
 ]

@@ -350,6 +350,51 @@ static void maildir_list_seen(struct mailbox *box, uint32_t stamp[2])
 
 static const char *const watched[] = {"new", "cur", NULL};
 
+/* The uidlist first: an index that says otherwise gives way to it. */
+static int adopt_locked(struct mailbox *box, const struct mailbox_identity *id, struct arena *arena, struct error *e)
+{
+    static const unsigned char none[16];
+    struct maildir *m = box->data;
+    struct maildir_uidlist *list = &m->list;
+    struct index_batch *batch = index_batch_new(arena, INDEX_EXTERNAL);
+
+    if (maildir_list_refresh(m, e) < 0)
+        return -1;
+    if ((list->count > 0 || list->next_uid > 1) && list->uid_validity != id->uid_validity)
+        return error_set(e, ERROR_EXISTS, "it has or had messages under another UIDVALIDITY (%u, not %u)", list->uid_validity,
+                         id->uid_validity);
+    if (store_adopt_check(box, id, e) < 0 || maildir_list_begin(m, e) < 0)
+        return -1;
+    list->uid_validity = id->uid_validity;
+    if (id->next_uid > list->next_uid)
+        list->next_uid = id->next_uid;
+    if (memcmp(id->guid, none, 16) != 0 && store_adopt_guid(box))
+        memcpy(list->guid, id->guid, 16);
+    if (maildir_list_recreate(m, e) < 0)
+        return -1;
+    store_adopt_index(box, id, batch);
+    return index_commit_locked(box->index, batch, NULL, e);
+}
+
+static enum step maildir_adopt(struct mailbox *box, const struct mailbox_identity *id, struct error *e)
+{
+    enum step r = maildir_list_lock(box->data, e);
+    struct arena *arena;
+
+    if (r != STEP_DONE)
+        return r;
+    r = index_lock_try(box->index, "migrating", e);
+    if (r == STEP_DONE) {
+        arena = arena_new();
+        if (adopt_locked(box, id, arena, e) < 0)
+            r = STEP_ERROR;
+        index_unlock(box->index);
+        arena_free(arena);
+    }
+    maildir_list_unlock(box->data);
+    return r;
+}
+
 const struct store_driver maildir_driver = {
     .name = "maildir",
     .can = DRIVER_SAVE_GUID | DRIVER_POP3_UIDL | DRIVER_LINK_COPY | DRIVER_INBOX_IS_ROOT | DRIVER_RESERVED_DIRS,
@@ -357,7 +402,7 @@ const struct store_driver maildir_driver = {
     .dirname = "", .mailboxdir = "", .subscriptions = "subscriptions",
     .is_mailbox = maildir_is_mailbox, .detect = maildir_is_mailbox,
     .create = maildir_create, .remove = maildir_remove,
-    .open = maildir_open, .close = maildir_close, .guid = maildir_guid,
+    .open = maildir_open, .close = maildir_close, .guid = maildir_guid, .adopt = maildir_adopt,
     .sync = maildir_sync, .sync_end = maildir_sync_end,
     .stage = maildir_stage, .stage_write = maildir_stage_write, .stage_finish = maildir_stage_finish,
     .stage_copy = maildir_stage_copy, .stage_again = maildir_stage_again, .discard = maildir_discard,

@@ -399,6 +399,35 @@ static void mdbox_driver_purge_end(void *arg)
     mem_free(p);
 }
 
+static enum step mdbox_adopt(struct mailbox *box, const struct mailbox_identity *id, struct error *e)
+{
+    static const unsigned char none[16];
+    struct mdbox_header h;
+    struct index_batch *batch;
+    struct arena *arena;
+    enum step r = index_lock_try(box->index, "migrating", e);
+
+    if (r != STEP_DONE)
+        return r;
+    arena = arena_new();
+    batch = index_batch_new(arena, INDEX_EXTERNAL);
+    if (store_adopt_check(box, id, e) < 0) {
+        r = STEP_ERROR;
+    } else {
+        store_adopt_index(box, id, batch);
+        mdbox_header_get(box->data, &h);
+        if (memcmp(id->guid, none, 16) != 0 && memcmp(id->guid, h.guid, 16) != 0 && store_adopt_guid(box)) {
+            memcpy(h.guid, id->guid, 16);
+            mdbox_header_put(box->data, batch, &h);
+        }
+        if (index_commit_locked(box->index, batch, NULL, e) < 0)
+            r = STEP_ERROR;
+    }
+    index_unlock(box->index);
+    arena_free(arena);
+    return r;
+}
+
 const struct store_driver mdbox_driver = {
     .name = "mdbox",
     .can = DRIVER_SAVE_GUID | DRIVER_POP3_UIDL | DRIVER_LINK_COPY | DRIVER_ALT | DRIVER_ATTACHMENTS | DRIVER_FACTS_IN_FILE |
@@ -407,7 +436,7 @@ const struct store_driver mdbox_driver = {
     .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
     .is_mailbox = mdbox_is_mailbox, .detect = mdbox_detect,
     .create = mdbox_create, .remove = mdbox_remove,
-    .open = mdbox_open, .close = mdbox_close, .guid = mdbox_guid,
+    .open = mdbox_open, .close = mdbox_close, .guid = mdbox_guid, .adopt = mdbox_adopt,
     .sync = mdbox_sync, .sync_end = mdbox_sync_end,
     .stage = mdbox_stage, .stage_write = mdbox_stage_write, .stage_finish = mdbox_stage_finish,
     .stage_copy = mdbox_stage_copy, .stage_again = mdbox_stage_again, .stage_read = mdbox_stage_read, .discard = mdbox_discard,

@@ -296,6 +296,35 @@ static int sdbox_guid(struct mailbox *box, unsigned char guid[16], struct error 
     return 0;
 }
 
+static enum step sdbox_adopt(struct mailbox *box, const struct mailbox_identity *id, struct error *e)
+{
+    static const unsigned char none[16];
+    struct sdbox_header h;
+    struct index_batch *batch;
+    struct arena *arena;
+    enum step r = index_lock_try(box->index, "migrating", e);
+
+    if (r != STEP_DONE)
+        return r;
+    arena = arena_new();
+    batch = index_batch_new(arena, INDEX_EXTERNAL);
+    if (store_adopt_check(box, id, e) < 0) {
+        r = STEP_ERROR;
+    } else {
+        store_adopt_index(box, id, batch);
+        sdbox_header_get(box->data, &h);
+        if (memcmp(id->guid, none, 16) != 0 && memcmp(id->guid, h.guid, 16) != 0 && store_adopt_guid(box)) {
+            memcpy(h.guid, id->guid, 16);
+            sdbox_header_put(box->data, batch, &h);
+        }
+        if (index_commit_locked(box->index, batch, NULL, e) < 0)
+            r = STEP_ERROR;
+    }
+    index_unlock(box->index);
+    arena_free(arena);
+    return r;
+}
+
 const struct store_driver sdbox_driver = {
     .name = "sdbox",
     .can = DRIVER_SAVE_GUID | DRIVER_POP3_UIDL | DRIVER_LINK_COPY | DRIVER_ALT | DRIVER_ATTACHMENTS | DRIVER_FACTS_IN_FILE,
@@ -303,7 +332,7 @@ const struct store_driver sdbox_driver = {
     .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
     .is_mailbox = sdbox_is_mailbox, .detect = sdbox_detect,
     .create = sdbox_create, .remove = sdbox_remove,
-    .open = sdbox_open, .close = sdbox_close, .guid = sdbox_guid,
+    .open = sdbox_open, .close = sdbox_close, .guid = sdbox_guid, .adopt = sdbox_adopt,
     .sync = sdbox_sync, .sync_end = sdbox_sync_end,
     .stage = sdbox_stage, .stage_write = sdbox_stage_write, .stage_finish = sdbox_stage_finish,
     .stage_copy = sdbox_stage_copy, .stage_again = sdbox_stage_again, .stage_read = sdbox_stage_read, .discard = sdbox_discard,

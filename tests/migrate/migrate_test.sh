@@ -1,0 +1,61 @@
+# yarilo-migrate between every two formats; the real server makes the source and judges the target.
+
+begin()
+{
+    dir=$(mktemp -d /tmp/yarilo-migrate.XXXXXX)
+    chmod 755 "$dir"
+    echo "$dir" >dir
+    cp "$TOP_BUILD/compat/bin/yarilo-migrate" "$dir/" # readable for the owner of the mail
+}
+
+from()
+{
+    begin
+    for to in maildir maildir-fs sdbox mdbox mdbox-index; do
+        [ $to = "$1" ] || python3 "$TOP_SRC/tests/migrate/migrate_pairs.py" "$dir/yarilo-migrate" "$dir/$to" "$1" $to ||
+            atf_fail "$1 -> $to: see above"
+    done
+}
+
+interrupted()
+{
+    begin
+    python3 "$TOP_SRC/tests/migrate/migrate_pairs.py" "$dir/yarilo-migrate" "$dir/x" "$1" "$2" --interrupt || atf_fail "see above"
+}
+
+for format in maildir maildir-fs sdbox mdbox mdbox-index; do
+    name=from_$(echo $format | tr - _)
+    atf_test_case $name cleanup
+    eval "${name}_head() { atf_set require.progs 'doveadm python3'; atf_set timeout 300; }
+          ${name}_body() { from $format; }
+          ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
+done
+for format in maildir sdbox mdbox; do
+    name=interrupted_to_$format
+    source=sdbox
+    [ $format != sdbox ] || source=maildir
+    atf_test_case $name cleanup
+    eval "${name}_head() { atf_set require.progs 'doveadm python3'; atf_set timeout 600; }
+          ${name}_body() { interrupted $source $format; }
+          ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
+done
+
+atf_test_case usage
+usage_head() { atf_set descr "wrong use is status 64"; }
+usage_body()
+{
+    atf_check -s exit:64 -e match:usage "$TOP_BUILD/compat/bin/yarilo-migrate" --from maildir:~/Maildir
+}
+
+atf_init_test_cases()
+{
+    atf_add_test_case from_maildir
+    atf_add_test_case from_maildir_fs
+    atf_add_test_case from_sdbox
+    atf_add_test_case from_mdbox
+    atf_add_test_case from_mdbox_index
+    atf_add_test_case interrupted_to_maildir
+    atf_add_test_case interrupted_to_sdbox
+    atf_add_test_case interrupted_to_mdbox
+    atf_add_test_case usage
+}
