@@ -186,13 +186,18 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
     params.find_home = auth_homes_find;
     params.find_home_arg = homes = auth_homes_new(conf_str(doveadm_settings(d), SET_base_dir), "doveadm");
     if (set == NULL || (lookup && drop(d, &fields, !iterating, &e) < 0) || mail_user_open(&user, set, &params, &e) < 0) {
-        log_error(NULL, "User initialization failed: %s", e.admin);
+        /* A plugin's refusal stands for itself. */
+        if (strncmp(e.admin, "Failed to initialize quota: ", 28) == 0)
+            log_error(NULL, "%s", e.admin);
+        else
+            log_error(NULL, "User initialization failed: %s", e.admin);
         settings_unref(set);
         auth_homes_free(homes);
         regain();
         return DOVEADM_TEMPFAIL;
     }
     d->username = params.username;
+    mail_user_set_unchecked(user, true);
     status = command->run(d, user);
     mail_user_close(&user);
     settings_unref(set);

@@ -55,6 +55,7 @@ struct quota_root *quota_root_at(const struct mail_user *, size_t i);
 const char *quota_root_name(const struct quota_root *);
 bool quota_root_hidden(const struct quota_root *);
 bool quota_root_covers(const struct quota_root *, const struct mail_namespace *);
+bool quota_root_counts(const struct quota_root *);  /* messages too, not only bytes */
 /* The limits of the default rule. */
 struct quota_amount quota_root_limits(const struct quota_root *);
 int quota_usage(struct quota_root *, struct quota_amount *, struct error *);

@@ -249,7 +249,8 @@ static int add_folder(int parent, const char *name, unsigned depth, uint64_t *by
 
         if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0 || fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
-        *bytes += (uint64_t)st.st_blocks * 512;
+        if (S_ISREG(st.st_mode))
+            *bytes += (uint64_t)st.st_size;
         if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
             r = add_folder(fd, d->d_name, depth + 1, bytes, e);
     }

@@ -214,6 +214,11 @@ bool quota_root_covers(const struct quota_root *root, const struct mail_namespac
     return root->ns_prefix == NULL || strcmp(root->ns_prefix, ns->prefix) == 0;
 }
 
+bool quota_root_counts(const struct quota_root *root)
+{
+    return !root->backend->no_count;
+}
+
 struct quota_amount quota_root_limits(const struct quota_root *root)
 {
     return root->limits;
