@@ -431,7 +431,9 @@ static int private_of_pem(struct slice text, const char *password, struct crypt_
     r = gnutls_x509_privkey_import2(pem, &data, GNUTLS_X509_FMT_PEM, password, 0);
     if (r == GNUTLS_E_DECRYPTION_FAILED) {
         gnutls_x509_privkey_deinit(pem);
-        return bad(e, password == NULL ? "Key is encrypted and requires a password" : "Invalid password");
+        if (password == NULL) /* ERROR_PERMISSION says that one is missing */
+            return error_set(e, ERROR_PERMISSION, "Key is encrypted and requires a password");
+        return bad(e, "Invalid password");
     }
     if (r < 0) {
         gnutls_x509_privkey_deinit(pem);
@@ -626,7 +628,7 @@ int crypt_key_private(struct slice text, const char *password, struct crypt_key 
     case CRYPT_WRAP_NONE:
         return unwrap(text, NULL, NULL, out, e);
     case CRYPT_WRAP_PASSWORD:
-        return password == NULL ? bad(e, "Password not available") : unwrap(text, password, NULL, out, e);
+        return password == NULL ? error_set(e, ERROR_PERMISSION, "Password not available") : unwrap(text, password, NULL, out, e);
     case CRYPT_WRAP_KEY:
         return bad(e, "Key is encrypted with another key");
     default:

@@ -24,21 +24,30 @@ struct crypt_user {
 
 /* ---- settings ---- */
 
+/* `setting`, or with its number; its password stands under its own name and "_password", or under `password_setting`. */
 static int add_private(const struct mail_user *user, struct crypt_user *c, const char *setting, const char *password_setting,
                        unsigned number, bool *there, struct error *e)
 {
-    char name[80], password[96];
-    const char *text;
+    char name[80], password_name[100];
+    const char *text, *password;
     struct crypt_key *key;
 
     snprintf(name, sizeof(name), number == 1 ? "%s" : "%s%u", setting, number);
-    snprintf(password, sizeof(password), number == 1 ? "%s" : "%s%u", password_setting, number);
+    if (password_setting == NULL)
+        snprintf(password_name, sizeof(password_name), "%s_password", name);
+    else
+        snprintf(password_name, sizeof(password_name), number == 1 ? "%s" : "%s%u", password_setting, number);
     text = conf_plugin(user->settings, name);
     *there = text != NULL && *text != '\0';
     if (!*there)
         return 0;
-    if (crypt_key_private(slice_from_str(text), conf_plugin(user->settings, password), &key, e) < 0)
+    password = conf_plugin(user->settings, password_name);
+    if (crypt_key_private(slice_from_str(text), password, &key, e) < 0) {
+        if (password == NULL && e->class == ERROR_PERMISSION)
+            return error_set(e, ERROR_INVALID, "mail_crypt_plugin: %s: %s unset, no password to decrypt the key", name,
+                             password_name);
         return error_context(e, "mail_crypt_plugin: %s: Couldn't load private key: ", name);
+    }
     VEC_PUSH(&c->keys, key);
     return 0;
 }
@@ -57,8 +66,7 @@ static int read_settings(const struct mail_user *user, struct crypt_user *c, str
     if (text != NULL && *text != '\0' && crypt_key_public(slice_from_str(text), &c->global, e) < 0)
         return error_context(e, "mail_crypt_plugin: mail_crypt_global_public_key: Couldn't parse public key: ");
     for (unsigned i = 1; there; i++)
-        if (add_private(user, c, "mail_crypt_global_private_key", i == 1 ? "mail_crypt_global_private_key_password"
-                                                                         : "mail_crypt_global_private_password", i, &there, e) < 0)
+        if (add_private(user, c, "mail_crypt_global_private_key", NULL, i, &there, e) < 0)
             return -1;
     there = true;
     for (unsigned i = 1; there; i++)
