@@ -48,7 +48,7 @@ static void end_command(struct session *s, struct request *r)
     store_op_free(&r->condstore_op);
     if (r->writer != NULL)
         mailbox_view_close(&r->writer);
-    if (!r->ended && r->state != NULL && r->command->end != NULL)
+    if (!r->ended && r->command != NULL && r->command->end != NULL)
         r->command->end(s, r);
     r->ended = true;
 }

@@ -147,6 +147,8 @@ void genurlauth_end(struct session *s, struct request *r)
     struct genurlauth *g = r->state;
 
     (void)s;
+    if (g == NULL)
+        return;
     part_close(&g->part);
     buffer_free(&g->line);
     explicit_bzero(g->key, sizeof(g->key));
@@ -236,7 +238,7 @@ void resetkey_end(struct session *s, struct request *r)
     struct resetkey *k = r->state;
 
     (void)s;
-    if (k->box != NULL)
+    if (k != NULL && k->box != NULL)
         mailbox_close(&k->box);
 }
 
@@ -441,5 +443,6 @@ void urlfetch_end(struct session *s, struct request *r)
     struct urlfetch *u = r->state;
 
     (void)s;
-    part_close(&u->fetch.part);
+    if (u != NULL)
+        part_close(&u->fetch.part);
 }

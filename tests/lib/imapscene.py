@@ -184,6 +184,16 @@ def two(host, port):
     expect(a.command("NOOP"), r"\* 1 FETCH \(FLAGS \(\\Flagged \\Recent\)\)")
     expect(a.command("STORE 1 +FLAGS.SILENT (\\Seen)"))
     expect(b.command("NOOP"), r"\* 1 FETCH \(FLAGS \(\\Flagged \\Seen\)\)")
+    # a session that has idled twice leaves nothing behind that news would wake
+    for _ in range(2):
+        b.send("i IDLE\r\n")
+        b.line()
+        b.send("DONE\r\n")
+        while not b.line().startswith("i OK"):
+            pass
+    b.command("LOGOUT")
+    a.command("STORE 1 -FLAGS.SILENT (\\Seen)")
+    a.command("NOOP")
 
 
 GRAMMAR = ["(", ")", "\"", "{3}", "{3+}", "{99999999999}", "~{2+}", "\\", "\0", "\r", "\n", "\r\n", " ", "\xff", "NIL", "*", "%",
