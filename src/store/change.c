@@ -361,8 +361,6 @@ static int check_rename(struct change_op *c, struct error *e)
     struct mailbox_place other;
     enum mailbox_existence there;
 
-    if (mailbox_need(&c->place, MAILBOX_RIGHT_DELETE, e) < 0)
-        return -1;
     if (strcmp(c->place.vname, c->to.vname) == 0)
         return refuse(e, ERROR_EXISTS, c->place.vname, "Can't rename mailbox to itself.");
     if (from == to && strncmp(c->to.name, c->place.name, strlen(c->place.name)) == 0 &&
@@ -374,7 +372,7 @@ static int check_rename(struct change_op *c, struct error *e)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailboxes across specified storages.");
     if (c->place.ns != c->to.ns && (c->place.ns->type != MAIL_NAMESPACE_PRIVATE || c->to.ns->type != MAIL_NAMESPACE_PRIVATE))
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming not supported across non-private namespaces.");
-    if (mailbox_need_create(&c->to, e) < 0)
+    if (mailbox_need(&c->place, MAILBOX_RIGHT_DELETE, e) < 0 || mailbox_need_create(&c->to, e) < 0)
         return -1;
     if (from->at.layout == LAYOUT_NONE)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Not supported");

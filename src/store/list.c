@@ -304,8 +304,14 @@ static int add_names(struct mailbox_list *list, const struct mail_namespace *ns,
         const char *name = ns->owner_inbox ? "INBOX" : "";
 
         r = folder_exists(storage, name, &root, e);
-        if (r == 0 && root == MAILBOX_EXISTS_YES && is_visible(ns, mailbox_vname_of(ns, list->arena, name), name))
-            add(list, ns, mailbox_vname_of(ns, list->arena, name), true, true, false);
+        if (r == 0 && root == MAILBOX_EXISTS_YES) {
+            const char *vname = mailbox_vname_of(ns, list->arena, name);
+
+            if (is_visible(ns, vname, name))
+                add(list, ns, vname, true, true, false);
+            else
+                VEC_PUSH(list, ((struct entry){.vname = vname, .ns = ns, .root = true, .implied = true}));
+        }
     }
     return r;
 }
