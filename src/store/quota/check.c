@@ -125,6 +125,9 @@ static void changed(struct mailbox *box, int64_t bytes, int64_t count)
         struct quota_root *root = q->roots.at[i];
         bool warn = root->warnings.count > 0;
 
+        if (root->backend == &quota_backend_maildir && box->place.ns->type == MAIL_NAMESPACE_SHARED &&
+            quota_maildir_owner_change(box->place.ns, bytes, count, &e) < 0)
+            log_error(q->user->log_p, "Failed to update quota of the owner of %s: %s", box->place.vname, e.admin);
         if (!quota_root_covers(root, box->place.ns) || !quota_limits(root->rules.at, root->rules.count, box->place.vname, &limits))
             continue;
         if (root->backend->change != NULL && root->backend->change(root, bytes, count, &e) < 0)

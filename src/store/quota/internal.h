@@ -41,6 +41,8 @@ struct quota {
 };
 
 extern const struct quota_backend quota_backend_maildir;
+/* What is saved with another user is told to the file of that user, if he has one. */
+int quota_maildir_owner_change(const struct mail_namespace *, int64_t bytes, int64_t count, struct error *);
 const struct quota_backend *quota_backend_find(struct slice name);
 /* Sums up all mailboxes of the root. */
 int quota_count(struct quota_root *, struct quota_amount *, struct error *);

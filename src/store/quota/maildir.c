@@ -228,13 +228,13 @@ static int maildir_usage(struct quota_root *root, struct quota_amount *out, stru
     return read_file(root, out) ? 0 : calculate(root, out, e);
 }
 
-static int maildir_change(struct quota_root *root, int64_t bytes, int64_t count, struct error *e)
+static int append_change(const char *folder, int64_t bytes, int64_t count, struct error *e)
 {
-    int dir = open(folder_of(root), O_PATH | O_DIRECTORY | O_CLOEXEC), fd, r;
+    int dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC), fd, r;
     char line[64];
 
     if (dir < 0)
-        return errno == ENOENT ? 0 : error_sys(e, "open", folder_of(root));
+        return errno == ENOENT ? 0 : error_sys(e, "open", folder);
     fd = os_open(dir, "maildirsize", O_APPEND, e);
     close(dir);
     if (fd < 0)
@@ -243,6 +243,20 @@ static int maildir_change(struct quota_root *root, int64_t bytes, int64_t count,
     r = os_append(fd, slice_from_str(line), e);
     close(fd);
     return r;
+}
+
+static int maildir_change(struct quota_root *root, int64_t bytes, int64_t count, struct error *e)
+{
+    return append_change(folder_of(root), bytes, count, e);
+}
+
+int quota_maildir_owner_change(const struct mail_namespace *ns, int64_t bytes, int64_t count, struct error *e)
+{
+    const struct mail_location *at = &ns->storage->at;
+
+    if (at->layout == LAYOUT_NONE || strcmp(at->driver->name, "maildir") != 0)
+        return 0;
+    return append_change(at->control != NULL ? at->control : at->root, bytes, count, e);
 }
 
 const struct quota_backend quota_backend_maildir = {
