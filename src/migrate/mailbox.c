@@ -230,6 +230,23 @@ static void count_extra(struct copy *c)
             c->stats->extra++;
 }
 
+/* Where the GUID could not be taken over (LAYOUT=index), an equal UIDVALIDITY alone does not make it the same mailbox: then
+ * something must be in common. */
+static int check_related(struct copy *c, const struct mailbox_identity *id, struct error *e)
+{
+    struct index_record rec, other;
+    unsigned char guid[16];
+
+    if (mailbox_guid(c->to, guid, e) < 0)
+        return -1;
+    if (memcmp(guid, id->guid, 16) == 0 || index_count(mailbox_index(c->to)) == 0 || index_count(mailbox_index(c->from)) == 0)
+        return 0;
+    for (uint32_t uid = 1; index_get_from(mailbox_index(c->to), uid, &rec); uid = rec.uid + 1)
+        if (index_get(mailbox_index(c->from), rec.uid, &other))
+            return same_message(c, rec.uid, e);
+    return error_set(e, ERROR_EXISTS, "it has messages, and none of the source's");
+}
+
 static int convert(struct copy *c, struct error *e)
 {
     struct mailbox_identity id = {0};
@@ -242,7 +259,9 @@ static int convert(struct copy *c, struct error *e)
     c->stats->total = status.messages;
     c->modseqs = status.modseq_enabled;
     id.uid_validity = status.uid_validity;
-    if (store_op_wait(mailbox_adopt(c->to, &id), e) < 0)
+    /* The second sync takes in what an interrupted run has put in place and not named, where the format can. */
+    if (store_op_wait(mailbox_adopt(c->to, &id), e) < 0 || store_op_wait(mailbox_sync(c->to, NULL, SYNC_FULL), e) < 0 ||
+        check_related(c, &id, e) < 0)
         return -1;
     index_status(mailbox_index(c->to), &target);
     c->next_uid = target.next_uid;

@@ -10,16 +10,23 @@ struct adopt_op {
     struct mailbox_identity id;
 };
 
-int store_adopt_check(const struct mailbox *box, const struct mailbox_identity *id, struct error *e)
+int store_adopt_check(struct mailbox *box, const struct mailbox_identity *id, struct error *e)
 {
+    static const unsigned char none[16];
     struct index_status status;
+    unsigned char guid[16];
 
     index_status(box->index, &status);
     /* Also one that has none any more: its UIDs were used, those of the other mailbox would count as expunged. */
     if ((status.messages > 0 || status.next_uid > 1) && status.uid_validity != id->uid_validity)
         return error_set(e, ERROR_EXISTS, "it has or had messages under another UIDVALIDITY (%u, not %u)", status.uid_validity,
                          id->uid_validity);
-    return 0;
+    if (status.next_uid == 1 || memcmp(id->guid, none, 16) == 0 || !store_adopt_guid(box))
+        return 0;
+    /* UIDVALIDITYs are times in seconds: two mailboxes may well have the same. */
+    if (box->driver->guid(box, guid, e) < 0)
+        return -1;
+    return memcmp(guid, id->guid, 16) == 0 ? 0 : error_set(e, ERROR_EXISTS, "it has or had messages, and its GUID is another one");
 }
 
 void store_adopt_index(const struct mailbox *box, const struct mailbox_identity *id, struct index_batch *batch)

@@ -199,7 +199,7 @@ const struct store_driver *const *store_drivers(void);            /* in the orde
 /* ---- for drivers ---- */
 
 /* For adopt, the index being locked: may it be? ERROR_EXISTS; what stands in the index; is the GUID to be taken? */
-int store_adopt_check(const struct mailbox *, const struct mailbox_identity *, struct error *);
+int store_adopt_check(struct mailbox *, const struct mailbox_identity *, struct error *);
 void store_adopt_index(const struct mailbox *, const struct mailbox_identity *, struct index_batch *);
 bool store_adopt_guid(const struct mailbox *);
 

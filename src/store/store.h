@@ -242,8 +242,8 @@ struct mailbox_identity {
     unsigned char guid[16];
 };
 /* The mailbox, open and synced, takes the place of another one (conversion to another format). ERROR_EXISTS when it has
- * or had messages of another UIDVALIDITY, ERROR_UNSUPPORTED when its format cannot. LAYOUT=index keeps its own GUID: the folder is
- * called so. */
+ * or had messages of another UIDVALIDITY or GUID, ERROR_UNSUPPORTED when its format cannot. LAYOUT=index keeps its own GUID: the folder is
+ * called so. Sync it afterwards. */
 struct store_op *mailbox_adopt(struct mailbox *, const struct mailbox_identity *);
 
 enum {

@@ -40,6 +40,23 @@ for format in maildir sdbox mdbox; do
           ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
 done
 
+atf_test_case documented cleanup
+documented_head()
+{
+    atf_set descr "the commands of docs/migration.md do what it says"
+    atf_set require.progs "doveadm python3"
+    atf_set timeout 120
+}
+documented_body()
+{
+    begin
+    python3 "$TOP_SRC/tests/migrate/migrate_docs.py" "$dir/yarilo-migrate" "$dir/x" "$TOP_SRC/docs/migration.md" || atf_fail "see above"
+}
+documented_cleanup()
+{
+    [ ! -f dir ] || rm -rf "$(cat dir)"
+}
+
 atf_test_case usage
 usage_head() { atf_set descr "wrong use is status 64"; }
 usage_body()
@@ -57,5 +74,6 @@ atf_init_test_cases()
     atf_add_test_case interrupted_to_maildir
     atf_add_test_case interrupted_to_sdbox
     atf_add_test_case interrupted_to_mdbox
+    atf_add_test_case documented
     atf_add_test_case usage
 }

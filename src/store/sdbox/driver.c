@@ -296,10 +296,27 @@ static int sdbox_guid(struct mailbox *box, unsigned char guid[16], struct error 
     return 0;
 }
 
+/* A publication that ended between its renames and its commit left files above the last UID, under the UIDs that they were to
+ * have. A rebuild takes them in; a save that came upon them later would have to give their UIDs away. */
+static bool has_files_from(const char *path, uint32_t first)
+{
+    DIR *d = opendir(path);
+    struct dirent *entry;
+    bool found = false;
+    uint32_t uid;
+
+    while (d != NULL && !found && (entry = readdir(d)) != NULL)
+        found = strncmp(entry->d_name, "u.", 2) == 0 && slice_to_u32(slice_from_str(entry->d_name + 2), &uid) && uid >= first;
+    if (d != NULL)
+        closedir(d);
+    return found;
+}
+
 static enum step sdbox_adopt(struct mailbox *box, const struct mailbox_identity *id, struct error *e)
 {
     static const unsigned char none[16];
     struct sdbox_header h;
+    struct index_status status;
     struct index_batch *batch;
     struct arena *arena;
     enum step r = index_lock_try(box->index, "migrating", e);
@@ -319,6 +336,9 @@ static enum step sdbox_adopt(struct mailbox *box, const struct mailbox_identity 
         }
         if (index_commit_locked(box->index, batch, NULL, e) < 0)
             r = STEP_ERROR;
+        index_status(box->index, &status);
+        if (r == STEP_DONE && has_files_from(box->path, status.next_uid))
+            sdbox_set_damaged(box->data);
     }
     index_unlock(box->index);
     arena_free(arena);
