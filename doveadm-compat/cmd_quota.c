@@ -23,14 +23,16 @@ static void put_row(struct doveadm *d, struct quota_root *root, const char *type
 {
     print_value(d, quota_root_name(root));
     print_value(d, type);
-    print_number(d, (value + unit - 1) / unit);
+    value = value / unit + (value % unit != 0);
+    limit = limit / unit + (limit % unit != 0);
+    print_number(d, value);
     if (limit == 0) {
         print_value(d, "-");
         print_value(d, "0");
         return;
     }
-    print_number(d, (limit + unit - 1) / unit);
-    print_number(d, value > UINT64_MAX / 100 ? 0 : value * 100 / limit);
+    print_number(d, limit);
+    print_number(d, value > UINT64_MAX / 100 ? 0 : value * 100 / limit); /* of what is shown */
 }
 
 static int get_run(struct doveadm *d, struct mail_user *user)

@@ -187,7 +187,7 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
     params.find_home_arg = homes = auth_homes_new(conf_str(doveadm_settings(d), SET_base_dir), "doveadm");
     if (set == NULL || (lookup && drop(d, &fields, !iterating, &e) < 0) || mail_user_open(&user, set, &params, &e) < 0) {
         /* A plugin's refusal stands for itself. */
-        if (strncmp(e.admin, "Failed to initialize quota: ", 28) == 0)
+        if (strncmp(e.admin, "Failed to initialize quota: ", 28) == 0 || strncmp(e.admin, "Failed to expand plugin setting ", 32) == 0)
             log_error(NULL, "%s", e.admin);
         else
             log_error(NULL, "User initialization failed: %s", e.admin);

@@ -169,7 +169,8 @@ int quota_open(struct mail_user *user, struct quota **out, struct error *e)
     q->user = user;
     if (read_roots(q, e) < 0) {
         quota_close(&q);
-        return error_context(e, "Failed to initialize quota: ");
+        /* A value that cannot be expanded is no plugin's fault. */
+        return strncmp(e->admin, "Failed to expand ", 17) == 0 ? -1 : error_context(e, "Failed to initialize quota: ");
     }
     *out = q;
     return 0;
