@@ -8,7 +8,7 @@
 
 #include <utlist.h>
 
-enum { COLLECT_MS = 500, RENAME_MS = 1100, BOX_MS = 20 };
+enum { COLLECT_MS = 250, RENAME_MS = 1100, BOX_MS = 20 };
 
 struct watched_box {
     char *vname;
