@@ -15,7 +15,6 @@ enum {
     CACHE_AT_USED_SIZE = 20,
     CACHE_AT_DELETED = 24,
     CACHE_AT_FIELDS = 28,
-    CACHE_HEADERS_MAX = 4,         /* more chained field headers: a purge is due */
     CACHE_FIELDS_MAX = 4096,       /* names that this process keeps; header names come from clients */
     CACHE_QUEUE_MAX = 512 * 1024
 };

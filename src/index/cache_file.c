@@ -359,7 +359,7 @@ bool cache_load_fields(struct index *index)
     }
     c->fields_at = at;
     c->header_count = count;
-    if (count > CACHE_HEADERS_MAX)
+    if (count > index->set.cache_purge_headers)
         c->purge_wanted = true;
     cache_map_fields(c);
     cache_policy_from_file(index);

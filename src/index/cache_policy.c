@@ -130,11 +130,28 @@ void cache_missed(struct index *index, uint32_t uid, unsigned field)
     cache_used(index, uid, field);
 }
 
+/* Small mailboxes may be kept without a cache; of another that has one already it is used. */
+static bool is_off(const struct index *index)
+{
+    return index->in_memory || index->read_only || index->state.count < index->set.cache_min_mails;
+}
+
+bool index_cache_want(struct index *index, unsigned field)
+{
+    struct cache_policy *p = is_off(index) ? NULL : cache_policy_of(index, field);
+
+    if (p == NULL || p->decision == (INDEX_CACHE_NO | INDEX_CACHE_FORCED))
+        return false;
+    if (p->decision == INDEX_CACHE_NO)
+        mark_decision(index, p, INDEX_CACHE_TEMP, (uint32_t)time(NULL));
+    return true;
+}
+
 bool index_cache_wants(struct index *index, uint32_t uid, unsigned field)
 {
     struct cache_policy *p;
 
-    if (index->in_memory || index->read_only || (p = cache_policy_of(index, field)) == NULL)
+    if (is_off(index) || (p = cache_policy_of(index, field)) == NULL)
         return false;
     switch (p->decision & 0x7f) {
     case INDEX_CACHE_YES:
@@ -151,7 +168,7 @@ size_t index_cache_wanted(struct index *index, unsigned *fields, size_t max)
     size_t count = 0;
     unsigned n;
 
-    if (index->in_memory || index->read_only)
+    if (is_off(index))
         return 0;
     cache_ready(index); /* decisions are in the file, if there is one */
     n = cache_field_count();
@@ -164,13 +181,14 @@ size_t index_cache_wanted(struct index *index, unsigned *fields, size_t max)
     return count;
 }
 
-void index_cache_inherit(struct index *index, struct index *from)
+bool index_cache_inherit(struct index *index, struct index *from)
 {
-    unsigned n = cache_field_count();
+    unsigned n;
+    struct error e;
 
-    if (index == from || cache_ready(index))
-        return;
-    cache_ready(from);
+    if (index == from || is_off(index) || cache_ready(index) || !cache_ready(from))
+        return false;
+    n = cache_field_count(); /* now that the names of its file are known */
     for (unsigned i = 0; i < n; i++) {
         const struct cache_policy *theirs = cache_policy_of(from, i);
         struct cache_policy *ours = cache_policy_of(index, i);
@@ -180,6 +198,9 @@ void index_cache_inherit(struct index *index, struct index *from)
         ours->decision = theirs->decision;
         ours->last_used = theirs->last_used;
     }
+    if (index_cache_purge(index, &e) == STEP_ERROR)
+        index_error(index, "%s", e.admin);
+    return true;
 }
 
 bool index_cache_decision(struct index *index, unsigned field, enum index_decision *decision, uint32_t *last_used)

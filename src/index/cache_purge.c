@@ -60,15 +60,16 @@ static void keep_field(struct purge *p, const char *name, enum cache_type type, 
                                                        decision};
 }
 
-/* Fields of the old file in their order, without those that nobody has used for long; then ours that are missing. */
+/* Fields of the old file in their order, without those that nobody has used for long; then ours that are missing, and
+ * headers that are wanted (another mailbox's decisions were taken over). */
 static void choose_fields(struct purge *p)
 {
     struct index *index = p->index;
     struct index_cache *c = index->cache;
     uint32_t stamp = state_get(&index->state, BASE_AT_DAY_STAMP), age = index->set.cache_unaccessed_drop_secs;
-    unsigned builtin = cache_field_builtin();
+    unsigned builtin = cache_field_builtin(), all = cache_field_count();
 
-    p->fields = ARENA_ARRAY(p->arena, struct cache_field, c->field_count + builtin);
+    p->fields = ARENA_ARRAY(p->arena, struct cache_field, c->field_count + all);
     p->new_number = ARENA_ARRAY(p->arena, int, c->field_count + 1);
     for (uint32_t i = 0; i < c->field_count; i++) {
         const struct cache_field *f = &c->fields[i];
@@ -86,7 +87,7 @@ static void choose_fields(struct purge *p)
         if (p->new_number[i] >= 0)
             keep_field(p, f->name, f->type, f->size, f->global, decision, used);
     }
-    for (unsigned b = 0; b < builtin; b++) {
+    for (unsigned b = 0; b < all; b++) {
         struct cache_policy *policy = cache_policy_of(index, b);
         bool there = false;
         enum cache_type type;
@@ -94,7 +95,7 @@ static void choose_fields(struct purge *p)
 
         for (uint32_t i = 0; i < p->field_count && !there; i++)
             there = p->fields[i].global == b;
-        if (there)
+        if (there || (b >= builtin && (policy->decision & 0x7f) == INDEX_CACHE_NO))
             continue;
         type = cache_field_type(b, &size);
         keep_field(p, index_field_name(b), type, size, b, policy->decision, policy->last_used);

@@ -112,6 +112,12 @@ size_t index_cache_get_many(struct index *index, uint32_t uid, const unsigned *f
     return found;
 }
 
+size_t index_cache_peek_many(struct index *index, uint32_t uid, const unsigned *fields, size_t count, struct arena *arena,
+                             struct slice *values)
+{
+    return lookup(index, uid, fields, count, arena, values);
+}
+
 enum index_cached index_cache_get(struct index *index, uint32_t uid, unsigned field, struct arena *arena,
                                   struct slice *out)
 {

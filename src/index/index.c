@@ -163,6 +163,7 @@ static void take_settings(struct index *index, const struct index_settings *from
     default_count(&set->cache_purge_min_size, 32 * 1024);
     default_count(&set->cache_purge_delete_percent, 20);
     default_count(&set->cache_purge_continued_percent, 200);
+    default_count(&set->cache_purge_headers, 4);
     index->cache_fields = copy_or(set->cache_fields, "flags");
     index->always_cache_fields = copy_or(set->always_cache_fields, "");
     index->never_cache_fields = copy_or(set->never_cache_fields, "imap.envelope");

@@ -50,9 +50,11 @@ struct index_settings {
     const char *always_cache_fields; /* mail_always_cache_fields; NULL = "" */
     const char *never_cache_fields;  /* mail_never_cache_fields; NULL = "imap.envelope" */
     unsigned cache_unaccessed_drop_secs;                     /* 30 days */
+    uint32_t cache_min_mails;     /* mail_cache_min_mail_count: fewer messages are not cached */
     uint32_t cache_record_max_size, cache_max_size;          /* 64k, 1G */
     uint32_t cache_purge_min_size;                           /* 32k */
     unsigned cache_purge_delete_percent, cache_purge_continued_percent; /* 20, 200 */
+    unsigned cache_purge_headers;                            /* 4: more chained field headers are too many */
 };
 
 struct index_where {
@@ -405,6 +407,12 @@ void index_cache_each(struct index *, uint32_t uid,
 bool index_cache_wants(struct index *, uint32_t uid, unsigned field);
 /* Fields that a new message's save should fill: decisions other than no. -> number; fields must have room for max. */
 size_t index_cache_wanted(struct index *, unsigned *fields, size_t max);
+/* A message that is being saved is parsed for what is wanted: what falls off by the way is worth keeping from now on (no ->
+ * temp, as by a first use). False: the configuration forbids it. */
+bool index_cache_want(struct index *, unsigned field);
+/* index_cache_get_many for copies: no use that decisions would count. */
+size_t index_cache_peek_many(struct index *, uint32_t uid, const unsigned *fields, size_t count, struct arena *,
+                             struct slice *values);
 /* Queues a value; written by index_cache_flush. Best effort: dropped when the decision is no, when it is there
  * already, when it is too large. */
 void index_cache_put(struct index *, uint32_t uid, unsigned field, struct slice value);
@@ -415,8 +423,9 @@ void index_cache_flush(struct index *);
 void index_cache_corrupted(struct index *, uint32_t uid, const char *why);
 enum index_decision { INDEX_CACHE_NO, INDEX_CACHE_TEMP, INDEX_CACHE_YES, INDEX_CACHE_FORCED = 0x80 };
 bool index_cache_decision(struct index *, unsigned field, enum index_decision *, uint32_t *last_used);
-/* A mailbox without a cache so far begins with the decisions of another (INBOX's). */
-void index_cache_inherit(struct index *, struct index *from);
+/* A mailbox without a cache so far begins with the decisions of another (INBOX's), if that has a cache: then the file is
+ * made. False: nothing was done. */
+bool index_cache_inherit(struct index *, struct index *from);
 int index_cache_set_decision(struct index *, unsigned field, enum index_decision, struct error *);
 enum step index_cache_purge(struct index *, struct error *); /* takes the log lock unless held */
 

@@ -67,6 +67,23 @@ static bool is_inbox(const struct mailbox_place *place)
 
 /* ---- create ---- */
 
+/* A new mailbox's cache begins with the decisions of INBOX, as the real server's does (index-format 9.5). */
+static void inherit_cache(struct change_op *c)
+{
+    struct mail_namespace *ns = mail_user_inbox_namespace(c->user);
+    struct mailbox_place inbox = {ns, "INBOX", "INBOX"};
+    struct mailbox *from;
+    struct error ignored;
+
+    enum mailbox_existence there;
+
+    if (ns == NULL || mailbox_exists(&inbox, false, &there, &ignored) < 0 || there != MAILBOX_EXISTS_YES ||
+        mailbox_open(&from, &inbox, 0, &ignored) < 0)
+        return;
+    index_cache_inherit(c->box->index, from->index);
+    mailbox_close(&from);
+}
+
 /* A shared namespace itself, or a name in it that has no owner. */
 static int refuse_in_template(struct change_op *c, struct error *e)
 {
@@ -127,7 +144,10 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
         /* UIDVALIDITY and GUID are given at once. */
         op->inner = mailbox_sync(c->box, NULL, SYNC_FULL);
     }
-    return store_op_inner(op, budget, e);
+    r = store_op_inner(op, budget, e);
+    if (r == STEP_DONE)
+        inherit_cache(c);
+    return r;
 }
 
 struct store_op *mailbox_create(const struct mailbox_place *place, bool directory, const char *special_use)

@@ -87,6 +87,12 @@ struct staged {
     void *data;                    /* the driver's */
     uint32_t uid;                  /* set by publish; 0 = not known */
     const char *storage_id;        /* set by publish; in the arena; NULL = none */
+    struct staged_value *cached;   /* for the index cache (save_cache.c); publish hands them on: stage_append_cached */
+    size_t cached_count;
+};
+struct staged_value {
+    unsigned field;                /* index_field */
+    struct slice value;
 };
 
 /* A publication in progress. */
@@ -212,6 +218,8 @@ void store_guid_of_text(struct slice text, unsigned char guid[16]);
 const char *store_hostname(void);
 /* Settings of the user for index_open. */
 void store_index_settings(const struct mail_user *, struct index_settings *);
+/* In publish, beside index_batch_append: what the cache shall have of the new message. */
+void stage_append_cached(const struct staged *, struct index_batch *, struct index_append *);
 void mailbox_log(const struct mailbox *, enum log_level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

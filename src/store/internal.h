@@ -135,6 +135,13 @@ void mailbox_undelete(struct mailbox *);   /* change.c: its deletion was begun b
 struct mailbox *mailbox_find_open(const struct mailbox_place *);
 int mailbox_not_found(const struct mailbox_place *, struct error *);
 
+/* ---- mail.c ---- */
+uint32_t mail_cache_flags(const struct mime_part *root, bool data);   /* of cache field "flags" (index-format 9.7) */
+
+/* ---- save_cache.c: what a save puts into the index cache ---- */
+void save_cache_parse(struct staged *);      /* from the staged bytes, whose descriptor is open; best effort */
+void save_cache_copy(struct staged *, struct mailbox *from, uint32_t uid);   /* from the cache of the copied message */
+
 /* ---- folder.c: mailboxes as folders ---- */
 /* Storage names that exist below a storage, sorted: containers too. */
 struct folder_name {

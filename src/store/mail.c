@@ -173,11 +173,23 @@ static void check_sizes(struct mail *mail, uint64_t physical, uint64_t virtual_s
     keep_u64(mail, F_VSIZE, virtual_size);
 }
 
+uint32_t mail_cache_flags(const struct mime_part *root, bool data)
+{
+    uint32_t flags = (root->flags & MIME_PART_NULS) != 0 ? 0x04 : 0x20;
+
+    if (root->header.physical == root->header.virtual)
+        flags |= 0x01;
+    if (root->body.physical == root->body.virtual)
+        flags |= 0x02;
+    if (data && mime_structure_is_plain(root))
+        flags |= 0x10;
+    return flags;
+}
+
 static void keep_parse(struct mail *mail)
 {
     struct mime_size total = mime_part_total(mail->root);
     struct buffer out = {0};
-    uint32_t flags = 0;
 
     check_sizes(mail, total.physical, total.virtual);
     if (index_cache_wants(mail->box->index, mail->uid, field(F_PARTS))) {
@@ -185,14 +197,7 @@ static void keep_parse(struct mail *mail)
         keep(mail, field(F_PARTS), buffer_slice(&out));
         buffer_free(&out);
     }
-    if (mail->root->header.physical == mail->root->header.virtual)
-        flags |= 0x01;
-    if (mail->root->body.physical == mail->root->body.virtual)
-        flags |= 0x02;
-    flags |= (mail->root->flags & MIME_PART_NULS) != 0 ? 0x04 : 0x20;
-    if (mail->root_data && mime_structure_is_plain(mail->root))
-        flags |= 0x10;
-    keep_u32(mail, F_FLAGS, flags);
+    keep_u32(mail, F_FLAGS, mail_cache_flags(mail->root, mail->root_data));
 }
 
 static int parse(struct mail *mail, bool data, struct error *e)

@@ -86,6 +86,8 @@ void store_index_settings(const struct mail_user *user, struct index_settings *o
         .cache_fields = conf_str(set, SET_mail_cache_fields),
         .always_cache_fields = conf_str(set, SET_mail_always_cache_fields),
         .never_cache_fields = conf_str(set, SET_mail_never_cache_fields),
+        .cache_min_mails = conf_uint(set, SET_mail_cache_min_mail_count),
+        .cache_purge_headers = conf_uint(set, SET_mail_cache_purge_header_continue_count),
         .cache_unaccessed_drop_secs = conf_secs(set, SET_mail_cache_unaccessed_field_drop),
         .cache_record_max_size = (uint32_t)conf_size(set, SET_mail_cache_record_max_size),
         .cache_max_size = (uint32_t)conf_size(set, SET_mail_cache_max_size),

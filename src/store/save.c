@@ -257,6 +257,8 @@ static int copy_message(struct mailbox *to, struct mailbox *from, uint32_t uid, 
         return -1;
     save->moved = moved;
     r = store_may_share(save->s.box, from) ? save->s.box->driver->stage_copy(&save->s, from, uid, e) : 0;
+    if (r == 1)
+        save_cache_copy(&save->s, from, uid);
     if (r == 0) {
         if (save->s.data != NULL)
             save->s.box->driver->discard(&save->s);
@@ -425,6 +427,8 @@ static enum step run_save(struct store_op *op, struct budget *budget, struct err
         return STEP_DONE;
     }
     if (!s->durable) {
+        for (size_t i = 0; i < s->count && s->fsync == NULL; i++)
+            save_cache_parse(s->staged[i]);
         r = make_durable(s, e);
         if (r != STEP_DONE)
             return r;

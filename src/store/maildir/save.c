@@ -463,6 +463,7 @@ static enum step commit(struct mailbox *box, struct driver_publish *pub, struct 
 
         for (size_t k = 0; k < s->meta.keyword_count; k++)
             index_append_keyword(batch, append, s->meta.keywords[k]);
+        stage_append_cached(s, batch, append);
         if (s->meta.min_modseq != 0)
             index_append_modseq(batch, append, s->meta.min_modseq);
     }

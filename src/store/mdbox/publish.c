@@ -332,6 +332,7 @@ static int commit_mailbox(struct mailbox *box, struct driver_publish *pub, struc
             index_append_keyword(batch, append, s->meta.keywords[k]);
         if (s->meta.min_modseq != 0)
             index_append_modseq(batch, append, s->meta.min_modseq);
+        stage_append_cached(s, batch, append);
         mdbox_append_record(m, batch, append, d->map_uid, d->save_date, d->guid128);
     }
     put_pop3(m, pub, batch, &header, status.next_uid, &put_header);

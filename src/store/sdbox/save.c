@@ -437,23 +437,6 @@ static enum step rename_all(struct mailbox *box, struct driver_publish *pub, str
     return STEP_WAIT;
 }
 
-/* Facts that stand in the file too, for those who asked for them before: the file need not be opened for them. */
-static void append_cached(struct index *index, struct index_batch *batch, struct index_append *append, const struct staged *s)
-{
-    static const char *const names[] = {"size.virtual", "size.physical", "date.received"};
-    uint64_t values[] = {s->size_virtual, s->size_physical, (uint64_t)s->meta.internal_date};
-
-    for (size_t i = 0; i < 3; i++) {
-        unsigned field = index_field(names[i]);
-        unsigned char raw[8];
-
-        if ((i == 2 && !s->meta.has_date) || !index_cache_wants(index, s->uid, field))
-            continue;
-        bytes_put_le64(raw, values[i]);
-        index_append_cache(batch, append, field, slice_of(raw, i == 2 ? 4 : 8));
-    }
-}
-
 static void note_pop3(struct sdbox *sdbox, struct driver_publish *pub, struct index_batch *batch)
 {
     struct sdbox_header h;
@@ -497,7 +480,7 @@ static enum step commit(struct mailbox *box, struct driver_publish *pub, struct 
             index_append_keyword(batch, append, s->meta.keywords[k]);
         if (s->meta.min_modseq != 0)
             index_append_modseq(batch, append, s->meta.min_modseq);
-        append_cached(box->index, batch, append, s);
+        stage_append_cached(s, batch, append);
     }
     note_pop3(box->data, pub, batch);
     if (pub->take_recent)
