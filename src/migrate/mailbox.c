@@ -247,6 +247,23 @@ static int check_related(struct copy *c, const struct mailbox_identity *id, stru
     return error_set(e, ERROR_EXISTS, "it has messages, and none of the source's");
 }
 
+/* Records that raise modseqs are only understood behind the one that enables them. */
+static int enable_modseqs(struct copy *c, struct error *e)
+{
+    struct arena *arena = arena_new();
+    struct index_batch *batch = index_batch_new(arena, INDEX_INTERNAL);
+    struct index_status status;
+    int r = 0;
+
+    index_status(mailbox_index(c->to), &status);
+    if (c->modseqs && !status.modseq_enabled) {
+        index_batch_enable_modseq(batch);
+        r = store_op_wait(mailbox_commit(c->view, batch, 0, NULL), e);
+    }
+    arena_free(arena);
+    return r;
+}
+
 static int convert(struct copy *c, struct error *e)
 {
     struct mailbox_identity id = {0};
@@ -266,7 +283,7 @@ static int convert(struct copy *c, struct error *e)
     index_status(mailbox_index(c->to), &target);
     c->next_uid = target.next_uid;
     c->view = mailbox_view_open(c->to, false);
-    if (copy_all(c, e) < 0)
+    if (enable_modseqs(c, e) < 0 || copy_all(c, e) < 0)
         return -1;
     id.next_uid = status.next_uid;
     id.first_recent = status.first_recent_uid;

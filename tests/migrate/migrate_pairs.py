@@ -66,6 +66,12 @@ def facts(fmt):
     return out
 
 
+def modseqs(fmt):
+    boxes = [n for n in sorted(theirs(fmt, 'mailbox', 'list').split('\n')) if n]
+    return {n: theirs(fmt, 'mailbox', 'status', 'highestmodseq', n) + theirs(fmt, 'fetch', 'uid modseq pop3.uidl', 'mailbox', n, 'all')
+            for n in boxes}
+
+
 def compare(what, a, b):
     for key in sorted(set(a) | set(b), key=str):
         if a.get(key) != b.get(key):
@@ -81,6 +87,7 @@ def make():
             body = ''.join(rnd.choice('abc \n') for _ in range(rnd.choice((0, 50, 3000))))
             theirs(source, 'save', '-m', box, data=('From: a%d@example.org\nSubject: %s %d\nMessage-ID: <%d@%d>\n\n%s\n'
                                                   % (i, 'x', i, i, rnd.randrange(1 << 30), body)).encode())
+        theirs(source, 'fetch', 'modseq', 'mailbox', box, 'all')   # from now on there are modseqs
         if box != 'Empty':
             theirs(source, 'flags', 'add', '\\Seen \\Flagged', 'mailbox', box, 'uid', '2,5')
             theirs(source, 'flags', 'add', '$Label1 other', 'mailbox', box, 'uid', '3,5')
@@ -109,7 +116,7 @@ def again(what):
 
 
 make()
-before = facts(source)
+before, before_modseqs = facts(source), modseqs(source)
 where = FORMATS[target].split(':')[1].replace('~', home)
 
 if interrupt:
@@ -150,6 +157,7 @@ if lines[-1]['copied'] != messages or lines[-1]['failed']:
     differ('told', lines[-1], messages)
 compare('source', before, facts(source))
 compare('target', before, facts(target))
+compare('modseqs, POP3 UIDLs', before_modseqs, modseqs(target))
 _, lines = migrate()
 if lines[-1]['copied'] or lines[-1]['subscribed'] or any(l.get('changed') for l in lines):
     differ('a second run does something', lines)
