@@ -174,11 +174,15 @@ class Tracker:
             elif key == b"INTERNALDATE":
                 if not DATE.fullmatch(value.text):
                     self.violation("D", "Broken INTERNALDATE: %s" % value.text.decode("latin-1"))
+                elif value.text == b"01-Jan-1970 00:00:00 +0000":
+                    pass    # gone, but it still has its number
                 elif message.date is not None and message.date != value.text:
                     self.violation("D", "INTERNALDATE changed for sequence %d" % n)
-                message.date = value.text
+                else:
+                    message.date = value.text
         if self.qresync and b"UID" not in told and not any(c[0] == b"FETCH" for c in self.commands.values()):
-            self.violation("D", "FETCH didn't return UID while QRESYNC was enabled: %s" % show(reply))
+            self.violation("D", "FETCH didn't return UID while QRESYNC was enabled: %s (%s)" % (
+                show(reply), b" ".join(c[0] for c in self.commands.values()).decode()))
 
     @staticmethod
     def pairs(items):
@@ -234,18 +238,22 @@ class Tracker:
             low, _, high = part.partition(b":")
             if low.isdigit() and (high or low).isdigit() and int(high or low) - int(low) < 10000000:
                 gone.update(range(int(low), int(high or low) + 1))
-        known = {m.uid for m in self.messages if m.uid is not None}
-        unknown = sum(1 for m in self.messages if m.uid is None)
-        for uid in sorted(gone - known):
-            unknown -= 1
-            if unknown < 0:
-                self.violation("D", "VANISHED UID=%d not found" % uid)
+        for uid in sorted(gone):
+            self.vanish(uid)
+
+    def vanish(self, uid):
+        """UIDs ascend: a message whose UID was never told stands between those of its neighbours."""
+        low, high = 0, len(self.messages)
+        for k, m in enumerate(self.messages):
+            if m.uid == uid:
+                del self.messages[k]
+                return
+            if m.uid is not None and m.uid < uid:
+                low = k + 1
+            elif m.uid is not None and m.uid > uid:
+                high = k
                 break
-        before = len(self.messages)
-        self.messages = [m for m in self.messages if m.uid not in gone]
-        # Messages whose UID was never told: the server knows which; ours is only the count.
-        for _ in range(len(gone) - (before - len(self.messages))):
-            for k, m in enumerate(self.messages):
-                if m.uid is None:
-                    del self.messages[k]
-                    break
+        if low == high:
+            self.violation("D", "VANISHED UID=%d not found" % uid)
+        else:
+            del self.messages[low]

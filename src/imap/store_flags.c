@@ -101,8 +101,10 @@ static void answer_for_gone(struct session *s, struct request *r, const struct i
         if (now == record.flags)
             continue;
         put_fetch_front(s, &out, seq, record.uid);
-        if (r->uid)
+        if (r->uid || (s->qresync && !s->uidonly))
             buffer_printf(&out, "UID %u ", record.uid);
+        if (s->condstore)
+            buffer_printf(&out, "MODSEQ (%llu) ", (unsigned long long)record.modseq);
         buffer_append_str(&out, "FLAGS ");
         session_put_flags(s, &out, now, mailbox_view_recent(s->view, record.uid), record.keywords);
         buffer_append_str(&out, ")\r\n");

@@ -103,9 +103,9 @@ static void sink_flags(void *arg, uint32_t first, uint32_t last, bool visible)
     journal_flags(arg, first, last, visible);
 }
 
-static void sink_expunged(void *arg, uint32_t uid, uint8_t flags, struct slice keywords)
+static void sink_expunged(void *arg, uint32_t uid, uint8_t flags, uint64_t modseq, struct slice keywords)
 {
-    journal_expunged(arg, uid, flags, keywords);
+    journal_expunged(arg, uid, flags, modseq, keywords);
 }
 
 static void sink_deleted(void *arg, unsigned level)
@@ -620,7 +620,7 @@ void index_state_replace(struct index *index, struct state *new)
             while (b < new->count && state_uid(new, b) < uid)
                 b++;
             if (b == new->count || state_uid(new, b) != uid)
-                journal_expunged(index, uid, state_record(old, a)[4], state_keywords(old, a));
+                journal_expunged(index, uid, state_record(old, a)[4], state_modseq(old, a), state_keywords(old, a));
             else if (old->stride != new->stride || memcmp(state_record(old, a), state_record(new, b), old->stride) != 0)
                 journal_flags(index, uid, uid, true);
             a++;
@@ -637,7 +637,7 @@ void index_state_replace(struct index *index, struct state *new)
 
 /* ---- looking things up -------------------------------------------------------------------------------------------- */
 
-static uint64_t default_modseq(const struct index *index)
+uint64_t index_default_modseq(const struct index *index)
 {
     const struct state *s = &index->state;
     uint64_t highest = index->modseq;
@@ -655,7 +655,7 @@ static void fill_record(const struct index *index, uint32_t i, struct index_reco
 
     *out = (struct index_record){.uid = bytes_le32(r), .flags = r[4], .modseq = state_modseq(s, i)};
     if (out->modseq == 0)
-        out->modseq = default_modseq(index);
+        out->modseq = index_default_modseq(index);
     out->keywords = state_keywords(s, i);
 }
 

@@ -41,6 +41,7 @@ struct journal_entry {
     uint8_t flags;          /* of the expunged message */
     uint8_t silent, visible;
     unsigned char keywords[8]; /* of the expunged message: its first 64 */
+    uint64_t modseq;        /* of the expunged message; 0 = none of its own */
 };
 
 struct index_ext_known {
@@ -139,6 +140,7 @@ struct ghost {
     uint8_t flags;          /* as of the expunge */
     unsigned char keywords[8];
     uint8_t changed, own_silent, visible; /* its flags changed before that, and the session has not heard of it */
+    uint64_t modseq;        /* its last one */
 };
 
 /* ---- index.c ---- */
@@ -160,7 +162,8 @@ int index_ext_position(const struct index *, unsigned ext);
 
 /* ---- view.c ---- */
 void journal_flags(struct index *, uint32_t first, uint32_t last, bool visible);
-void journal_expunged(struct index *, uint32_t uid, uint8_t flags, struct slice keywords);
+uint64_t index_default_modseq(const struct index *); /* of messages that have none of their own */
+void journal_expunged(struct index *, uint32_t uid, uint8_t flags, uint64_t modseq, struct slice keywords);
 
 /* ---- requests.c ---- */
 bool requests_is(const struct log_record *);

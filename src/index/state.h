@@ -18,7 +18,7 @@ struct state_ext {
 /* Who is told while records are applied. */
 struct state_sink {
     void (*flags)(void *, uint32_t first, uint32_t last, bool visible); /* flags, keywords or modseq changed */
-    void (*expunged)(void *, uint32_t uid, uint8_t flags, struct slice keywords);
+    void (*expunged)(void *, uint32_t uid, uint8_t flags, uint64_t modseq, struct slice keywords);
     void (*deleted)(void *, unsigned level);  /* index-deleted: 1 requested, 2 done; 0 undeleted */
     void (*error)(void *, const struct log_record *, const char *why); /* the record (or the rest of it) is skipped; fsck is due */
 };

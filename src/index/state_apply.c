@@ -177,7 +177,7 @@ static void expunge_range(const struct run *run, uint32_t first, uint32_t last)
         mark_gone(s, i);
         removed++;
         if (s->sink != NULL)
-            s->sink->expunged(s->sink_arg, state_uid(s, i), flags, state_keywords(s, i));
+            s->sink->expunged(s->sink_arg, state_uid(s, i), flags, state_modseq(s, i), state_keywords(s, i));
     }
     state_put(s, BASE_AT_MESSAGES, state_get(s, BASE_AT_MESSAGES) - removed);
 }

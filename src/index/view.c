@@ -88,9 +88,9 @@ void journal_flags(struct index *index, uint32_t first, uint32_t last, bool visi
                                               .silent = index->commit_silent, .visible = visible});
 }
 
-void journal_expunged(struct index *index, uint32_t uid, uint8_t flags, struct slice keywords)
+void journal_expunged(struct index *index, uint32_t uid, uint8_t flags, uint64_t modseq, struct slice keywords)
 {
-    struct journal_entry e = {.first = uid, .last = uid, .expunged = 1, .flags = flags};
+    struct journal_entry e = {.first = uid, .last = uid, .expunged = 1, .flags = flags, .modseq = modseq};
 
     keywords = slice_head(keywords, sizeof(e.keywords));
     if (keywords.size > 0)
@@ -113,7 +113,7 @@ static void add_ghost(struct index_view *v, const struct journal_entry *e)
         v->ghost_room = v->ghost_room == 0 ? 4 : v->ghost_room * 2;
         v->ghosts = mem_realloc(v->ghosts, v->ghost_room * sizeof(*v->ghosts));
     }
-    v->ghosts[v->ghost_count] = (struct ghost){.uid = e->first, .flags = e->flags};
+    v->ghosts[v->ghost_count] = (struct ghost){.uid = e->first, .flags = e->flags, .modseq = e->modseq};
     memcpy(v->ghosts[v->ghost_count++].keywords, e->keywords, sizeof(e->keywords));
 }
 
@@ -343,9 +343,10 @@ static uint32_t ghosts_below_uid(const struct index_view *v, uint32_t uid)
     return low;
 }
 
-static void ghost_record(const struct ghost *g, struct index_record *out)
+static void ghost_record(const struct index_view *v, const struct ghost *g, struct index_record *out)
 {
     *out = (struct index_record){.uid = g->uid, .flags = g->flags, .expunged = true,
+                                 .modseq = g->modseq > 0 ? g->modseq : index_default_modseq(v->index),
                                  .keywords = slice_of(g->keywords, sizeof(g->keywords))};
 }
 
@@ -359,7 +360,7 @@ bool index_view_get(const struct index_view *v, uint32_t seq, struct index_recor
         return false;
     before = ghosts_before(v, seq, &hit);
     if (hit) {
-        ghost_record(&v->ghosts[before], out);
+        ghost_record(v, &v->ghosts[before], out);
         return true;
     }
     if (seq - before > visible_records(v))
@@ -379,7 +380,7 @@ bool index_view_get_uid(const struct index_view *v, uint32_t uid, struct index_r
     g = ghosts_below_uid(v, uid);
     if (g == v->ghost_count || v->ghosts[g].uid != uid)
         return false;
-    ghost_record(&v->ghosts[g], out);
+    ghost_record(v, &v->ghosts[g], out);
     return true;
 }
 
