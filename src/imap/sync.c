@@ -328,10 +328,11 @@ static const char *modseq_code(struct session *s, struct sync *y, struct arena *
 
     if (!s->qresync || highest <= s->modseq_confirmed)
         return NULL;
-    if (!held)
+    if (!held) {
         s->modseq_confirmed = highest;
-    if (highest <= s->modseq_fetched)
-        return NULL;
+        if (highest <= s->modseq_fetched)
+            return NULL;
+    }
     return arena_printf(arena, "[HIGHESTMODSEQ %llu] ", (unsigned long long)s->modseq_confirmed);
 }
 
