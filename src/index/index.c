@@ -144,6 +144,20 @@ static char *copy_or(const char *text, const char *otherwise)
     return mem_strdup(text != NULL ? text : otherwise);
 }
 
+/* Headers that the configuration wants are fields before anybody has asked for them. */
+static void register_headers(const char *list)
+{
+    struct slice rest = slice_from_str(list), word;
+
+    while (rest.size > 0 && slice_split(&rest, ' ', &word)) {
+        char name[80];
+
+        if (slice_starts_nocase(word, SLICE("hdr.")) &&
+            snprintf(name, sizeof(name), "%.*s", (int)word.size, (const char *)word.at) < (int)sizeof(name))
+            index_field(name);
+    }
+}
+
 static void take_settings(struct index *index, const struct index_settings *from)
 {
     struct index_settings *set = &index->set;
@@ -167,6 +181,8 @@ static void take_settings(struct index *index, const struct index_settings *from
     index->cache_fields = copy_or(set->cache_fields, "flags");
     index->always_cache_fields = copy_or(set->always_cache_fields, "");
     index->never_cache_fields = copy_or(set->never_cache_fields, "imap.envelope");
+    register_headers(index->cache_fields);
+    register_headers(index->always_cache_fields);
 }
 
 static char *make_key(const struct index_where *where, struct error *e)

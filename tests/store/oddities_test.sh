@@ -172,9 +172,27 @@ old_lock_body()
     atf_check -o match:'uids=4' ./store save INBOX - one
 }
 
+# What the real server's doveadm finds in the cache after our save, without anybody having looked at the message.
+atf_test_case cached
+cached_body()
+{
+    prepare
+    sed -i 's/storetool" /storetool" -o "mail_always_cache_fields=hdr.subject size.virtual imap.bodystructure" /' store
+    printf 'Subject: parts\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\ntext\n--x--\n' >parts
+    ./store save INBOX - parts >/dev/null || atf_fail "cannot save"
+    python3 "$TOP_SRC/tests/tools/dovecot-index-dump.py" m/dovecot.index.cache >dump || atf_fail "decoder"
+    tac dump | sed '/^record/q' | sed -n 's/^  cached \([^:]*\):.*/\1/p' | sort >fields
+    atf_check -o inline:'flags\nhdr.subject\nimap.bodystructure\nmime.parts\nsize.virtual\n' cat fields
+    atf_check -o match:'hdr.subject: lines=1 text=Subject: parts' cat dump
+    # A mailbox made now begins with these decisions, and a copy takes the values along.
+    ./store create other && ./store copy INBOX 3 other >/dev/null || atf_fail "cannot copy"
+    atf_check -o match:'hdr.subject: lines=1 text=Subject: parts' \
+        python3 "$TOP_SRC/tests/tools/dovecot-index-dump.py" m/.other/dovecot.index.cache
+}
+
 atf_init_test_cases()
 {
-    for test in odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted half_made trash old_lock; do
+    for test in odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted half_made trash old_lock cached; do
         atf_add_test_case $test
     done
 }
