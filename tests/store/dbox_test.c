@@ -229,7 +229,7 @@ ATF_TC_BODY(repaired, tc)
         ATF_CHECK_EQ(dbox_file_fix(AT_FDCWD, ".", "f", 0, &modes, NULL, &e), 1);
         ATF_CHECK_STREQ(bodies(arena, "f"), BODY "|");
     }
-    /* Garbage between two messages; a body without metadata; an unfinished one at the end. */
+    /* Garbage between two messages; a body without metadata; one whose end is cut off. */
     buffer_append_str(&b, HEAD);
     put_message(&b, "one\n", META);
     buffer_append_str(&b, "garbage\n");
@@ -239,7 +239,7 @@ ATF_TC_BODY(repaired, tc)
     put_message(&b, "unfinished\n", "");
     put_buffer("f", &b);
     ATF_CHECK_EQ(dbox_file_fix(AT_FDCWD, ".", "f", 0, &modes, NULL, &e), 1);
-    ATF_CHECK_STREQ(bodies(arena, "f"), "one\n|two\n\n|three\n||");
+    ATF_CHECK_STREQ(bodies(arena, "f"), "one\n|two\n\n|three\n||unfinished\n|");
     /* Nothing to save: the file goes, its copy stays. */
     put_file("f", HEAD "nothing\n", sizeof(HEAD "nothing\n") - 1);
     ATF_CHECK_EQ(dbox_file_fix(AT_FDCWD, ".", "f", 0, &modes, NULL, &e), 0);

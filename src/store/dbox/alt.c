@@ -101,17 +101,19 @@ int dbox_alt_move(int dir, const char *dir_path, const char *name, int todir, co
                   const struct mail_modes *modes, struct error *e)
 {
     int from = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), r = -1;
+    struct error ignored;
     struct stat st;
 
     if (from < 0 || fstat(from, &st) < 0)
         error_sys(e, "open", name);
     else
         r = copy_file(from, &st, todir, todir_path, name, modes, e);
-    /* The copy must be found after a crash before the original goes. */
-    if (r == 0)
-        r = os_sync(todir, e);
-    if (r == 0)
-        r = os_unlink(dir, name, e);
+    /* The copy must be found after a crash before the original goes. Else the copy goes: two would be one too many. */
+    if (r == 0) {
+        r = os_sync(todir, e) < 0 || os_unlink(dir, name, e) < 0 ? -1 : 0;
+        if (r < 0 && faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            os_unlink(todir, name, &ignored);
+    }
     if (r < 0)
         error_context(e, "%s/%s -> %s: ", dir_path, name, todir_path);
     if (from >= 0)

@@ -286,12 +286,20 @@ static int fix_one(struct fix *f, uint64_t *at, bool line_start)
 {
     uint64_t found = 0, stated, body = *at, end = 0;
     enum magic magic = next_magic(f, *at, line_start, &found);
+    struct slice last;
 
     if (magic == MAGIC_PRE && found - *at < PRE_NEAR) {
         body = found + f->old_header;
         if (!pre_at(f, found, &stated))
             return f->failed ? -1 : 0;
         magic = body_end(f, body, stated, &found);
+        if (magic == MAGIC_NONE && stated > 0 && body < f->size && !f->failed) {
+            /* Its end was cut off or overwritten. The header is written last: there was a whole message once, and what is left
+             * of it is better than nothing. */
+            found = stated < f->size - body ? body + stated : f->size;
+            last = peek(f, found, 4);
+            magic = last.size == 4 && memcmp(last.at, "\n\001\003\n", 4) == 0 ? MAGIC_POST : MAGIC_PRE;
+        }
     }
     if (f->failed)
         return -1;

@@ -219,12 +219,36 @@ static int open_index(struct mailbox *box, struct sdbox *d, struct error *e)
     return r;
 }
 
+/* What nobody will sync any more is rebuilt now, unless somebody else is at work there. */
+static void rebuild_at_close(struct mailbox *box)
+{
+    struct sdbox_rebuild *rebuild;
+    struct budget budget = BUDGET_UNLIMITED;
+    struct error e;
+    enum step r;
+
+    if (box->gone || box->read_only || index_deleted(box->index) != 0 || access(box->path, F_OK) < 0 ||
+        index_lock_try(box->index, "syncing", &e) != STEP_DONE)
+        return;
+    if (sdbox_rebuild_wanted(box->data)) {
+        rebuild = sdbox_rebuild_begin(box->data);
+        while ((r = sdbox_rebuild_step(rebuild, &budget, &e)) == STEP_MORE)
+            ;
+        if (r == STEP_ERROR)
+            log_error_value(mail_user_log(box->user), &e);
+        sdbox_rebuild_end(&rebuild);
+    }
+    index_unlock(box->index);
+}
+
 static void sdbox_close(struct mailbox *box)
 {
     struct sdbox *d = box->data;
 
     if (d == NULL)
         return;
+    if (box->index != NULL && d->damaged)
+        rebuild_at_close(box);
     if (box->index != NULL)
         index_close(&box->index);
     if (d->dir >= 0)

@@ -59,7 +59,7 @@ static int explain(struct sdbox *d, uint32_t uid, struct error *e)
             mailbox_log(d->box, LOG_LEVEL_ERROR, "UID=%u: dbox: Unexpectedly lost uid", uid);
         sdbox_set_damaged(d);
     }
-    return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
+    return error_set(e, ERROR_EXPUNGED, "message is gone");
 }
 
 static int open_message(struct sdbox *d, uint32_t uid, struct dbox_file *file, struct dbox_message *m, bool *in_alt,
@@ -83,13 +83,13 @@ int sdbox_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct ma
     bool in_alt;
 
     if (open_message(d, uid, &file, &m, &in_alt, e) < 0)
-        return error_context(e, "UID=%u: ", uid);
+        return -1;
     /* A body that is whole is shown even when what stands behind it is not. */
     if (dbox_message_metadata(&file, &m, arena, &meta, &damage) < 0) {
         if (damage.class != ERROR_CORRUPT) {
             *e = damage;
             dbox_file_close(&file);
-            return error_context(e, "UID=%u: ", uid);
+            return -1;
         }
         if (!d->damaged)
             log_error_value(mail_user_log(box->user), &damage);
