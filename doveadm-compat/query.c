@@ -67,8 +67,10 @@ static struct search_key *new_key(struct parser *p, enum search_type type)
 
 /* ---- values ------------------------------------------------------------------------------------------------------- */
 
-static bool parse_set(const char *text, struct index_ranges *out)
+/* The ranges live in the arena, as the rest of the query does. */
+static bool parse_set(struct arena *arena, const char *text, struct index_ranges *out)
 {
+    struct index_ranges found = {0};
     struct slice rest = slice_from_str(text), one, low;
 
     if (*text == '\0' || strspn(text, "0123456789*,:") != strlen(text))
@@ -77,16 +79,22 @@ static bool parse_set(const char *text, struct index_ranges *out)
         uint32_t a = UINT32_MAX, b;
         slice_split(&one, ':', &low);
         if (!slice_equal_str(low, "*") && (!slice_to_u32(low, &a) || a == 0))
-            return false;
+            goto bad;
         b = a;
         if (one.at != NULL && one.size > 0) {
             b = UINT32_MAX;
             if (!slice_equal_str(one, "*") && (!slice_to_u32(one, &b) || b == 0))
-                return false;
+                goto bad;
         }
-        index_ranges_add(out, a < b ? a : b, a < b ? b : a);
+        index_ranges_add(&found, a < b ? a : b, a < b ? b : a);
     }
+    *out = (struct index_ranges){.at = ARENA_ARRAY(arena, struct index_range, found.count + 1), .count = found.count};
+    memcpy(out->at, found.at, found.count * sizeof(*found.at));
+    index_ranges_free(&found);
     return true;
+bad:
+    index_ranges_free(&found);
+    return false;
 }
 
 
@@ -301,7 +309,7 @@ static struct query_node *other_key(struct parser *p, const char *word)
         return key_node(p, new_key(p, SEARCH_ALL));
     if (strcmp(word, "UID") == 0 || strcmp(word, "X-REAL-UID") == 0) {
         key = new_key(p, SEARCH_UIDS);
-        if (!parse_set(parameter(p, word), &key->ranges))
+        if (!parse_set(p->d->arena, parameter(p, word), &key->ranges))
             fail("Invalid UID parameter");
         return key_node(p, key);
     }
@@ -357,7 +365,7 @@ static struct query_node *parse_one(struct parser *p)
         (node = text_key(p, word)) != NULL || (node = date_key(p, word)) != NULL || (node = other_key(p, word)) != NULL)
         return node;
     key = new_key(p, SEARCH_SEQS);
-    if (!parse_set(raw, &key->ranges))
+    if (!parse_set(p->d->arena, raw, &key->ranges))
         fail("Unknown argument %s", word);
     return key_node(p, key);
 }

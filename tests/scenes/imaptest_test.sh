@@ -79,9 +79,34 @@ fails_cleanup()
     scene_end
 }
 
+atf_test_case stress cleanup
+stress_head()
+{
+    atf_set descr "random clients on one mailbox: nothing that the server says contradicts what it said before"
+    atf_set require.user root
+    atf_set require.progs python3
+    atf_set timeout 900
+}
+stress_body()
+{
+    secs=6
+    [ -z "$YARILO_LONG" ] || secs=60
+    scene_start ours 'mail_max_userip_connections = 100' 'protocol imap {' '  mail_plugins = zlib imap_zlib' '}'
+    for how in '--checkpoint 1 --copybox X' '--own-flags --compress' '--qresync --checkpoint 1'; do
+        "$TOP_SRC/imaptest/run" stress --host "$IP" --port $IMAP_PORT --user "s${#how}" --clients 8 --secs $secs $how >out 2>&1 ||
+            { grep -v '^Totals' out | head -40; atf_fail "$how"; }
+    done
+    scene_log_is_clean
+}
+stress_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case ours
     atf_add_test_case dovecot
     atf_add_test_case fails
+    atf_add_test_case stress
 }
