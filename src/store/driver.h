@@ -216,6 +216,8 @@ void store_guid_new(unsigned char guid[16]);                      /* 7 */
 void store_mailbox_guid_new(const struct mailbox *, unsigned char guid[16]);
 void store_guid_of_text(struct slice text, unsigned char guid[16]);
 const char *store_hostname(void);
+/* Removes what a folder holds but for folders. A folder that is not there is no error. */
+int store_remove_files(const char *path, struct error *);
 /* Settings of the user for index_open. */
 void store_index_settings(const struct mail_user *, struct index_settings *);
 /* In publish, beside index_batch_append: what the cache shall have of the new message. */

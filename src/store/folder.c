@@ -27,6 +27,25 @@ int folder_make(const char *path, const struct mail_modes *modes, struct error *
     return os_mkdir_parents(AT_FDCWD, path, modes->dir, modes->gid, e);
 }
 
+int store_remove_files(const char *path, struct error *e)
+{
+    DIR *d = opendir(path);
+    struct dirent *entry;
+    int r = 0;
+
+    if (d == NULL)
+        return errno == ENOENT ? 0 : error_sys(e, "opendir", path);
+    while (r == 0 && (entry = readdir(d)) != NULL) {
+        struct stat st;
+
+        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) &&
+            os_unlink(dirfd(d), entry->d_name, e) < 0 && e->class != ERROR_NOT_FOUND)
+            r = -1;
+    }
+    closedir(d);
+    return r;
+}
+
 static bool is_dir_at(int dir, const char *name)
 {
     struct stat st;

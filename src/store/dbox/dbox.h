@@ -124,4 +124,22 @@ void dbox_alt_check(const struct mail_location *, const struct log *);
 int dbox_alt_move(int dir, const char *dir_path, const char *name, int todir, const char *todir_path,
                   const struct mail_modes *, struct error *);
 
+/* ---- what both drivers do alike (stage.c) ---- */
+
+/* As driver.h says of create and remove. */
+int dbox_folder_create(const struct mail_location *, const char *path, bool inbox, const struct mail_modes *, struct error *);
+int dbox_folder_remove(const char *path, struct error *);
+
+struct stage_writer;
+/* A message that is being written as the only one of a new file. */
+struct dbox_staging {
+    uint32_t header_size;            /* of the file's first line */
+    struct stage_writer *writer;     /* while bytes come */
+    uint64_t stored;                 /* bytes of the body */
+    const char *refs;                /* attachments that go when this is discarded; NULL = none */
+};
+int dbox_stage_begin(struct staged *, int fd, struct dbox_staging *, struct error *);
+/* All bytes are there: sizes, metadata, the real message header. guid and mailbox (NULL: none) are written as G and B. */
+int dbox_stage_end(struct staged *, int fd, struct dbox_staging *, const char *guid, const char *mailbox, struct error *);
+
 #endif

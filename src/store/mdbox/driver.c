@@ -1,7 +1,6 @@
 /* driver.c - mdbox as a store driver: finding, making, opening a mailbox; its index extensions (dbox-format 3.1). */
 #include "store/mdbox/mdbox.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,40 +27,6 @@ static bool mdbox_detect(const char *root)
 {
     return is_there(root, "storage/dovecot.map.index.log") || is_there(root, "storage/dovecot.map.index") ||
            is_there(root, "storage/m.1") || (is_there(root, "storage") && is_there(root, "mailboxes"));
-}
-
-/* ---- making, removing ---- */
-
-static int mdbox_create(const struct mail_location *at, const char *path, bool inbox, const struct mail_modes *modes,
-                        struct error *e)
-{
-    struct stat st;
-
-    (void)at, (void)inbox;
-    if (stat(path, &st) == 0)
-        return error_set(e, ERROR_EXISTS, "Mailbox already exists: %s", path);
-    return os_mkdir_parents(AT_FDCWD, path, modes->dir, modes->gid, e);
-}
-
-static int mdbox_remove(const char *path, struct error *e)
-{
-    DIR *d = opendir(path);
-    struct dirent *entry;
-    int r = 0;
-
-    if (d == NULL)
-        return errno == ENOENT ? 0 : error_sys(e, "opendir", path);
-    while (r == 0 && (entry = readdir(d)) != NULL) {
-        struct stat st;
-
-        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-            os_unlink(dirfd(d), entry->d_name, e) < 0 && e->class != ERROR_NOT_FOUND)
-            r = -1;
-    }
-    closedir(d);
-    if (r == 0 && os_rmdir(AT_FDCWD, path, e) < 0 && e->class != ERROR_NOT_FOUND && e->sys != ENOTEMPTY && e->sys != EEXIST)
-        r = -1;
-    return r;
 }
 
 /* ---- what the index says ---- */
@@ -435,7 +400,7 @@ const struct store_driver mdbox_driver = {
     .layout = LAYOUT_FS,
     .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
     .is_mailbox = mdbox_is_mailbox, .detect = mdbox_detect,
-    .create = mdbox_create, .remove = mdbox_remove,
+    .create = dbox_folder_create, .remove = dbox_folder_remove,
     .open = mdbox_open, .close = mdbox_close, .guid = mdbox_guid, .adopt = mdbox_adopt,
     .sync = mdbox_sync, .sync_end = mdbox_sync_end,
     .stage = mdbox_stage, .stage_write = mdbox_stage_write, .stage_finish = mdbox_stage_finish,

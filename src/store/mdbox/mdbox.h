@@ -166,13 +166,10 @@ void mdbox_publish_end(struct mailbox *, struct driver_publish *);
 struct mdbox_staged {
     char *temp;                      /* a whole dbox file with this one message */
     int fd;                          /* of it */
-    uint32_t header_size;            /* of the file's first line */
     uint64_t end;                    /* its size */
-    struct stage_writer *writer;     /* while bytes come */
-    uint64_t stored;                 /* of the body */
+    struct dbox_staging in;
     const char *guid;                /* text */
     unsigned char guid128[16];
-    const char *refs;                /* attachments that go when this is discarded; NULL = none */
     bool reference;                  /* a copy: map_uid is the source's */
     uint32_t map_uid, save_date;
     uint8_t pop3_flags;              /* MDBOX_HAS_... */

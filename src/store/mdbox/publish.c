@@ -64,7 +64,7 @@ static void take_back(struct mailbox *box, struct driver_publish *pub, struct pu
 static int place_one(struct mailbox *box, struct publish *p, struct staged *s, size_t i, struct error *e)
 {
     struct mdbox_staged *d = s->data;
-    uint64_t size = d->end - d->header_size, offset = d->header_size;
+    uint64_t size = d->end - d->in.header_size, offset = d->in.header_size;
     struct mdbox_target *t = NULL;
     int r;
 
@@ -77,7 +77,7 @@ static int place_one(struct mailbox *box, struct publish *p, struct staged *s, s
     if (r == 0) {
         t = mdbox_writer_adopt(&p->writer, d->fd, d->temp, d->end);
         d->adopted = true;
-    } else if (mdbox_writer_copy(t, d->fd, d->header_size, size, d->stored, &offset, e) < 0) {
+    } else if (mdbox_writer_copy(t, d->fd, d->in.header_size, size, d->in.stored, &offset, e) < 0) {
         return -1;
     }
     p->targets[i] = t;
@@ -277,7 +277,7 @@ static void uncommit_map(struct mailbox *box, struct driver_publish *pub, struct
         for (size_t i = 0; i < pub->count; i++) {
             struct mdbox_staged *d = pub->staged[i]->data;
 
-            d->refs = NULL;
+            d->in.refs = NULL;
             if (d->adopted)
                 d->temp = NULL;
         }
@@ -365,7 +365,7 @@ static enum step commit(struct mailbox *box, struct driver_publish *pub, struct 
     for (size_t i = 0; i < pub->count; i++) {
         struct mdbox_staged *d = pub->staged[i]->data;
 
-        d->refs = NULL;
+        d->in.refs = NULL;
         if (d->adopted)
             d->temp = NULL;
     }

@@ -46,52 +46,24 @@ int mdbox_stage(struct staged *s, struct error *e)
 {
     struct mdbox_storage *storage = mdbox_of(s)->storage;
     struct mdbox_staged *d = new_staged(s);
-    struct buffer header = {0};
-    int r;
 
     d->fd = dbox_temp_create(storage->dir, storage->path, &storage->modes, s->arena, &d->temp, e);
-    if (d->fd < 0)
-        return stage_space_text(e);
-    dbox_header_put(&header, time(NULL));
-    d->header_size = (uint32_t)header.size;
-    r = os_write(d->fd, buffer_slice(&header), e);
-    buffer_free(&header);
-    if (r < 0 || dbox_message_begin(d->fd, d->header_size, e) < 0)
-        return stage_space_text(e);
-    d->writer = stage_writer_new(s->box, d->fd, false);
-    return 0;
+    return d->fd < 0 ? stage_space_text(e) : dbox_stage_begin(s, d->fd, &d->in, e);
 }
 
 int mdbox_stage_write(struct staged *s, struct slice bytes, struct error *e)
 {
-    return stage_writer_put(((struct mdbox_staged *)s->data)->writer, bytes, e);
+    return stage_writer_put(((struct mdbox_staged *)s->data)->in.writer, bytes, e);
 }
 
 int mdbox_stage_finish(struct staged *s, struct error *e)
 {
     struct mdbox_staged *d = s->data;
-    struct dbox_metadata meta = {.has_physical = true, .has_received = true, .has_virtual = true};
-    const char *refs;
     struct stat st;
 
-    if (stage_writer_finish(d->writer, e) < 0)
-        return stage_space_text(e);
-    s->size_physical = meta.physical = d->writer->size_physical;
-    s->size_virtual = meta.virtual_size = d->writer->size_virtual;
-    d->stored = d->writer->stored;
-    refs = stage_writer_ext_refs(d->writer);
-    d->refs = refs == NULL ? NULL : arena_strdup(s->arena, refs);
-    stage_writer_free(&d->writer);
     set_guid(s, d);
-    meta.received = s->meta.has_date ? s->meta.internal_date : (int64_t)time(NULL);
-    meta.pop3_uidl = s->meta.pop3_uidl;
-    meta.has_order = s->meta.pop3_order != 0;
-    meta.pop3_order = s->meta.pop3_order;
-    meta.guid = d->guid;
-    meta.mailbox = s->box->place.name;
-    meta.attachments = d->refs;
-    if (dbox_message_end(d->fd, d->stored, &meta, e) < 0 || dbox_message_seal(d->fd, d->header_size, d->stored, e) < 0)
-        return stage_space_text(e);
+    if (dbox_stage_end(s, d->fd, &d->in, d->guid, s->box->place.name, e) < 0)
+        return -1;
     if (fstat(d->fd, &st) < 0)
         return error_sys(e, "fstat", d->temp);
     d->end = (uint64_t)st.st_size;
@@ -109,11 +81,11 @@ int mdbox_stage_read(const struct staged *s, struct arena *arena, struct mail_fi
 
     if (d == NULL || d->reference || d->fd < 0)
         return error_set(e, ERROR_BUG, "no staged bytes to read");
-    m = (struct dbox_message){.body = d->header_size + DBOX_MESSAGE_HEADER_SIZE, .size = d->stored};
+    m = (struct dbox_message){.body = d->in.header_size + DBOX_MESSAGE_HEADER_SIZE, .size = d->in.stored};
     out->fd = -1;
     out->source = dbox_message_source(d->fd, &m, arena);
     out->size = m.size;
-    out->ext_refs = d->refs;
+    out->ext_refs = d->in.refs;
     return 0;
 }
 
@@ -127,13 +99,13 @@ void mdbox_discard(struct staged *s)
     if (d == NULL)
         return;
     s->data = NULL;
-    stage_writer_free(&d->writer);
+    stage_writer_free(&d->in.writer);
     if (d->temp != NULL && os_unlink(storage->dir, d->temp, &e) < 0 && e.class != ERROR_NOT_FOUND)
         log_error_value(mail_user_log(s->box->user), &e);
     if (d->fd >= 0)
         close(d->fd);
-    if (d->refs != NULL)
-        attachment_refs_unlink(s->box->user, d->refs, NULL);
+    if (d->in.refs != NULL)
+        attachment_refs_unlink(s->box->user, d->in.refs, NULL);
 }
 
 /* ---- copies ---- */

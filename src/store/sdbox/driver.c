@@ -33,40 +33,6 @@ static bool sdbox_detect(const char *root)
     return is_there(root, "mailboxes", true) && !is_there(root, "storage", true);
 }
 
-/* ---- making, removing ---- */
-
-static int sdbox_create(const struct mail_location *at, const char *path, bool inbox, const struct mail_modes *modes,
-                        struct error *e)
-{
-    struct stat st;
-
-    (void)at, (void)inbox;
-    if (stat(path, &st) == 0)
-        return error_set(e, ERROR_EXISTS, "Mailbox already exists: %s", path);
-    return os_mkdir_parents(AT_FDCWD, path, modes->dir, modes->gid, e);
-}
-
-static int sdbox_remove(const char *path, struct error *e)
-{
-    DIR *d = opendir(path);
-    struct dirent *entry;
-    int r = 0;
-
-    if (d == NULL)
-        return errno == ENOENT ? 0 : error_sys(e, "opendir", path);
-    while (r == 0 && (entry = readdir(d)) != NULL) {
-        struct stat st;
-
-        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-            os_unlink(dirfd(d), entry->d_name, e) < 0 && e->class != ERROR_NOT_FOUND)
-            r = -1;
-    }
-    closedir(d);
-    if (r == 0 && os_rmdir(AT_FDCWD, path, e) < 0 && e->class != ERROR_NOT_FOUND && e->sys != ENOTEMPTY && e->sys != EEXIST)
-        r = -1;
-    return r;
-}
-
 /* ---- the index header ---- */
 
 bool sdbox_header_get(struct sdbox *d, struct sdbox_header *h)
@@ -375,7 +341,7 @@ const struct store_driver sdbox_driver = {
     .layout = LAYOUT_FS,
     .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
     .is_mailbox = sdbox_is_mailbox, .detect = sdbox_detect,
-    .create = sdbox_create, .remove = sdbox_remove,
+    .create = dbox_folder_create, .remove = dbox_folder_remove,
     .open = sdbox_open, .close = sdbox_close, .guid = sdbox_guid, .adopt = sdbox_adopt,
     .sync = sdbox_sync, .sync_end = sdbox_sync_end,
     .stage = sdbox_stage, .stage_write = sdbox_stage_write, .stage_finish = sdbox_stage_finish,

@@ -17,11 +17,8 @@
 struct sdbox_staged {
     char *temp;
     bool has_temp, in_alt;
-    uint32_t header_size;            /* of the file's first line */
-    struct stage_writer *writer;
-    uint64_t stored;
+    struct dbox_staging in;
     char *guid;                      /* NULL = the source's */
-    const char *refs;                /* attachments that go when this is discarded; NULL = none */
     const char *refs_suffix;
     bool published;                  /* it is u.<uid> now */
 };
@@ -59,51 +56,26 @@ int sdbox_stage(struct staged *s, struct error *e)
 {
     struct sdbox *box = sdbox_of(s);
     struct sdbox_staged *d = new_staged(s);
-    struct buffer header = {0};
-    int r;
 
     s->fd = dbox_temp_create(box->dir, s->box->path, &s->box->modes, s->arena, &d->temp, e);
     if (s->fd < 0)
         return stage_space_text(e);
     d->has_temp = true;
-    dbox_header_put(&header, time(NULL));
-    d->header_size = (uint32_t)header.size;
-    r = os_write(s->fd, buffer_slice(&header), e);
-    buffer_free(&header);
-    if (r < 0 || dbox_message_begin(s->fd, d->header_size, e) < 0)
-        return stage_space_text(e);
-    d->writer = stage_writer_new(s->box, s->fd, false);
-    return 0;
+    return dbox_stage_begin(s, s->fd, &d->in, e);
 }
 
 int sdbox_stage_write(struct staged *s, struct slice bytes, struct error *e)
 {
-    return stage_writer_put(((struct sdbox_staged *)s->data)->writer, bytes, e);
+    return stage_writer_put(((struct sdbox_staged *)s->data)->in.writer, bytes, e);
 }
 
 int sdbox_stage_finish(struct staged *s, struct error *e)
 {
     struct sdbox_staged *d = s->data;
-    struct dbox_metadata meta = {.has_physical = true, .has_received = true, .has_virtual = true};
-    const char *refs;
 
-    if (stage_writer_finish(d->writer, e) < 0)
-        return stage_space_text(e);
-    s->size_physical = meta.physical = d->writer->size_physical;
-    s->size_virtual = meta.virtual_size = d->writer->size_virtual;
-    d->stored = d->writer->stored;
-    refs = stage_writer_ext_refs(d->writer);
-    d->refs = refs == NULL ? NULL : arena_strdup(s->arena, refs);
-    stage_writer_free(&d->writer);
     d->guid = s->meta.guid != NULL ? arena_strdup(s->arena, s->meta.guid) : new_guid(s->arena);
-    meta.received = s->meta.has_date ? s->meta.internal_date : (int64_t)time(NULL);
-    meta.pop3_uidl = s->meta.pop3_uidl;
-    meta.has_order = s->meta.pop3_order != 0;
-    meta.pop3_order = s->meta.pop3_order;
-    meta.guid = d->guid;
-    meta.attachments = d->refs;
-    if (dbox_message_end(s->fd, d->stored, &meta, e) < 0 || dbox_message_seal(s->fd, d->header_size, d->stored, e) < 0)
-        return stage_space_text(e);
+    if (dbox_stage_end(s, s->fd, &d->in, d->guid, NULL, e) < 0)
+        return -1;
     s->storage_id = d->guid;
     return 0;
 }
@@ -111,14 +83,14 @@ int sdbox_stage_finish(struct staged *s, struct error *e)
 int sdbox_stage_read(const struct staged *s, struct arena *arena, struct mail_file *out, struct error *e)
 {
     const struct sdbox_staged *d = s->data;
-    struct dbox_message m = {.body = d->header_size + DBOX_MESSAGE_HEADER_SIZE, .size = d->stored};
+    struct dbox_message m = {.body = d->in.header_size + DBOX_MESSAGE_HEADER_SIZE, .size = d->in.stored};
 
-    if (d->header_size == 0 || s->fd < 0)
+    if (d->in.header_size == 0 || s->fd < 0)
         return error_set(e, ERROR_BUG, "no staged bytes to read");
     out->fd = -1;
     out->source = dbox_message_source(s->fd, &m, arena);
     out->size = m.size;
-    out->ext_refs = d->refs;
+    out->ext_refs = d->in.refs;
     out->ext_suffix = d->refs_suffix;
     return 0;
 }
@@ -157,13 +129,13 @@ void sdbox_discard(struct staged *s)
     s->fd = -1;
     if (d == NULL)
         return;
-    stage_writer_free(&d->writer);
+    stage_writer_free(&d->in.writer);
     if (d->has_temp)
         remove_name(s, d->temp);
     d->has_temp = false;
-    if (d->refs != NULL)
-        attachment_refs_unlink(s->box->user, d->refs, d->refs_suffix);
-    d->refs = NULL;
+    if (d->in.refs != NULL)
+        attachment_refs_unlink(s->box->user, d->in.refs, d->refs_suffix);
+    d->in.refs = NULL;
 }
 
 /* ---- copies by link ---- */
@@ -256,7 +228,7 @@ int sdbox_stage_copy(struct staged *s, struct mailbox *from_box, uint32_t uid, s
 
         if (attachment_refs_link(s->box->user, meta.attachments, sdbox_suffix(from, s->arena, uid), suffix, e) < 0)
             return -1;
-        d->refs = meta.attachments;
+        d->in.refs = meta.attachments;
         d->refs_suffix = suffix;
     }
     if (r == 1) {
@@ -274,7 +246,7 @@ int sdbox_stage_again(struct staged *s, const struct staged *first, struct error
     int r;
 
     if (first->box->driver != &sdbox_driver || !same_modes(s->box, first->box) || !from->has_temp || from->in_alt ||
-        from->refs != NULL || s->meta.guid != NULL || s->meta.has_date != first->meta.has_date ||
+        from->in.refs != NULL || s->meta.guid != NULL || s->meta.has_date != first->meta.has_date ||
         s->meta.internal_date != first->meta.internal_date || s->meta.pop3_order != first->meta.pop3_order ||
         !equal_or_none(s->meta.pop3_uidl, first->meta.pop3_uidl) || !equal_or_none(first->meta.pop3_uidl, s->meta.pop3_uidl))
         return 0;
@@ -282,8 +254,8 @@ int sdbox_stage_again(struct staged *s, const struct staged *first, struct error
     r = link_file(s, ((struct sdbox *)first->box->data)->dir, from->temp, e);
     if (r <= 0)
         return r;
-    d->header_size = from->header_size;
-    d->stored = from->stored;
+    d->in.header_size = from->in.header_size;
+    d->in.stored = from->in.stored;
     d->guid = from->guid == NULL ? NULL : arena_strdup(s->arena, from->guid);
     s->storage_id = d->guid;
     s->size_physical = first->size_physical;
@@ -391,10 +363,10 @@ static int rename_one(struct staged *s, struct error *e)
     if (dir < 0)
         return -1;
     sdbox_name(name, s->uid);
-    if (d->refs != NULL) {
+    if (d->in.refs != NULL) {
         const char *suffix = sdbox_suffix(box, s->arena, s->uid);
 
-        if (attachment_refs_rename(s->box->user, d->refs, d->refs_suffix, suffix, e) < 0) {
+        if (attachment_refs_rename(s->box->user, d->in.refs, d->refs_suffix, suffix, e) < 0) {
             done_with(box, dir);
             return -1;
         }
@@ -551,7 +523,7 @@ enum step sdbox_publish(struct mailbox *box, struct driver_publish *pub, struct 
     if (r == STEP_DONE) {
         p->renamed = false;
         for (size_t i = 0; i < pub->count; i++)
-            ((struct sdbox_staged *)pub->staged[i]->data)->refs = NULL; /* they belong to the message now */
+            ((struct sdbox_staged *)pub->staged[i]->data)->in.refs = NULL; /* they belong to the message now */
     }
     return r;
 }

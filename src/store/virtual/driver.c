@@ -7,7 +7,6 @@
 #include "store/internal.h"
 #include "store/stage.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -254,25 +253,6 @@ static int virtual_create(const struct mail_location *at, const char *path, bool
     return error_user(e, "Can't create virtual mailboxes");
 }
 
-static int virtual_remove(const char *path, struct error *e)
-{
-    DIR *d = opendir(path);
-    struct dirent *entry;
-    int r = 0;
-
-    if (d == NULL)
-        return errno == ENOENT ? 0 : error_sys(e, "opendir", path);
-    while (r == 0 && (entry = readdir(d)) != NULL) {
-        struct stat st;
-
-        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) &&
-            os_unlink(dirfd(d), entry->d_name, e) < 0 && e->class != ERROR_NOT_FOUND)
-            r = -1;
-    }
-    closedir(d);
-    return r;
-}
-
 static const struct index_ext_def ext_def = {.name = "virtual", .record_size = 8, .record_align = 4, .shrink = true};
 static const struct index_ext_def ext2_def = {.name = "virtual2", .shrink = true};
 static const struct index_ext_def guid_def = {.name = "virtual-guid", .header_size = 16};
@@ -478,7 +458,7 @@ const struct store_driver virtual_driver = {
     .layout = LAYOUT_FS,
     .dirname = "", .mailboxdir = "", .subscriptions = "subscriptions",
     .is_mailbox = virtual_is_mailbox,
-    .create = virtual_create, .remove = virtual_remove,
+    .create = virtual_create, .remove = store_remove_files,
     .open = virtual_open, .close = virtual_close, .guid = virtual_guid,
     .sync = virtual_sync, .sync_end = virtual_sync_end,
     .stage = virtual_stage, .stage_write = virtual_stage_write, .stage_finish = virtual_stage_finish,
