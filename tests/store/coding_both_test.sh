@@ -138,7 +138,7 @@ zlib_body()
         done
     done
 }
-zlib_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_clean; }
+zlib_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
 atf_test_case crypt cleanup
 crypt_head() { both_head; }
@@ -151,7 +151,7 @@ crypt_body()
         both "$format 2 gz" "$format:~/mail" "-o mail_plugins=mail_crypt,zlib -o plugin/mail_crypt_save_version=2 -o plugin/zlib_save=gz"
     done
 }
-crypt_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_clean; }
+crypt_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
 atf_test_case folder_keys cleanup
 folder_keys_head() { both_head; }
@@ -170,7 +170,7 @@ folder_keys_body()
         both "$format password" "$format:~/mail" "-o mail_plugins=mail_crypt -o plugin/mail_crypt_save_version=2 -o plugin/mail_crypt_curve=prime256v1 -o plugin/mail_crypt_private_password=secret -o plugin/mail_crypt_require_encrypted_user_key=yes"
     done
 }
-folder_keys_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_clean; }
+folder_keys_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
 atf_test_case attachments cleanup
 attachments_head() { both_head; }
@@ -185,7 +185,7 @@ attachments_body()
         both "$format crypt" "$format:~/mail" "-o mail_attachment_dir=STORE/att -o mail_plugins=mail_crypt -o plugin/mail_crypt_save_version=2"
     done
 }
-attachments_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_clean; }
+attachments_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
 atf_init_test_cases()
 {

@@ -201,6 +201,8 @@ int acl_line_parse(struct arena *arena, struct slice line, struct acl_entry *ent
     const char *more;
     int r = 0;
 
+    if (line.size > 0 && memchr(line.at, '\0', line.size) != NULL) /* names end there for some readers */
+        return bad(e, "NUL in a line");
     *entry = (struct acl_entry){0};
     if (negative)
         line = slice_from(line, 1);

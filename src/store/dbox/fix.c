@@ -195,7 +195,9 @@ static int virtual_size(struct fix *f, uint64_t from, uint64_t to, uint64_t *out
     return 0;
 }
 
-/* Copies the lines but V, and writes V last. `at`: the post magic, 0 = there is none. -> *end is behind the metadata. */
+#define NO_POST UINT64_MAX
+
+/* Copies the lines but V, and writes V last. `at`: the post magic, or NO_POST. -> *end is behind the metadata. */
 static int put_metadata(struct fix *f, uint64_t at, uint64_t body, uint64_t body_end, uint64_t *end)
 {
     struct buffer b = {0}, line = {0};
@@ -206,7 +208,7 @@ static int put_metadata(struct fix *f, uint64_t at, uint64_t body, uint64_t body
     int r;
 
     buffer_append(&b, "\n\001\003\n", 4);
-    for (at = at == 0 ? f->size : at + 4; at < f->size;) {
+    for (at = at == NO_POST ? f->size : at + 4; at < f->size;) {
         struct slice c = peek(f, at, 1);
 
         if (c.size == 0 || (*c.at < ' ' && *c.at != '\n') || b.size > DBOX_METADATA_MAX)
@@ -260,7 +262,7 @@ static int put_message(struct fix *f, uint64_t body, uint64_t body_end, uint64_t
         put_metadata(f, post, body, body_end, end) < 0)
         return -1;
     f->messages++;
-    if (post == 0)
+    if (post == NO_POST)
         *end = body_end;
     return 0;
 }
@@ -305,8 +307,10 @@ static int fix_one(struct fix *f, uint64_t *at, bool line_start)
         return -1;
     if (magic == MAGIC_NONE)
         return 0;
-    if (put_message(f, body, found, magic == MAGIC_POST ? found : 0, &end) < 0)
+    if (put_message(f, body, found, magic == MAGIC_POST ? found : NO_POST, &end) < 0)
         return -1;
+    if (end <= *at) /* nothing was taken off: it would be found again for ever */
+        return 0;
     *at = end;
     return 1;
 }
