@@ -154,7 +154,7 @@ static void take_names(struct arena *arena, struct slice names, unsigned *rights
         size_t n = 0;
         unsigned right;
 
-        while (n < names.size && !is_space(names.at[n]) && names.at[n] != ',')
+        while (n < names.size && names.at[n] > ' ' && names.at[n] != ',') /* control characters separate too */
             n++;
         right = acl_right_of_name(slice_head(names, n));
         *rights |= right;
