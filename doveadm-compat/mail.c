@@ -185,7 +185,20 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
     params.fields = pairs;
     params.find_home = auth_homes_find;
     params.find_home_arg = homes = auth_homes_new(conf_str(doveadm_settings(d), SET_base_dir), "doveadm");
-    if (set == NULL || (lookup && drop(d, &fields, !iterating, &e) < 0) || mail_user_open(&user, set, &params, &e) < 0) {
+    if (!lookup && geteuid() == 0) {
+        /* Nobody said who the user is: the settings must (the mail would belong to root otherwise). */
+        const char *missing = *conf_str(doveadm_settings(d), SET_mail_uid) == '\0'   ? "UID (see mail_uid setting)"
+                              : *conf_str(doveadm_settings(d), SET_mail_gid) == '\0' ? "GID (see mail_gid setting)"
+                                                                                      : NULL;
+
+        if (missing != NULL) {
+            log_error(NULL, "Couldn't drop privileges: User is missing %s", missing);
+            settings_unref(set);
+            auth_homes_free(homes);
+            return DOVEADM_TEMPFAIL;
+        }
+    }
+    if (set == NULL || drop(d, &fields, !iterating, &e) < 0 || mail_user_open(&user, set, &params, &e) < 0) {
         /* A plugin's refusal stands for itself. */
         if (strncmp(e.admin, "Failed to initialize quota: ", 28) == 0 || strncmp(e.admin, "Failed to expand plugin setting ", 32) == 0)
             log_error(NULL, "%s", e.admin);

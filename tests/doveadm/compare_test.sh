@@ -75,7 +75,37 @@ same_cleanup()
     scene_end
 }
 
+atf_test_case privileges
+privileges_head()
+{
+    atf_set descr "root without -u works as mail_uid says, or not at all: mail never belongs to root"
+    atf_set require.user root
+    atf_set require.progs doveadm
+}
+privileges_body()
+{
+    chmod 755 .
+    n=0
+    for ids in 'mail_uid = mail|mail_gid = mail' '' 'mail_uid = mail'; do
+        for program in doveadm "$TOP_BUILD/compat/bin/doveadm"; do
+            n=$((n + 1))
+            mkdir home$n && chown mail:mail home$n
+            {
+                printf 'base_dir = %s/run\nlog_path = /dev/stderr\nmail_location = maildir:~/Maildir\nfirst_valid_uid = 1\nssl = no\n' "$PWD"
+                printf 'namespace inbox {\n  inbox = yes\n}\n'
+                echo "$ids" | tr '|' '\n'
+            } >conf
+            printf 'Subject: x\n\nx\n' | USER=alice HOME=$PWD/home$n "$program" -c conf save >out$n 2>err$n
+            echo "status $?" >>out$n
+            [ ! -e home$n/Maildir ] || stat -c 'Maildir of %U %G' home$n/Maildir >>out$n
+        done
+        atf_check -o file:out$((n - 1)) cat out$n
+        atf_check -o file:err$((n - 1)) cat err$n
+    done
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case same
+    atf_add_test_case privileges
 }
