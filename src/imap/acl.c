@@ -123,10 +123,28 @@ static bool find_administered(struct session *s, struct request *r, struct mailb
 
 /* ---- MYRIGHTS, LISTRIGHTS ------------------------------------------------------------------------------------------- */
 
+/* With the right to post alone it is not told of either: deliveries must not find out who is there. */
+static bool may_know(unsigned rights)
+{
+    return (rights & ~(unsigned)MAILBOX_RIGHT_POST) != 0;
+}
+
+static void tell_rights(struct session *s, struct slice shown, unsigned rights)
+{
+    struct buffer out = {0};
+
+    buffer_append_str(&out, "* MYRIGHTS ");
+    mime_put_astring(&out, shown);
+    buffer_append_byte(&out, ' ');
+    put_my_rights(&out, rights);
+    buffer_append_str(&out, "\r\n");
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+}
+
 void myrights_begin(struct session *s, struct request *r)
 {
     struct mailbox_place place;
-    struct buffer out = {0};
     struct error e = {0};
     unsigned rights;
 
@@ -141,19 +159,25 @@ void myrights_begin(struct session *s, struct request *r)
         request_reply(r, "NO Internal error occurred. Refer to server log for more information.");
         return;
     }
-    /* With the right to post alone it is not told of either: deliveries must not find out who is there. */
-    if ((rights & ~(unsigned)MAILBOX_RIGHT_POST) == 0) {
+    if (!may_know(rights)) {
         not_found(r, &place);
         return;
     }
-    buffer_append_str(&out, "* MYRIGHTS ");
-    mime_put_astring(&out, r->args->text);
-    buffer_append_byte(&out, ' ');
-    put_my_rights(&out, rights);
-    buffer_append_str(&out, "\r\n");
-    session_write(s, buffer_slice(&out));
-    buffer_free(&out);
+    tell_rights(s, r->args->text, rights);
     request_reply(r, "OK Myrights completed.");
+}
+
+void myrights_tell(struct session *s, const struct mailbox_place *place, struct slice shown)
+{
+    struct error e = {0};
+    unsigned rights;
+
+    if (!acl_applies(place->ns))
+        return;
+    if (acl_rights(place, &rights, &e) < 0)
+        log_error_value(&s->log, &e);
+    else if (may_know(rights))
+        tell_rights(s, shown, rights);
 }
 
 /* All rights can be given to everybody one by one; nobody has some that could not be taken away. */

@@ -236,6 +236,7 @@ static void take_message(struct session *s, struct request *r)
     } else if (t->pending == PENDING_LITERAL && r->parser.depth > 0 &&
                (a == NULL || a->next == NULL)) {
         request_bad(s, r, "Invalid arguments"); /* a literal among the flags */
+    } else if (limit_refuses(s, r, (uint64_t)t->messages + 1, true)) { /* MULTIAPPEND */
     } else if (!take_meta(s, r, &a, &meta)) {
     } else if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "CATENATE")) {
         if (a->next != NULL && a->next->type == IMAP_LIST) {

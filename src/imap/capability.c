@@ -49,7 +49,7 @@ const char *session_capabilities(struct session *s, struct arena *arena)
                         conf_bool(s->set, SET_mailbox_list_index) ? " NOTIFY" : "",
                         urlauth_enabled(s->user) ? " URLAUTH URLAUTH=BINARY" : "",
                         conf_bool(s->set, SET_imap_metadata) ? " METADATA" : "",
-                        has_special_use(s->set) ? " SPECIAL-USE" : "",
+                        has_special_use(s->set) || session_extension(s, "CREATE-SPECIAL-USE") ? " SPECIAL-USE" : "",
                         session_plugin(s, "imap_acl") ? " ACL RIGHTS=texk" : "", session_plugin(s, "imap_quota") ? " QUOTA" : "",
                         session_plugin(s, "imap_zlib") ? " COMPRESS=DEFLATE" : "");
 }

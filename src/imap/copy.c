@@ -44,6 +44,8 @@ void copy_begin(struct session *s, struct request *r)
         request_reply(r, "OK No messages found.");
         return;
     }
+    if (limit_refuses(s, r, imap_ranges_count(&t->seqs), true))
+        return;
     if (!request_place(s, r, r->args->next, &place, ERROR_TRYCREATE))
         return;
     if (mailbox_open(&t->to, &place, MAILBOX_OPEN_SAVE, &e) < 0) {

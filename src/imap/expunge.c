@@ -85,6 +85,10 @@ enum step expunge_run(struct session *s, struct request *r, struct budget *budge
     }
     if (t->has_set)
         imap_set_resolve(&t->set, IMAP_SET_UIDS, mailbox_view_index(s->view), &s->saved, &seqs);
+    if (limit_refuses(s, r, imap_ranges_count(&seqs), false)) {
+        index_ranges_free(&seqs);
+        return STEP_DONE;
+    }
     any = expunge_batch(s, r->arena, t->has_set ? &seqs : NULL, &batch);
     index_ranges_free(&seqs);
     if (!any) {

@@ -50,6 +50,7 @@ void fetch_begin(struct session *s, struct request *r)
         f->sees = false;
     if (f->partial)
         cut_partial(f);
+    limit_keep_last(s, r, &f->seqs);
 }
 
 /* ---- the buffered items ---------------------------------------------------------------------------------------------- */
@@ -541,7 +542,7 @@ static enum step finish(struct session *s, struct request *r, struct fetch *f, s
     else if (f->issued)
         request_reply(r, "OK [EXPUNGEISSUED] Some messages were already expunged.");
     else
-        request_reply(r, "OK Fetch completed.");
+        request_reply(r, "OK %sFetch completed.", r->limited == NULL ? "" : r->limited);
     return STEP_DONE;
 }
 

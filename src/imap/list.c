@@ -1,4 +1,4 @@
-/* list.c - LIST, LSUB, XLIST (RFC 3501 section 6.3.8, RFC 5258, RFC 5819; imap 8.4). */
+/* list.c - LIST, LSUB, XLIST (RFC 3501 section 6.3.8, RFC 5258, RFC 5819, RFC 8440, RFC 9590; imap 8.4). */
 #include "imap/session.h"
 
 struct list_state {
@@ -6,11 +6,12 @@ struct list_state {
     unsigned flags;                 /* of mailbox_list_begin */
     bool lsub, extended, lsub_flags;
     unsigned status_items;
-    bool x_size;
+    bool x_size, myrights;
+    const struct imap_arg *metadata; /* entries that are asked for; NULL: none */
     struct store_op *status_op;     /* of the mailbox that was listed last */
-    struct mailbox_place status_place;
+    struct mailbox_place place;     /* ... its place and name */
+    struct slice shown;
     struct mailbox_status status;
-    struct slice status_name;
     struct slice *patterns;
     size_t pattern_count;
 };
@@ -65,6 +66,13 @@ static bool parse_return(struct session *s, struct request *r, struct list_state
             a = a->next;
             if (!request_status_items(s, r, a, &t->status_items, &t->x_size))
                 return false;
+        } else if (slice_equal_str_nocase(a->text, "MYRIGHTS") && session_extension(s, "LIST-MYRIGHTS")) {
+            t->myrights = true;
+        } else if (slice_equal_str_nocase(a->text, "METADATA") && session_extension(s, "LIST-METADATA")) {
+            a = a->next;
+            if (!metadata_entries(s, r, a))
+                return false;
+            t->metadata = a->children;
         } else {
             request_bad(s, r, "Unknown return options");
             return false;
@@ -257,11 +265,31 @@ static void put_child_info(const struct list_state *t, struct buffer *out, const
         buffer_append_str(out, " (CHILDINFO (\"SPECIAL-USE\"))");
 }
 
+/* What else was asked for of a mailbox that can be selected. */
+static void tell_more(struct session *s, struct request *r, struct list_state *t, const struct mailbox_info *info)
+{
+    struct buffer name = {0};
+    struct error e = {0};
+    bool status = t->status_items != 0 || t->x_size;
+
+    if ((!status && !t->myrights && t->metadata == NULL) || (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0 ||
+        mailbox_place(s->user, r->arena, slice_from_str(info->vname), &t->place, &e) < 0)
+        return;
+    put_shown_name(s, &name, info->vname);
+    t->shown = arena_slice(r->arena, buffer_slice(&name));
+    buffer_free(&name);
+    if (t->myrights)
+        myrights_tell(s, &t->place, t->shown);
+    if (t->metadata != NULL)
+        metadata_tell(s, r, &t->place, t->metadata, t->shown);
+    if (status)
+        t->status_op = mailbox_status(&t->place, status_store_items(t->status_items) | (t->x_size ? STATUS_SIZE : 0), &t->status);
+}
+
 static void tell_mailbox(struct session *s, struct request *r, struct list_state *t, const struct mailbox_info *info)
 {
-    struct buffer out = {0}, name = {0};
+    struct buffer out = {0};
     char separator[2] = {info->ns->separator, '\0'};
-    struct error e = {0};
 
     buffer_append_str(&out, t->lsub ? "* LSUB " : "* LIST ");
     put_info_flags(t, &out, info);
@@ -273,13 +301,7 @@ static void tell_mailbox(struct session *s, struct request *r, struct list_state
     buffer_append_str(&out, "\r\n");
     session_write(s, buffer_slice(&out));
     buffer_free(&out);
-    if ((t->status_items != 0 || t->x_size) && (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) == 0 &&
-        mailbox_place(s->user, r->arena, slice_from_str(info->vname), &t->status_place, &e) == 0) {
-        put_shown_name(s, &name, info->vname);
-        t->status_name = arena_slice(r->arena, buffer_slice(&name));
-        buffer_free(&name);
-        t->status_op = mailbox_status(&t->status_place, status_store_items(t->status_items) | (t->x_size ? STATUS_SIZE : 0), &t->status);
-    }
+    tell_more(s, r, t, info);
 }
 
 /* The STATUS that belongs to the LIST line before it. */
@@ -296,7 +318,7 @@ static enum step tell_status(struct session *s, struct request *r, struct list_s
     }
     if (step != STEP_DONE)
         return step;
-    put_status(s, &out, t->status_name, t->status_items, t->x_size, &t->status);
+    put_status(s, &out, t->shown, t->status_items, t->x_size, &t->status);
     session_write(s, buffer_slice(&out));
     buffer_free(&out);
     return STEP_DONE;

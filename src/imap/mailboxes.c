@@ -61,14 +61,50 @@ static bool place_new(struct session *s, struct request *r, const struct imap_ar
     return false;
 }
 
+/* "(USE (\\Sent))": the uses as the store keeps them (RFC 6154 section 3). What is no such list is nothing, as in Dovecot, unless
+ * the extension is on. False: answered. */
+static bool special_uses(struct session *s, struct request *r, const struct imap_arg *arg, const char **uses)
+{
+    static const char *const known[] = {"\\Archive", "\\Drafts", "\\Important", "\\Junk", "\\Sent", "\\Trash"};
+    enum { KNOWN = sizeof(known) / sizeof(known[0]) };
+    const struct imap_arg *list;
+    unsigned found = 0;
+
+    *uses = NULL;
+    if (arg == NULL || !session_extension(s, "CREATE-SPECIAL-USE"))
+        return true;
+    if (arg->type != IMAP_LIST || !imap_arg_is_atom(arg->children) || !slice_equal_str_nocase(arg->children->text, "USE") ||
+        (list = arg->children->next) == NULL || list->type != IMAP_LIST) {
+        request_bad(s, r, "Invalid arguments");
+        return false;
+    }
+    for (const struct imap_arg *a = list->children; a != NULL; a = a->next) {
+        unsigned i = 0;
+
+        while (i < KNOWN && !(imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, known[i])))
+            i++;
+        if (i == KNOWN) {
+            request_reply(r, "NO [USEATTR] Unsupported special-use attribute.");
+            return false;
+        }
+        found |= 1u << i;
+    }
+    for (unsigned i = 0; i < KNOWN; i++)
+        if ((found & 1u << i) != 0)
+            *uses = *uses == NULL ? known[i] : arena_printf(r->arena, "%s %s", *uses, known[i]);
+    return true;
+}
+
 void create_begin(struct session *s, struct request *r)
 {
     struct mailbox_place place;
+    const char *uses;
     bool directory = false;
 
-    if (!need_strings(s, r, 1) || !place_new(s, r, r->args, &place, &directory, ERROR_PLAIN))
+    if (!need_strings(s, r, 1) || !special_uses(s, r, r->args->next, &uses) ||
+        !place_new(s, r, r->args, &place, &directory, ERROR_PLAIN))
         return;
-    begin_op(r, mailbox_create(&place, directory, NULL), "OK Create completed.", ERROR_PLAIN);
+    begin_op(r, mailbox_create(&place, directory, uses), "OK Create completed.", ERROR_PLAIN);
 }
 
 void delete_begin(struct session *s, struct request *r)

@@ -276,6 +276,34 @@ static void tell_box(struct session *s, struct request *r, struct metadata_state
     buffer_free(&to.out);
 }
 
+bool metadata_entries(struct session *s, struct request *r, const struct imap_arg *list)
+{
+    if (list == NULL || list->type != IMAP_LIST || list->children == NULL) {
+        request_bad(s, r, "Invalid arguments");
+        return false;
+    }
+    for (const struct imap_arg *entry = list->children; entry != NULL; entry = entry->next)
+        if (!check_entry(s, r, entry))
+            return false;
+    return true;
+}
+
+void metadata_tell(struct session *s, struct request *r, const struct mailbox_place *place, const struct imap_arg *entries,
+                   struct slice shown)
+{
+    struct metadata_state t = {.entries = entries};
+    struct mailbox *box;
+    struct error e = {0};
+
+    if (open_box(s, place, &box, &e) < 0) {
+        session_print(s, "* NO Failed to open mailbox %.*s: %s", (int)shown.size, (const char *)shown.at,
+                      e.class == ERROR_UNSUPPORTED ? e.user : error_reply(s, r->arena, &e, ERROR_PLAIN));
+        return;
+    }
+    tell_box(s, r, &t, box, shown);
+    mailbox_close(&box);
+}
+
 static void get_done(struct request *r, const struct metadata_state *t)
 {
     if (t->longest > 0)

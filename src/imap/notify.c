@@ -49,35 +49,11 @@ struct scan {
 
 /* ---- who wants what ----------------------------------------------------------------------------------------------------- */
 
-static bool is_below(const char *vname, const char *parent, char separator)
-{
-    size_t n = strlen(parent);
-
-    return strncmp(vname, parent, n) == 0 && (vname[n] == '\0' || vname[n] == separator || n == 0);
-}
-
-static bool group_has(const struct notify_group *g, const char *vname, char separator, bool personal, bool subscribed)
-{
-    if (g->filter == NOTIFY_PERSONAL)
-        return personal;
-    if (g->filter == NOTIFY_SUBSCRIBED)
-        return subscribed;
-    for (size_t i = 0; i < g->count; i++) {
-        const char *name = strcasecmp(g->names[i], "INBOX") == 0 ? "INBOX" : g->names[i];
-
-        if (g->filter == NOTIFY_SUBTREE ? is_below(vname, name, separator) : strcmp(vname, name) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* The events of the first group that names the mailbox (RFC 5465 section 3.1). */
 static unsigned events_of(const struct notify_plan *plan, const struct mailbox_info *info)
 {
-    bool personal = info->ns->type == MAIL_NAMESPACE_PRIVATE, subscribed = (info->flags & MAILBOX_INFO_SUBSCRIBED) != 0;
-
     for (const struct notify_group *g = plan->groups; g != NULL; g = g->next) {
-        if (group_has(g, info->vname, info->ns->separator, personal, subscribed))
+        if (mailbox_filter_has(&g->filter, info))
             return g->events;
     }
     return 0;

@@ -3,17 +3,14 @@
 #define YARILO_IMAP_NOTIFY_H
 
 #include "imap/fetch.h"
+#include "imap/filter.h"
 
 enum { NOTIFY_NEW = 0x1, NOTIFY_EXPUNGE = 0x2, NOTIFY_FLAGS = 0x4, NOTIFY_NAMES = 0x8, NOTIFY_SUBSCRIPTIONS = 0x10 };
-enum notify_filter { NOTIFY_PERSONAL, NOTIFY_SUBSCRIBED, NOTIFY_SUBTREE, NOTIFY_MAILBOXES };
-enum { NOTIFY_NAMES_MAX = 100 };
 
 struct notify_group {
     struct notify_group *next;
-    enum notify_filter filter;
+    struct mailbox_filter filter;
     unsigned events;
-    const char **names;            /* UTF-8, of SUBTREE and MAILBOXES */
-    size_t count;
 };
 
 /* In the arena of the request that asked. */

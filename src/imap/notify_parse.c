@@ -69,35 +69,6 @@ static bool parse_events(struct parse *p, const struct imap_arg *a, bool selecte
     return true;
 }
 
-static bool take_name(struct parse *p, struct notify_group *g, const struct imap_arg *a)
-{
-    struct buffer utf8 = {0};
-
-    if (!imap_arg_is_string(a))
-        return false;
-    if (text_mutf7_to_utf8(&utf8, a->text) == 0 && g->count < NOTIFY_NAMES_MAX)
-        g->names[g->count++] = arena_str(p->r->arena, buffer_slice(&utf8));
-    else if (g->count == NOTIFY_NAMES_MAX)
-        p->too_many = true;
-    buffer_free(&utf8);
-    return true;
-}
-
-/* One name or a list of them. */
-static bool parse_names(struct parse *p, struct notify_group *g, const struct imap_arg *a)
-{
-    g->names = ARENA_ARRAY(p->r->arena, const char *, NOTIFY_NAMES_MAX);
-    if (a == NULL || (a->type == IMAP_LIST && a->children == NULL))
-        return invalid(p);
-    if (a->type != IMAP_LIST)
-        return take_name(p, g, a) || invalid(p);
-    for (const struct imap_arg *c = a->children; c != NULL; c = c->next) {
-        if (!take_name(p, g, c))
-            return invalid(p);
-    }
-    return true;
-}
-
 static bool parse_selected(struct parse *p, const struct imap_arg *a, bool delayed)
 {
     if (p->plan->selected) {
@@ -111,31 +82,19 @@ static bool parse_selected(struct parse *p, const struct imap_arg *a, bool delay
 
 static bool parse_group(struct parse *p, const struct imap_arg *a, struct notify_group ***tail)
 {
-    static const struct {
-        const char *name;
-        enum notify_filter filter;
-    } filters[] = {{"inboxes", NOTIFY_PERSONAL}, {"personal", NOTIFY_PERSONAL}, {"subscribed", NOTIFY_SUBSCRIBED},
-                   {"subtree", NOTIFY_SUBTREE},  {"mailboxes", NOTIFY_MAILBOXES}};
     struct notify_group *g;
-    size_t i = 0;
 
     if (a->type != IMAP_LIST || !imap_arg_is_atom(a->children))
         return invalid(p);
     a = a->children;
     if (slice_equal_str_nocase(a->text, "selected") || slice_equal_str_nocase(a->text, "selected-delayed"))
         return parse_selected(p, a->next, a->text.size > 8);
-    while (i < sizeof(filters) / sizeof(filters[0]) && !slice_equal_str_nocase(a->text, filters[i].name))
-        i++;
-    if (i == sizeof(filters) / sizeof(filters[0]))
-        return invalid(p);
     g = ARENA_NEW(p->r->arena, struct notify_group);
-    g->filter = filters[i].filter;
-    a = a->next;
-    if (g->filter == NOTIFY_SUBTREE || g->filter == NOTIFY_MAILBOXES) {
-        if (!parse_names(p, g, a))
-            return false;
-        a = a->next;
-    }
+    if (!mailbox_filter_parse(p->s, p->r, &a, &g->filter))
+        return invalid(p);
+    if (g->filter.kind == FILTER_SUBTREE_ONE && !session_extension(p->s, "MULTISEARCH"))
+        return invalid(p);
+    p->too_many = p->too_many || g->filter.too_many;
     if (!parse_events(p, a, false, &g->events))
         return false;
     p->lists = p->lists || g->events != 0;

@@ -25,47 +25,54 @@ static bool take_charset(struct session *s, struct request *r, struct search *q,
     return true;
 }
 
-void search_begin(struct session *s, struct request *r)
+bool search_parse_all(struct session *s, struct request *r, struct search *q, const struct imap_arg *a)
 {
-    struct search *q = r->state = ARENA_NEW(r->arena, struct search);
-    const struct imap_arg *a = r->args;
     bool sort = strstr(r->command->name, "SORT") != NULL;
 
     if (strstr(r->command->name, "THREAD") != NULL) {
         if (!thread_parse(s, r, q, a) || !take_charset(s, r, q, a->next))
-            return;
+            return false;
         a = a->next->next;
     } else if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "RETURN") && a->next != NULL &&
         a->next->type == IMAP_LIST) {
         if (!search_parse_returns(s, r, q, a->next))
-            return;
+            return false;
         a = a->next->next;
     }
     if (sort) {
         if (!sort_parse(s, r, q, a))
-            return;
+            return false;
         a = a->next;
         if (!take_charset(s, r, q, a))
-            return;
+            return false;
         a = a->next;
     } else if (q->thread == NULL && imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "CHARSET")) {
         if (!take_charset(s, r, q, a->next))
-            return;
+            return false;
         a = a->next->next;
     }
-    if (s->rev2 && !q->extended && q->thread == NULL) { /* RFC 9051 section 6.4.4 */
+    if ((s->rev2 || q->where.size > 0) && !q->extended && q->thread == NULL) { /* RFC 9051 section 6.4.4 */
         q->extended = true;
         q->returns = RETURN_ALL;
     }
     if (!search_parse(s, r, q, a))
-        return;
+        return false;
     if (s->uidonly && q->has_set) {
         request_reply(r, "BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled.");
-        return;
+        return false;
     }
+    q->count = index_view_count(mailbox_view_index(s->view));
+    return true;
+}
+
+void search_begin(struct session *s, struct request *r)
+{
+    struct search *q = r->state = ARENA_NEW(r->arena, struct search);
+
+    if (!search_parse_all(s, r, q, r->args))
+        return;
     r->hold = !r->uid || q->has_set;
     r->condstore = r->condstore && q->thread == NULL;
-    q->count = index_view_count(mailbox_view_index(s->view));
 }
 
 /* ---- the walk ---------------------------------------------------------------------------------------------------------- */
@@ -123,6 +130,8 @@ enum step search_run(struct session *s, struct request *r, struct budget *budget
             tell_progress(s, r, q);
         return STEP_MORE;
     }
+    if (!sort && q->thread == NULL)
+        limit_keep_last(s, r, &q->hits);
     if (sort && (step = sort_run(s, r, q, budget, e)) != STEP_DONE)
         return step;
     step = q->thread != NULL ? thread_run(s, r, q, budget) : search_tell(s, r, q);
@@ -132,17 +141,12 @@ enum step search_run(struct session *s, struct request *r, struct budget *budget
     if (q->sort_limited)
         request_reply(r, "NO [LIMIT] Requested sort would have taken too long.");
     else
-        request_reply(r, "OK %s%s completed.", q->issued ? "[EXPUNGEISSUED] " : "", sort ? "Sort" : q->thread != NULL ? "Thread" : "Search");
+        request_reply(r, "OK %s%s completed.", r->limited != NULL ? r->limited : q->issued ? "[EXPUNGEISSUED] " : "", sort ? "Sort" : q->thread != NULL ? "Thread" : "Search");
     return STEP_DONE;
 }
 
-void search_end(struct session *s, struct request *r)
+void search_free(struct search *q)
 {
-    struct search *q = r->state;
-
-    (void)s;
-    if (q == NULL)
-        return;
     store_search_free(q->match);
     inthread_free(q);
     for (size_t i = 0; i < q->with_ranges.count; i++)
@@ -150,4 +154,11 @@ void search_end(struct session *s, struct request *r)
     VEC_FREE(&q->with_ranges);
     index_ranges_free(&q->hits);
     mem_free(q->order);
+}
+
+void search_end(struct session *s, struct request *r)
+{
+    (void)s;
+    if (r->state != NULL)
+        search_free(r->state);
 }

@@ -20,6 +20,8 @@ struct search {
     VEC(struct search_key *) with_ranges;
     struct store_search *match;
     const char *charset;
+    struct slice where;                      /* ESEARCH: the mailbox as the client calls it; empty: the selected one */
+    uint32_t uid_validity;                   /* ... its own */
     bool extended;                           /* RETURN was given */
     unsigned returns;
     uint32_t partial_first, partial_last;
@@ -35,7 +37,7 @@ struct search {
 
     struct index_ranges hits;                /* sequence numbers */
     uint64_t modseq;
-    bool walked, told;
+    bool walked;
     size_t hit_at;                           /* of the answer being written */
     uint32_t hit;
 
@@ -51,6 +53,9 @@ struct search {
     struct sort_item *sort_items;
 };
 
+/* RETURN, SORT program or THREAD algorithm, charset and keys, as the command takes them. False: the request has been answered. */
+bool search_parse_all(struct session *, struct request *, struct search *, const struct imap_arg *);
+void search_free(struct search *);
 /* Keys up to the end of the arguments. False: the request has been answered. */
 bool search_parse(struct session *, struct request *, struct search *, const struct imap_arg *);
 bool search_parse_returns(struct session *, struct request *, struct search *, const struct imap_arg *list);

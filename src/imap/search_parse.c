@@ -117,6 +117,30 @@ static bool parse_set(struct session *s, struct request *r, struct search *q, st
     return true;
 }
 
+/* MESSAGELIMIT of any size, or UIDONLY. */
+static bool uid_bounds_known(const struct session *s)
+{
+    return session_extension(s, "UIDONLY") || strcasestr(conf_str(s->set, SET_imap_capability), "MESSAGELIMIT=") != NULL;
+}
+
+/* UIDAFTER n, UIDBEFORE n: the bound itself is not meant. */
+static bool parse_uid_bound(struct session *s, struct request *r, struct search *q, struct slice text, bool after, struct search_key *k)
+{
+    uint32_t n;
+
+    if (!slice_to_u32(text, &n) || n == 0) {
+        request_bad(s, r, "Invalid UID");
+        return false;
+    }
+    k->type = SEARCH_UIDS;
+    if (after && n < UINT32_MAX)
+        index_ranges_add(&k->ranges, n + 1, UINT32_MAX);
+    else if (!after && n > 1)
+        index_ranges_add(&k->ranges, 1, n - 1);
+    VEC_PUSH(&q->with_ranges, k);
+    return true;
+}
+
 /* UIDs in the mailboxes behind a virtual one: '*' can only mean the highest that there may be. */
 static bool parse_real_uids(struct session *s, struct request *r, struct search *q, struct slice text, struct search_key *k)
 {
@@ -297,7 +321,7 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
         k->negate = *word == 'U';
         k->type = is_keyword(s, (*arg)->text) ? SEARCH_KEYWORD : SEARCH_NONE;
         k->name = (*arg)->text;
-        if (k->type == SEARCH_KEYWORD)
+        if (k->type == SEARCH_KEYWORD && q->where.size == 0) /* else the names are not the selected mailbox's */
             session_keyword_mention(s, k->name);
         return true;
     }
@@ -305,6 +329,8 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
         return parameter(s, r, arg, word) && parse_modseq(s, r, q, arg, k);
     if (strcmp(word, "UID") == 0)
         return parameter(s, r, arg, word) && parse_set(s, r, q, (*arg)->text, true, k);
+    if ((strcmp(word, "UIDAFTER") == 0 || strcmp(word, "UIDBEFORE") == 0) && uid_bounds_known(s)) /* RFC 9738 section 3.4 */
+        return parameter(s, r, arg, word) && parse_uid_bound(s, r, q, (*arg)->text, word[3] == 'A', k);
     if (strcmp(word, "X-REAL-UID") == 0)
         return parameter(s, r, arg, word) && parse_real_uids(s, r, q, (*arg)->text, k);
     if (strcmp(word, "X-GUID") == 0) {

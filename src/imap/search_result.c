@@ -144,6 +144,11 @@ static void tell_extended(struct session *s, struct request *r, struct search *q
         return;
     buffer_append_str(&out, "* ESEARCH (TAG ");
     mime_put_nstring(&out, slice_from_str(r->tag));
+    if (q->where.size > 0) {
+        buffer_append_str(&out, " MAILBOX ");
+        mime_put_astring(&out, q->where);
+        buffer_printf(&out, " UIDVALIDITY %u", q->uid_validity);
+    }
     buffer_append_byte(&out, ')');
     if (r->uid)
         buffer_append_str(&out, " UID");

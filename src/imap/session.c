@@ -559,7 +559,11 @@ static int open_user(struct session *s, const struct imap_login *login, struct e
     s->log.debug = conf_bool(set, SET_mail_debug);
     params.find_home = auth_homes_find;
     params.find_home_arg = worker_homes(s->worker, set);
-    return mail_user_open(&s->user, set, &params, e);
+    if (mail_user_open(&s->user, set, &params, e) < 0)
+        return -1;
+    if (session_extension(s, "CREATE-SPECIAL-USE"))
+        mail_user_keep_special_uses(s->user);
+    return 0;
 }
 
 struct session *session_new(struct imap_worker *worker, int fd, int out_fd, const struct imap_login *login)

@@ -72,6 +72,7 @@ struct request {
     struct store_op *condstore_op;
     struct mailbox_view *writer;  /* for commits out of an examined mailbox */
     bool condstore_asked;
+    const char *limited;      /* "[MESSAGELIMIT n uid] " of a reply for only a part of the messages; NULL: for all (limit.c) */
     const char *reply;        /* "OK Fetch completed." once it is over */
     uint64_t begun_ns, run_ns, last_ns, progress_ns;
 };
@@ -217,6 +218,12 @@ void put_shown_name(const struct session *, struct buffer *, const char *utf8);
 enum { STATUS_SHOW_MAILBOXID = 0x10000, STATUS_SHOW_APPENDLIMIT = 0x20000 };  /* beside the store's */
 unsigned status_store_items(unsigned items);
 
+/* ---- limit.c (RFC 9738) ---- */
+/* More messages than a command may change, or save: then the request has been answered. */
+bool limit_refuses(const struct session *, struct request *, uint64_t count, bool saves);
+/* Leaves of the messages only the last that a command may read; sets r->limited when some are left out. */
+void limit_keep_last(const struct session *, struct request *, struct index_ranges *seqs);
+
 /* ---- sync.c ---- */
 /* Starts or goes on with the synchronisation for the finished requests, and answers them. DONE: none is left. */
 enum step sync_step(struct session *, struct budget *);
@@ -297,6 +304,12 @@ void getmetadata_end(struct session *, struct request *);
 void setmetadata_begin(struct session *, struct request *);
 enum step setmetadata_run(struct session *, struct request *, struct budget *, struct error *);
 
+/* Is it a list of entry names? False: answered. */
+bool metadata_entries(struct session *, struct request *, const struct imap_arg *list);
+/* "* METADATA" of one mailbox for LIST (RFC 9590); a failure is told as "* NO". */
+void metadata_tell(struct session *, struct request *, const struct mailbox_place *, const struct imap_arg *entries,
+                   struct slice shown);
+
 void genurlauth_begin(struct session *, struct request *);
 enum step genurlauth_run(struct session *, struct request *, struct budget *, struct error *);
 void genurlauth_end(struct session *, struct request *);
@@ -354,12 +367,17 @@ void fetch_end(struct session *, struct request *);
 void search_begin(struct session *, struct request *);
 enum step search_run(struct session *, struct request *, struct budget *, struct error *);
 void search_end(struct session *, struct request *);
+void esearch_begin(struct session *, struct request *);
+enum step esearch_run(struct session *, struct request *, struct budget *, struct error *);
+void esearch_end(struct session *, struct request *);
 void cancelupdate_begin(struct session *, struct request *);
 
 void notify_begin(struct session *, struct request *);
 enum step notify_run(struct session *, struct request *, struct budget *, struct error *);
 
 /* acl.c (RFC 4314) */
+/* "* MYRIGHTS" for LIST; nothing where there are no lists, or no right to know (RFC 8440). */
+void myrights_tell(struct session *, const struct mailbox_place *, struct slice shown);
 void myrights_begin(struct session *, struct request *);
 void listrights_begin(struct session *, struct request *);
 void getacl_begin(struct session *, struct request *);

@@ -127,7 +127,7 @@ void store_begin(struct session *s, struct request *r)
         request_bad(s, r, "Invalid arguments");
         return;
     }
-    if (!request_set(s, r, a->text, &t->seqs))
+    if (!request_set(s, r, a->text, &t->seqs) || limit_refuses(s, r, imap_ranges_count(&t->seqs), false))
         return;
     a = a->next;
     if (a->type == IMAP_LIST) {

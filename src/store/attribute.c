@@ -141,6 +141,8 @@ int mailbox_attribute_get(struct mailbox *box, enum attribute_scope scope, const
     }
     if (*value == NULL && known != NULL)
         *value = known->get(box);
+    if (*value == NULL && known != NULL && known->get == get_special_use)
+        *value = mailbox_special_use_kept(box, arena);
     return 0;
 }
 

@@ -17,7 +17,7 @@ struct change_op {
     struct mailbox_place place, to;
     struct list_lock *lock, *lock2;
     struct mailbox *box;
-    bool directory, locked, synced, marked, forgotten, emptied, alias, rescued;
+    bool directory, locked, synced, marked, forgotten, emptied, alias, rescued, inherited;
     struct driver_sync sync;      /* that empties a mailbox */
     const char *special_use;
 };
@@ -101,6 +101,7 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
 {
     struct change_op *c = (struct change_op *)op;
     enum mailbox_existence there;
+    struct dict *ignored;
     enum step r;
 
     if (c->box == NULL) {
@@ -108,8 +109,8 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
             return refuse_in_template(c, e), STEP_ERROR;
         if (mailbox_need_create(&c->place, e) < 0)
             return STEP_ERROR;
-        if (c->special_use != NULL)
-            return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Special-use attributes can't be set"), STEP_ERROR;
+        if (c->special_use != NULL && (c->directory || !c->user->keep_special_uses || mail_user_attributes(c->user, &ignored, e) < 0))
+            return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "[USEATTR] Special-use attributes can't be set"), STEP_ERROR;
         if (mailbox_alias_of(&c->place, c->arena, &c->to)) {
             if (mailbox_alias_exists(&c->place))
                 return refuse(e, ERROR_EXISTS, c->place.vname, "Mailbox already exists"), STEP_ERROR;
@@ -145,8 +146,14 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
         op->inner = mailbox_sync(c->box, NULL, SYNC_FULL);
     }
     r = store_op_inner(op, budget, e);
-    if (r == STEP_DONE)
+    if (r == STEP_DONE && !c->inherited) {
+        c->inherited = true;
         inherit_cache(c);
+        if (c->special_use != NULL) {
+            op->inner = mailbox_special_use_keep(c->box, c->special_use);
+            return STEP_MORE;
+        }
+    }
     return r;
 }
 

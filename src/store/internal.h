@@ -2,6 +2,7 @@
 #ifndef YARILO_STORE_INTERNAL_H
 #define YARILO_STORE_INTERNAL_H
 
+#include "store/dict.h"
 #include "store/driver.h"
 
 /* ---- user.c ---- */
@@ -28,6 +29,7 @@ struct mail_user {
     void *find_home_arg;
     unsigned instances;          /* of shared namespaces */
     struct coding *coding;       /* coding/user.c's; NULL = not asked yet */
+    bool keep_special_uses;      /* those that clients have set count (special_use.c) */
     bool unchecked;              /* rights are not asked for (doveadm) */
     struct acl *acl;             /* acl/user.c's; NULL = no access control lists */
     struct quota *quota;         /* quota/user.c's; NULL = no quota */
@@ -41,6 +43,12 @@ bool mail_auto_matches(const struct mail_auto *, const char *vname);
 const struct mail_auto *mailbox_auto_of(const struct mailbox_place *);   /* NULL = no block names it */
 /* Special-use flags of a name, patterns included; NULL = none. */
 const char *mailbox_special_use(const struct mail_namespace *, const char *vname);
+/* ---- special_use.c ---- */
+const char *mailbox_special_use_kept(struct mailbox *, struct arena *);   /* NULL = none */
+struct store_op *mailbox_special_use_keep(struct mailbox *, const char *use);
+/* All kept ones of a user as pairs of GUID and use, sorted; VEC_FREE. */
+void special_uses_load(struct mail_user *, struct arena *, struct dict_pairs *);
+const char *special_uses_find(const struct dict_pairs *, struct mail_user *, struct arena *, const char *vname);
 
 /* ---- alias.c: the mailbox_alias plugin ---- */
 /* Is the name an alias? *old is the mailbox that it stands for. */

@@ -364,6 +364,8 @@ static int load_namespace(struct mailbox_list *list, const struct mail_namespace
     const struct mail_namespace *instance;
     int r = 0;
 
+    struct dict_pairs uses = {0};
+
     list->count = list->next = 0;
     list->separator = ns->separator;
     if (ns->template == NULL) {
@@ -379,8 +381,13 @@ static int load_namespace(struct mailbox_list *list, const struct mail_namespace
     add_roots(list, ns);
     sort_table(list);
     add_parents(list);
-    for (size_t i = 0; i < list->count; i++)
+    special_uses_load(list->user, list->arena, &uses);
+    for (size_t i = 0; i < list->count; i++) {
         list->at[i].special_use = mailbox_special_use(ns, list->at[i].vname);
+        if (list->at[i].special_use == NULL && list->at[i].selectable)
+            list->at[i].special_use = special_uses_find(&uses, list->user, list->arena, list->at[i].vname);
+    }
+    VEC_FREE(&uses);
     look_at_children(list);
     put_in_order(list, ns);
     for (size_t i = 0; i < list->pattern_count; i++)

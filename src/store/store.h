@@ -166,7 +166,10 @@ bool mailbox_pattern_match(struct slice pattern, struct slice vname, char separa
 enum mailbox_existence { MAILBOX_EXISTS_NO, MAILBOX_EXISTS_NOSELECT, MAILBOX_EXISTS_YES };
 int mailbox_exists(const struct mailbox_place *, bool auto_boxes, enum mailbox_existence *, struct error *);
 
-/* ERROR_EXISTS "Mailbox already exists". directory: only the container (fs layouts). special_use may be NULL. */
+/* Special uses that clients give count for this user, beside those of the settings (RFC 6154 section 3). */
+void mail_user_keep_special_uses(struct mail_user *);
+/* ERROR_EXISTS "Mailbox already exists". directory: only the container (fs layouts). special_use ("\\Sent \\Trash") may be NULL;
+ * ERROR_UNSUPPORTED where nothing keeps it (mail_attribute_dict). */
 struct store_op *mailbox_create(const struct mailbox_place *, bool directory, const char *special_use);
 struct store_op *mailbox_delete(const struct mailbox_place *);
 struct store_op *mailbox_rename(const struct mailbox_place *from, const struct mailbox_place *to);

@@ -319,6 +319,225 @@ extensions_cleanup()
     scene_end
 }
 
+atf_test_case list_and_create cleanup
+list_and_create_head()
+{
+    atf_set descr "LIST-MYRIGHTS, LIST-METADATA, CREATE-SPECIAL-USE"
+    atf_set require.user root
+}
+list_and_create_body()
+{
+    scene_start ours 'imap_capability = +LIST-MYRIGHTS LIST-METADATA CREATE-SPECIAL-USE' 'mail_attribute_dict = file:%h/attributes' \
+        'imap_metadata = yes' 'mail_plugins = acl' 'protocol imap {' '  mail_plugins = acl imap_acl' '}' 'plugin {' '  acl = vfile' '}'
+    scene_talk imap <<'END'
+a LOGIN ext pass
+a1 CREATE box (USE (\\Archive))
+a2 CREATE none
+a3 LIST "" * RETURN (SPECIAL-USE)
+?^\* LIST \(\\Archive\) "." box
+?^\* LIST \(\) "." none
+a4 CREATE other (USE (\\All))
+?^a4 NO \[USEATTR\]
+a5 CREATE other (USE \\Sent)
+?^a5 BAD
+a6 STATUS other (MESSAGES)
+?^a6 NO
+a7 RENAME box moved
+a8 LIST (SPECIAL-USE) "" *
+?^\* LIST \(\\Archive\) "." moved
+!none
+a9 GETMETADATA moved /private/specialuse
+?METADATA moved \(/private/specialuse \{8\}
+a10 SETMETADATA moved (/private/comment "c" /shared/comment "d")
+?^a10 OK
+a11 LIST "" (moved none) RETURN (MYRIGHTS METADATA ("/private/comment" "/shared/x") STATUS (MESSAGES))
+?^\* MYRIGHTS moved lrwstipekxacd
+?^\* METADATA moved \(/private/comment \{1\}
+?/shared/x NIL\)
+?^\* METADATA none \(/private/comment NIL /shared/x NIL\)
+?^\* STATUS moved \(MESSAGES 0\)
+a12 LIST "" * RETURN (METADATA (comment))
+?^a12 BAD .*Entry name must begin with
+a13 DELETE moved
+a14 CREATE moved
+a15 LIST (SPECIAL-USE) "" *
+!Archive
+a16 LOGOUT
+END
+    scene_stop
+    scene_log_is_clean
+    sed -i 's/^imap_capability = .*//' "$SCENE/dovecot.conf"
+    scene_start ours
+    scene_talk imap <<'END'
+b LOGIN ext pass
+b1 CREATE box (USE (\\Archive))
+?^b1 OK
+b2 LIST "" box RETURN (MYRIGHTS)
+?^b2 BAD .*Unknown return options
+b3 LIST "" box RETURN (METADATA ("/private/comment"))
+?^b3 BAD .*Unknown return options
+b4 LIST "" box
+!Archive
+b5 LOGOUT
+END
+    scene_stop
+}
+list_and_create_cleanup()
+{
+    scene_end
+}
+
+atf_test_case limits cleanup
+limits_head()
+{
+    atf_set descr "MESSAGELIMIT and SAVELIMIT: reading commands answer for the last messages, others are refused whole"
+    atf_set require.user root
+}
+limits_body()
+{
+    scene_start ours 'imap_capability = +MESSAGELIMIT=3 SAVELIMIT=2'
+    scene_talk imap <<'END'
+a LOGIN ext pass
+a1 CREATE box
+-a2 APPEND box {6+}\r\nA: 1\r\n {6+}\r\nA: 2\r\n\r\n
+/^a2 OK
+-a3 APPEND box {6+}\r\nA: 3\r\n {6+}\r\nA: 4\r\n\r\n
+/^a3 OK
+-a4 APPEND box {6+}\r\nA: 3\r\n {6+}\r\nA: 4\r\n {6+}\r\nA: 5\r\n\r\n
+/^a4 NO \[MESSAGELIMIT 2\]
+a5 SELECT box
+?^\* 4 EXISTS
+a6 FETCH 1:* UID
+?^\* 2 FETCH
+!^\* 1 FETCH
+?^a6 OK \[MESSAGELIMIT 3 2\] Fetch completed
+a7 UID FETCH 1:3 UID
+?^a7 OK Fetch completed
+a8 UID SEARCH ALL
+?^\* SEARCH 2 3 4
+?^a8 OK \[MESSAGELIMIT 3 2\]
+a9 UID SEARCH UIDBEFORE 2
+?^\* SEARCH 1
+?^a9 OK Search completed
+a10 UID SEARCH UIDAFTER 2 UIDBEFORE 4
+?^\* SEARCH 3
+a11 STORE 1:* +FLAGS (\\Deleted)
+?^a11 NO \[MESSAGELIMIT 3\]
+!FETCH
+a12 COPY 1:3 box
+?^a12 NO \[MESSAGELIMIT 2\]
+a13 MOVE 1:3 INBOX
+?^a13 NO \[MESSAGELIMIT 2\]
+a14 STORE 1:3 +FLAGS (\\Deleted)
+?^a14 OK
+a15 UID EXPUNGE 1:*
+?^a15 NO \[MESSAGELIMIT 3\]
+a16 UID EXPUNGE 1:3
+?^a16 OK
+a17 LOGOUT
+END
+    scene_stop
+    scene_log_is_clean
+}
+limits_cleanup()
+{
+    scene_end
+}
+
+atf_test_case multisearch cleanup
+multisearch_head()
+{
+    atf_set descr "ESEARCH: filters, correlators, what is passed over, and the selected mailbox as it is known"
+    atf_set require.user root
+}
+multisearch_body()
+{
+    scene_start ours 'imap_capability = +MULTISEARCH'
+    scene_talk imap <<'END'
+a LOGIN ext pass
+a1 CREATE f1
+a2 CREATE f1.sub
+a3 CREATE f1.sub.deep
+a4 CREATE "h&AOQ-"
+a5 CREATE empty
+a6 SUBSCRIBE f1.sub
+-b1 APPEND f1 (\\Seen) {14+}\r\nSubject: x\r\n\r\n\r\n
+/^b1 OK
+-b2 APPEND f1.sub {14+}\r\nSubject: y\r\n\r\n\r\n
+/^b2 OK
+-b3 APPEND f1.sub (kw) {14+}\r\nSubject: x\r\n\r\n\r\n
+/^b3 OK
+-b4 APPEND f1.sub.deep {14+}\r\nSubject: x\r\n\r\n\r\n
+/^b4 OK
+-b5 APPEND "h&AOQ-" {14+}\r\nSubject: x\r\n\r\n\r\n
+/^b5 OK
+c1 ESEARCH IN (personal) SUBJECT x
+?^\* ESEARCH \(TAG "c1" MAILBOX f1 UIDVALIDITY [0-9]+\) UID ALL 1
+?^\* ESEARCH \(TAG "c1" MAILBOX f1.sub UIDVALIDITY [0-9]+\) UID ALL 2
+?^\* ESEARCH \(TAG "c1" MAILBOX f1.sub.deep UIDVALIDITY [0-9]+\) UID ALL 1
+?^\* ESEARCH \(TAG "c1" MAILBOX h&AOQ- UIDVALIDITY [0-9]+\) UID ALL 1
+!MAILBOX empty
+!MAILBOX INBOX
+c2 ESEARCH IN (subtree-one f1) RETURN (COUNT MAX) ALL
+?MAILBOX f1 UIDVALIDITY [0-9]+\) UID MAX 1 COUNT 1
+?MAILBOX f1.sub UIDVALIDITY [0-9]+\) UID MAX 2 COUNT 2
+!deep
+c3 ESEARCH IN (subtree "f1.sub" mailboxes ("h&AOQ-" nosuch)) UNSEEN
+?MAILBOX f1.sub UIDV
+?MAILBOX f1.sub.deep UIDV
+?MAILBOX h&AOQ- UIDV
+!MAILBOX f1 UIDV
+c4 ESEARCH IN (subscribed) KEYWORD kw
+?MAILBOX f1.sub UIDVALIDITY [0-9]+\) UID ALL 2
+!deep
+c5 ESEARCH IN (selected) ALL
+?^c5 BAD No mailbox selected
+c6 ESEARCH ALL
+?^c6 BAD No mailbox selected
+c7 SELECT f1.sub
+c8 ESEARCH RETURN (SAVE) 2
+?^c8 OK
+c9 ESEARCH IN (selected mailboxes f1) UID $
+?MAILBOX f1.sub UIDVALIDITY [0-9]+\) UID ALL 2
+!MAILBOX f1 UIDV
+c10 ESEARCH IN (personal) 1
+?^c10 BAD
+c11 ESEARCH IN (personal) RETURN (SAVE) ALL
+?^c11 BAD
+c12 ESEARCH IN (personal (x)) ALL
+?^c12 BAD .*scope option
+c13 ESEARCH IN (nosuch) ALL
+?^c13 BAD
+c14 ESEARCH IN () ALL
+?^c14 BAD
+c15 ESEARCH IN (personal) RETURN (UPDATE) ALL
+?^c15 BAD
+c16 ESEARCH IN (personal) NOSUCHKEY
+?^c16 BAD .*Unknown argument NOSUCHKEY
+c17 ESEARCH IN (personal) CHARSET nosuch ALL
+?^c17 NO \[BADCHARSET
+c18 FETCH 1:* (UID FLAGS)
+?^\* 1 FETCH \(UID 1 FLAGS
+?^\* 2 FETCH
+c19 LOGOUT
+END
+    scene_stop
+    scene_log_is_clean
+    sed -i 's/^imap_capability = .*//' "$SCENE/dovecot.conf"
+    scene_start ours
+    scene_talk imap <<'END'
+b LOGIN ext pass
+b1 ESEARCH IN (personal) ALL
+?^b1 BAD .*Unknown command
+b2 LOGOUT
+END
+    scene_stop
+}
+multisearch_cleanup()
+{
+    scene_end
+}
+
 atf_test_case versus cleanup
 versus_head()
 {
@@ -370,6 +589,9 @@ atf_init_test_cases()
     atf_add_test_case rawlog
     atf_add_test_case flood
     atf_add_test_case extensions
+    atf_add_test_case list_and_create
+    atf_add_test_case limits
+    atf_add_test_case multisearch
     atf_add_test_case versus
     atf_add_test_case versus_mdbox
     atf_add_test_case two_sessions
