@@ -89,7 +89,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     log_capture(see_nothing, NULL);
     if (mkdtemp(home) == NULL ||
         compat_read_text("mail_location = maildir:~/Maildir\nimap_urlauth_host = *\nmail_attribute_dict = file:%h/attributes\n"
-                         "imap_capability = +IMAP4rev2 UTF8=ACCEPT UIDONLY PARTIAL REPLACE OBJECTID STATUS=DELETED APPENDLIMIT INPROGRESS\nnamespace inbox {\n  inbox = yes\n}\n", &running, &tree, &e) < 0)
+                         "imap_capability = +IMAP4rev2 UTF8=ACCEPT UIDONLY PARTIAL REPLACE OBJECTID STATUS=DELETED APPENDLIMIT INPROGRESS "
+                         "MULTISEARCH LIST-METADATA LIST-MYRIGHTS CREATE-SPECIAL-USE MESSAGELIMIT=3\nimap_metadata = yes\nnamespace inbox {\n  inbox = yes\n}\n", &running, &tree, &e) < 0)
         abort();
     atexit(remove_home);
     conf = conf_from_tree(tree);
@@ -108,7 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const fronts[] = {"", "f SEARCH ", "f UID SEARCH RETURN ", "f FETCH 1 ", "f UID FETCH 1:* (", "f STORE 1 ",
                                          "f LIST ", "f SORT ", "f SELECT INBOX ", "f STATUS INBOX ", "f APPEND INBOX ", "f COPY ",
-                                         "f NOTIFY SET ", "f SEARCH MIMEPART ", "f GENURLAUTH ", "f REPLACE 1 ", "f URLFETCH "};
+                                         "f NOTIFY SET ", "f SEARCH MIMEPART ", "f GENURLAUTH ", "f REPLACE 1 ", "f URLFETCH ",
+                                         "f ESEARCH IN (", "f LIST \"\" * RETURN (", "f CREATE x ("};
     const char *front;
     int fd;
 
