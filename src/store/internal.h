@@ -189,8 +189,6 @@ void list_layout_forget(struct mail_storage *, const char *name);
 void list_layout_adopt(struct mail_storage *);
 int list_layout_delete(struct mail_storage *, const char *name, struct error *);
 int list_layout_rename(struct mail_storage *, const char *from, const char *to, struct error *);
-/* 1: the row of the tree as last read tells of recent messages, -1: of none, 0: there are no counts. */
-int list_layout_marked(struct mail_storage *, const char *name);
 /* Writes the mailbox's name into its own index (5.6). Best effort. */
 void list_layout_box_name(struct mailbox *);
 

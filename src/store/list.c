@@ -19,7 +19,6 @@ struct entry {
     size_t sorted;                      /* own place in the table */
     size_t parent, children, next;      /* of the tree, as places + 1 */
     uint32_t order;                     /* UID in the list index, 0 = none */
-    int marked;                         /* 1, -1: \Marked, \UnMarked */
 };
 
 struct mailbox_list {
@@ -200,11 +199,7 @@ static void put_in_order(struct mailbox_list *list, const struct mail_namespace 
         entry->sorted = i;
         if (entry->ns != NULL && entry->ns->template == NULL &&
             mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 && place.ns == entry->ns)
-        {
             entry->order = list_index_order(place.ns->storage, place.name);
-            if (place.ns->storage->at.layout == LAYOUT_INDEX && entry->selectable && entry->order != 0)
-                entry->marked = list_layout_marked(place.ns->storage, place.name);
-        }
     }
     /* Lists of children, each kept with the one to be said first in front. */
     size_t *by_order = ARENA_ARRAY(list->arena, size_t, list->count + 1);
@@ -452,6 +447,26 @@ static bool wanted(const struct mailbox_list *list, const struct entry *entry)
     return entry->exists || entry->root || (entry->has_children && stands_for_others(list, entry));
 }
 
+/* \Marked or \UnMarked: what a current row of the list index says of recent messages; INBOX is never marked (measured). */
+static unsigned marks_of(const struct entry *entry)
+{
+    const struct mail_namespace *ns = entry->ns;
+    struct arena *arena = arena_new();
+    struct mailbox_status status;
+    struct mailbox_place place;
+    struct error e;
+    unsigned marks = 0;
+
+    if (mailbox_place(ns->user, arena, slice_from_str(entry->vname), &place, &e) == 0 && strcmp(place.name, "INBOX") != 0) {
+        const char *path = mail_location_path(&ns->storage->at, arena, place.name, PATH_MAILBOX);
+
+        if (path != NULL && list_index_status(ns->storage, place.name, path, 0, &status))
+            marks = status.recent > 0 ? MAILBOX_INFO_MARKED : MAILBOX_INFO_UNMARKED;
+    }
+    arena_free(arena);
+    return marks;
+}
+
 static void fill_info(struct mailbox_list *list, const struct entry *entry)
 {
     struct mailbox_info *info = &list->info;
@@ -467,8 +482,8 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
         info->flags |= MAILBOX_INFO_NOINFERIORS; /* below it no name leads into the namespace */
     else
         info->flags |= entry->has_children ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
-    if (entry->marked != 0)
-        info->flags |= entry->marked > 0 ? MAILBOX_INFO_MARKED : MAILBOX_INFO_UNMARKED;
+    if (entry->order != 0 && entry->exists && entry->selectable && (list->flags & MAILBOX_LIST_SELECT_SUBSCRIBED) == 0)
+        info->flags |= marks_of(entry);
     if (entry->subscribed)
         info->flags |= MAILBOX_INFO_SUBSCRIBED;
     if (entry->child_subscribed)

@@ -384,17 +384,6 @@ int list_layout_rename(struct mail_storage *storage, const char *from, const cha
     return finish(&d, r, e);
 }
 
-int list_layout_marked(struct mail_storage *storage, const char *name)
-{
-    struct list_index *list = storage->list;
-    struct list_node *node = list == NULL ? NULL : list_index_node(list, storage, name);
-    struct slice row = node == NULL ? SLICE_EMPTY : index_ext_record(list->index, list->ext[EXT_MSGS], node->uid);
-
-    if (row.size < 16 || bytes_le32(row.at + 12) == 0)
-        return 0;
-    return bytes_le32(row.at + 8) > 0 ? 1 : -1;
-}
-
 /* ---- a new mailbox: first its files, then its name ---- */
 
 void list_layout_begin(struct mail_storage *storage, const char *name, const unsigned char guid[16])

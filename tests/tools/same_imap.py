@@ -12,7 +12,8 @@ OURS_BIN is the folder of our `dovecot` and `doveadm`. A script is lines of conf
     literal:TEXT       sent after the next command's `+`
     anything else      an IMAP command without its tag
 
-Times, UIDVALIDITYs and pids are masked; untagged answers of a command are compared as a set. Exit 1 with a diff when something
+A line of configuration `#each @NAME@ one | two | ...` plays the script once for each of the values; `#marks` compares \\Marked and
+\\UnMarked too. Times, UIDVALIDITYs and pids are masked; untagged answers of a command are compared as a set. Exit 1 with a diff when something
 differs. In the configuration @DIR@ is the folder of the server, homes are @DIR@/home/NAME."""
 import difflib, os, pwd, re, shutil, signal, socket, subprocess, sys, time
 
@@ -68,7 +69,8 @@ def masked(text, folder):
 
 
 class Connection:
-    def __init__(self, ip, user):
+    def __init__(self, ip, user, marks):
+        self.marks = marks
         self.sock = socket.create_connection((ip, 10143), timeout=30)
         self.file = self.sock.makefile("rb")
         self.file.readline()
@@ -98,7 +100,7 @@ class Connection:
                 self.sock.sendall((self.literal or "").replace("\\n", "\r\n").encode() + b"\r\n")
             elif shown.startswith(tag + " "):
                 # \\Marked depends on when rows of the list index were written
-                untagged = [re.sub(r"\( ", "(", re.sub(r" ?\\(Un)?Marked\b", "", line)) for line in untagged]
+                untagged = untagged if self.marks else [re.sub(r"\( ", "(", re.sub(r" ?\\(Un)?Marked\b", "", line)) for line in untagged]
                 return sorted(untagged) + [shown[len(tag) + 1:]]
             else:
                 untagged.append(shown)
@@ -114,6 +116,7 @@ def play(name, programs, folder, conf, steps):
     pid = os.getpid()
     ip = "127.%d.%d.%d" % ((201 if name == "ours" else 150) + (pid >> 16) % 40, (pid >> 8) & 255, pid & 255 or 1)
     root = os.getuid() == 0
+    marks = "\n#marks\n" in "\n" + conf
     text = COMMON + conf
     for key, value in (("DIR", folder), ("IP", ip), ("UID", str(who.pw_uid)), ("GID", str(who.pw_gid)),
                        ("INTERNAL", "dovecot" if root else MAIL), ("LOGIN", "dovenull" if root else MAIL)):
@@ -138,10 +141,10 @@ def play(name, programs, folder, conf, steps):
             said.append("> " + step)
             if step.startswith("@@"):
                 if step[2:] not in connections:
-                    connections[step[2:]] = Connection(ip, step[2:])
+                    connections[step[2:]] = Connection(ip, step[2:], marks)
                 now = connections[step[2:]]
             elif step.startswith("@"):
-                now = connections[step[1:]] = Connection(ip, step[1:])
+                now = connections[step[1:]] = Connection(ip, step[1:], marks)
             elif step.startswith("literal:"):
                 literal = step[8:]
             elif step[0] in "!$":
@@ -155,7 +158,7 @@ def play(name, programs, folder, conf, steps):
                 said += sorted(lines) if step[0] == "$" else lines
             else:
                 if now is None:
-                    now = connections["u"] = Connection(ip, "u")
+                    now = connections["u"] = Connection(ip, "u", marks)
                 now.literal = literal
                 for line in now.command(step):
                     said += masked(line, folder).split("\n")
@@ -165,6 +168,15 @@ def play(name, programs, folder, conf, steps):
     return said
 
 
+def variants(text):
+    """The script with each of the values that an #each names."""
+    found = re.search(r"^#each (@\w+@) (.*)$", text, re.M)
+    if not found:
+        return [text]
+    rest = text[:found.start()] + text[found.end():]
+    return [made for value in found[2].split(" | ") for made in variants(rest.replace(found[1], value.strip()))]
+
+
 def main(arguments):
     show = "--show" in arguments
     if show:
@@ -172,23 +184,26 @@ def main(arguments):
     ours, folder = os.path.join(os.path.abspath(arguments[0]), ""), os.path.abspath(arguments[1])
     bad = 0
     for script in arguments[2:]:
-        with open(script) as file:
-            conf, _, rest = file.read().partition("\n---\n")
-        steps = [line for line in rest.split("\n") if line.strip() and not line.startswith("#")]
-        theirs = play("theirs", "", os.path.join(folder, "theirs"), conf + "\n", steps)
-        mine = play("ours", ours, os.path.join(folder, "ours"), conf + "\n", steps)
-        if show:
-            print("\n".join(theirs))
-        diff = list(difflib.unified_diff(theirs, mine, "dovecot", "ours", lineterm="", n=3))
-        if diff:
-            bad += 1
-            print("different: %s" % script)
-            print("\n".join(diff))
-            for log in ("theirs/log", "ours/log", "ours/out"):
-                path = os.path.join(folder, log)
-                lines = open(path).read().splitlines() if os.path.exists(path) else []
-                print("\n".join("%s: %s" % (log, line) for line in lines[-30:] if "Info: " not in line))
+        bad += sum(compare(script, text, ours, folder, show) for text in variants(open(script).read()))
     return 1 if bad else 0
+
+
+def compare(script, text, ours, folder, show):
+    conf, _, rest = text.partition("\n---\n")
+    steps = [line for line in rest.split("\n") if line.strip() and not line.startswith("#")]
+    theirs = play("theirs", "", os.path.join(folder, "theirs"), conf + "\n", steps)
+    mine = play("ours", ours, os.path.join(folder, "ours"), conf + "\n", steps)
+    if show:
+        print("\n".join(theirs))
+    diff = list(difflib.unified_diff(theirs, mine, "dovecot", "ours", lineterm="", n=3))
+    if diff:
+        print("different: %s\n%s" % (script, conf))
+        print("\n".join(diff))
+        for log in ("theirs/log", "ours/log", "ours/out"):
+            path = os.path.join(folder, log)
+            lines = open(path).read().splitlines() if os.path.exists(path) else []
+            print("\n".join("%s: %s" % (log, line) for line in lines[-30:] if "Info: " not in line))
+    return 1 if diff else 0
 
 
 sys.exit(main(sys.argv[1:]))
