@@ -174,7 +174,7 @@ static int status_run(struct doveadm *d, struct mail_user *user)
     int status = DOVEADM_OK;
     struct error e;
 
-    if (doveadm_mailbox_match(d, user, masks, n, 0, &names, &count, &e) < 0)
+    if (doveadm_mailbox_match(d, user, masks, n, false, &names, &count, &e) < 0)
         return doveadm_mail_failed(d, &e, "Listing mailboxes failed");
     for (size_t i = 0; i < count; i++) {
         struct mailbox_status s = {0};
@@ -291,7 +291,7 @@ static int delete_run(struct doveadm *d, struct mail_user *user)
             VEC_PUSH(&all, names[i]);
         if (!doveadm_flag(d, "recursive"))
             continue;
-        if (doveadm_mailbox_match(d, user, &mask, 1, 0, &children, &count, &e) < 0) {
+        if (doveadm_mailbox_match(d, user, &mask, 1, false, &children, &count, &e) < 0) {
             doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Listing mailboxes failed"));
             continue;
         }

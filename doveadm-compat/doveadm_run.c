@@ -47,8 +47,8 @@ int doveadm_status_of(const struct error *e)
         return DOVEADM_DATAERR;
     case ERROR_INVALID:
         return DOVEADM_USAGE;
-    case ERROR_PERMISSION:
-        return DOVEADM_NOPERM;
+    case ERROR_PERMISSION: /* rights say no; what the system refuses is a fault of the installation */
+        return e->sys != 0 && e->user[0] == '\0' ? DOVEADM_TEMPFAIL : DOVEADM_NOPERM;
     case ERROR_QUOTA:
         return DOVEADM_NOQUOTA;
     default:

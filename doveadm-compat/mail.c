@@ -7,10 +7,9 @@
 
 #include "cmd_auth.h"
 #include "rpc/auth_home.h"
+#include "rpc/credentials.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -89,55 +88,34 @@ static int find_users(struct doveadm *d, struct users *out)
 
 /* ---- privileges ---------------------------------------------------------------------------------------------------- */
 
-static bool find_id(const char *text, bool group, uint32_t *out)
+/* As whom this user's mail is touched (rpc/credentials.h). Without root: whoever runs the program, as he may. In a chroot
+ * when it is for good; the paths of several users are seen from outside. *home is as seen afterwards. */
+static int become(struct doveadm *d, const struct settings *set, const char *user, const struct rpc_fields *fields,
+                  bool for_good, const char **home, struct error *e)
 {
-    struct passwd *pw;
-    struct group *gr;
-
-    if (slice_to_u32(slice_from_str(text), out))
-        return true;
-    if (group) {
-        gr = getgrnam(text);
-        *out = gr == NULL ? 0 : gr->gr_gid;
-        return gr != NULL;
-    }
-    pw = getpwnam(text);
-    *out = pw == NULL ? 0 : pw->pw_uid;
-    return pw != NULL;
-}
-
-static int drop(struct doveadm *d, const struct rpc_fields *fields, bool for_good, struct error *e)
-{
-    const struct settings *set = doveadm_settings(d);
-    const char *uid_text = rpc_fields_get(fields, "uid"), *gid_text = rpc_fields_get(fields, "gid");
-    const char *groups_user = rpc_fields_get(fields, "system_groups_user");
-    uint32_t uid, gid;
+    struct credentials c;
 
     if (geteuid() != 0)
-        return 0; /* an ordinary user works with what he may */
-    if (uid_text == NULL)
-        uid_text = conf_str(set, SET_mail_uid);
-    if (gid_text == NULL)
-        gid_text = conf_str(set, SET_mail_gid);
-    if (*uid_text == '\0' || !find_id(uid_text, false, &uid))
-        return error_set(e, ERROR_TEMPORARY, *uid_text == '\0' ? "userdb didn't return UID and mail_uid isn't set"
-                                                               : "Unknown UNIX user: %s", uid_text);
-    if (*gid_text == '\0' || !find_id(gid_text, true, &gid))
-        return error_set(e, ERROR_TEMPORARY, *gid_text == '\0' ? "userdb didn't return GID and mail_gid isn't set"
-                                                               : "Unknown UNIX group: %s", gid_text);
-    if (uid == 0 && conf_uint(set, SET_first_valid_uid) > 0)
-        return error_set(e, ERROR_TEMPORARY, "Mail access not permitted for users with UID 0");
-    if (groups_user != NULL ? initgroups(groups_user, gid) < 0 : setgroups(1, &gid) < 0)
-        return error_sys(e, "setgroups", NULL);
-    if (for_good ? setgid(gid) < 0 || setuid(uid) < 0 : setegid(gid) < 0 || seteuid(uid) < 0)
-        return error_sys(e, "setuid", uid_text);
+        return 0;
+    if (credentials_find(d->arena, set, user, fields, &c, e) < 0)
+        return e->class == ERROR_INVALID ? error_context(e, "User lookup failed: ") : -1;
+    if (!for_good && c.chroot != NULL && *home != NULL)
+        *home = arena_printf(d->arena, "%s%s%s", c.chroot, **home == '/' ? "" : "/", *home);
+    if (!for_good)
+        return credentials_lend(&c, e);
+    if (credentials_take(&c, e) < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "%s", e->admin);
+    if (c.chroot != NULL && *home != NULL && chdir(*home) < 0)
+        log_error(NULL, "chdir(%s) failed: %s", *home, strerror(errno));
     return 0;
 }
 
 static void regain(void)
 {
-    if (getuid() == 0 && geteuid() != 0 && (seteuid(0) < 0 || setegid(0) < 0))
-        doveadm_fatal(DOVEADM_TEMPFAIL, "seteuid(0) failed: %s", strerror(errno));
+    struct error e;
+
+    if (credentials_return(&e) < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "%s", e.admin);
 }
 
 /* ---- one user -------------------------------------------------------------------------------------------------------- */
@@ -179,35 +157,21 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
         log_error(NULL, "User lookup failed: %s", "Internal error occurred. Refer to server log for more information.");
         return DOVEADM_TEMPFAIL;
     }
+    credentials_split_home(d->arena, doveadm_settings(d), &fields);
     pairs = ARENA_ARRAY(d->arena, const char *, fields.count + 1);
     set = user_settings(d, &fields, pairs, &e);
     params.home = lookup ? rpc_fields_get(&fields, "home") : getenv("HOME");
     params.fields = pairs;
     params.find_home = auth_homes_find;
     params.find_home_arg = homes = auth_homes_new(conf_str(doveadm_settings(d), SET_base_dir), "doveadm");
-    if (!lookup && geteuid() == 0) {
-        /* Nobody said who the user is: the settings must (the mail would belong to root otherwise). */
-        const char *missing = *conf_str(doveadm_settings(d), SET_mail_uid) == '\0'   ? "UID (see mail_uid setting)"
-                              : *conf_str(doveadm_settings(d), SET_mail_gid) == '\0' ? "GID (see mail_gid setting)"
-                                                                                      : NULL;
-
-        if (missing != NULL) {
-            log_error(NULL, "Couldn't drop privileges: User is missing %s", missing);
-            settings_unref(set);
-            auth_homes_free(homes);
-            return DOVEADM_TEMPFAIL;
-        }
-    }
-    if (set == NULL || drop(d, &fields, !iterating, &e) < 0 || mail_user_open(&user, set, &params, &e) < 0) {
-        /* A plugin's refusal stands for itself. */
-        if (strncmp(e.admin, "Failed to initialize quota: ", 28) == 0 || strncmp(e.admin, "Failed to expand plugin setting ", 32) == 0)
-            log_error(NULL, "%s", e.admin);
-        else
-            log_error(NULL, "User initialization failed: %s", e.admin);
+    if (set == NULL || become(d, set, params.username, &fields, !iterating, &params.home, &e) < 0 ||
+        mail_user_open(&user, set, &params, &e) < 0) {
+        log_error(NULL, "%s", e.admin);
         settings_unref(set);
         auth_homes_free(homes);
         regain();
-        return DOVEADM_TEMPFAIL;
+        /* Where there are others the run goes on, and the status does not tell, as with the real one. */
+        return iterating ? DOVEADM_OK : DOVEADM_TEMPFAIL;
     }
     d->username = params.username;
     mail_user_set_unchecked(user, true);
@@ -287,7 +251,20 @@ int doveadm_mailbox_open(struct doveadm *d, struct mail_user *user, const char *
     return 0;
 }
 
-int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char *const *masks, size_t n, unsigned flags,
+/* IMAP lists INBOX and mailboxes that are made on use whether they are there or not; here they must be there. */
+static bool is_there(struct doveadm *d, struct mail_user *user, const struct mailbox_info *info)
+{
+    struct mailbox_place place;
+    enum mailbox_existence existence;
+    struct error e;
+
+    if ((info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0)
+        return false;
+    return mailbox_place(user, d->arena, slice_from_str(info->vname), &place, &e) < 0 ||
+           mailbox_exists(&place, false, &existence, &e) < 0 || existence == MAILBOX_EXISTS_YES;
+}
+
+int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char *const *masks, size_t n, bool private_only,
                           const char ***names, size_t *count, struct error *e)
 {
     VEC(const char *) found = {0};
@@ -302,9 +279,9 @@ int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char 
             VEC_PUSH(&found, masks[i]);
             continue;
         }
-        list = mailbox_list_begin(user, &mask, 1, flags);
+        list = mailbox_list_begin(user, &mask, 1, 0);
         while ((step = mailbox_list_next(list, &budget, &info, e)) == STEP_MORE || step == STEP_WAIT)
-            if (step == STEP_MORE && (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) == 0)
+            if (step == STEP_MORE && (!private_only || info->ns->type == MAIL_NAMESPACE_PRIVATE) && is_there(d, user, info))
                 VEC_PUSH(&found, arena_strdup(d->arena, info->vname));
         mailbox_list_end(&list);
         if (step == STEP_ERROR) {

@@ -30,8 +30,9 @@ int doveadm_mailbox_open(struct doveadm *, struct mail_user *, const char *name,
                          struct error *);
 int doveadm_mailbox_sync(struct mailbox *, struct mailbox_view *, enum sync_why, struct error *);
 
-/* Names that match the masks, in list order; a mask without wildcard is taken as it is. In the arena. */
-int doveadm_mailbox_match(struct doveadm *, struct mail_user *, const char *const *masks, size_t n, unsigned flags,
+/* Names that match the masks, in list order; a mask without wildcard is taken as it is. Only what exists, with
+ * private_only only of private namespaces. In the arena. */
+int doveadm_mailbox_match(struct doveadm *, struct mail_user *, const char *const *masks, size_t n, bool private_only,
                           const char ***names, size_t *count, struct error *);
 
 #endif

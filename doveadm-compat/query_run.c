@@ -29,6 +29,16 @@ static size_t count_nodes(const struct query_node *n)
     return sum;
 }
 
+static bool names_guid(const struct query_node *n)
+{
+    bool found = n->kind == QUERY_MAILBOX_GUID;
+
+    for (const struct query_node *c = n->children; c != NULL && !found; c = c->next)
+        found = names_guid(c);
+    return found;
+}
+
+/* Without a name: the user's own mailboxes; those of others and public ones too where a GUID may mean one of them. */
 static int choose_mailboxes(struct doveadm *d, const struct query *q, struct mail_user *user, const char ***out,
                             size_t *count, struct error *e)
 {
@@ -45,7 +55,8 @@ static int choose_mailboxes(struct doveadm *d, const struct query *q, struct mai
         *count = n;
         return 0;
     }
-    return doveadm_mailbox_match(d, user, n > 0 ? names : everything, n > 0 ? n : 1, 0, out, count, e);
+    return doveadm_mailbox_match(d, user, n > 0 ? names : everything, n > 0 ? n : 1, n == 0 && !names_guid(q->root), out, count,
+                                 e);
 }
 
 /* ---- the tree for one mailbox ------------------------------------------------------------------------------------------ */

@@ -11,6 +11,7 @@
 #include "conf/conf.h"
 #include "net/addr.h"
 #include "rpc/auth_client.h"
+#include "rpc/credentials.h"
 #include "rpc/dispatch.h"
 #include "rpc/packet.h"
 #include "rpc/service.h"
@@ -43,25 +44,6 @@ struct login_data {
 };
 /* The bytes behind the request: session id NUL, with `imap` also '0' or '1', tag NUL; then unread input. */
 void login_data_read(struct slice bytes, bool imap, struct login_data *);
-
-/* ---- credentials.c ---------------------------------------------------------------------------------------------- */
-
-enum { CREDENTIALS_GROUPS_MAX = 64 };
-
-struct credentials {
-    uid_t uid;
-    gid_t gid, privileged_gid;         /* privileged: (gid_t)-1 = none */
-    gid_t groups[CREDENTIALS_GROUPS_MAX];
-    size_t group_count;
-    const char *chroot;                /* NULL = none */
-    int nice;
-};
-
-/* From the userdb's fields and the settings for this service and these addresses. All texts in the arena. */
-int credentials_find(struct arena *, const struct settings *, const char *user, const struct rpc_fields *,
-                     struct credentials *, struct error *);
-/* The same text for the same credentials. */
-const char *credentials_key(struct arena *, const struct credentials *);
 
 /* ---- the process ------------------------------------------------------------------------------------------------ */
 

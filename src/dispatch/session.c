@@ -180,6 +180,7 @@ static int choose_worker(struct session *session, struct error *error)
 
     if (set == NULL)
         return -1;
+    credentials_split_home(session->arena, set, &session->request.userdb);
     result = credentials_find(session->arena, set, session->request.user, &session->request.userdb, &credentials,
                               error);
     settings_unref(set);

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,23 +55,6 @@ static void set_environment(const struct dispatcher *d, const struct credentials
     buffer_free(&groups);
 }
 
-static void become_user(const struct credentials *c)
-{
-    gid_t groups[CREDENTIALS_GROUPS_MAX + 1];
-    gid_t saved = c->privileged_gid == (gid_t)-1 ? c->gid : c->privileged_gid;
-
-    groups[0] = c->gid;
-    memcpy(groups + 1, c->groups, c->group_count * sizeof(*groups));
-    if (setgroups(c->group_count + 1, groups) < 0)
-        fail("setgroups", "worker");
-    if (setresgid(c->gid, c->gid, saved) < 0)
-        fail("setresgid", "worker");
-    if (setresuid(c->uid, c->uid, c->uid) < 0)
-        fail("setresuid", "worker");
-    if (setuid(0) == 0)
-        log_fatal(EXIT_FATAL, "We could still become root after setuid(%u)", c->uid);
-}
-
 static uint64_t address_space(const struct dispatcher *d, unsigned sessions)
 {
     uint64_t bytes = d->vsz_limit;
@@ -85,6 +67,7 @@ static uint64_t address_space(const struct dispatcher *d, unsigned sessions)
 __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const struct credentials *c, int fd)
 {
     sigset_t none;
+    struct error e;
     int high = fcntl(fd, F_DUPFD, 16), high_conf = d->conf_fd < 0 ? -1 : fcntl(d->conf_fd, F_DUPFD, 16);
 
     (void)sigemptyset(&none);
@@ -103,8 +86,8 @@ __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const str
     set_environment(d, c);
     if (c->nice != 0 && setpriority(PRIO_PROCESS, 0, c->nice) < 0)
         log_error(NULL, "setpriority(%d) failed: %s", c->nice, strerror(errno));
-    if (d->root && c->chroot == NULL)
-        become_user(c);
+    if (d->root && c->chroot == NULL && credentials_take(c, &e) < 0)
+        log_fatal(EXIT_FATAL, "worker: %s", e.admin);
     (void)execl(d->program, mem_printf("dovecot/%s", service_name(d->service)), (char *)NULL);
     log_fatal(EXIT_EXEC_FAILED, "execv(%s) failed: %s", d->program, strerror(errno));
 }

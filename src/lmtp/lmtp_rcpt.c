@@ -2,6 +2,7 @@
  *
  * While a look-up runs no further command is read, so replies keep their order by themselves. */
 #include "lmtp/lmtp_impl.h"
+#include "rpc/credentials.h"
 
 static void finish(struct lmtp_client *c)
 {
@@ -73,6 +74,7 @@ static void user_known(void *arg, const struct error *e, const char *user, const
     }
     r->user = arena_strdup(a, user);
     r->userdb = rpc_fields_copy(a, fields);
+    credentials_split_home(a, c->set, &r->userdb);
     if (conf_uint(c->set, SET_lmtp_user_concurrency_limit) == 0) {
         accept_rcpt(c);
         return;

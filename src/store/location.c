@@ -232,7 +232,7 @@ static int check_location(struct mail_location *at, const char *text, struct err
 int mail_location_parse(struct mail_location *at, struct arena *arena, const char *text, const char *home,
                         struct error *e)
 {
-    const char *rest = text, *driver = cut_driver(arena, &rest), *set_names[3];
+    const char *rest = text, *driver = cut_driver(arena, &rest), *behind = rest, *set_names[3];
     char *part, *root;
 
     *at = (struct mail_location){.layout = LAYOUT_NONE};
@@ -249,7 +249,7 @@ int mail_location_parse(struct mail_location *at, struct arena *arena, const cha
             return error_set(e, ERROR_INVALID, "Root mail directory not given");
         if (detect_everywhere(at, arena, home, e) < 0)
             return -1;
-    } else if (expand_home(arena, root, home, "mail root dir", text, &at->root, e) < 0) {
+    } else if (expand_home(arena, root, home, "mail root dir", behind, &at->root, e) < 0) {
         return -1;
     }
     if (at->driver == NULL && (at->driver = detect_driver(at->root)) == NULL)
@@ -260,7 +260,7 @@ int mail_location_parse(struct mail_location *at, struct arena *arena, const cha
     set_names[1] = at->driver->mailboxdir;
     set_names[2] = at->driver->subscriptions;
     while (next_part(arena, &rest, &part)) {
-        if (*part != '\0' && set_key(at, arena, part, home, text, e) < 0)
+        if (*part != '\0' && set_key(at, arena, part, home, behind, e) < 0)
             return -1;
     }
     /* Named as empty they are not named. */

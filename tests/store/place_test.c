@@ -147,7 +147,7 @@ ATF_TC_BODY(locations, tc)
     ATF_CHECK(mail_location_parse(&at, arena, "maildir:/a::b/c/", NULL, &e) == 0);
     ATF_CHECK_STREQ("/a:b/c", at.root);
     ATF_CHECK(mail_location_parse(&at, arena, "maildir:~/x", NULL, &e) < 0);
-    ATF_CHECK_STREQ("Home directory not set for user. Can't expand ~/ for mail root dir in: maildir:~/x", e.admin);
+    ATF_CHECK_STREQ("Home directory not set for user. Can't expand ~/ for mail root dir in: ~/x", e.admin);
     arena_free(arena);
 }
 
