@@ -5,8 +5,8 @@
  * then a UID above the target's last one is one that is still to come. A UID below it that is not there has been removed
  * from the target since, and stays away; what only the target has stays there. Nothing is ever deleted.
  *
- * Maildir puts a batch's files in place before its uidlist names them. A crash in between leaves files whose UIDs the next
- * sync gives out anew: then the mailbox is refused, as one in which somebody has saved, and must be removed for a new start.
+ * Maildir puts a batch's files in place before its uidlist names them. Which UIDs they are to have stands in a file beside it
+ * meanwhile (src/store/maildir/given.c), so that the sync at the beginning of the next run names them rightly.
  *
  * A message that cannot be read ends its mailbox: those behind it would take its place away. */
 #include "migrate/migrate.h"
@@ -70,8 +70,8 @@ static int same_message(const struct copy *c, uint32_t uid, struct error *e)
         mail_guid128(b, guid_b, e) == 0) {
         r = memcmp(guid_a, guid_b, 16) == 0 ? 0 : -1;
         if (r < 0)
-            error_set(e, ERROR_EXISTS, "it is another message in the target (somebody saved there, or a run was interrupted while "
-                                       "files were put in place): remove the target mailbox, then run again");
+            error_set(e, ERROR_EXISTS, "it is another message in the target (somebody saved there): remove the target mailbox, "
+                                       "then run again");
     }
     mail_close(&a);
     mail_close(&b);

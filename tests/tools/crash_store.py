@@ -3,6 +3,7 @@
 real Dovecot.
 
     crash_store.py STORETOOL FOLDER FORMAT [--runs M] [--only save,copy,...] [--how exit,ENOSPC,...] [--at N] [--keep]
+                   [--migrate YARILO-MIGRATE] [--jobs J]
 
 FORMAT is a name of store_formats.py. A prepared account is copied, the operation runs with a fault (src/base/os.h) in it:
 
@@ -11,22 +12,27 @@ FORMAT is a name of store_formats.py. A prepared account is copied, the operatio
     short     call N writes 7 bytes, then ENOSPC
     full      from the N-th call on that needs space, all of them fail
 
---runs M takes M of all these, spread evenly; without it all are run. After each, on two copies, once our store and once the real
+--runs M takes M of all these, spread evenly; without it all are run. Runs in which the same calls succeeded, with the same answer,
+leave the same files: of those one is looked at. After each, on two copies, once our store and once the real
 server looks first: every message that was there (and was not to be expunged) is there with its bytes, UID, GUID, date and flags;
 what was acknowledged holds; nothing stands twice; what was expunged before stays away; UIDVALIDITY, UIDNEXT and HIGHESTMODSEQ
 never go back; a process that lived has left no temporary file; saving works at once; after force-resync the files on the disk
-are the messages; the real one logs no error and sees the same. The last line has the figures."""
-import argparse, base64, json, os, pwd, re, shutil, subprocess, sys
+are the messages; the real one logs no error and sees the same. After a migration: it runs again, and then the target is what one
+undisturbed run makes, in the eyes of both, the files on the disk are the messages, and the source is as it was. The last line has
+the figures."""
+import argparse, base64, hashlib, json, multiprocessing, os, pwd, re, shutil, subprocess, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from store_formats import FORMATS
+from store_formats import FORMATS, migrated_files
 
 ap = argparse.ArgumentParser()
 ap.add_argument('tool'); ap.add_argument('folder'); ap.add_argument('format', choices=sorted(FORMATS))
 ap.add_argument('--runs', type=int, default=0); ap.add_argument('--only', default=''); ap.add_argument('--how', default='')
 ap.add_argument('--at', type=int, default=0); ap.add_argument('--keep', action='store_true')
+ap.add_argument('--migrate', default=''); ap.add_argument('--jobs', type=int, default=os.cpu_count())
 a = ap.parse_args()
 form = FORMATS[a.format]
 folder, tool = os.path.abspath(a.folder), os.path.abspath(a.tool)
+migrate_tool = os.path.abspath(a.migrate) if a.migrate else os.path.join(os.path.dirname(tool), 'yarilo-migrate')
 shutil.rmtree(folder, ignore_errors=True)
 os.makedirs(folder)
 root = os.getuid() == 0
@@ -38,18 +44,30 @@ def drop():
     os.setgroups([]); os.setgid(who.pw_gid); os.setuid(who.pw_uid)
 
 
-def store(home, *args, fault=None, options=(), trace=None):
+def ours_run(words, fault=None, trace=None):
     env = dict(os.environ)
     if fault:
         env['YARILO_FAULT'] = fault
     if trace:
         env['YARILO_TRACE_FD'] = str(trace.fileno())
-    words = [w for o in form.settings + tuple(options) for w in ('-o', o)]
     try:
-        return subprocess.run([tool, '-u', 'u', '-h', home, '-l', form.location, *words, *args], capture_output=True, env=env,
-                              preexec_fn=drop if root else None, pass_fds=[trace.fileno()] if trace else (), timeout=60)
+        return subprocess.run(words, capture_output=True, env=env, preexec_fn=drop if root else None,
+                              pass_fds=[trace.fileno()] if trace else (), timeout=300)
     except subprocess.TimeoutExpired as e:
-        raise Exception('%s hangs' % (args,)) from e
+        raise Exception('%s hangs' % (words,)) from e
+
+
+def store(home, *args, fault=None, options=(), trace=None, location=form.location):
+    if args[0] == 'migrate':
+        return ours_run([migrate_tool, '--config', write_conf(home), '--user', 'u', '--home', home, '--from', form.location,
+                         '--to', form.migrates_to], fault, trace)
+    words = [w for o in form.settings + tuple(options) for w in ('-o', o)]
+    return ours_run([tool, '-u', 'u', '-h', home, '-l', location, *words, *args], fault, trace)
+
+
+def batch(home, *commands, location=form.location):
+    words = [w for c in commands for w in ('--', *c)]
+    return must(store(home, *words[1:], location=location))
 
 
 def must(r):
@@ -58,14 +76,19 @@ def must(r):
     return r.stdout.decode()
 
 
-def doveadm(home, *args, data=None):
+def write_conf(home, location=form.location):
     conf = os.path.join(home, 'dovecot.conf')
     with open(conf, 'w') as f:
         f.write('base_dir = %s/run\nlog_path = /dev/stderr\nssl = no\nmail_location = %s\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n'
                 'mail_uid = %d\nmail_gid = %d\ndefault_internal_user = %s\ndefault_login_user = %s\nstats_writer_socket_path =\n%s\n'
-                % (home, form.location, who.pw_uid, who.pw_gid, who.pw_name, who.pw_name, settings_text()))
+                % (home, location, who.pw_uid, who.pw_gid, who.pw_name, who.pw_name, settings_text()))
+    return conf
+
+
+def doveadm(home, *args, data=None, location=form.location):
+    conf = write_conf(home, location)
     return subprocess.run(['doveadm', '-c', conf, *args], env=dict(os.environ, USER='u', HOME=home), capture_output=True, input=data,
-                          timeout=60)
+                          timeout=300)
 
 
 def settings_text():
@@ -76,10 +99,13 @@ def settings_text():
     return '\n'.join(lines + (['plugin {'] + [o.replace('=', ' = ', 1) for o in plugin] + ['}'] if plugin else []))
 
 
-def look(home):
-    """name -> {'status': ..., uid: message}; and the names."""
+def look(home, *before, location=form.location):
+    """name -> {'status': ..., uid: message}, after other commands."""
     boxes, box = {}, None
-    for line in map(json.loads, must(store(home, 'state')).splitlines()):
+    for line in batch(home, *before, ('state',), location=location).splitlines():
+        if not line.startswith('{'):
+            continue
+        line = json.loads(line)
         if 'mailbox' in line:
             box = boxes[line['mailbox']] = {'status': line}
         else:
@@ -135,17 +161,16 @@ OPERATIONS = {  # arguments, then settings of this run alone
 }
 for name in form.without:
     OPERATIONS.pop(name)
+if form.migrates_to is not None:
+    OPERATIONS['migrate'] = (('migrate',),)
 for name, args in form.more.items():
     OPERATIONS[name] = tuple(args) if args and isinstance(args[0], tuple) else (tuple(args),)
 ADDS = {'deliver': ('INBOX', 1), 'append': ('INBOX', 1), 'multi-append': ('INBOX', 3), 'copy': ('other', 2), 'move': ('other', 2)}
-bad = 0
+differences = []
 
 
 def differ(where, text):
-    global bad
-    bad += 1
-    if bad <= 40:
-        print('%s: %s' % (where, text), flush=True)
+    differences.append('%s: %s' % (where, text))
 
 
 def check(where, op, args, state, acknowledged):
@@ -212,8 +237,8 @@ def check(where, op, args, state, acknowledged):
             differ(where, 'acknowledged, but flags are %s' % f)
 
 
-def theirs(where, home):
-    r = doveadm(home, '-f', 'tab', 'fetch', 'mailbox uid guid flags', 'mailbox', '*')
+def theirs(where, home, location=form.location):
+    r = doveadm(home, '-f', 'tab', 'fetch', 'mailbox uid guid flags', 'mailbox', '*', location=location)
     noise = [l for l in r.stderr.decode().splitlines() if re.search('Error|Panic|Fatal', l)
              and not (' exit ' in where and 'cache: reset_id mismatch even after locking' in l)  # between a purge's two steps
              # Counts went down, the mailbox was not told: the real one notices, and rebuilds.
@@ -265,19 +290,17 @@ def aftermath(where, op, args, home, lived, failed_call, acknowledged):
         known = look(copy)
         check(where + ' (Dovecot first)', op, args, known, acknowledged)
         compare(where + ' (Dovecot first)', first, known)
-    must(store(home, 'save', 'INBOX', '-', mails[0]))
-    for name in state:
-        must(store(home, 'resync', name))
+    then = [('save', 'INBOX', '-', mails[0])] + [('resync', name) for name in state]
     if op == 'delete' and 'other' in state:
-        must(store(home, 'delete', 'other'))
+        then.append(('delete', 'other'))
     if 'purge' in OPERATIONS:
-        must(store(home, *OPERATIONS['purge'][0]))
+        then.append(OPERATIONS['purge'][0])
+    batch(home, *then)
     for d, folders, _ in os.walk(home):
         for f in folders:
             if f.endswith(('DOVECOT-TRASHED', 'DOVECOT-TrasH')):  # what a deletion that died left is removed after an hour
                 os.utime(os.path.join(d, f), (0, 0))
-    must(store(home, 'list'))
-    last = look(home)
+    last = look(home, ('list',))
     if form.message_files is not None:
         all_of_them = [m['guid'] for b in last.values() for m in messages(b).values()]
         count, want = form.message_files(home), len(set(all_of_them) if form.shares else all_of_them)
@@ -287,8 +310,62 @@ def aftermath(where, op, args, home, lived, failed_call, acknowledged):
         compare(where + ' (at last)', theirs(where + ' (at last)', home), last)
 
 
+def mail_files(home):
+    """The source's files, but for the index, which looking may change."""
+    found = {}
+    for d, _, files in os.walk(home):
+        for f in files:
+            path = os.path.join(d, f)
+            if not f.startswith('dovecot') and not path.startswith(os.path.join(home, 'to')):
+                with open(path, 'rb') as data:
+                    found[os.path.relpath(path, home)] = data.read()
+    return found
+
+
+def known(state):
+    """What a migration must carry over."""
+    return {(name, uid): {k: v for k, v in m.items() if k not in ('modseq', 'recent', 'envelope', 'bodystructure')} for name, box in state.items()
+            for uid, m in box.items()}
+
+
+def after_migration(where, home, lived, failed_call):
+    if lived and 'unlink' not in failed_call and left_over(home):
+        differ(where, 'left: %s' % left_over(home)[:3])
+    to = form.migrates_to
+    r = store(home, 'migrate')
+    if r.returncode != 0 or b'Error' in r.stderr:
+        differ(where, 'the second run: %d %s' % (r.returncode, r.stderr.decode()[:600]))
+        return
+    state = look(home, location=to)
+    want, modseqs = migrated()
+    for key in sorted(set(want) | set(known(state)), key=str):
+        if want.get(key) != known(state).get(key):
+            differ(where, 'the target: %s: %s, not %s' % (key, known(state).get(key), want.get(key)))
+    for name in state:
+        if state[name]['status']['modseq'] < modseqs.get(name, 0):
+            differ(where, '%s: modseq %d -> %d' % (name, modseqs[name], state[name]['status']['modseq']))
+    if ours(state) != theirs(where + ' (target)', home, location=to):
+        differ(where, 'Dovecot sees another target')
+    if known(look(home)) != known(before):
+        differ(where, 'the source has other messages')
+    if mail_files(home) != mail_files(base):
+        differ(where, 'the files of the source changed')
+    last = look(home, *[('resync', name) for name in state], *([('purge',)] if to.startswith('mdbox') else []), location=to)
+    count = migrated_files(to)(os.path.join(home, 'to'))
+    if count != sum(len(messages(b)) for b in last.values()):
+        differ(where, '%d messages stored in the target' % count)
+    if known(last) != want:
+        differ(where, 'after a resync the target is another one')
+
+
+def migrated():
+    """What an undisturbed run makes."""
+    with open(os.path.join(folder, 'migrated'), 'rb') as f:
+        return eval(f.read())
+
+
 def fresh():
-    home = os.path.join(folder, 'run')
+    home = os.path.join(folder, 'run%d' % os.getpid())
     shutil.rmtree(home, ignore_errors=True)
     subprocess.run(['cp', '-a', base, home], check=True)
     return home
@@ -299,9 +376,13 @@ UNSEEN = {'sync', 'lock'}  # calls after which the files are as before them
 
 
 def cases_of(op, args, options):
-    trace = os.path.join(folder, 'trace')
+    trace, home = os.path.join(folder, 'trace'), fresh()
     with open(trace, 'w') as f:
-        r = store(fresh(), *args, options=options, trace=f)
+        r = store(home, *args, options=options, trace=f)
+    if op == 'migrate' and r.returncode == 0:
+        with open(os.path.join(folder, 'migrated'), 'w') as f:
+            state = look(home, location=form.migrates_to)
+            f.write(repr((known(state), {name: b['status']['modseq'] for name, b in state.items()})))
     if r.returncode != 0 or b'Error' in r.stderr:
         sys.exit('%s fails without a fault: %s' % (op, r.stderr.decode()))
     calls = [l.split('\t')[1] for l in open(trace).read().splitlines()]
@@ -334,11 +415,29 @@ total = len(cases)
 if a.runs and a.runs < total:
     shift = sum(map(ord, a.format)) % 97 / 97
     cases = [cases[int((i + shift) * total / a.runs)] for i in range(a.runs)]
-for op, args, options, how, n, call, fault in cases:
-    where = '%s %s %d %s' % (op, how, n, call)
-    home = fresh()
+
+
+def outcome(lines, home, op, how, r):
+    """The same for runs that leave the same files: what succeeded, with names that only this run has by their order."""
+    order, done = {}, []
+    for _, call, path, size, err, *old in lines:
+        for p in (path, *old):
+            for word in re.findall(r'\d{9,}[^/,:]*|[0-9a-f]{32}', p.replace(home, '')):
+                order.setdefault(word, 'name%d' % len(order))
+        if err == '0' and call not in UNSEEN:
+            names = tuple(re.sub(r'\d{9,}[^/,:]*|[0-9a-f]{32}', lambda m: order[m.group()], p.replace(home, '')) for p in (path, *old))
+            done.append((call, names, size))
+    return hashlib.sha1(repr((op, how == 'exit', r.returncode, done)).encode()).hexdigest()
+
+
+def run_case(i):
+    """-> the differences, and whether the files were looked at."""
+    op, args, options, how, n, call, fault = cases[i]
+    where, looked = '%s %s %d %s' % (op, how, n, call), True
+    differences.clear()
     try:
-        with open(os.path.join(folder, 'trace'), 'w') as f:
+        home = fresh()
+        with open(home + '.trace', 'w') as f:
             r = store(home, *args, options=options, fault=fault, trace=f)
         lines = [l.split('\t') for l in open(f.name).read().splitlines()]
         failed = {l[1] for l in lines if l[4] != '0'}
@@ -346,12 +445,33 @@ for op, args, options, how, n, call, fault in cases:
             differ(where, r.stderr.decode()[:3000])
         if how == 'exit' and r.returncode not in (0, 70):
             differ(where, 'the fault did not fire: %d %s' % (r.returncode, r.stderr.decode()[:300]))
-        if how != 'exit' and r.returncode not in (0, 1):
+        if how != 'exit' and r.returncode not in (0, 1) + ((75,) if op == 'migrate' else ()):
             differ(where, 'ends with %d %s' % (r.returncode, r.stderr.decode()[:300]))
-        aftermath(where, op, args, home, how != 'exit', failed, r.returncode == 0)
+        try:
+            os.mkdir(os.path.join(folder, 'seen', outcome(lines, home, op, how, r)))
+        except FileExistsError:
+            looked = False
+        if looked and op == 'migrate':
+            after_migration(where, home, how != 'exit', failed)
+        elif looked:
+            aftermath(where, op, args, home, how != 'exit', failed, r.returncode == 0)
     except Exception as e:
         differ(where, repr(e)[:1500])
-    if bad and a.keep:
-        break
-print('%s: %d operations, %d calls, %d faults, %d run, %d differences' % (a.format, len(figures), sum(figures), total, len(cases), bad))
+    return list(differences), looked
+
+
+os.mkdir(os.path.join(folder, 'seen'))
+bad = looks = 0
+with multiprocessing.get_context('fork').Pool(max(1, a.jobs)) as pool:
+    for found, looked in pool.imap_unordered(run_case, range(len(cases))):
+        looks += looked
+        for text in found:
+            bad += 1
+            if bad <= 40:
+                print(text, flush=True)
+        if bad and a.keep:
+            pool.terminate()
+            break
+print('%s: %d operations, %d calls, %d faults, %d run, %d outcomes, %d differences'
+      % (a.format, len(figures), sum(figures), total, len(cases), looks, bad))
 sys.exit(1 if bad else 0)

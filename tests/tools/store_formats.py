@@ -4,7 +4,8 @@ To add a format write an entry into FORMATS. `location` is its mail_location ("~
 storetool and to Dovecot; `more` are operations of its own, or others' with other arguments: name -> (arguments of storetool, ...),
 checked as the operation of OPERATIONS in crash_store.py with that name, or as one that changes nothing that can be seen;
 `message_files` counts the messages' bytes on the disk after force-resync and purge: a function of the home that returns the number
-of messages stored, or None; `attachments` makes each mail's body one; `shares` says that copies have their bytes together; `temporary` matches names that only an unfinished operation leaves."""
+of messages stored, or None; `migrates_to` is the mail_location that yarilo-migrate converts it to (its files below ~/to);
+`attachments` makes each mail's body one; `shares` says that copies have their bytes together; `temporary` matches names that only an unfinished operation leaves."""
 import os, re
 
 LEFT = re.compile(r'(^|/)(tmp/.*|temp\..*|\.temp\..*|.*\.lock|.*\.newlock|.*\.tmp)$')
@@ -12,9 +13,9 @@ LEFT = re.compile(r'(^|/)(tmp/.*|temp\..*|\.temp\..*|.*\.lock|.*\.newlock|.*\.tm
 
 class Format:
     def __init__(self, location, settings=(), more=None, without=(), message_files=None, temporary=LEFT, dovecot=True, shares=False,
-                 attachments=False):
+                 attachments=False, migrates_to=None):
         self.location, self.settings, self.more, self.without = location, tuple(settings), more or {}, set(without)
-        self.attachments = attachments
+        self.attachments, self.migrates_to = attachments, migrates_to
         self.message_files, self.temporary, self.dovecot, self.shares = message_files, temporary, dovecot, shares
         self.separator = '~' if 'LAYOUT=index' in location else '/' if 'LAYOUT=fs' in location or not location.startswith('maildir') else '.'
 
@@ -38,21 +39,31 @@ def maildir_files(home):
     return files_below(home, r'/(cur|new)/[^/]*$')
 
 
+def sdbox_files(home):
+    return files_below(home, r'/u\.\d+$')
+
+
+def migrated_files(location):
+    return {'maildir': maildir_files, 'sdbox': sdbox_files, 'mdbox': mdbox_messages}[location.split(':')[0]]
+
+
 ATTACH = ('mail_attachment_dir=~/att', 'mail_attachment_min_size=1')
 FORMATS = {
-    'maildir': Format('maildir:~/Maildir', message_files=maildir_files),
-    'maildir-fs': Format('maildir:~/Maildir:LAYOUT=fs', message_files=maildir_files),
+    'maildir': Format('maildir:~/Maildir', message_files=maildir_files, migrates_to='sdbox:~/to'),
+    'maildir-fs': Format('maildir:~/Maildir:LAYOUT=fs', message_files=maildir_files, migrates_to='mdbox:~/to'),
     'maildir-split': Format('maildir:~/Maildir:INDEX=~/index:CONTROL=~/control', message_files=maildir_files),
     'maildir-flock': Format('maildir:~/Maildir', ('lock_method=flock',), message_files=maildir_files),
-    'sdbox': Format('sdbox:~/sdbox', message_files=lambda home: files_below(home, r'/u\.\d+$')),
-    'mdbox': Format('mdbox:~/mdbox', more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True),
+    'sdbox': Format('sdbox:~/sdbox', message_files=sdbox_files, migrates_to='maildir:~/to'),
+    'sdbox-alt': Format('sdbox:~/sdbox:ALT=~/alt', more={'altmove': ('altmove', 'INBOX', '1,3', 'there')}, message_files=sdbox_files),
+    'mdbox': Format('mdbox:~/mdbox', more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True,
+                    migrates_to='maildir:~/to:LAYOUT=fs'),
     'mdbox-small': Format('mdbox:~/mdbox', ('mdbox_rotate_size=1k',), more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True),
     'mdbox-alt': Format('mdbox:~/mdbox:ALT=~/alt', more={'purge': ('purge',), 'altmove': ('altmove', 'INBOX', '1,3', 'there')},
                         message_files=mdbox_messages, shares=True),
     'maildir-zlib': Format('maildir:~/Maildir', ('mail_plugins=zlib', 'plugin/zlib_save=gz'), message_files=maildir_files),
-    'sdbox-attach': Format('sdbox:~/sdbox', ATTACH, message_files=lambda home: files_below(home, r'/u\.\d+$'), attachments=True),
+    'sdbox-attach': Format('sdbox:~/sdbox', ATTACH, message_files=sdbox_files, attachments=True),
     'mdbox-attach': Format('mdbox:~/mdbox', ATTACH, more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True, attachments=True),
-    'sdbox-index': Format('sdbox:~/sdbox:LAYOUT=index', message_files=lambda home: files_below(home, r'/u\.\d+$')),
+    'sdbox-index': Format('sdbox:~/sdbox:LAYOUT=index', message_files=sdbox_files),
     'maildir-index': Format('maildir:~/Maildir:LAYOUT=index', message_files=maildir_files),
     'maildir-dotlock': Format('maildir:~/Maildir', ('lock_method=dotlock',), message_files=maildir_files),
 }

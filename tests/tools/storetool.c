@@ -1,6 +1,6 @@
 /* storetool - drives src/store from the command line, for tests and for looking.
  *
- *     storetool [-u USER] [-h HOME] [-l LOCATION] [-o KEY=VALUE]... [-c CONF] COMMAND ARG...
+ *     storetool [-u USER] [-h HOME] [-l LOCATION] [-o KEY=VALUE]... [-c CONF] COMMAND ARG... [-- COMMAND ARG...]...
  *
  * Commands: list PATTERN, lsub PATTERN, create NAME, delete NAME, rename OLD NEW, subscribe NAME, unsubscribe NAME,
  * status NAME, save NAME FLAGS FILE..., dump NAME (JSON lines), body NAME UID, flags NAME UIDS +|-|=FLAGS,
@@ -653,6 +653,12 @@ static struct settings *load_settings(const char *file, const char *const *pairs
     return changed;
 }
 
+static bool complete(char **args)
+{
+    return args[0] != NULL && (args[1] != NULL || strcmp(args[0], "list") == 0 || strcmp(args[0], "lsub") == 0 ||
+                               strcmp(args[0], "state") == 0 || strcmp(args[0], "purge") == 0);
+}
+
 static void run_command(const char *command, char **args)
 {
     struct mailbox_place a, b;
@@ -746,16 +752,25 @@ int main(int argc, char **argv)
         }
     }
     char **args = argv + optind;
-    if (args[0] == NULL || (args[1] == NULL && strcmp(args[0], "list") != 0 && strcmp(args[0], "lsub") != 0 &&
-                            strcmp(args[0], "state") != 0 && strcmp(args[0], "purge") != 0))
+    if (!complete(args))
         return 64;
     set = load_settings(file, pairs, &conf);
     params.username = name;
     params.home = home;
     if (mail_user_open(&user, set, &params, &e) < 0)
         fail(&e);
-    const char *command = *args++;
-    run_command(command, args);
+    while (args != NULL) {
+        char **next = args;
+
+        while (*next != NULL && strcmp(*next, "--") != 0)
+            next++;
+        bool more = *next != NULL;
+        *next = NULL;
+        if (!complete(args))
+            return 64;
+        run_command(args[0], args + 1);
+        args = more ? next + 1 : NULL;
+    }
     mail_user_close(&user);
     settings_unref(set);
     conf_free(conf);

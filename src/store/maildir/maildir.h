@@ -117,6 +117,7 @@ struct maildir {
     bool fsync_never;
     bool defer_sync;               /* leave the uidlist's fdatasync to the caller: sync_fd */
     int sync_fd;                   /* -1 = none */
+    bool given;                    /* the file of given.c is there */
     bool odd_files_logged;         /* FIFOs, devices, links: said once */
     struct timespec search_new, search_cur; /* folders' times at the last search for a missing file */
 };
@@ -153,6 +154,22 @@ int maildir_list_begin(struct maildir *, struct error *);
  * closed); -1: synced already or not wanted. Lock held. */
 int maildir_list_write(struct maildir *, size_t from, struct error *);
 int maildir_list_recreate(struct maildir *, struct error *);
+
+/* uidlist.c: the file's text, by lines. */
+void maildir_uidlist_put_header(struct buffer *, const struct maildir_uidlist *);
+void maildir_uidlist_put(struct buffer *, const struct maildir_record *);
+
+/* given.c: UIDs that messages bring along; the uidlist's lock is held. */
+struct maildir_given {
+    uint32_t uid;
+    size_t entry;                  /* which of the new files */
+    const char *fields;
+};
+/* Says, durably, which UIDs and fields the files that are about to appear get. Nothing for none. */
+int maildir_given_write(struct maildir *, const struct maildir_record *, size_t count, struct error *);
+int maildir_given_remove(struct maildir *, struct error *);       /* if it is there */
+/* Of the new files, those whose UIDs were given and are still free: by ascending UIDs, into out[fresh->count]. -> how many */
+size_t maildir_given_match(struct maildir *, const struct maildir_entries *fresh, struct maildir_given *out);
 
 /* keywords_file.c */
 int maildir_keywords_refresh(struct maildir *, struct error *);

@@ -220,7 +220,10 @@ struct publish {
     struct driver_sync sync;
     bool index_locked, without_uids, renamed;
     unsigned syncs;
+    bool given;                    /* UIDs came along */
     size_t list_before;
+    uint32_t next_before;
+    uint64_t size_before;
     struct stat st_new, st_cur;
     struct maildir_ext ext;
     bool quiet_new, quiet_cur;
@@ -248,11 +251,32 @@ static void unlock(struct mailbox *box, struct publish *p)
     maildir_list_unlock(m);
 }
 
+/* Lines of UIDs that were given are taken back: else the list would say that these UIDs are used up, and the next run of a
+ * conversion that their messages were there and have been removed. Nobody has shown them to a client: that takes our lock. */
+static void take_back_lines(struct maildir *m, const struct publish *p)
+{
+    struct maildir_uidlist *list = &m->list;
+    struct stat st;
+    struct error e;
+    int fd = openat(m->control, "dovecot-uidlist", O_RDWR | O_CLOEXEC);
+
+    list->next_uid = p->next_before;
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0 && st.st_ino == list->ino && (uint64_t)st.st_size > p->size_before &&
+        os_truncate(fd, p->size_before, &e) < 0)
+        log_error_value(mail_user_log(m->box->user), &e);
+    close(fd);
+}
+
 /* The failure of one is the failure of all: what was renamed goes. */
-static void undo(struct mailbox *box, struct driver_publish *pub)
+static void undo(struct mailbox *box, struct driver_publish *pub, const struct publish *p)
 {
     struct maildir *m = box->data;
     struct error e;
+
+    if (p->given)
+        take_back_lines(m, p);
 
     for (size_t i = 0; i < pub->count; i++) {
         struct maildir_staged *d = pub->staged[i]->data;
@@ -262,6 +286,8 @@ static void undo(struct mailbox *box, struct driver_publish *pub)
         d->published = NULL;
         pub->staged[i]->uid = 0;
     }
+    if (maildir_given_remove(m, &e) < 0)
+        log_error_value(mail_user_log(box->user), &e);
 }
 
 static uint32_t letters_for(struct maildir *m, const struct mail_meta *meta)
@@ -307,11 +333,24 @@ static int rename_one(struct maildir *m, struct staged *s, const char *base, con
     return 0;
 }
 
+/* What the uidlist says of a message besides its name; guid: where the name is not the GUID. */
+static const char *fields_for(struct staged *s, const char *guid)
+{
+    const char *fields = guid == NULL ? NULL : maildir_fields_set(s->arena, NULL, 'G', guid);
+
+    if (s->meta.pop3_uidl != NULL)
+        fields = maildir_fields_set(s->arena, fields, 'P', s->meta.pop3_uidl);
+    if (s->meta.pop3_order != 0)
+        fields = maildir_fields_set(s->arena, fields, 'O', arena_printf(s->arena, "%u", s->meta.pop3_order));
+    return fields;
+}
+
 static int publish_one(struct maildir *m, struct staged *s, bool with_uid, const bool *quiet, struct error *e)
 {
     struct maildir_staged *d = s->data;
     struct maildir_uidlist *list = &m->list;
-    const char *fields = NULL, *base = NULL, *info = "", *guid = s->meta.guid;
+    const char *fields, *base = NULL, *info = "", *guid = s->meta.guid;
+    bool kept = false;
     uint32_t letters = with_uid ? letters_for(m, &s->meta) : 0;
     struct maildir_record *rec;
 
@@ -326,6 +365,7 @@ static int publish_one(struct maildir *m, struct staged *s, bool with_uid, const
                     return -1;
                 base = NULL;
             }
+            kept = base != NULL;
         }
     }
     if (base == NULL) {
@@ -334,16 +374,11 @@ static int publish_one(struct maildir *m, struct staged *s, bool with_uid, const
             guid = d->source_guid;
         if (rename_one(m, s, base, info, NULL, e) < 0)
             return -1;
-        if (guid != NULL)
-            fields = maildir_fields_set(s->arena, fields, 'G', guid);
     }
     s->storage_id = base;
     if (!with_uid)
         return 0;
-    if (s->meta.pop3_uidl != NULL)
-        fields = maildir_fields_set(s->arena, fields, 'P', s->meta.pop3_uidl);
-    if (s->meta.pop3_order != 0)
-        fields = maildir_fields_set(s->arena, fields, 'O', arena_printf(s->arena, "%u", s->meta.pop3_order));
+    fields = fields_for(s, kept ? NULL : guid);
     if (s->meta.uid >= list->next_uid && s->meta.uid < UINT32_MAX - 1)
         list->next_uid = s->meta.uid;
     rec = maildir_uidlist_add(list, list->next_uid++, arena_strdup(maildir_uidlist_arena(list), base),
@@ -358,6 +393,27 @@ static int publish_one(struct maildir *m, struct staged *s, bool with_uid, const
 static bool field_ok(const char *value)
 {
     return value == NULL || (strpbrk(value, " \r\n\t") == NULL && *value != '\0');
+}
+
+/* UIDs that messages bring along must not be lost between the renames and the uidlist. */
+static int note_given(struct maildir *m, struct driver_publish *pub, struct publish *p, struct error *e)
+{
+    struct maildir_record *at = ARENA_ARRAY(p->arena, struct maildir_record, pub->count + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < pub->count; i++) {
+        struct staged *s = pub->staged[i];
+        const struct maildir_staged *d = s->data;
+
+        if (s->meta.uid != 0)
+            at[n++] = (struct maildir_record){.uid = s->meta.uid, .base = sized_base(s, d),
+                                              .fields = fields_for(s, s->meta.guid != NULL ? s->meta.guid : d->source_guid)};
+    }
+    p->given = n > 0;
+    /* A list that must be written as a whole is so before: what is appended can be taken back without any room. */
+    if (p->given && (m->list.recreate || !m->list.exists || m->list.version != 3) && maildir_list_recreate(m, e) < 0)
+        return -1;
+    return maildir_given_write(m, at, n, e);
 }
 
 static enum step rename_all(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
@@ -377,9 +433,11 @@ static enum step rename_all(struct mailbox *box, struct driver_publish *pub, str
             letters_for(m, &pub->staged[i]->meta);
     }
     /* Letters before names that use them. */
-    if (!p->without_uids && maildir_keywords_write(m, e) < 0)
+    if (!p->without_uids && (maildir_keywords_write(m, e) < 0 || note_given(m, pub, p, e) < 0))
         return STEP_ERROR;
     p->list_before = m->list.count;
+    p->next_before = m->list.next_uid;
+    p->size_before = m->list.size;
     p->renamed = true;
     quiet = p->quiet_new && p->quiet_cur;
     for (size_t i = 0; i < pub->count; i++) {
@@ -542,6 +600,8 @@ static enum step run(struct mailbox *box, struct driver_publish *pub, struct pub
         return write_list(box, pub, p, e);
     case PUBLISH_COMMIT:
         close_fds(p, m);
+        if (maildir_given_remove(m, e) < 0)
+            return STEP_ERROR;
         return commit(box, pub, p, e);
     }
     return STEP_DONE;
@@ -566,7 +626,7 @@ enum step maildir_publish(struct mailbox *box, struct driver_publish *pub, struc
         } while (r == STEP_MORE && !budget_spent(budget, 1));
     }
     if (r == STEP_ERROR && p->renamed)
-        undo(box, pub);
+        undo(box, pub, p);
     if (r == STEP_ERROR && p->renamed && !p->without_uids) {
         /* Lines of files that are gone again: the list is read anew. */
         struct maildir *m = box->data;
@@ -590,7 +650,7 @@ void maildir_publish_end(struct mailbox *box, struct driver_publish *pub)
     pub->state = NULL;
     maildir_sync_end(box, &p->sync);
     if (p->renamed)
-        undo(box, pub); /* cancelled half-way */
+        undo(box, pub, p); /* cancelled half-way */
     close_fds(p, box->data);
     unlock(box, p);
     arena_free(p->arena);

@@ -37,34 +37,47 @@ static int compare_fresh(const void *x, const void *y)
     return maildir_name_compare(a->name, b->name);
 }
 
+static void add_record(struct apply *a, struct maildir_entry *entry, const char *fields)
+{
+    struct maildir_uidlist *list = &a->m->list;
+    const char *info = entry->name + entry->base_size;
+    struct maildir_record *rec = maildir_uidlist_add(list, list->next_uid++,
+        arena_str(maildir_uidlist_arena(list), slice_of(entry->name, entry->base_size)), fields);
+
+    rec->where = entry->in_new ? WHERE_NEW : WHERE_CUR;
+    rec->was_new = entry->in_new || entry->moved;
+    rec->info = *info == '\0' ? NULL : arena_strdup(maildir_uidlist_arena(list), info);
+    rec->seen = true;
+    entry->dropped = true; /* has its UID */
+}
+
 static int add_fresh(struct apply *a, struct error *e)
 {
     struct maildir_uidlist *list = &a->m->list;
     struct maildir_sync *s = a->s;
-    size_t from = list->count, doubled;
+    size_t from = list->count, doubled, count = 0;
+    struct maildir_given *given = s->fresh.count == 0 ? NULL : ARENA_ARRAY(a->arena, struct maildir_given, s->fresh.count);
 
     if (s->fresh.count > 1)
         qsort(s->fresh.at, s->fresh.count, sizeof(*s->fresh.at), compare_fresh);
-    if (s->fresh.count > UINT32_MAX - 2 - list->next_uid)
-        return error_set(e, ERROR_LIMIT, "UIDs are used up");
-    for (size_t i = 0; i < s->fresh.count; i++) {
-        const struct maildir_entry *entry = &s->fresh.at[i];
-        const char *info = entry->name + entry->base_size;
-        struct maildir_record *rec = maildir_uidlist_add(list, list->next_uid++,
-            arena_str(maildir_uidlist_arena(list), slice_of(entry->name, entry->base_size)), NULL);
-
-        rec->where = entry->in_new ? WHERE_NEW : WHERE_CUR;
-        rec->was_new = entry->in_new || entry->moved;
-        rec->info = *info == '\0' ? NULL : arena_strdup(maildir_uidlist_arena(list), info);
-        rec->seen = true;
+    if (given != NULL && a->m->lock != NULL)
+        count = maildir_given_match(a->m, &s->fresh, given);
+    for (size_t i = 0; i < count; i++) {
+        list->next_uid = given[i].uid;
+        add_record(a, &s->fresh.at[given[i].entry], given[i].fields);
     }
+    if (s->fresh.count - count > UINT32_MAX - 2 - list->next_uid)
+        return error_set(e, ERROR_LIMIT, "UIDs are used up");
+    for (size_t i = 0; i < s->fresh.count; i++)
+        if (!s->fresh.at[i].dropped)
+            add_record(a, &s->fresh.at[i], NULL);
     /* Garbage: rewrite when most lines are of messages that are gone. */
     if (s->full && (list->lines + s->fresh.count) * 75 / 100 >= list->count - list->gone && list->gone > 0)
         list->recreate = true;
     maildir_uidlist_index(list, &doubled);
     if (list->count == from && !list->recreate && list->exists)
         return 0;
-    return maildir_list_write(a->m, from, e);
+    return maildir_list_write(a->m, from, e) < 0 ? -1 : maildir_given_remove(a->m, e);
 }
 
 /* ---- keywords ---- */

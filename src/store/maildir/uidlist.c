@@ -205,6 +205,22 @@ int maildir_uidlist_parse(struct maildir_uidlist *list, struct slice text, size_
     }
 }
 
+/* ---- writing ---- */
+
+void maildir_uidlist_put_header(struct buffer *out, const struct maildir_uidlist *list)
+{
+    buffer_printf(out, "3 V%u N%u G", list->uid_validity, list->next_uid);
+    text_hex_encode(out, slice_of(list->guid, 16));
+    buffer_append_str(out, list->other_fields == NULL ? "" : list->other_fields);
+    buffer_append_byte(out, '\n');
+}
+
+void maildir_uidlist_put(struct buffer *out, const struct maildir_record *rec)
+{
+    buffer_printf(out, "%u %s%s:%s\n", rec->uid, rec->fields == NULL ? "" : rec->fields, rec->fields == NULL ? "" : " ",
+                  rec->base);
+}
+
 /* ---- the table ---- */
 
 struct maildir_record *maildir_uidlist_add(struct maildir_uidlist *list, uint32_t uid, const char *base,

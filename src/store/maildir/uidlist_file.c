@@ -227,12 +227,6 @@ int maildir_list_begin(struct maildir *m, struct error *e)
     return 0;
 }
 
-static void put_record(struct buffer *out, const struct maildir_record *rec)
-{
-    buffer_printf(out, "%u %s%s:%s\n", rec->uid, rec->fields == NULL ? "" : rec->fields, rec->fields == NULL ? "" : " ",
-                  rec->base);
-}
-
 /* Throws out what is gone. */
 static void compact(struct maildir_uidlist *list)
 {
@@ -257,12 +251,9 @@ int maildir_list_recreate(struct maildir *m, struct error *e)
     int fd, r;
 
     compact(list);
-    buffer_printf(&out, "3 V%u N%u G", list->uid_validity, list->next_uid);
-    text_hex_encode(&out, slice_of(list->guid, 16));
-    buffer_append_str(&out, list->other_fields == NULL ? "" : list->other_fields);
-    buffer_append_byte(&out, '\n');
+    maildir_uidlist_put_header(&out, list);
     for (size_t i = 0; i < list->count; i++)
-        put_record(&out, &list->at[i]);
+        maildir_uidlist_put(&out, &list->at[i]);
     fd = os_create(m->control, NAME ".tmp", modes->file, modes->gid, e);
     if (fd < 0 && e->class == ERROR_EXISTS && os_unlink(m->control, NAME ".tmp", e) == 0)
         fd = os_create(m->control, NAME ".tmp", modes->file, modes->gid, e);
@@ -307,7 +298,7 @@ static int append(struct maildir *m, size_t from, struct error *e)
         return maildir_list_recreate(m, e);
     }
     for (size_t i = from; i < list->count; i++)
-        put_record(&out, &list->at[i]);
+        maildir_uidlist_put(&out, &list->at[i]);
     r = os_append(fd, buffer_slice(&out), e);
     if (r == 0 && !m->fsync_never && !m->defer_sync && os_sync(fd, e) < 0)
         r = -1;

@@ -192,7 +192,7 @@ void mdbox_purge_move_back(struct mdbox_purge *);    /* the chosen ones come bac
 enum step mdbox_purge_step(struct mdbox_purge *, struct budget *, struct error *);
 void mdbox_purge_end(struct mdbox_purge **);
 
-/* ---- rebuild.c ---- */
+/* ---- rebuild*.c ---- */
 
 struct mdbox_rebuild;
 /* No lock is held by the caller but none of another's is needed. forced: also when another process has just done it. */
