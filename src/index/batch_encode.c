@@ -129,6 +129,18 @@ static void put_header_parts(struct encoder *c, const struct ext_ops *o)
     encode_end(c);
 }
 
+/* A modseq of a message has no place without the extension: readers would take the record for damage (4, 5). */
+static bool names_modseqs(const struct index_batch *b)
+{
+    for (size_t i = 0; i < b->modseqs.count; i++)
+        if (b->modseqs.at[i].uid != 0)
+            return true;
+    for (size_t i = 0; i < b->appends.count; i++)
+        if (b->appends.at[i]->modseq != 0)
+            return true;
+    return false;
+}
+
 static void put_ext_headers(struct encoder *c)
 {
     for (size_t i = 0; i < c->b->exts.count; i++) {
@@ -149,7 +161,7 @@ static void put_ext_headers(struct encoder *c)
         if (o->headers.count > 0)
             put_header_parts(c, o);
     }
-    if (c->b->enable_modseq && c->s->ext_modseq < 0) {
+    if ((c->b->enable_modseq || names_modseqs(c->b)) && c->s->ext_modseq < 0) {
         unsigned ext = index_ext(c->index, &(struct index_ext_def){"modseq", 16, 8, 8, false});
         uint64_t now = c->index->modseq > 0 ? c->index->modseq : 1;
 

@@ -420,7 +420,9 @@ bool cache_record_get(struct index *index, uint32_t offset, struct cache_record 
     r->prev = bytes_le32(all.at);
     r->body = slice_from(all, 8);
     if (r->prev >= offset) { /* chains go back in the file (9.3): nothing can be circular */
-        cache_delete(index, "record list is circular");
+        bool outside = cache_bytes(index, r->prev, 8).at == NULL;
+
+        cache_delete(index, outside ? "record points outside file" : "record list is circular");
         return false;
     }
     return true;

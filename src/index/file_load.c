@@ -32,6 +32,7 @@ struct load {
     bool need_repair, need_new_log;
     bool last_try;
     bool beyond;            /* the base's position is behind the end of the log: that position stands */
+    uint64_t refused_modseq; /* at the end of a log that is not this family's */
     uint64_t head, modseq, log_modseq, tail, tail_last, request_end;
     struct buffer notes;
 };
@@ -95,6 +96,14 @@ static void close_log(struct loaded_log *log)
     *log = (struct loaded_log){.fd = -1};
 }
 
+/* Where the log has everything from the beginning, a base whose last records are zeros is worth less than none. */
+static bool is_worthless(const struct load *l)
+{
+    const struct loaded_log *log = &l->logs[1];
+
+    return l->state.count > 0 && state_uid(&l->state, l->state.count - 1) == 0 && log->usable && log->h.prev_file_seq == 0;
+}
+
 /* The base index; its absence or uselessness leaves the empty state with have_base false. */
 static int read_base(struct load *l, struct error *e)
 {
@@ -120,8 +129,14 @@ static int read_base(struct load *l, struct error *e)
             l->have_base = true;
             break;
         case STATE_MEND:
-            l->have_base = true;
+            l->have_base = !is_worthless(l);
             l->need_repair = true;
+            if (!l->have_base) {
+                index_error(l->index, "Corrupted index file %s/%s: last message has uid=0", l->index->path, l->index->prefix);
+                buffer_reset(&l->notes);
+                state_free(&l->state);
+                state_init(&l->state, 0);
+            }
             break;
         case STATE_UNUSABLE:
             if (why[0] != '\0')
@@ -132,6 +147,17 @@ static int read_base(struct load *l, struct error *e)
     }
     buffer_free(&file);
     return ret;
+}
+
+static uint64_t count_modseqs(const struct loaded_log *log)
+{
+    struct log_walk walk = {.bytes = buffer_slice(&log->bytes), .at = log->h.header_size};
+    uint64_t modseq = log->h.initial_modseq;
+    struct log_record r;
+
+    while (format_log_next(&walk, &r) == LOG_SCAN_RECORD)
+        modseq = format_modseq_after(&r, modseq, log->h.minor);
+    return modseq;
 }
 
 /* The log says it belongs to another family, or is marked corrupted: the base index wins (6.1). A mark alone does
@@ -155,6 +181,7 @@ static void check_family(struct load *l)
         index_error(l->index, "Index file %s/%s: %s", l->index->path, l->index->prefix, why);
         corrupted_log(l->index, ".log", log->h.file_seq, why, log->bytes.size);
         log->usable = false;
+        l->refused_modseq = count_modseqs(log); /* it may well be the base's header that is wrong */
     }
     if (!l->have_base)
         state_put(&l->state, BASE_AT_INDEXID, log->h.indexid);
@@ -295,6 +322,7 @@ static enum log_scan walk_log(struct load *l, const struct loaded_log *log, stru
         if (newest && requests_is(&r))
             l->request_end = r.offset + r.size;
         if (newest && !format_tail_after(&r, &l->tail_last, &l->tail, &bad)) {
+            w->told = r.offset;
             snprintf(w->why, sizeof(w->why), "log_file_tail_offset %u goes past sync offset %llu", bad,
                      (unsigned long long)(r.offset + r.size));
             return LOG_SCAN_BROKEN;
@@ -310,11 +338,12 @@ static void apply_log(struct load *l, const struct loaded_log *log, const char *
     enum log_scan scan;
 
     l->modseq = log->h.initial_modseq;
+    l->index->reading_seq = log->h.file_seq;
     state_apply_begin(&l->state);
     scan = walk_log(l, log, &walk, from, newest);
     if (scan == LOG_SCAN_BROKEN || walk.at < from) {
         corrupted_log(l->index, suffix, log->h.file_seq, scan == LOG_SCAN_BROKEN ? walk.why : "Unexpected garbage",
-                      walk.at);
+                      scan == LOG_SCAN_BROKEN ? walk.told : walk.at);
         l->need_repair = true;
         l->need_new_log |= newest;
     }
@@ -324,7 +353,7 @@ static void apply_log(struct load *l, const struct loaded_log *log, const char *
         if (l->modseq < base_modseq(&l->state))
             l->modseq = base_modseq(&l->state);
         if (walk_log(l, log, &walk, from, newest) == LOG_SCAN_BROKEN)
-            corrupted_log(l->index, suffix, log->h.file_seq, walk.why, walk.at);
+            corrupted_log(l->index, suffix, log->h.file_seq, walk.why, walk.told);
     }
     state_apply_end(&l->state);
     l->head = walk.at;
@@ -340,8 +369,15 @@ static void apply_all(struct load *l)
         l->tail = l->tail_last = state_get(&l->state, BASE_AT_LOG_TAIL);
     if (l->tail < log->h.header_size)
         l->tail = log->h.header_size; /* there is nothing before the first record */
-    if (l->tail > log->bytes.size)
+    if (l->tail > log->bytes.size) {
+        char why[128];
+
+        snprintf(why, sizeof(why), "Invalid offset: file_seq=%u, min_file_offset (%llu) > max_file_offset (%zu)",
+                 log->h.file_seq, (unsigned long long)l->tail, log->bytes.size);
+        corrupted_log(l->index, ".log", log->h.file_seq, why, log->bytes.size);
         l->tail = l->tail_last = log->bytes.size;
+        l->need_repair = true; /* a base index with the right tail */
+    }
     if (l->first == 0) {
         struct loaded_log *old = &l->logs[0];
 
@@ -375,6 +411,8 @@ static void without_log(struct load *l)
         l->logs[1].h = (struct log_header){.header_size = LOG_HEADER_SIZE, .file_seq = seq,
                                            .indexid = state_get(&l->state, BASE_AT_INDEXID)};
     l->modseq = base_modseq(&l->state);
+    if (l->modseq < l->refused_modseq)
+        l->modseq = l->refused_modseq;
     if (l->modseq == 0)
         l->modseq = 1;
     l->log_modseq = l->modseq;

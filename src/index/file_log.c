@@ -75,6 +75,7 @@ int file_log_read(struct index *index, bool locked, struct error *e)
     if (os_pread(log->fd, log->head, (size_t)st.st_size - (size_t)log->head, &bytes, e) < 0)
         return -1;
     walk = (struct log_walk){.bytes = buffer_slice(&bytes), .base = log->head};
+    index->reading_seq = log->h.file_seq;
     state_apply_begin(&index->state);
     while ((scan = format_log_next(&walk, &r)) == LOG_SCAN_RECORD) {
         log->modseq = format_modseq_after(&r, log->modseq, log->h.minor);
@@ -84,6 +85,7 @@ int file_log_read(struct index *index, bool locked, struct error *e)
         if (!format_tail_after(&r, &log->tail_last, &log->tail, &bad)) {
             snprintf(walk.why, sizeof(walk.why), "log_file_tail_offset %u goes past sync offset %llu", bad,
                      (unsigned long long)(r.offset + r.size));
+            walk.told = r.offset;
             scan = LOG_SCAN_BROKEN;
             break;
         }
@@ -98,7 +100,7 @@ int file_log_read(struct index *index, bool locked, struct error *e)
     state_put(&index->state, BASE_AT_LOG_SEQ, log->h.file_seq);
     state_put(&index->state, BASE_AT_LOG_HEAD, (uint32_t)log->head);
     if (scan == LOG_SCAN_BROKEN)
-        ret = broken(index, walk.why, log->head, e);
+        ret = broken(index, walk.why, walk.told, e);
     else if (locked && walk.at < bytes.size && format_log_goes_on(slice_from(buffer_slice(&bytes), walk.at)))
         ret = broken(index, "Unexpected garbage", log->head, e);
     else if (locked && walk.at < bytes.size)

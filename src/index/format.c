@@ -51,7 +51,7 @@ const char *format_log_header_get(struct slice file, struct log_header *h)
     h->initial_modseq = bytes_le64(bytes + 24);
     h->compat = bytes[32];
     if (h->minor >= 2 && h->compat != BASE_COMPAT_LE)
-        return "CPU architecture changed";
+        return ""; /* of another CPU; nothing is logged, as of another version */
     return NULL;
 }
 
@@ -144,8 +144,10 @@ static bool check_attributes(struct log_walk *w, struct slice s)
         if (s.at[at] != '+' && s.at[at] != '-')
             return BROKEN(w, "attribute update: Invalid prefix 0x%02x", s.at[at]);
         want += s.at[at] == '+' ? 8 : 4;
-        if (++at >= s.size || (s.at[at] != 'p' && s.at[at] != 's'))
-            return BROKEN(w, "attribute update: Invalid type");
+        if (++at >= s.size)
+            return BROKEN(w, "attribute update doesn't end with NUL");
+        if (s.at[at] != 'p' && s.at[at] != 's')
+            return BROKEN(w, "attribute update: Invalid type 0x%02x", s.at[at]);
         if (++at >= s.size || s.at[at] == 0)
             return BROKEN(w, "attribute update: Empty key");
         nul = memchr(s.at + at, 0, s.size - at);
@@ -178,7 +180,7 @@ static bool check_body(struct log_walk *w, const struct log_record *r)
     uint32_t type = r->type;
 
     if (((type & 0x0001) != 0 && type != LOG_EXPUNGE) || ((type & 0x2000) != 0 && type != LOG_EXPUNGE_GUID))
-        return BROKEN(w, "expunge record missing protection mask");
+        return BROKEN(w, "expunge %srecord missing protection mask", (type & 0x2000) != 0 ? "guid " : "");
     if (s.size == 0)
         return BROKEN(w, "Empty record contents (type=0x%x)", type);
     switch (type) {
@@ -229,6 +231,7 @@ static enum log_scan next_record(struct log_walk *w, struct log_record *r)
         return LOG_SCAN_END;
     if (size < 8) {
         snprintf(w->why, sizeof(w->why), "hdr.size too small (%u)", size);
+        w->told = w->base + w->at;
         return LOG_SCAN_BROKEN;
     }
     if (size > left)
@@ -242,8 +245,10 @@ static enum log_scan next_record(struct log_walk *w, struct log_record *r)
         .sync = (type & LOG_SYNC) != 0,
         .body = slice_of(p + 8, size - 8),
     };
-    if (!check_body(w, r))
+    if (!check_body(w, r)) {
+        w->told = r->offset + size;
         return LOG_SCAN_BROKEN;
+    }
     w->at += size;
     return LOG_SCAN_RECORD;
 }
@@ -260,8 +265,10 @@ static bool check_transaction(struct log_walk *w, size_t start, uint32_t size)
         ;
     if (scan == LOG_SCAN_BROKEN) {
         memcpy(w->why, inner.why, sizeof(w->why));
+        w->told = inner.told;
         return false;
     }
+    w->told = w->base + inner.at;
     return inner.at == start + size || BROKEN(w, "Transaction does not fill its boundary");
 }
 

@@ -133,6 +133,7 @@ struct log_walk {
     size_t at;           /* relative to base */
     bool raw_boundaries; /* for printing: an unfinished transaction is shown as far as it goes */
     char why[96];        /* BROKEN: the text of 12.2 */
+    uint64_t told;       /* BROKEN: the offset that goes with it, behind what is wrong */
 };
 enum log_scan format_log_next(struct log_walk *, struct log_record *);
 /* What stands behind the head: do sound records follow, up to the very end? Then it is no unfinished write but damage

@@ -118,7 +118,7 @@ static void sink_error(void *arg, const struct log_record *r, const char *why)
     struct index *index = arg;
 
     if (!index->need_repair)
-        index_error(index, "Log synchronization error at seq=%u,offset=%llu for %s/%s: %s", index->log.h.file_seq,
+        index_error(index, "Log synchronization error at seq=%u,offset=%llu for %s/%s: %s", index->reading_seq,
                     (unsigned long long)r->offset, index->path, index->prefix, why);
     index->need_repair = true;
 }

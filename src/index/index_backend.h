@@ -87,6 +87,7 @@ struct index {
     uint64_t generation, modseq;
     unsigned deleted;
     unsigned epoch;         /* raised when UIDs begin to mean something else: views are invalid */
+    uint32_t reading_seq;   /* the log whose records are being applied */
     bool need_repair, gone; /* gone: the files were removed */
     bool need_new_log;      /* the log cannot go on: its good part ends at log.head (12.2) */
     bool fsck_told;         /* "fscking" has been said of the present damage */

@@ -108,8 +108,10 @@ void state_mend(struct state *s, struct buffer *notes)
     if (s->count > 0 && state_uid(s, s->count - 1) >= next)
         next = state_uid(s, s->count - 1) + 1;
     set_field(s, BASE_AT_NEXT_UID, "next_uid", next, notes);
-    if (state_get(s, BASE_AT_UID_VALIDITY) == 0 && next != 1)
-        set_field(s, BASE_AT_UID_VALIDITY, "uid_validity", (uint32_t)time(NULL), notes);
+    if (state_get(s, BASE_AT_UID_VALIDITY) == 0 && next != 1) {
+        state_put(s, BASE_AT_UID_VALIDITY, (uint32_t)time(NULL));
+        buffer_append_byte(notes, '\n'); /* that it was mended is logged, not what, as in Dovecot */
+    }
     c = count_records(s);
     set_field(s, BASE_AT_MESSAGES, "messages_count", s->count, notes);
     set_field(s, BASE_AT_SEEN, "seen_messages_count", c.seen, notes);

@@ -5,7 +5,7 @@ texts_head()
 {
     atf_set descr "texts and remains of damaged indexes and logs are the real server's, or better"
     atf_set require.progs "python3 doveadm"
-    atf_set timeout 120
+    atf_set timeout 900
 }
 texts_body()
 {

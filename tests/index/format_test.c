@@ -112,7 +112,7 @@ ATF_TC_BODY(broken_records, tc)
     check_broken(LOG_APPEND, NULL, 0, "Empty record contents (type=0x2)");
     check_broken(LOG_APPEND, zero, 12, "Invalid append record size");
     check_broken(0x1 | LOG_EXTERNAL, zero, 8, "expunge record missing protection mask");
-    check_broken(0x2000, zero, 20, "expunge record missing protection mask");
+    check_broken(0x2000, zero, 20, "expunge guid record missing protection mask");
     check_broken(LOG_EXPUNGE_GUID, zero, 20, "Expunge guid record with uid=0");
     check_broken(LOG_EXPUNGE_GUID, zero, 16, "Invalid expunge guid record size");
     check_broken(LOG_KEYWORD_RESET, two, 16, "Non-sorted UID ranges");

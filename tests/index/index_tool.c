@@ -88,7 +88,7 @@ static void flags(char **arg)
     arena_free(arena);
 }
 
-static void append(const char *count)
+static void append(const char *count, const char *modseq)
 {
     struct arena *arena = arena_new();
     struct index_batch *b = index_batch_new(arena, INDEX_EXTERNAL);
@@ -100,6 +100,8 @@ static void append(const char *count)
     for (unsigned n = (unsigned)strtoul(count, NULL, 10); n > 0; n--) {
         struct index_append *a = index_batch_append(b, 0, 0);
 
+        if (modseq != NULL)
+            index_append_modseq(b, a, strtoull(modseq, NULL, 10));
         for (size_t f = 0; f < wanted; f++) {
             if (fields[f] == index_field("size.virtual"))
                 index_append_cache(b, a, fields[f], SLICE("\x67\0\0\0\0\0\0\0"));
@@ -260,7 +262,7 @@ static void run(int argc, char **arg)
     } else if (strcmp(c, "flags") == 0 && argc > 4) {
         flags(arg + 1);
     } else if (strcmp(c, "append") == 0 && argc > 1) {
-        append(arg[1]);
+        append(arg[1], arg[2]);
     } else if (strcmp(c, "expunge") == 0 && argc > 2) {
         expunge(arg[1], arg[2]);
     } else if (strcmp(c, "sync") == 0) {
