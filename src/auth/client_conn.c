@@ -57,7 +57,7 @@ static void send_greeting(struct client_conn *c)
 
     buffer_append_str(&b, "VERSION\t1\t2\n");
     if (c->token)
-        buffer_append_str(&b, "MECH\tDOVECOT-TOKEN\n");
+        buffer_printf(&b, "MECH\t%s%s\n", mech_token.name, mech_token.flags);
     for (size_t i = 0; !c->token && i < c->server->mechs.count; i++)
         buffer_printf(&b, "MECH\t%s%s\n", c->server->mechs.at[i]->name, c->server->mechs.at[i]->flags);
     buffer_printf(&b, "SPID\t%ld\nCUID\t%u\nCOOKIE\t", (long)getpid(), c->connect_uid);
@@ -362,7 +362,9 @@ static const char *find_service(struct arena *arena, const struct slice *word, s
 
 static const struct mech *offered(const struct client_conn *c, struct slice name)
 {
-    for (size_t i = 0; !c->token && i < c->server->mechs.count; i++)
+    if (c->token)
+        return slice_equal_str_nocase(name, mech_token.name) ? &mech_token : NULL;
+    for (size_t i = 0; i < c->server->mechs.count; i++)
         if (slice_equal_str_nocase(name, c->server->mechs.at[i]->name))
             return c->server->mechs.at[i];
     return NULL;

@@ -40,6 +40,6 @@ bool exchange_set_user(struct exchange *, const char *name);
 /* Refuses what the client sent. */
 void exchange_refuse(struct exchange *, const char *why);
 
-extern const struct mech mech_plain, mech_login;
+extern const struct mech mech_plain, mech_login, mech_token /* of the token socket alone */;
 
 #endif

@@ -21,6 +21,8 @@ static const struct {
     {"submission-login", {"submission-login", "ssl", "ssl-server"}},
     {"managesieve-login", {"managesieve-login", "ssl", "ssl-server"}},
     {"imap-urlauth-login", {"imap-urlauth-login", "ssl"}},
+    {"imap-urlauth", {"imap-urlauth", "mail"}},
+    {"imap-urlauth-worker", {"imap-urlauth-worker", "mail"}},
     {"auth", {"auth", "ssl"}},
     {"lmtp", {"lmtp", "ssl", "ssl-server", "smtp-submit"}},
     {"lmtp-deliver", {"lmtp", "lda", "mail", "ssl", "smtp-submit"}}, /* the delivery workers: they run as users */

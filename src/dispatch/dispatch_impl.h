@@ -94,6 +94,7 @@ struct session {
     uint32_t auth_id;                  /* number of the login at auth */
     struct auth_lookup *lookup;
     struct postlogin *postlogin;
+    const char *token;                 /* of the session, for imap-urlauth; NULL: auth gave none. The worker never sees it */
     char *ident;                       /* told to anvil, NULL = not */
     bool answered, scripted, delivered, counted;
     bool taken;                        /* the worker has read it: no other one may get it */
@@ -110,6 +111,10 @@ void session_worker_ready(struct session *);
 void session_worker_died(struct session *);
 /* A worker's TAKEN, END or ANSWER. */
 void session_taken(struct session *);
+/* A worker's URLAUTH: it gets a connection on which the token has been shown. */
+void session_urlauth(struct session *);
+/* Takes auth's token out of the fields. */
+void session_take_token(struct session *);
 void session_ended(struct session *);
 void session_answered(struct session *, const struct slice *fields, size_t count);
 /* The post-login script is done: fields replaced by its answer; error class not NONE: the login is refused. */

@@ -214,6 +214,8 @@ static void take_packet(void *arg, struct slice packet, int fd)
             log_error(NULL, "Worker %ld speaks of a session that it does not have", (long)worker->pid);
         else if (slice_equal_str(fields[0], "TAKEN"))
             session_taken(session);
+        else if (slice_equal_str(fields[0], "URLAUTH"))
+            session_urlauth(session);
         else if (slice_equal_str(fields[0], "END"))
             session_ended(session);
         else if (slice_equal_str(fields[0], "ANSWER"))

@@ -357,6 +357,7 @@ static void found(void *arg, const struct error *why, const char *user, const st
     }
     session->request.user = arena_strdup(session->arena, user);
     session->request.userdb = rpc_fields_copy(session->arena, fields);
+    session_take_token(session);
     if (choose_worker(session, &error) < 0)
         session_fail_log(session, &error);
 }
@@ -375,7 +376,7 @@ void session_start_login(struct session *session, const struct login_request *re
     if (session->dispatcher->auth_since_usecs == 0)
         session->dispatcher->auth_since_usecs = now_usecs();
     session->lookup = auth_master_login(session->dispatcher->auth, request->client_pid, request->auth_id,
-                                        request->cookie, getpid(), false, found, session);
+                                        request->cookie, getpid(), strcmp(session->dispatcher->protocol, "imap") == 0, found, session);
 }
 
 void session_start_job(struct session *session)

@@ -17,6 +17,8 @@ struct session;
 
 struct imap_worker_handler {
     void (*ended)(void *arg, uint32_t id);   /* the session of that id is over and freed */
+    /* The session wants a connection to the imap-urlauth services: imap_worker_urlauth answers. NULL: there is none to be had. */
+    void (*urlauth)(void *arg, uint32_t id);
 };
 
 /* Facts about a session that is to be served. Texts are copied. */
@@ -39,6 +41,8 @@ unsigned imap_worker_sessions(const struct imap_worker *);
  * initialization failed."), logs why, and ends: `ended` is called then too. */
 void imap_worker_adopt(struct imap_worker *, int fd, int out_fd, const struct imap_login *);
 void imap_worker_kick(struct imap_worker *, uint32_t id, const char *reason);
+/* The connection that a session has asked for, or -1. Takes the descriptor. */
+void imap_worker_urlauth(struct imap_worker *, uint32_t id, int fd);
 /* All sessions, with this BYE text. */
 void imap_worker_shutdown(struct imap_worker *, const char *bye);
 

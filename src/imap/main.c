@@ -47,7 +47,16 @@ static void session_ended(void *arg, uint32_t id)
         service_stop(p->service);
 }
 
-static const struct imap_worker_handler worker_handler = {.ended = session_ended};
+static void ask_urlauth(void *arg, uint32_t id)
+{
+    struct program *p = arg;
+
+    dispatch_worker_urlauth(p->dispatch, id);
+}
+
+static const struct imap_worker_handler worker_handler = {.ended = session_ended, .urlauth = ask_urlauth};
+/* By hand there is no session that a dispatcher knows of. */
+static const struct imap_worker_handler standalone_handler = {.ended = session_ended};
 
 static const char *host_text(struct arena *arena, const struct net_endpoint *end)
 {
@@ -89,7 +98,14 @@ static void kick_session(void *arg, uint32_t id, const char *reason)
     imap_worker_kick(p->worker, id, reason != NULL && *reason != '\0' ? reason : "Server shutting down.");
 }
 
-static const struct dispatch_handler dispatch_handler = {.session = take_session, .kick = kick_session};
+static void take_urlauth(void *arg, uint32_t id, int fd)
+{
+    struct program *p = arg;
+
+    imap_worker_urlauth(p->worker, id, fd);
+}
+
+static const struct dispatch_handler dispatch_handler = {.session = take_session, .kick = kick_session, .urlauth = take_urlauth};
 
 static void finishing(void *arg, bool now)
 {
@@ -170,7 +186,7 @@ int main(int argc, char **argv)
         if (os_sync_pool_start(SYNC_THREADS, &e) < 0)
             log_error_value(NULL, &e);
     }
-    p.worker = imap_worker_new(service_loop(p.service), service_conf(p.service), &worker_handler, &p);
+    p.worker = imap_worker_new(service_loop(p.service), service_conf(p.service), dispatch_is_worker() ? &worker_handler : &standalone_handler, &p);
     service_ready(p.service, &service_handler, &p);
     if (dispatch_is_worker())
         p.dispatch = dispatch_worker_new(p.service, &dispatch_handler, &p);

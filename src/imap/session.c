@@ -6,6 +6,7 @@
  * not overlap with others; then SYNC answers them all (imap 6.2). */
 #include "imap/notify.h"
 #include "imap/session.h"
+#include "imap/urlauth_remote.h"
 
 #include "rpc/auth_home.h"
 
@@ -618,6 +619,7 @@ void session_free(struct session *s)
     }
     session_unselect(s);
     notify_free(s);
+    urlauth_remote_free(s);
     session_keywords_forget(s);
     mem_free(s->end_text);
     mem_free(s->last_command);

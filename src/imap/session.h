@@ -137,6 +137,7 @@ struct session {
     struct index_ranges saved;            /* UIDs of "$" */
     struct mime_hint hint;                /* where the last partial FETCH ended, of message hint_uid */
     uint32_t hint_uid;
+    struct urlauth_remote *remote;        /* URLs of others (urlauth_remote.h); NULL: none was asked for */
     struct notify *notify;                /* NOTIFY was given (notify.h); NULL: never */
     struct search_update *updates;        /* searches that are watched (updates.h) */
     char *keywords_of;                    /* the mailbox whose keyword names stand in `keywords` */
@@ -186,6 +187,8 @@ struct auth_homes *worker_homes(struct imap_worker *, const struct settings *);
 struct arena *worker_arena(struct imap_worker *);            /* a fresh one, maybe used before */
 void request_arena_back(struct session *, struct request *);  /* the end of a request */
 void worker_arena_back(struct imap_worker *, struct arena *);
+/* A connection to the imap-urlauth services for this session: urlauth_remote_connected follows. False: this process has nobody to ask. */
+bool worker_ask_urlauth(struct imap_worker *, struct session *);
 void worker_session_over(struct imap_worker *, struct session *);
 
 /* ---- reply.c ---- */

@@ -1,8 +1,9 @@
 /* urlauth_commands.c - GENURLAUTH, RESETKEY, URLFETCH (RFC 4467 section 7, RFC 5524, imap 12.5).
  *
- * URLs of the user's own mailboxes are fetched here. */
+ * URLs of the user's own mailboxes are fetched here, those of others by the imap-urlauth services (urlauth_remote.c). */
 #include "imap/session.h"
 #include "imap/urlauth.h"
+#include "imap/urlauth_remote.h"
 
 #include "store/attribute.h"
 
@@ -250,7 +251,7 @@ struct urlfetch {
     const struct imap_arg *arg;    /* the URL at work */
     unsigned what;                 /* 0: the bare bytes */
     struct urlauth_fetch fetch;
-    enum { URLFETCH_NEXT, URLFETCH_SYNC, URLFETCH_STREAM } stage;
+    enum { URLFETCH_NEXT, URLFETCH_SYNC, URLFETCH_STREAM, URLFETCH_ASKED, URLFETCH_PASS } stage;
     uint64_t left;
 };
 
@@ -336,12 +337,39 @@ static void refuse(struct session *s, struct request *r, struct urlfetch *u, con
     next_url(u);
 }
 
+static bool wants_bytes(const struct urlfetch *u)
+{
+    return u->what == 0 || (u->what & (URLFETCH_BODY | URLFETCH_BINARY)) != 0;
+}
+
+static void put_front_of(struct session *s, struct urlfetch *u, struct slice structure, bool binary, uint64_t size)
+{
+    struct buffer out = {0};
+    bool data = wants_bytes(u);
+
+    put_front(s, u);
+    if (u->what != 0)
+        buffer_append_byte(&out, '(');
+    if ((u->what & URLFETCH_STRUCTURE) != 0) {
+        buffer_append_str(&out, "BODYPARTSTRUCTURE (");
+        buffer_append_slice(&out, structure);
+        buffer_append_str(&out, data ? ") " : ")");
+    }
+    if (u->what != 0 && data)
+        buffer_append_str(&out, (u->what & URLFETCH_BINARY) != 0 ? "BINARY " : "BODY ");
+    if (data)
+        buffer_printf(&out, "%s{%llu}\r\n", binary ? "~" : "", (unsigned long long)size);
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+    u->left = data ? size : 0;
+}
+
 /* Everything in front of the bytes. -1: nothing was written. */
 static int put_head(struct session *s, struct request *r, struct urlfetch *u, struct error *e)
 {
-    struct buffer structure = {0}, out = {0};
+    struct buffer structure = {0};
     struct part *part = &u->fetch.part;
-    bool data = u->what == 0 || (u->what & (URLFETCH_BODY | URLFETCH_BINARY)) != 0;
+    bool data = wants_bytes(u);
     int got = 0;
 
     u->fetch.read_fault = true;
@@ -349,24 +377,9 @@ static int put_head(struct session *s, struct request *r, struct urlfetch *u, st
         got = part_structure(part, r->arena, &structure, &u->fetch.fault, e);
     if (got == 0 && data)
         got = part_open(part, r->arena, (u->what & URLFETCH_BINARY) != 0, &u->fetch.fault, e);
-    if (got == 0) {
-        put_front(s, u);
-        if (u->what != 0)
-            buffer_append_byte(&out, '(');
-        if ((u->what & URLFETCH_STRUCTURE) != 0) {
-            buffer_append_str(&out, "BODYPARTSTRUCTURE (");
-            buffer_append_slice(&out, buffer_slice(&structure));
-            buffer_append_str(&out, data ? ") " : ")");
-        }
-        if (u->what != 0 && data)
-            buffer_append_str(&out, (u->what & URLFETCH_BINARY) != 0 ? "BINARY " : "BODY ");
-        if (data)
-            buffer_printf(&out, "%s{%llu}\r\n", part->binary ? "~" : "", (unsigned long long)part->size);
-        session_write(s, buffer_slice(&out));
-        u->left = data ? part->size : 0;
-    }
+    if (got == 0)
+        put_front_of(s, u, buffer_slice(&structure), part->binary, part->size);
     buffer_free(&structure);
-    buffer_free(&out);
     return got;
 }
 
@@ -404,8 +417,10 @@ static void begin_url(struct session *s, struct request *r, struct urlfetch *u, 
     if (!urlauth_parse(f, r->arena, s->set, url_of(u->arg)->text)) {
         refuse(s, r, u, e);
     } else if (strcmp(f->url.user, mail_user_name(s->user)) != 0) {
-        f->fault = "Not permitted to fetch URLs of other users";
-        refuse(s, r, u, e);
+        urlauth_remote_ask(s, f->url.user, url_of(u->arg)->text,
+                           (wants_bytes(u) ? (u->what & URLFETCH_BINARY) != 0 ? REMOTE_BINARY : REMOTE_BODY : 0) |
+                               ((u->what & URLFETCH_STRUCTURE) != 0 ? REMOTE_STRUCTURE : 0));
+        u->stage = URLFETCH_ASKED;
     } else if (urlauth_begin(f, r->arena, s->user, mail_user_name(s->user), NULL, e) < 0) {
         refuse(s, r, u, e);
     } else {
@@ -413,10 +428,73 @@ static void begin_url(struct session *s, struct request *r, struct urlfetch *u, 
     }
 }
 
+/* The answer of another user's worker. */
+static enum step take_answer(struct session *s, struct request *r, struct urlfetch *u, struct error *e)
+{
+    struct urlauth_answer answer;
+    enum step step = urlauth_remote_answer(s, r->arena, &answer, e);
+
+    if (step == STEP_WAIT)
+        return step;
+    if (step == STEP_ERROR) {
+        if (e->class == ERROR_NOT_FOUND)
+            u->fetch.fault = "Not permitted to fetch URLs of this user";
+        refuse(s, r, u, e);
+    } else if (answer.fault != NULL) {
+        put_front(s, u);
+        session_print(s, "NIL");
+        session_print(s, "* NO %s.", answer.fault);
+        next_url(u);
+    } else {
+        struct slice structure = answer.structure == NULL ? SLICE_EMPTY : slice_from_str(answer.structure);
+
+        put_front_of(s, u, structure, answer.binary, answer.size);
+        u->stage = URLFETCH_PASS;
+    }
+    return STEP_MORE;
+}
+
+/* Bytes from the worker to the client. */
+static enum step pass_on(struct session *s, struct urlfetch *u, struct budget *budget)
+{
+    enum step step;
+
+    while (u->left > 0) {
+        struct slice bytes;
+        bool lost;
+
+        if (stream_full(s->io))
+            return STEP_OUTPUT_FULL;
+        bytes = slice_head(urlauth_remote_bytes(s, &lost), CHUNK);
+        if (lost) {
+            session_bye(s, NULL, "URLFETCH failed: imap-urlauth is gone");
+            return STEP_DONE;
+        }
+        if (bytes.size == 0)
+            return STEP_WAIT;
+        session_write(s, bytes);
+        u->left -= bytes.size;
+        urlauth_remote_consume(s, bytes.size);
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
+    }
+    step = urlauth_remote_finish(s);
+    if (step != STEP_DONE)
+        return step;
+    session_write(s, u->what != 0 ? SLICE(")\r\n") : SLICE("\r\n"));
+    next_url(u);
+    return STEP_MORE;
+}
+
 enum step urlfetch_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
 {
     struct urlfetch *u = r->state;
     enum step step;
+
+    if (u->stage == URLFETCH_ASKED)
+        return take_answer(s, r, u, e);
+    if (u->stage == URLFETCH_PASS)
+        return pass_on(s, u, budget);
 
     if (u->stage == URLFETCH_STREAM)
         return stream(s, u, budget, e);

@@ -4,9 +4,11 @@
  * slice of at most 2 ms (DECISIONS 3.5). While the queue is not empty an idle watcher keeps the loop from sleeping, so
  * that new input, the sync pool and inotify are looked at between two rounds. */
 #include "imap/session.h"
+#include "imap/urlauth_remote.h"
 
 #include "rpc/auth_home.h"
 
+#include <unistd.h>
 #include <utlist.h>
 
 enum { LEFTOVER_MS = 200, SPARE_ARENAS = 8, SLICE_MS = 2, KEEP_INDEXES = 32, KEEP_SECS = 30 };
@@ -262,6 +264,28 @@ void imap_worker_kick(struct imap_worker *w, uint32_t id, const char *reason)
         if (s->id == id)
             session_kick(s, reason);
     }
+}
+
+bool worker_ask_urlauth(struct imap_worker *w, struct session *s)
+{
+    if (w->handler->urlauth == NULL)
+        return false;
+    w->handler->urlauth(w->arg, s->id);
+    return true;
+}
+
+void imap_worker_urlauth(struct imap_worker *w, uint32_t id, int fd)
+{
+    struct session *s;
+
+    DL_FOREACH(w->sessions, s) {
+        if (s->id == id) {
+            urlauth_remote_connected(s, fd);
+            return;
+        }
+    }
+    if (fd >= 0)
+        (void)close(fd); /* the session has ended meanwhile */
 }
 
 void imap_worker_shutdown(struct imap_worker *w, const char *bye)

@@ -45,7 +45,11 @@ enum login_failure {
 struct login_protocol {
     const char *name;            /* "imap": service, filter, ALPN */
     const char *process;         /* "imap-login" */
-    const char *socket;          /* of the mail process below login/: "imap" */
+    const char *socket;          /* of the mail process below `folder`: "imap" */
+    const char *folder;          /* below $RUN, where the sockets lie and where the process is locked in; NULL: "login" */
+    const char *auth_socket;     /* there; NULL: "login" */
+    /* Clients are processes of this machine: UNIX sockets, no addresses, no limit for a user. */
+    bool local;
     void (*open)(struct login_client *);      /* allocates the protocol's part */
     void (*close)(struct login_client *);
     void (*greet)(struct login_client *);
@@ -75,6 +79,8 @@ struct stream *login_stream(struct login_client *);
 bool login_tls_active(const struct login_client *);
 bool login_tls_offered(const struct login_client *);           /* ssl is not "no", and not active yet */
 bool login_secured(const struct login_client *);
+/* Of a local protocol: may the client say that it is this process? */
+bool login_peer_is(const struct login_client *, pid_t);
 bool login_trusted(const struct login_client *);               /* login_trusted_networks */
 bool login_plaintext_refused(const struct login_client *);     /* disable_plaintext_auth, ssl=required */
 /* Mechanisms to offer, in the server's order: plaintext ones left out while refused, private ones always. Calls
@@ -110,5 +116,7 @@ void login_forwarded(struct login_client *, const struct net_endpoint *remote, c
 /* forward_fields (auth 17): TAB-escaped key=value pairs of a trusted front. */
 void login_forward_field(struct login_client *, struct slice name, struct slice value);
 void login_set_client_id(struct login_client *, const char *);
+/* The name for the log, before auth has one. */
+void login_set_user(struct login_client *, const char *);
 
 #endif

@@ -106,7 +106,7 @@ static void check_limit(struct login_client *c)
     struct arena *a;
     char ip[NET_IP_TEXT];
 
-    if (conf_uint(c->set, SET_mail_max_userip_connections) == 0) {
+    if (c->server->protocol->local || conf_uint(c->set, SET_mail_max_userip_connections) == 0) {
         login_handover_start(c);
         return;
     }

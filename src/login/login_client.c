@@ -44,6 +44,14 @@ bool login_secured(const struct login_client *c)
     return c->secured || c->tls;
 }
 
+bool login_peer_is(const struct login_client *c, pid_t pid)
+{
+    pid_t peer;
+    uid_t uid;
+
+    return net_peer_credentials(stream_fd(c->stream), &peer, &uid) == 0 && peer == pid;
+}
+
 bool login_trusted(const struct login_client *c)
 {
     return c->trusted;
@@ -419,7 +427,7 @@ void login_client_new(struct login_server *s, const struct service_listener *lis
     c->relay_fd = -1;
     c->connected_at = ev_now(s->loop);
     login_auth_init(c);
-    if (net_local(fd, &c->local, &e) < 0 || net_peer(fd, &c->remote, &e) < 0) {
+    if (!s->protocol->local && (net_local(fd, &c->local, &e) < 0 || net_peer(fd, &c->remote, &e) < 0)) {
         /* The client is gone already. */
         close(fd);
         mem_free(c);
@@ -480,4 +488,10 @@ void login_set_client_id(struct login_client *c, const char *text)
 {
     mem_free(c->client_id);
     c->client_id = mem_strdup(text);
+}
+
+void login_set_user(struct login_client *c, const char *user)
+{
+    mem_free(c->user);
+    c->user = mem_strdup(user);
 }

@@ -157,16 +157,17 @@ static void adopt_fd(struct login_handover *h, int fd)
 }
 
 /* The socket lies in the working directory after the chroot to login/, below login/ without one. */
-static int connect_socket(const char *name, struct error *e)
+static int connect_socket(const struct login_protocol *protocol, struct error *e)
 {
+    const char *name = protocol->socket, *folder = login_folder(protocol);
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     struct stat st;
     int fd;
 
-    if (snprintf(sa.sun_path, sizeof(sa.sun_path), "login/%s", name) >= (int)sizeof(sa.sun_path))
+    if (snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/%s", folder, name) >= (int)sizeof(sa.sun_path))
         return error_set(e, ERROR_INVALID, "Socket name too long: %s", name);
     if (stat(sa.sun_path, &st) < 0)
-        memmove(sa.sun_path, sa.sun_path + 6, strlen(sa.sun_path + 6) + 1);
+        memmove(sa.sun_path, sa.sun_path + strlen(folder) + 1, strlen(name) + 1);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_sys(e, "socket", name);
@@ -198,7 +199,7 @@ void login_handover_prepare(struct login_handover *h)
 
     if (h->fd >= 0 || getenv(CONF_FD_ENV) == NULL)
         return;
-    fd = connect_socket(h->server->protocol->socket, &ignored);
+    fd = connect_socket(h->server->protocol, &ignored);
     if (fd >= 0)
         adopt_fd(h, fd);
 }
@@ -257,7 +258,7 @@ static int send_request(struct login_handover *h, struct slice message, int fd, 
 {
     for (int attempt = 0; attempt < 2; attempt++) {
         if (h->fd < 0) {
-            int socket = connect_socket(h->server->protocol->socket, e);
+            int socket = connect_socket(h->server->protocol, e);
             if (socket < 0)
                 return -1;
             adopt_fd(h, socket);

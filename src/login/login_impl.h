@@ -67,6 +67,12 @@ struct login_client {
     struct stream_relay *relay;
 };
 
+/* Folder of the sockets below $RUN. */
+static inline const char *login_folder(const struct login_protocol *p)
+{
+    return p->folder != NULL ? p->folder : "login";
+}
+
 /* login_client.c */
 void login_client_new(struct login_server *, const struct service_listener *, int fd);
 void login_client_free(struct login_client *);

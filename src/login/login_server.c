@@ -75,9 +75,15 @@ static const struct service_handler service_events = {
     .connected = connected, .finishing = finishing, .full = full, .terminate = terminate};
 
 /* auth's socket lies in the working directory after the chroot to login/, below login/ without one. */
-static const char *auth_socket(void)
+static char *auth_socket(const struct login_protocol *protocol)
 {
-    return access("login/login", F_OK) == 0 ? "login/login" : "login";
+    const char *name = protocol->auth_socket != NULL ? protocol->auth_socket : "login";
+    char *path = mem_printf("%s/%s", login_folder(protocol), name);
+
+    if (access(path, F_OK) == 0)
+        return path;
+    mem_free(path);
+    return mem_strdup(name);
 }
 
 int login_main(int argc, char **argv, const struct login_protocol *protocol)
@@ -86,6 +92,7 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     struct conf_filter filter = {.service = protocol->name};
     struct login_server s = {.protocol = protocol};
     struct error e;
+    char *socket;
     int fd, status;
 
     s.service = service_init(argc, argv, &options, &s);
@@ -98,7 +105,7 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     if (fd < 0)
         log_warning(NULL, "%s: limits per user and address are off", e.admin);
     s.anvil = anvil_client_new(s.loop, NULL, fd);
-    if (strcmp(conf_str(s.global, SET_ssl), "no") != 0) {
+    if (!protocol->local && strcmp(conf_str(s.global, SET_ssl), "no") != 0) {
         /* Parses the certificate while errors can still be told from the start on, and warms GnuTLS up before the
          * sandbox: its first use opens files. */
         if (tls_cache_get(s.tls, s.global, &e) == NULL)
@@ -107,7 +114,9 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     login_sandbox_limits();
     service_drop_privileges(s.service, 0);
     s.handover = login_handover_new(&s, -1);
-    s.auth = auth_client_new(s.loop, auth_socket(), -1, (unsigned)getpid(), &auth_handler, &s);
+    socket = auth_socket(protocol);
+    s.auth = auth_client_new(s.loop, socket, -1, (unsigned)getpid(), &auth_handler, &s);
+    mem_free(socket);
     login_handover_prepare(s.handover);
     login_sandbox_enter(s.service);
     service_ready(s.service, &service_events, &s);

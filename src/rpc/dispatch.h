@@ -10,10 +10,12 @@
  * | SESSION id service user key=value... NUL input, fd | serve this client; `input` was read ahead of it |
  * | JOB id service user key=value... NUL bytes, fd | do this piece of work (a delivery: fd is the sealed message) |
  * | KICK id text | end that session; `text` is the reason for the log and the client |
+ * | URLAUTH id, fd | the connection that the worker asked for; without a descriptor: there is none |
  * | FINISH | nothing more will come: end when the last session has |
  * | worker -> dispatcher | |
  * | READY | may be sent work; the first thing a worker says |
  * | TAKEN id | the session or job was read; if the worker dies before, another one gets it |
+ * | URLAUTH id | wants a connection to imap-urlauth with the session's token shown (ipc 16) |
  * | END id | the session is over |
  * | ANSWER id field... | the job is done; the fields go to whoever asked for it |
  *
@@ -70,6 +72,8 @@ struct dispatch_handler {
     void (*job)(void *arg, const struct dispatch_request *request, int fd);
     /* End session `id` (unknown ids are those that have just ended). */
     void (*kick)(void *arg, uint32_t id, const char *reason);
+    /* Answer to dispatch_worker_urlauth; fd is yours, -1: there is no connection. May be NULL. */
+    void (*urlauth)(void *arg, uint32_t id, int fd);
     /* Nothing more will come (reload, stop). May be NULL. */
     void (*finish)(void *arg);
 };
@@ -78,6 +82,8 @@ struct dispatch_handler {
 bool dispatch_is_worker(void);
 /* Says READY. Sessions count as clients of the service (service_client_begin and _end are called in here). */
 struct dispatch_worker *dispatch_worker_new(struct service *, const struct dispatch_handler *, void *arg);
+/* Asks for a connection to the imap-urlauth services in the name of the session. */
+void dispatch_worker_urlauth(struct dispatch_worker *, uint32_t id);
 void dispatch_worker_end(struct dispatch_worker *, uint32_t id);
 void dispatch_worker_answer(struct dispatch_worker *, uint32_t id, const char *const *fields, size_t count);
 void dispatch_worker_free(struct dispatch_worker *);

@@ -98,6 +98,10 @@ static void take_packet(void *arg, struct slice packet, int fd)
         worker->handler->kick(worker->arg, id, count > 2 ? arena_str(arena, fields[2]) : "");
     else if (slice_equal_str(fields[0], "FINISH"))
         finish(worker);
+    else if (slice_equal_str(fields[0], "URLAUTH") && count >= 2 && slice_to_u32(fields[1], &id) && worker->handler->urlauth != NULL) {
+        worker->handler->urlauth(worker->arg, id, fd);
+        fd = -1;
+    }
     if (fd >= 0)
         (void)close(fd);
     arena_free(arena);
@@ -139,6 +143,15 @@ static void close_one(struct dispatch_worker *worker)
     worker->open--;
     service_client_end(worker->service);
     stop_when_done(worker);
+}
+
+void dispatch_worker_urlauth(struct dispatch_worker *worker, uint32_t id)
+{
+    if (worker->conn == NULL) {
+        worker->handler->urlauth(worker->arg, id, -1);
+        return;
+    }
+    send_words(worker, "URLAUTH", id, NULL, 0);
 }
 
 void dispatch_worker_end(struct dispatch_worker *worker, uint32_t id)

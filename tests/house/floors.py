@@ -15,7 +15,7 @@ FLOORS = [
     ["rpc", "index"],
     ["store"],
     ["sieve", "fts", "auth", "dict", "anvil", "locks", "stats", "log"],
-    ["imap", "pop3", "lmtp", "migrate", "submission", "managesieve", "jmap", "login", "dispatch", "director", "monitor", "admin",
+    ["imap", "pop3", "lmtp", "migrate", "submission", "managesieve", "jmap", "login", "dispatch", "urlauth", "director", "monitor", "admin",
      "replicator"],
     ["master"],
 ]
@@ -24,6 +24,8 @@ FLOOR = {folder: number for number, folders in enumerate(FLOORS, 1) for folder i
 # Neighbours on one floor know nothing of each other, but for these, each with its reason.
 SAME_FLOOR = {
     ("sieve", "dict"),      # duplicate, vacation and extdata keep state in a dict
+    ("urlauth", "imap"),    # what a URL means is said once
+    ("urlauth", "login"), ("urlauth", "dispatch"),  # a login as every other, and a process that becomes a user
     ("net", "conf"),        # TLS contexts are made from ssl_* settings
 }
 # The dialect of Dovecot's configuration is known only to these programs; others get a compiled snapshot (decision 8).
