@@ -82,7 +82,8 @@ bool urlauth_parse(struct urlauth_fetch *f, struct arena *arena, const struct se
     const char *wrong;
 
     *f = (struct urlauth_fetch){.text = text};
-    if (imap_url_parse(arena, text, NULL, IMAP_URL_URLAUTH, &f->url, &f->fault) < 0)
+    f->syntax = imap_url_parse(arena, text, NULL, IMAP_URL_URLAUTH, &f->url, &f->fault) < 0;
+    if (f->syntax)
         return false;
     wrong = f->url.mechanism == NULL || f->url.mailbox == NULL || f->url.uid == 0 ? "Must be a full URLAUTH URL"
                                                                                : urlauth_host_fault(set, &f->url);
@@ -139,12 +140,16 @@ int urlauth_begin(struct urlauth_fetch *f, struct arena *arena, struct mail_user
     const char *fault;
 
     f->fault = access_fault(arena, &f->url, mail_user_name(owner), accessor, apps);
+    f->denied = strcasecmp(f->url.application, "user") == 0 || strcasecmp(f->url.application, "authuser") == 0;
     if (f->fault != NULL)
         return -1;
+    f->denied = true;
     if (part_begin(&f->part, owner, arena, &f->url, &fault, e) == 0)
         return 0;
     if (fault != NULL)
         f->fault = arena_printf(arena, "Invalid URLAUTH: %s", fault);
+    else
+        f->denied = false;
     return -1;
 }
 
@@ -158,15 +163,18 @@ int urlauth_check(struct urlauth_fetch *f, struct arena *arena, struct error *e)
         return -1;
     }
     if (!urlauth_key(f->part.box, arena, key, e)) {
-        if (e->class == ERROR_NONE)
+        f->denied = e->class == ERROR_NONE;
+        if (f->denied)
             f->fault = "URLAUTH verification failed";
         return -1;
     }
     urlauth_token(key, slice_head(f->text, f->url.rump_size), token);
     if (f->url.token.size != URLAUTH_TOKEN || !slice_equal_secret(f->url.token, slice_of(token, URLAUTH_TOKEN))) {
         f->fault = "URLAUTH verification failed";
+        f->denied = true;
         return -1;
     }
+    f->denied = false;
     if (part_find(&f->part, arena, &fault, e) == 0)
         return 0;
     f->fault = fault;

@@ -25,6 +25,8 @@ struct urlauth_fetch {
     struct part part;
     struct slice text;
     const char *fault;         /* why not, without a stop; "Failed to fetch URLAUTH ...: fault" */
+    bool syntax;               /* the text is no such URL */
+    bool denied;               /* the fault tells of the mailbox or the key: whoever is not the owner hears no reason */
     bool read_fault;           /* ... "Failed to read URLAUTH ...: fault" */
 };
 /* Parses and judges the text alone; url.user is then known. False: fault. */

@@ -437,13 +437,12 @@ static enum step take_answer(struct session *s, struct request *r, struct urlfet
     if (step == STEP_WAIT)
         return step;
     if (step == STEP_ERROR) {
-        if (e->class == ERROR_NOT_FOUND)
-            u->fetch.fault = "Not permitted to fetch URLs of this user";
         refuse(s, r, u, e);
-    } else if (answer.fault != NULL) {
+    } else if (answer.refused) {
         put_front(s, u);
         session_print(s, "NIL");
-        session_print(s, "* NO %s.", answer.fault);
+        if (answer.fault != NULL)
+            session_print(s, "* NO %s.", answer.fault);
         next_url(u);
     } else {
         struct slice structure = answer.structure == NULL ? SLICE_EMPTY : slice_from_str(answer.structure);

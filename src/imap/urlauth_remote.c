@@ -124,7 +124,7 @@ static int read_answer(struct urlauth_remote *t, struct arena *arena, struct sli
 
     *answer = (struct urlauth_answer){0};
     if (slice_equal_str(f[0], "NO")) {
-        answer->fault = "Failed to fetch URLAUTH";
+        answer->refused = true;
         for (size_t i = 1; i < count; i++)
             if (slice_starts(f[i], SLICE("error=")))
                 answer->fault = arena_str(arena, slice_from(f[i], 6));
@@ -154,8 +154,8 @@ static enum step take_line(struct urlauth_remote *t, struct arena *arena, struct
         return read_answer(t, arena, line, answer) == 0 ? STEP_DONE : (failed(t, e, "broken answer"), STEP_ERROR);
     if (!good && t->state == REMOTE_SELECTING) { /* there is no such user, or URLAUTH is off for him */
         drop(t);
-        answer->fault = NULL;
-        return error_set(e, ERROR_NOT_FOUND, "no such user"), STEP_ERROR;
+        *answer = (struct urlauth_answer){.refused = true};
+        return STEP_DONE;
     }
     if (!good)
         return failed(t, e, "access refused"), STEP_ERROR;

@@ -15,7 +15,8 @@ struct urlauth_answer {
     const char *structure;     /* BODYPARTSTRUCTURE; NULL: not asked for */
     bool binary;               /* ~{n} */
     uint64_t size;
-    const char *fault;         /* of a refusal, whole: "Failed to fetch URLAUTH ..." */
+    bool refused;
+    const char *fault;         /* of a refusal, whole: "Failed to fetch URLAUTH ..."; NULL: none of our business */
 };
 
 /* Asks for a URL; `owner` is its user. What was asked for before is over. */

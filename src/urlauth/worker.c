@@ -89,13 +89,15 @@ static bool select_owner(struct worker *w, const char *name)
 
 /* ---- URLs ---------------------------------------------------------------------------------------------------------------- */
 
-/* "NO error=..." */
+/* "NO error=...", or without a reason where the asker has no access: he is not to learn more of the mailbox. */
 static int refuse(struct worker *w, struct arena *arena, struct slice url, const struct urlauth_fetch *f, const struct error *e)
 {
     const char *why = f->fault;
     struct buffer out = {0};
     int result;
 
+    if (f->denied)
+        return wire_write(&w->client, SLICE("NO\n"));
     if (why == NULL && e->user[0] != '\0')
         why = e->user;
     if (why == NULL) {
@@ -103,8 +105,8 @@ static int refuse(struct worker *w, struct arena *arena, struct slice url, const
         why = "Internal error occurred. Refer to server log for more information.";
     }
     line_begin(&out, "NO");
-    line_pair(&out, "error", arena_printf(arena, "Failed to %s URLAUTH \"%.*s\": %s", f->read_fault ? "read" : "fetch", (int)url.size,
-                                          (const char *)url.at, why));
+    line_pair(&out, "error", arena_printf(arena, "Failed to %s URLAUTH \"%.*s\": %s%s", f->read_fault ? "read" : "fetch", (int)url.size,
+                                          (const char *)url.at, f->syntax ? "Invalid URLAUTH: " : "", why));
     line_end(&out);
     result = wire_write(&w->client, buffer_slice(&out));
     buffer_free(&out);
@@ -118,14 +120,19 @@ static int find(struct worker *w, struct arena *arena, struct urlauth_fetch *f, 
     if (!urlauth_parse(f, arena, w->set, url))
         return -1;
     if (strcmp(f->url.user, mail_user_name(w->user)) != 0) {
-        f->fault = "Not permitted to fetch URLs of another user";
+        f->fault = "URL of another user";
+        f->denied = true;
         return -1;
     }
     if (urlauth_begin(f, arena, w->user, w->accessor, w->apps, e) < 0)
         return -1;
     op = f->part.op;
     f->part.op = NULL;
-    return store_op_wait(op, e) < 0 ? -1 : urlauth_check(f, arena, e);
+    if (store_op_wait(op, e) < 0) {
+        f->denied = false;
+        return -1;
+    }
+    return urlauth_check(f, arena, e);
 }
 
 static int send_bytes(struct worker *w, struct part *part)
@@ -209,35 +216,45 @@ static int fetch(struct worker *w, const struct slice *words, size_t count)
 
 /* ---- the client ---------------------------------------------------------------------------------------------------------- */
 
-/* -1: the connection is over. *finished: by END. */
-static int take_command(struct worker *w, bool *finished)
+/* -1: the connection is over. *last: what imap-urlauth hears then; NULL: nothing, the client is not worth another worker. */
+static int take_command(struct worker *w, const char **last)
 {
     struct arena *arena = arena_new();
     struct slice *words;
     size_t count = wire_fields(arena, &w->line, &words);
     int result = -1;
 
-    if (slice_equal_str(words[0], "END"))
-        *finished = true;
-    else if (w->user == NULL && slice_equal_str(words[0], "USER") && count >= 2 && slice_find(words[1], 0) < 0)
-        result = wire_write(&w->client, select_owner(w, arena_str(w->arena, words[1])) ? SLICE("OK\n") : SLICE("NO\n"));
-    else if (w->user != NULL && slice_equal_str(words[0], "URL"))
+    if (slice_equal_str(words[0], "END")) {
+        *last = "FINISHED";
+    } else if (w->user == NULL && slice_equal_str(words[0], "USER") && count >= 2 && slice_find(words[1], 0) < 0) {
+        bool found = select_owner(w, arena_str(w->arena, words[1]));
+
+        result = wire_write(&w->client, found ? SLICE("OK\n") : SLICE("NO\n"));
+        if (!found) {
+            *last = NULL;
+            result = -1;
+        }
+    } else if (w->user != NULL && slice_equal_str(words[0], "URL")) {
         result = fetch(w, words, count);
-    else
+    } else {
+        *last = NULL;
         log_error(&w->log, "Client sent an unexpected command");
+    }
     arena_free(arena);
     return result;
 }
 
 static void serve(struct worker *w)
 {
-    bool finished = false;
+    const char *last = "DISCONNECTED";
 
     w->client.guard = w->control.fd;
-    while (wire_line(&w->client, &w->line, LINE_MOST, IDLE_SECS) == WIRE_LINE && take_command(w, &finished) == 0)
+    while (wire_line(&w->client, &w->line, LINE_MOST, IDLE_SECS) == WIRE_LINE && take_command(w, &last) == 0)
         ;
+    if (last == NULL)
+        return;
     buffer_reset(&w->line);
-    buffer_printf(&w->line, "%s\t%llu\t%llu\n", finished ? "FINISHED" : "DISCONNECTED", (unsigned long long)w->client.in,
+    buffer_printf(&w->line, "%s\t%llu\t%llu\n", last, (unsigned long long)w->client.in,
                   (unsigned long long)w->client.out);
     w->control.guard = -1;
     (void)wire_write(&w->control, buffer_slice(&w->line));

@@ -66,25 +66,28 @@ def fetch(host, port):
     only = url(owner, b"owner", b"", b"user+other")
     expect("user+other", other.say(b'URLFETCH "%s"' % only)[0], whole)
     expect("user+other of another", submit.say(b'URLFETCH "%s"' % only)[0],
-           rb"^\* URLFETCH \S+ NIL\r\n\* NO Failed to fetch URLAUTH \".*\": No 'user\+other' access allowed for user submit\.\r\n")
+           rb"^\* URLFETCH \S+ NIL\r\n$")
     expect("anonymous", other.say(b'URLFETCH "%s"' % url(owner, b"owner", b"", b"anonymous"))[0], whole)
     via = url(owner, b"owner", b"", b"submit+owner")
-    expect("submit+", other.say(b'URLFETCH "%s"' % via)[0], rb"NIL\r\n\* NO Failed")
+    expect("submit+", other.say(b'URLFETCH "%s"' % via)[0], rb"NIL\r\n\* NO Failed to fetch .*: No 'submit\+owner' access allowed for user other\.")
     expect("submit+submit", submit.say(b'URLFETCH "%s"' % url(owner, b"owner", b"", b"submit+submit"))[0], whole)
     forged = auth[:-4] + b"0000"
-    expect("forged", other.say(b'URLFETCH "%s"' % forged)[0], rb"NIL\r\n\* NO .*URLAUTH verification failed")
+    expect("forged", other.say(b'URLFETCH "%s"' % forged)[0], rb"NIL\r\n$")
+    expect("broken", other.say(b'URLFETCH "%s"' % auth.replace(b";uid=1;", b";uid=9;"))[0], rb"NIL\r\n$")
+    expect("broken", other.say(b'URLFETCH "%s"' % auth.replace(b"/;uid=1;", b";uidvalidity=1/;uid=1;"))[0],
+           rb"NIL\r\n$")
     nobody = b"imap://nobody@mail.example.com/INBOX/;uid=1;urlauth=authuser:internal:01" + b"0" * 40
     lines, end = other.say(b'URLFETCH "%s" "%s" "%s"' % (nobody, auth, forged))
-    expect("several", lines, rb"^\* URLFETCH \S+ NIL\r\n\* NO .*\* URLFETCH \S+ " + whole + rb"\r\n\* URLFETCH \S+ NIL\r\n\* NO [^\n]*\r\n$")
+    expect("several", lines, rb"^\* URLFETCH \S+ NIL\r\n\* URLFETCH \S+ " + whole + rb"\r\n\* URLFETCH \S+ NIL\r\n$")
     expect("several", end, rb" OK URLFETCH completed")
     owner.say(b"RESETKEY INBOX")
-    expect("after RESETKEY", other.say(b'URLFETCH "%s"' % auth)[0], rb"NIL\r\n\* NO .*verification failed")
+    expect("after RESETKEY", other.say(b'URLFETCH "%s"' % auth)[0], rb"NIL\r\n$")
     for who in (owner, other, submit):
         who.logout()
 
 
 def shown(data):
-    return re.sub(rb"internal:[0-9a-f]+", b"internal:TOKEN", data).decode("latin1").replace("\r", "\\r")
+    return repr(re.sub(rb":[0-9a-fx]{42}", b":TOKEN", data))
 
 
 def worker(host, port, path):
@@ -104,7 +107,10 @@ def worker(host, port, path):
         control.sendall(access)
         print("control:", control.recv(100))
         for line in lines:
-            ours.sendall(line + b"\n")
+            try:
+                ours.sendall(line + b"\n")
+            except BrokenPipeError:
+                break
             if line == b"END":
                 break
             data = b""
@@ -128,7 +134,11 @@ def worker(host, port, path):
     part = url(owner, b"owner", b"/;section=2", b"authuser")
     run(b"ACCESS\tother\timap\n", [b"USER\towner", b"URL\t" + auth + b"\tbody", b"URL\t" + auth + b"\tbpstruct", b"URL\t" + part + b"\tbinary",
                                    b"URL\t" + part + b"\tbody\tbpstruct", b"URL\t" + auth[:-4] + b"0000\tbody",
-                                   b"URL\t" + url(owner, b"owner", b"", b"user+nobody") + b"\tbody",
+                                   b"URL\t" + auth.replace(b"/;uid=1;", b";uidvalidity=1/;uid=1;") + b"\tbody",
+                                   b"URL\t" + auth.replace(b"internal:01", b"internal:xx") + b"\tbody",
+                                   b"URL\t" + auth.replace(b"internal:", b"x:") + b"\tbody",
+                                   b"URL\t" + auth.replace(b"mail.example", b"other.example") + b"\tbody",
+                                   b"URL\t" + auth.replace(b"/INBOX", b"/nosuch") + b"\tbody",
                                    b"URL\t" + url(owner, b"owner", b"/;section=9", b"authuser") + b"\tbody",
                                    b"URL\t" + url(owner, b"owner", b"", b"submit+other") + b"\tbody", b"END"])
     run(b"ACCESS\tother\timap\tapps=submit+,stream\n", [b"USER\towner", b"URL\t" + url(owner, b"owner", b"", b"submit+other") + b"\tbody",
