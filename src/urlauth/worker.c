@@ -6,10 +6,12 @@
  * Who accesses is what imap-urlauth says, never the client. A process reads as one owner and ends (service_count=1), since it has
  * given up the right to become another. It waits blocking: it has one client, and nothing else to do. */
 #include "conf/settings.h"
-#include "dispatch/dispatch_impl.h"
 #include "imap/urlauth.h"
 #include "net/fdpass.h"
+#include "rpc/auth_client.h"
 #include "rpc/auth_home.h"
+#include "rpc/credentials.h"
+#include "rpc/service.h"
 #include "urlauth/wire.h"
 
 #include <poll.h>
@@ -44,16 +46,18 @@ static const char *const *field_texts(struct arena *arena, const struct rpc_fiel
 }
 
 /* From here on the process has the owner's rights. */
-static int become_owner(struct worker *w, const char *user, const struct rpc_fields *fields, struct error *e)
+static int become_owner(struct worker *w, const char *user, struct rpc_fields *fields, struct error *e)
 {
-    struct mail_user_params params = {.username = user, .home = rpc_fields_get(fields, "home"), .service = "imap-urlauth-worker",
-                                      .fields = field_texts(w->arena, fields), .log = &w->log};
+    struct mail_user_params params = {.username = user, .service = "imap-urlauth-worker", .log = &w->log};
     struct conf_filter filter = {.service = "imap-urlauth-worker"};
     struct settings *set = conf_settings(service_conf(w->service), &filter, e);
     struct credentials credentials;
 
     if (set == NULL)
         return -1;
+    credentials_split_home(w->arena, set, fields);
+    params.home = rpc_fields_get(fields, "home");
+    params.fields = field_texts(w->arena, fields);
     w->set = settings_override_all(set, params.fields, e);
     settings_unref(set);
     if (w->set == NULL || credentials_find(w->arena, w->set, user, fields, &credentials, e) < 0)
@@ -61,8 +65,8 @@ static int become_owner(struct worker *w, const char *user, const struct rpc_fie
     w->homes = auth_homes_new(service_base_dir(w->service), "imap-urlauth-worker");
     params.find_home = auth_homes_find;
     params.find_home_arg = w->homes;
-    if (geteuid() == 0)
-        credentials_become(&credentials);
+    if (geteuid() == 0 && credentials_take(&credentials, e) < 0)
+        log_fatal(EXIT_FATAL, "%s", e->admin);
     return mail_user_open(&w->user, w->set, &params, e);
 }
 
