@@ -22,6 +22,7 @@ enum {
     DRIVER_INBOX_IS_ROOT = 0x10,   /* without DIRNAME, INBOX's folder is the mail root: it cannot be renamed */
     DRIVER_RESERVED_DIRS = 0x20,   /* cur, new, tmp are no mailbox names in the fs layout */
     DRIVER_ATTACHMENTS = 0x40,     /* keeps X metadata: mail_attachment_dir has an effect (store/attachment.h) */
+    DRIVER_IS_FILE = 0x400,        /* a mailbox is one file, not a folder: its index is beside it, nothing is below it */
     DRIVER_IN_MEMORY = 0x200,      /* its indexes, also that of the list, never touch the disk */
     DRIVER_COUNTS_REFERENCES = 0x100, /* a mailbox that is deleted must give up its messages one by one */
     DRIVER_FACTS_IN_FILE = 0x80    /* GUID, dates and sizes stand in the message's file: expunge requests go without GUID,
@@ -194,11 +195,11 @@ struct store_driver {
     const char *list_ext;
     int (*list_stamp)(const char *path, uint32_t stamp[2]);
     void (*list_seen)(struct mailbox *, uint32_t stamp[2]);    /* the same as it was when the mailbox was last synced */
-    /* Folders below the mailbox's that tell of news, NULL-ended ("new", "cur"). */
+    /* Folders below the mailbox's that tell of news, NULL-ended ("new", "cur"). A mailbox that is a file tells by itself. */
     const char *const *watch;
 };
 
-extern const struct store_driver maildir_driver, mdbox_driver, mdbox_deleted_driver, sdbox_driver, virtual_driver;
+extern const struct store_driver maildir_driver, mdbox_driver, mdbox_deleted_driver, mbox_driver, sdbox_driver, virtual_driver;
 const struct store_driver *store_driver_find(const char *name);   /* NULL: unknown */
 const struct store_driver *const *store_drivers(void);            /* in the order of autodetection, NULL-ended */
 

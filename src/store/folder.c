@@ -99,8 +99,18 @@ static int list_flat(const struct mail_storage *storage, struct arena *arena, st
     return 0;
 }
 
+/* Is a mailbox the file of its name? */
+static bool is_file(const struct mail_location *at)
+{
+    return (at->driver->can & DRIVER_IS_FILE) != 0 && *at->dirname == '\0';
+}
+
 static bool fs_is_mailbox(const struct mail_location *at, int dir, const char *path)
 {
+    struct stat st;
+
+    if ((at->driver->can & DRIVER_IS_FILE) != 0)
+        return *at->dirname != '\0' && fstatat(dir, at->dirname, &st, 0) == 0 && S_ISREG(st.st_mode);
     if (*at->dirname != '\0')
         return is_dir_at(dir, at->dirname);
     return at->driver->is_mailbox != NULL && at->driver->is_mailbox(path);
@@ -114,6 +124,11 @@ static bool fs_skip(const struct mail_storage *storage, const char *name, bool t
         return true;
     if (top && (strcmp(name, at->subscriptions) == 0 || strncmp(name, "..DOVECOT-TR", 12) == 0))
         return true;
+    if (is_file(at)) {
+        size_t n = strlen(name);
+
+        return strcmp(name, ".imap") == 0 || (n > 5 && strcmp(name + n - 5, ".lock") == 0);
+    }
     if (*at->dirname != '\0')
         return strcmp(name, at->dirname) == 0;
     return (at->driver->can & DRIVER_RESERVED_DIRS) != 0 &&
@@ -124,6 +139,7 @@ static int list_fs(const struct mail_storage *storage, struct arena *arena, stru
                    const char *path, const char *prefix, unsigned depth, struct error *e)
 {
     const struct mail_location *at = &storage->at;
+    bool files = is_file(at);
     DIR *d = opendir(path);
     struct dirent *entry;
     int r = 0;
@@ -138,11 +154,16 @@ static int list_fs(const struct mail_storage *storage, struct arena *arena, stru
         struct stat st;
         int fd;
 
-        if (fs_skip(storage, entry->d_name, depth == 0) || entry->d_type == DT_REG)
+        if (fs_skip(storage, entry->d_name, depth == 0) || (entry->d_type == DT_REG && !files))
             continue;
-        if (fstatat(dirfd(d), entry->d_name, &st, 0) < 0 || !S_ISDIR(st.st_mode))
+        if (fstatat(dirfd(d), entry->d_name, &st, 0) < 0 || !(S_ISDIR(st.st_mode) || (files && S_ISREG(st.st_mode))))
             continue;
         name = arena_printf(arena, "%s%s", prefix, entry->d_name);
+        if (S_ISREG(st.st_mode)) {
+            if (strcasecmp(name, "INBOX") != 0 || at->no_inbox)
+                add_name(names, arena, storage, name, true);
+            continue;
+        }
         below = arena_printf(arena, "%s/%s", path, entry->d_name);
         fd = openat(dirfd(d), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
@@ -214,7 +235,7 @@ int folder_exists(const struct mail_storage *storage, const char *name, enum mai
         else if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode))
             *out = MAILBOX_EXISTS_NOSELECT;
     } else if (stat(path, &st) == 0) {
-        *out = S_ISDIR(st.st_mode) ? MAILBOX_EXISTS_YES : MAILBOX_EXISTS_NO;
+        *out = S_ISDIR(st.st_mode) != ((storage->at.driver->can & DRIVER_IS_FILE) != 0) ? MAILBOX_EXISTS_YES : MAILBOX_EXISTS_NO;
     } else if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) {
         r = error_sys(e, "stat", path);
     } else if (strcmp(path, dir) != 0 && stat(dir, &st) == 0 && S_ISDIR(st.st_mode)) {
@@ -269,6 +290,24 @@ static int create_by_index(struct mail_storage *storage, struct arena *arena, co
     return r;
 }
 
+/* The folder that a mailbox's file is in. A file among those above it has no room for others. */
+static int make_above(const char *path, const struct mail_modes *modes, struct error *e)
+{
+    char *above = mem_strdup(path), *slash = strrchr(above, '/');
+    int r = 0;
+
+    if (slash != NULL && slash != above) {
+        *slash = '\0';
+        r = folder_make(above, modes, e);
+    }
+    mem_free(above);
+    if (r < 0 && e->sys == ENOTDIR) {
+        error_set(e, ERROR_UNSUPPORTED, "%s: Mailbox doesn't allow inferior mailboxes", path);
+        error_user(e, "Mailbox doesn't allow inferior mailboxes");
+    }
+    return r;
+}
+
 int folder_create(const struct mail_storage *storage, const char *name, bool directory, struct error *e)
 {
     struct arena *arena = arena_new();
@@ -294,7 +333,7 @@ int folder_create(const struct mail_storage *storage, const char *name, bool dir
         }
     } else if (r == 0) {
         if (at->layout == LAYOUT_FS)
-            r = folder_make(dir, &modes, e);
+            r = is_file(at) ? make_above(path, &modes, e) : folder_make(dir, &modes, e);
         if (r == 0)
             r = at->driver->create(at, path, inbox, &modes, e);
     }

@@ -467,6 +467,15 @@ static unsigned marks_of(const struct entry *entry)
     return marks;
 }
 
+/* Mailboxes that are files hold no others. INBOX's may be elsewhere, so that its name can be a folder's, too. */
+static bool is_leaf(const struct entry *entry)
+{
+    const struct mail_location *at = entry->ns == NULL ? NULL : &entry->ns->storage->at;
+
+    return at != NULL && (at->driver->can & DRIVER_IS_FILE) != 0 && *at->dirname == '\0' && entry->exists && entry->selectable &&
+           !entry->has_children && !(entry->ns->inbox && strcmp(entry->vname, "INBOX") == 0);
+}
+
 static void fill_info(struct mailbox_list *list, const struct entry *entry)
 {
     struct mailbox_info *info = &list->info;
@@ -480,6 +489,8 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
     if (entry->ns != NULL && entry->ns->inbox && strcmp(entry->vname, "INBOX") == 0 && strncasecmp(entry->ns->prefix, "INBOX", 5) != 0 &&
         *entry->ns->prefix != '\0')
         info->flags |= MAILBOX_INFO_NOINFERIORS; /* below it no name leads into the namespace */
+    else if (is_leaf(entry))
+        info->flags |= MAILBOX_INFO_NOINFERIORS; /* it is a file */
     else
         info->flags |= entry->has_children ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
     if (entry->order != 0 && entry->exists && entry->selectable && (list->flags & MAILBOX_LIST_SELECT_SUBSCRIBED) == 0)

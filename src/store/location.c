@@ -92,6 +92,19 @@ static bool is_folder(const char *base, const char *name)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Where other mailboxes are when only INBOX's file is known. */
+static const char *mbox_root(struct arena *arena, const char *home)
+{
+    return arena_printf(arena, "%s/%s", home, !is_folder(home, "mail") && is_folder(home, "Mail") ? "Mail" : "mail");
+}
+
 /* 1.4 (a): the format found in a root whose driver is not named. */
 static const struct store_driver *detect_driver(const char *root)
 {
@@ -118,6 +131,13 @@ static int detect_everywhere(struct mail_location *at, struct arena *arena, cons
     if (is_folder(home == NULL ? "" : home, "Maildir/cur") || (home == NULL && is_folder("", "cur"))) {
         at->root = home == NULL ? "/" : arena_printf(arena, "%s/Maildir", home);
         at->driver = &maildir_driver;
+        return 0;
+    }
+    for (unsigned i = 0; home != NULL && i < 2; i++) {
+        at->root = arena_printf(arena, "%s/%s", home, i == 0 ? "mail" : "Mail");
+        if (!mbox_driver.detect(at->root))
+            continue;
+        at->driver = &mbox_driver;
         return 0;
     }
     return error_set(e, ERROR_INVALID, "Mail storage autodetection failed with home=%s", home == NULL ? "(not set)" : home);
@@ -252,6 +272,13 @@ int mail_location_parse(struct mail_location *at, struct arena *arena, const cha
     } else if (expand_home(arena, root, home, "mail root dir", behind, &at->root, e) < 0) {
         return -1;
     }
+    if (at->driver == NULL && is_file(at->root)) {
+        at->driver = &mbox_driver;
+        at->inbox = at->root;
+        if (home == NULL)
+            return error_set(e, ERROR_INVALID, "Home directory not set for user. Can't find the mail root of %s", text);
+        at->root = mbox_root(arena, home);
+    }
     if (at->driver == NULL && (at->driver = detect_driver(at->root)) == NULL)
         return error_set(e, ERROR_INVALID, "Ambiguous mail location setting, don't know what to do with it: %s "
                          "(try prefixing it with mbox: or maildir:)", text);
@@ -333,10 +360,27 @@ static char *maildirpp_path(const struct mail_location *at, struct arena *arena,
     return arena_printf(arena, "%s/.%s", root, name);
 }
 
+/* Formats whose mailboxes are files keep what belongs to them in .imap beside them (9.4): a/b -> a/.imap/b. */
+static char *beside_path(const struct mail_location *at, struct arena *arena, const char *root, const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    int parent = slash == NULL ? 0 : (int)(slash + 1 - name);
+
+    return arena_printf(arena, "%s%s%s/%.*s.imap/%s", root, *at->mailboxdir != '\0' ? "/" : "", at->mailboxdir, parent, name, name + parent);
+}
+
+static bool is_beside(const struct mail_location *at, enum mail_path what)
+{
+    return (at->driver->can & DRIVER_IS_FILE) != 0 && *at->dirname == '\0' &&
+           (what == PATH_INDEX || what == PATH_CACHE || what == PATH_CONTROL);
+}
+
 static char *fs_path(const struct mail_location *at, struct arena *arena, const char *root, const char *name,
                      enum mail_path what, bool own)
 {
     bool with_dirname = *at->dirname != '\0' && what != PATH_DIR && (!own || at->full_dirname || what == PATH_ALT);
+    if (is_beside(at, what))
+        return beside_path(at, arena, root, name);
     const char *slash1 = *at->mailboxdir != '\0' ? "/" : "", *slash2 = with_dirname ? "/" : "";
 
     if (is_inbox(name) && !own && !at->no_inbox) {
@@ -372,6 +416,9 @@ char *mail_location_path(const struct mail_location *at, struct arena *arena, co
     if (root == NULL || ((what == PATH_INDEX || what == PATH_CACHE) && at->index_memory))
         return NULL;
     if (*name == '\0') {
+        /* CONTROL has a root of its own for its files, INDEX has not. */
+        if (at->layout == LAYOUT_FS && is_beside(at, what) && !(what == PATH_CONTROL && at->control != NULL))
+            return arena_printf(arena, "%s/.imap", root);
         if (at->layout == LAYOUT_FS && *at->mailboxdir != '\0' && what == PATH_MAILBOX && *at->dirname != '\0')
             return arena_printf(arena, "%s/%s/%s", root, at->mailboxdir, at->dirname);
         if (at->layout == LAYOUT_FS && *at->mailboxdir != '\0' && (what == PATH_MAILBOX || what == PATH_DIR))

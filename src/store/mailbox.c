@@ -34,7 +34,7 @@ int mailbox_not_found(const struct mailbox_place *place, struct error *e)
 const struct store_driver *const *store_drivers(void)
 {
     /* In the order of autodetection (maildir-and-layouts 1.4): formats with folders of their own come before Maildir. */
-    static const struct store_driver *const drivers[] = {&mdbox_driver, &sdbox_driver, &maildir_driver, NULL};
+    static const struct store_driver *const drivers[] = {&mdbox_driver, &sdbox_driver, &maildir_driver, &mbox_driver, NULL};
 
     return drivers;
 }

@@ -188,6 +188,19 @@ static int add_template(struct mail_user *user, struct mail_namespace *ns, const
     return 0;
 }
 
+/* An mbox that was found, not named: INBOX is where delivery agents put it (maildir-and-layouts 1.4). */
+static void find_spool(const struct mail_user *user, struct mail_location *at)
+{
+    static const char *const folders[] = {"/var/mail", "/var/spool/mail"};
+
+    for (size_t i = 0; at->driver == &mbox_driver && at->inbox == NULL && i < 2; i++) {
+        const char *path = arena_printf(user->arena, "%s/%s", folders[i], user->name);
+
+        if (strchr(user->name, '/') == NULL && access(path, F_OK) == 0)
+            at->inbox = path;
+    }
+}
+
 static int add_namespace(struct mail_user *user, const struct conf_block *block, struct error *e)
 {
     static const struct {
@@ -228,6 +241,8 @@ static int add_namespace(struct mail_user *user, const struct conf_block *block,
         log_error_value(user->log_p, e);
         return 0;
     }
+    if (*text == '\0' || strcmp(text, "auto:") == 0)
+        find_spool(user, &storage->at);
     storage->at.no_inbox = !ns->inbox && ns->type != MAIL_NAMESPACE_SHARED;
     if (storage->at.layout == LAYOUT_INDEX && !conf_bool(user->settings, SET_mailbox_list_index))
         return error_set(e, ERROR_INVALID, "Namespace '%s': LAYOUT=index requires mailbox_list_index=yes", ns->prefix);

@@ -42,9 +42,10 @@ int store_watch_fd(void)
     return fd;
 }
 
-static int watch_folder(struct mailbox *box, const char *path, bool log_only)
+static int watch_path(struct mailbox *box, const char *path, bool log_only, bool folder)
 {
-    int id = inotify_add_watch(fd, path, IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
+    int id = inotify_add_watch(fd, path, IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
+                               (folder ? IN_ONLYDIR : 0u));
     struct watched *w;
 
     if (id < 0)
@@ -68,9 +69,11 @@ static void watch_box(struct mailbox *box)
 
     index_watch(box->index, &dir, &log);
     if (dir != NULL && box->index_path != NULL)
-        box->watch_ids[n++] = watch_folder(box, dir, true);
+        box->watch_ids[n++] = watch_path(box, dir, true, true);
     for (const char *const *name = box->driver->watch; name != NULL && *name != NULL && n < 4; name++)
-        box->watch_ids[n++] = watch_folder(box, arena_printf(arena, "%s/%s", box->path, *name), false);
+        box->watch_ids[n++] = watch_path(box, arena_printf(arena, "%s/%s", box->path, *name), false, true);
+    if ((box->driver->can & DRIVER_IS_FILE) != 0 && n < 4)
+        box->watch_ids[n] = watch_path(box, box->path, false, false);
     arena_free(arena);
 }
 

@@ -44,7 +44,19 @@ def sdbox_files(home):
 
 
 def migrated_files(location):
-    return {'maildir': maildir_files, 'sdbox': sdbox_files, 'mdbox': mdbox_messages}[location.split(':')[0]]
+    return {'maildir': maildir_files, 'sdbox': sdbox_files, 'mdbox': mdbox_messages, 'mbox': mbox_messages}[location.split(':')[0]]
+
+
+def mbox_messages(home):
+    """X-UID headers: one a message."""
+    count = 0
+    for folder, names, files in os.walk(home):
+        names[:] = [n for n in names if n != '.imap']
+        for name in files:
+            if not name.startswith('.') and not name.endswith('.conf'):
+                with open(os.path.join(folder, name), 'rb') as f:
+                    count += len(re.findall(rb'^X-UID: ', f.read(), re.M))
+    return count
 
 
 ATTACH = ('mail_attachment_dir=~/att', 'mail_attachment_min_size=1')
@@ -65,5 +77,7 @@ FORMATS = {
     'mdbox-attach': Format('mdbox:~/mdbox', ATTACH, more={'purge': ('purge',)}, message_files=mdbox_messages, shares=True, attachments=True),
     'sdbox-index': Format('sdbox:~/sdbox:LAYOUT=index', message_files=sdbox_files),
     'maildir-index': Format('maildir:~/Maildir:LAYOUT=index', message_files=maildir_files),
+    'mbox': Format('mbox:~/mail', message_files=mbox_messages),
+    'mbox-eager': Format('mbox:~/mail:INBOX=~/spool', ('mbox_lazy_writes=no', 'mbox_write_locks=dotlock fcntl'), message_files=mbox_messages),
     'maildir-dotlock': Format('maildir:~/Maildir', ('lock_method=dotlock',), message_files=maildir_files),
 }

@@ -348,6 +348,11 @@ const struct crypt_key *crypt_user_private(struct mail_user *user, struct mailbo
 
 /* ---- messages ---- */
 
+bool crypt_user_saves(const struct mail_user *user)
+{
+    return user->coding->crypt_user->save_version != 0;
+}
+
 int crypt_user_encode(struct mailbox *box, struct byte_sink **first, struct error *e)
 {
     struct crypt_user *c = box->user->coding->crypt_user;

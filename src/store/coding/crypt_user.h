@@ -11,6 +11,8 @@ struct crypt_user;
 int crypt_user_open(struct mail_user *, struct crypt_user **, struct error *);
 void crypt_user_close(struct crypt_user **);   /* NULL is fine */
 /* Puts the sink in front, unless mail_crypt_save_version is 0. */
+/* Are new messages encrypted? */
+bool crypt_user_saves(const struct mail_user *);
 int crypt_user_encode(struct mailbox *, struct byte_sink **first, struct error *);
 struct decoder *crypt_user_decode(struct mailbox *, struct input *, struct error *);
 /* Do mailboxes have keys of their own? Then a file of one cannot be read in another. */

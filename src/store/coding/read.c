@@ -37,7 +37,7 @@ bool store_read_coded(const struct mailbox *box)
 {
     const struct coding *c = coding_of(box->user);
 
-    return c->zlib || c->crypt;
+    return (c->zlib || c->crypt) && (box->driver->can & DRIVER_IS_FILE) == 0;
 }
 
 static int context(const struct reading *r, struct error *e)

@@ -10,6 +10,12 @@ int coding_sinks(struct mailbox *box, struct byte_sink **first, struct byte_sink
     struct coding *c = coding_of(box->user);
 
     *attachments = NULL;
+    if ((box->driver->can & DRIVER_IS_FILE) != 0) {
+        /* Other programs read the file: nothing is compressed in it, and nothing that should be encrypted goes there. */
+        if (c->crypt && crypt_user_saves(box->user))
+            return error_set(e, ERROR_UNSUPPORTED, "mail_crypt cannot encrypt mails of %s mailboxes", box->driver->name);
+        return 0;
+    }
     if (c->crypt && crypt_user_encode(box, first, e) < 0)
         return -1;
     if (c->save != NULL)
