@@ -386,6 +386,8 @@ static char *fs_path(const struct mail_location *at, struct arena *arena, const 
     if (is_inbox(name) && !own && !at->no_inbox) {
         if (at->inbox != NULL)
             return arena_strdup(arena, at->inbox); /* the folder itself, DIRNAME or not */
+        if (*at->dirname == '\0' && (at->driver->can & DRIVER_IS_FILE) != 0)
+            return arena_printf(arena, "%s/inbox", at->root);
         if (*at->dirname == '\0' && (at->driver->can & DRIVER_INBOX_IS_ROOT) != 0)
             return arena_strdup(arena, at->root);
     }
