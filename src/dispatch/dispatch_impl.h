@@ -62,6 +62,8 @@ struct dispatcher {
     unsigned slots;                    /* workers for one set of credentials when per_worker is 0 */
     int conf_fd;
     bool root;
+    unsigned char ticket_key[32];
+    char *extra_groups;                /* of the service, for workers too; NULL = none */
 
     struct auth_master *auth;
     uint64_t auth_since_usecs;         /* the first question */
@@ -80,6 +82,7 @@ struct dispatcher {
 
 struct login_conn;
 struct job_conn;
+struct restore;
 
 struct session {
     struct dispatcher *dispatcher;
@@ -90,6 +93,7 @@ struct session {
     struct session *prev, *next;       /* of the worker */
     struct login_conn *login;          /* who waits for the 12 bytes; NULL = nobody any more */
     struct job_conn *job;              /* who waits for the answer */
+    struct restore *rest;              /* imap-hibernate gives the session back and waits */
     uint32_t origin_id;                /* login tag, or the front's number */
     uint32_t auth_id;                  /* number of the login at auth */
     struct auth_lookup *lookup;
@@ -106,6 +110,8 @@ struct session *session_new(struct dispatcher *, int fd);
 /* Asks auth; goes on by itself. */
 void session_start_login(struct session *, const struct login_request *);
 void session_start_job(struct session *);
+/* A session that comes back; `believed`: its userdb fields are those that this dispatcher had found. */
+void session_start_rested(struct session *, bool believed);
 /* The pool's events. */
 void session_worker_ready(struct session *);
 void session_worker_died(struct session *);
@@ -147,15 +153,22 @@ void login_conns_hold(struct dispatcher *);
 /* The 12 bytes; status 0 = ok. */
 void login_conn_answer(struct session *, uint32_t status, pid_t);
 void login_conn_forget(struct session *);
+void login_warn_limit(struct dispatcher *);            /* process_limit is reached; once a second */
 
 void job_conn_new(struct dispatcher *, int fd);
 void job_conn_answer(struct session *, const struct slice *fields, size_t count);
 void job_conn_fail(struct session *, const struct error *);
 void job_conn_forget(struct session *);
 
+/* restore.c: sessions that come back from imap-hibernate (ipc 14). */
+void restore_conn_new(struct dispatcher *, int fd);
+void restore_answer(struct session *, const char *problem);
+/* The session's fields that decide about rights, under a key that only dispatchers of this master know. In the arena. */
+const char *restore_ticket(struct dispatcher *, struct arena *, const struct dispatch_request *);
+
 int postlogin_start(struct session *, const char *socket, struct error *);
 void postlogin_cancel(struct postlogin *);
 
-void kicks_start(struct dispatcher *);
+void dispatch_kicks_start(struct dispatcher *);
 
 #endif

@@ -116,7 +116,7 @@ static bool has_room(const struct dispatcher *d)
     return d->session_count < d->session_limit;
 }
 
-static void warn_limit(struct dispatcher *d)
+void login_warn_limit(struct dispatcher *d)
 {
     time_t now = time(NULL);
 
@@ -167,7 +167,7 @@ static void request_complete(struct login_conn *conn)
         start(conn);
         return;
     }
-    warn_limit(conn->dispatcher);
+    login_warn_limit(conn->dispatcher);
     conn->waited = 0;
     ev_io_stop(conn->dispatcher->loop, &conn->watcher);
     ev_timer_again(conn->dispatcher->loop, &conn->room);

@@ -7,9 +7,11 @@
  * "lmtp-deliver" means that jobs come instead of logins. */
 #include "dispatch/dispatch_impl.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 static bool take_option(void *arg, int letter, const char *value)
@@ -49,8 +51,7 @@ static void connected(void *arg, const struct service_listener *listener, int fd
     if (strcmp(listener->name, "dispatch-lmtp") == 0) {
         job_conn_new(d, fd);
     } else if (strcmp(listener->name, "imap-master") == 0) {
-        log_error(NULL, "imap-master: Sessions cannot come back from imap-hibernate in this version");
-        (void)close(fd);
+        restore_conn_new(d, fd);
     } else {
         login_conn_new(d, fd);
     }
@@ -103,6 +104,20 @@ static void take_program(struct dispatcher *d)
         log_fatal(EXIT_FATAL, "This version has no program %s", d->program);
 }
 
+/* Master makes the key, so that it outlives a reload; without master it lives as long as the process. */
+static void take_ticket_key(struct dispatcher *d)
+{
+    const char *text = getenv(DISPATCH_TICKET_ENV);
+    struct buffer key = {0};
+
+    if (text != NULL && text_hex_decode(&key, slice_from_str(text)) == 0 && key.size == sizeof(d->ticket_key))
+        memcpy(d->ticket_key, key.at, sizeof(d->ticket_key));
+    else if (getrandom(d->ticket_key, sizeof(d->ticket_key), 0) != (ssize_t)sizeof(d->ticket_key))
+        log_fatal(EXIT_FATAL, "getrandom() failed: %s", strerror(errno));
+    (void)unsetenv(DISPATCH_TICKET_ENV); /* no worker shall have it */
+    buffer_wipe(&key);
+}
+
 static int keep_conf(void)
 {
     const char *text = getenv(CONF_FD_ENV);
@@ -128,6 +143,9 @@ int main(int argc, char **argv)
     d.session_limit = service_client_limit(d.service);
     d.slots = cores();
     d.conf_fd = keep_conf();
+    take_ticket_key(&d);
+    if (getenv("RESTRICT_SETEXTRAGROUPS") != NULL)
+        d.extra_groups = mem_strdup(getenv("RESTRICT_SETEXTRAGROUPS"));
     take_program(&d);
     {
         char *path = mem_printf("%s/%s", service_base_dir(d.service),
@@ -137,7 +155,7 @@ int main(int argc, char **argv)
         mem_free(path);
     }
     if (!service_standalone(d.service))
-        kicks_start(&d);
+        dispatch_kicks_start(&d);
     service_drop_privileges(d.service, SERVICE_MAY_GAIN);
     service_ready(d.service, &handler, &d);
     return service_run(d.service);

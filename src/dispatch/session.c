@@ -62,6 +62,8 @@ static void session_free(struct session *session)
         login_conn_forget(session);
     if (session->job != NULL)
         job_conn_forget(session);
+    if (session->rest != NULL)
+        restore_answer(session, "The session could not begin");
     pool_remove(session);
     if (session->fd >= 0)
         (void)close(session->fd);
@@ -110,6 +112,8 @@ static void session_fail(struct session *session, const struct error *error)
 {
     if (session->job != NULL) {
         job_conn_fail(session, error);
+    } else if (session->rest != NULL) {
+        restore_answer(session, error->admin);
     } else if (!session->answered) {
         tell_client(session);
         session->answered = true;
@@ -183,6 +187,8 @@ static int choose_worker(struct session *session, struct error *error)
     credentials_split_home(session->arena, set, &session->request.userdb);
     result = credentials_find(session->arena, set, session->request.user, &session->request.userdb, &credentials,
                               error);
+    if (result == 0)
+        credentials_add_groups(&credentials, session->dispatcher->extra_groups);
     settings_unref(set);
     return result < 0 ? -1 : pool_assign(session, &credentials, error);
 }
@@ -203,7 +209,11 @@ static void count_in_anvil(struct session *session)
 static int deliver(struct session *session, struct error *error)
 {
     struct buffer packet = {0};
-    int result = dispatch_request_write(&packet, &session->request, error);
+    int result;
+
+    if (!session->request.job)
+        session->request.ticket = restore_ticket(session->dispatcher, session->arena, &session->request);
+    result = dispatch_request_write(&packet, &session->request, error);
 
     if (result == 0)
         result = pool_send(session->worker, buffer_slice(&packet), session->fd, error);
@@ -221,6 +231,8 @@ void session_taken(struct session *session)
     if (session->fd >= 0)
         (void)close(session->fd);
     session->fd = -1;
+    if (session->rest != NULL)
+        restore_answer(session, NULL);
 }
 
 static bool try_another(struct session *session)
@@ -347,7 +359,7 @@ static void found(void *arg, const struct error *why, const char *user, const st
     struct error error = *why;
 
     session->lookup = NULL;
-    if (error.class != ERROR_NONE && !session->request.job) {
+    if (error.class != ERROR_NONE && !session->request.job && session->rest == NULL) {
         login_lookup_failed(session, &error);
         return;
     }
@@ -388,4 +400,18 @@ void session_start_job(struct session *session)
 
     count_session(session);
     session->lookup = auth_master_user(session->dispatcher->auth, request->user, &info, found, session);
+}
+
+void session_start_rested(struct session *session, bool believed)
+{
+    struct auth_user_info info = {.service = session->dispatcher->protocol, .local = session->request.local,
+                                  .remote = session->request.remote, .session = session->request.session};
+    struct error error;
+
+    count_session(session);
+    session->answered = session->scripted = true;
+    if (!believed)
+        session->lookup = auth_master_user(session->dispatcher->auth, session->request.user, &info, found, session);
+    else if (choose_worker(session, &error) < 0)
+        session_fail_log(session, &error);
 }

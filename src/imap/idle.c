@@ -2,6 +2,8 @@
  *
  * News comes from inotify or from other sessions of this process (store.h, mailbox_watch_add). A burst is told once:
  * the first piece of news waits NEWS_MS for those that come with it. */
+#include "imap/hibernate.h"
+#include "imap/keepalive.h"
 #include "imap/notify.h"
 #include "imap/session.h"
 
@@ -19,30 +21,32 @@ static void on_news(void *arg)
     ev_timer_start(worker_loop(s->worker), &s->alarm);
 }
 
-/* Sessions of one user are woken at the same moment of the interval, for the sake of phones (imap 6.1). */
+struct idle {
+    const char *ended;         /* its answer: it has ended in imap-hibernate */
+    uint64_t rest_ns;          /* when the session goes there; 0: it does not */
+};
+
 static void plan_keepalive(struct session *s)
 {
-    uint64_t interval = (uint64_t)conf_secs(s->set, SET_imap_idle_notify_interval) * 1000000000u;
-    uint64_t now = time_monotonic_ns(), hash = 5381;
-
-    if (interval == 0) {
-        s->keepalive_ns = 0;
-        return;
-    }
-    for (const char *c = mail_user_name(s->user); *c != '\0'; c++)
-        hash = hash * 33 + (unsigned char)*c;
-    s->keepalive_ns = now + interval - (now + hash * 1000000u % interval) % interval;
-    if (s->keepalive_ns - now < interval / 2)
-        s->keepalive_ns += interval;
+    s->keepalive_ns = keepalive_next(mail_user_name(s->user), conf_secs(s->set, SET_imap_idle_notify_interval));
 }
 
-static void set_alarm(struct session *s)
+static void plan_rest(struct session *s, struct idle *idle)
 {
-    uint64_t now = time_monotonic_ns();
+    uint64_t after = s->rest_failed ? 0 : hibernate_after_ns(s);
+
+    idle->rest_ns = after == 0 ? 0 : time_monotonic_ns() + after;
+}
+
+static void set_alarm(struct session *s, const struct idle *idle)
+{
+    uint64_t now = time_monotonic_ns(), next = s->keepalive_ns;
     double wait = 0, poll = conf_secs(s->set, SET_mailbox_idle_check_interval);
 
-    if (s->keepalive_ns != 0)
-        wait = s->keepalive_ns > now ? (double)(s->keepalive_ns - now) / 1e9 : 0.001;
+    if (idle->rest_ns != 0 && (next == 0 || idle->rest_ns < next))
+        next = idle->rest_ns;
+    if (next != 0)
+        wait = next > now ? (double)(next - now) / 1e9 : 0.001;
     if (s->view != NULL && s->watch == NULL && poll > 0 && (wait <= 0 || wait > poll))
         wait = poll;
     ev_timer_stop(worker_loop(s->worker), &s->alarm);
@@ -52,14 +56,23 @@ static void set_alarm(struct session *s)
     }
 }
 
-void idle_begin(struct session *s, struct request *r)
+void idle_resume(struct session *s, struct request *r, const char *reply)
 {
-    (void)r;
-    session_print(s, "+ idling");
+    struct idle *idle = r->state = ARENA_NEW(r->arena, struct idle);
+
+    idle->ended = reply;
     if (s->view != NULL)
         s->watch = mailbox_watch_add(s->box, on_news, s);
     s->news = true; /* what came before is told at once */
+    s->rest_failed = false;
     plan_keepalive(s);
+    plan_rest(s, idle);
+}
+
+void idle_begin(struct session *s, struct request *r)
+{
+    session_print(s, "+ idling");
+    idle_resume(s, r, NULL);
 }
 
 static enum step read_done(struct session *s, struct request *r)
@@ -85,6 +98,7 @@ static enum step read_done(struct session *s, struct request *r)
 enum step idle_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
 {
     uint64_t now = time_monotonic_ns();
+    struct idle *idle = r->state;
     enum step step;
 
     (void)e;
@@ -99,8 +113,10 @@ enum step idle_run(struct session *s, struct request *r, struct budget *budget, 
             return step;
         if (s->phase == PHASE_OVER)
             return STEP_DONE;
-        if (stream_pending(s->io) != before)
+        if (stream_pending(s->io) != before) {
             plan_keepalive(s);
+            plan_rest(s, idle);
+        }
         if (s->box != NULL)
             index_cache_flush(mailbox_index(s->box));
     } else if (s->keepalive_ns != 0 && now >= s->keepalive_ns) {
@@ -119,15 +135,27 @@ enum step idle_run(struct session *s, struct request *r, struct budget *budget, 
         if (stream_pending(s->io) != before)
             plan_keepalive(s);
     }
+    if (idle->ended != NULL) {
+        request_reply(r, "%s", idle->ended);
+        r->untimed = true;
+        return STEP_DONE;
+    }
     step = read_done(s, r);
-    if (step == STEP_INPUT)
-        set_alarm(s);
+    if (step != STEP_INPUT)
+        return step;
+    if (idle->rest_ns != 0 && now >= idle->rest_ns) {
+        if (hibernate_start(s))
+            return hibernate_underway(s) ? STEP_WAIT : STEP_MORE;
+        plan_rest(s, idle);
+    }
+    set_alarm(s, idle);
     return step;
 }
 
 void idle_end(struct session *s, struct request *r)
 {
     (void)r;
+    (void)hibernate_cancel(s);
     mailbox_watch_remove(&s->watch);
     ev_timer_stop(worker_loop(s->worker), &s->alarm);
     s->news = false;

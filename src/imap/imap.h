@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "conf/conf.h"
 #include "net/addr.h"
+#include "rpc/line.h"
 
 #include <ev.h>
 
@@ -32,6 +33,8 @@ struct imap_login {
     bool nocap;                        /* the client has asked for the capabilities before */
     bool tls;
     struct slice input;                /* read ahead of us */
+    const char *origin;                /* for imap-hibernate (dispatch_origin_write); NULL: the session never goes there */
+    const struct rpc_fields *rested;   /* it comes back from there: no greeting; NULL: a new session */
 };
 
 struct imap_worker *imap_worker_new(struct ev_loop *, struct conf *, const struct imap_worker_handler *, void *arg);

@@ -80,14 +80,19 @@ static void take_session(void *arg, const struct dispatch_request *request, int 
 {
     struct program *p = arg;
     struct arena *arena = arena_new();
+    struct buffer origin = {0};
     struct imap_login login = {.id = request->id, .user = request->user, .session = request->session,
                                .home = rpc_fields_get(&request->userdb, "home"),
                                .fields = field_texts(arena, &request->userdb),
                                .local_ip = host_text(arena, &request->local),
                                .remote_ip = host_text(arena, &request->remote), .tag = request->tag,
-                               .nocap = request->nocap, .tls = request->tls, .input = request->input};
+                               .nocap = request->nocap, .tls = request->tls, .input = request->input,
+                               .rested = request->rested.count > 0 ? &request->rested : NULL};
 
+    dispatch_origin_write(&origin, request);
+    login.origin = buffer_cstr(&origin);
     imap_worker_adopt(p->worker, fd, -1, &login);
+    buffer_free(&origin);
     arena_free(arena);
 }
 

@@ -179,7 +179,10 @@ void reply_send(struct session *s, struct request *r)
     struct buffer line = {0};
 
     buffer_printf(&line, "%s ", r->tag);
-    put_timed(&line, r->reply, r);
+    if (r->untimed)
+        buffer_printf(&line, "%s\r\n", r->reply);
+    else
+        put_timed(&line, r->reply, r);
     session_write_tagged(s, buffer_slice(&line));
     buffer_free(&line);
     if (strncmp(r->reply, "BAD ", 4) != 0)

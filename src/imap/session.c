@@ -4,6 +4,7 @@
  * CONDSTORE (when the command turns it on) -> RUN (in steps) -> LINE. A finished request that wants a
  * synchronisation waits in `finished` until the input is used up, the queue is full, or a command comes that must
  * not overlap with others; then SYNC answers them all (imap 6.2). */
+#include "imap/hibernate.h"
 #include "imap/notify.h"
 #include "imap/session.h"
 #include "imap/urlauth_remote.h"
@@ -66,6 +67,21 @@ static void request_free(struct session *s, struct request *r)
         return;
     end_command(s, r);
     request_arena_back(s, r);
+}
+
+void session_resume_idle(struct session *s, const char *tag, const char *reply)
+{
+    struct arena *arena = worker_arena(s->worker);
+    struct request *r = ARENA_NEW(arena, struct request);
+
+    r->arena = arena;
+    r->command = command_find(false, SLICE("IDLE"));
+    r->tag = arena_strdup(arena, tag == NULL ? "*" : tag);
+    r->name = arena_strdup(arena, r->command->name);
+    r->begun_ns = r->last_ns = time_monotonic_ns();
+    s->now = r;
+    s->phase = PHASE_RUN;
+    idle_resume(s, r, reply);
 }
 
 /* The request `now` is over: answer it, or let it wait for a synchronisation. */
@@ -374,6 +390,8 @@ enum step session_step(struct session *s, struct budget *budget)
 {
     enum step step = STEP_MORE;
 
+    if (hibernate_underway(s))
+        return STEP_WAIT;
     while (step == STEP_MORE && s->phase != PHASE_OVER) {
         if (stream_full(s->io))
             step = STEP_OUTPUT_FULL;
@@ -448,16 +466,13 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
     session_wake(w->data);
 }
 
-/* The line at the end of a session (imap 14.2). */
-static void log_end(struct session *s)
+const char *session_stats_text(struct session *s, struct arena *arena)
 {
-    struct arena *arena = worker_arena(s->worker);
     const struct session_stats *t = &s->stats;
     struct error e;
-    char *format, *last;
     const struct conf_var table[] = {
-        {'i', "input", arena_printf(arena, "%llu", (unsigned long long)stream_bytes_in(s->io))},
-        {'o', "output", arena_printf(arena, "%llu", (unsigned long long)stream_bytes_out(s->io))},
+        {'i', "input", arena_printf(arena, "%llu", (unsigned long long)(t->bytes_in + stream_bytes_in(s->io)))},
+        {'o', "output", arena_printf(arena, "%llu", (unsigned long long)(t->bytes_out + stream_bytes_out(s->io)))},
         {0, "session", s->session_id},
         {0, "fetch_hdr_count", arena_printf(arena, "%llu", (unsigned long long)t->hdr_count)},
         {0, "fetch_hdr_bytes", arena_printf(arena, "%llu", (unsigned long long)t->hdr_bytes)},
@@ -472,7 +487,15 @@ static void log_end(struct session *s)
         {0, NULL, NULL}};
     const struct conf_vars vars = {.table = table};
 
-    format = conf_expand(arena, conf_str(s->set, SET_imap_logout_format), &vars, NULL, &e);
+    return conf_expand(arena, conf_str(s->set, SET_imap_logout_format), &vars, NULL, &e);
+}
+
+/* The line at the end of a session (imap 14.2). */
+static void log_end(struct session *s)
+{
+    struct arena *arena = worker_arena(s->worker);
+    const char *format = session_stats_text(s, arena), *last;
+
     if (s->end_reason != NULL) {
         log_info(&s->log, "Disconnected: %s %s", s->end_reason, format);
     } else {
@@ -497,6 +520,7 @@ static void log_end(struct session *s)
 static void end_phase(struct session *s)
 {
     session_flush(s);
+    (void)hibernate_cancel(s); /* shut down is the connection in any case */
     s->phase = PHASE_OVER;
     s->over_ns = time_monotonic_ns();
     stream_finish(s->io, SESSION_FINISH_SECS);
@@ -588,7 +612,7 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
         limits.input_max = 0;
         s->io = stream_new(worker_loop(worker), fd, out_fd, &limits, &stream_handler, s);
         log_error_value(&s->log, &e);
-        if (login->tag != NULL)
+        if (login->tag != NULL && login->rested == NULL)
             session_print(s, "%s OK Logged in, but initialization failed.", login->tag);
         session_print(s, "* BYE Internal error occurred. Refer to server log for more information.");
         end_phase(s);
@@ -598,8 +622,13 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
     s->io = stream_new(worker_loop(worker), fd, out_fd, &limits, &stream_handler, s);
     if (login->input.size > 0)
         stream_unread(s->io, login->input);
+    if (login->origin != NULL && conf_secs(s->set, SET_imap_hibernate_timeout) > 0)
+        s->origin = mem_strdup(login->origin);
     rawlog_open(s);
-    greet(s, login);
+    if (login->rested == NULL)
+        greet(s, login);
+    else
+        (void)hibernate_resume(s, login);
     return s;
 }
 
@@ -609,6 +638,7 @@ void session_free(struct session *s)
 
     if (s == NULL)
         return;
+    (void)hibernate_cancel(s);
     ev_timer_stop(worker_loop(s->worker), &s->retry);
     ev_timer_stop(worker_loop(s->worker), &s->alarm);
     sync_free(s);
@@ -632,6 +662,7 @@ void session_free(struct session *s)
     settings_unref(s->set);
     mem_free(s->log.prefix);
     mem_free(s->session_id);
+    mem_free(s->origin);
     mem_free(s);
 }
 

@@ -63,6 +63,7 @@ struct request {
     bool send_uid;            /* FETCHs of the synchronisation name the UID (UID STORE) */
     bool condstore;           /* CONDSTORE has to be turned on before run */
     bool arena_kept;          /* somebody else owns the arena now (updates.h) */
+    bool untimed;             /* the reply does not say how long it took (imap 13) */
     bool stray;               /* a line of its own follows that is no command (CATENATE, imap 2) */
     bool ended;               /* command->end was called */
     struct imap_parser parser;
@@ -90,6 +91,7 @@ enum session_phase { PHASE_LINE, PHASE_ARGS, PHASE_CONDSTORE, PHASE_RUN, PHASE_S
 struct session_stats {
     uint64_t hdr_count, hdr_bytes, body_count, body_bytes;
     uint32_t deleted, expunged, trashed, appended;
+    uint64_t bytes_in, bytes_out;         /* before the session was at rest (hibernate.h) */
 };
 
 struct session {
@@ -148,6 +150,9 @@ struct session {
     struct mailbox_watch *watch;
     bool news;
     uint64_t keepalive_ns;
+    char *origin;                         /* what imap-hibernate needs to know of the login (rpc/dispatch.h); NULL: stays here */
+    struct hibernation *hibernation;      /* on its way to rest (hibernate.h) */
+    bool rest_failed;                     /* ... was tried in vain: not again in this IDLE */
 
     struct session_stats stats;
 };
@@ -166,6 +171,10 @@ void session_bye(struct session *, const char *bye, const char *reason);
 void session_kick(struct session *, const char *bye);
 struct store_op *session_enable_modseqs(struct session *, struct request *);
 size_t session_memory(const struct session *);
+/* imap_logout_format with its values. */
+const char *session_stats_text(struct session *, struct arena *);
+/* An IDLE that was begun in another process goes on; `reply`: it has ended there, this is its (untimed) answer. */
+void session_resume_idle(struct session *, const char *tag, const char *reply);
 
 /* ---- compress.c: all bytes of a session pass here ---- */
 struct slice session_input(struct session *);
@@ -396,6 +405,7 @@ void setquota_begin(struct session *, struct request *);
 void compress_begin(struct session *, struct request *);
 
 void idle_begin(struct session *, struct request *);
+void idle_resume(struct session *, struct request *, const char *reply);
 enum step idle_run(struct session *, struct request *, struct budget *, struct error *);
 void idle_end(struct session *, struct request *);
 

@@ -329,5 +329,6 @@ const struct index_ops index_files_ops = {
     .repair = file_repair,
     .reset = file_reset,
     .vanished = file_vanished,
+    .changed = file_changed,
     .tidy = file_tidy,
 };

@@ -1,4 +1,5 @@
-/* file_sync.c - reading parts of the logs again: requests to the storage, and what has vanished since a modseq. */
+/* file_sync.c - reading parts of the logs again: requests to the storage, what has vanished since a modseq, what has
+ * changed since a place in the log. */
 #include "index/index_backend.h"
 
 #include <fcntl.h>
@@ -76,4 +77,67 @@ int file_vanished(struct index *index, uint64_t modseq, struct index_ranges *out
     buffer_free(&file);
     return reaches ? 0 : error_set(e, ERROR_NOT_FOUND, "%s/%s: the logs do not reach back to modseq %llu", index->path,
                                    index->prefix, (unsigned long long)modseq);
+}
+
+/* Appends whose flags or keywords the records from `from` on change. */
+static void find_changed(struct slice file, uint64_t from, struct index_ranges *out)
+{
+    struct log_walk walk = {.bytes = file, .at = from};
+    struct log_record r;
+
+    while (format_log_next(&walk, &r) == LOG_SCAN_RECORD) {
+        struct slice rest = r.body;
+        struct log_keyword keyword;
+        struct log_flags flags;
+        uint32_t first, last;
+
+        switch (r.type) {
+        case LOG_FLAGS:
+            while (format_flags_next(&rest, &flags)) {
+                if (!format_flags_internal(&flags))
+                    index_ranges_add(out, flags.first, flags.last);
+            }
+            break;
+        case LOG_KEYWORD:
+            format_keyword_get(rest, &keyword);
+            while (format_range_next(&keyword.ranges, &first, &last))
+                index_ranges_add(out, first, last);
+            break;
+        case LOG_KEYWORD_RESET:
+            while (format_range_next(&rest, &first, &last))
+                index_ranges_add(out, first, last);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+bool file_changed(struct index *index, uint32_t log_seq, uint64_t log_offset, struct index_ranges *out)
+{
+    struct file_log *log = &index->log;
+    struct buffer file = {0};
+    struct error e;
+    bool current = log_seq == log->h.file_seq, found = false;
+    char name[FILE_NAME_SIZE];
+
+    if (log->fd < 0 || log_seq == 0 || (!current && log_seq != log->h.prev_file_seq) || (current && log_offset > log->head) ||
+        os_pread(log->fd, 0, (size_t)log->head, &file, &e) < 0)
+        goto end;
+    find_changed(buffer_slice(&file), current ? log_offset : log->h.header_size, out);
+    found = current;
+    if (!current) {
+        struct log_header h;
+
+        buffer_reset(&file);
+        if (os_read_file(index->dir, file_name(index, name, ".log.2"), UINT32_MAX, &file, &e) == 0 &&
+            format_log_header_get(buffer_slice(&file), &h) == NULL && h.indexid == log->h.indexid &&
+            h.file_seq == log_seq && log_offset <= file.size) {
+            find_changed(buffer_slice(&file), log_offset, out);
+            found = true;
+        }
+    }
+end:
+    buffer_free(&file);
+    return found;
 }

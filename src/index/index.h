@@ -248,8 +248,6 @@ bool index_view_changed(const struct index_view *);
  * also those held back earlier. Changes are yielded once. Drain it before other calls on the view. */
 void index_view_sync(struct index_view *, bool hold_expunges);
 bool index_view_next(struct index_view *, struct index_change *);
-/* UIDs removed after `modseq`, for VANISHED (EARLIER) and QRESYNC: appends ranges in ascending order. Looks through
- * the logs; -1 with ERROR_NOT_FOUND: they do not reach back so far, say all that are missing (section 5). */
 struct index_range {
     uint32_t first, last;
 };
@@ -257,6 +255,22 @@ struct index_ranges {
     struct index_range *at;
     size_t count, room;
 };
+
+/* What a view has shown in another process, for sessions that went to rest and come back (imap-hibernate). */
+struct index_past {
+    uint32_t uid_validity, next_uid;
+    struct index_ranges uids;                /* the messages */
+    uint32_t log_seq;                        /* index_log_position then (head); 0: unknown */
+    uint64_t log_offset;
+};
+/* Fills *past with what the view shows; uids are the caller's (index_ranges_free). */
+void index_view_past(const struct index_view *, struct index_past *);
+/* A view that shows what is written in *past: its first index_view_sync yields all that has happened since. Flags of
+ * messages count as changed when the logs do not reach back so far. NULL: the mailbox is another one now (UIDVALIDITY,
+ * or messages below next_uid that were not there). */
+struct index_view *index_view_open_past(struct index *, const struct index_past *);
+/* UIDs removed after `modseq`, for VANISHED (EARLIER) and QRESYNC: appends ranges in ascending order. Looks through
+ * the logs; -1 with ERROR_NOT_FOUND: they do not reach back so far, say all that are missing (section 5). */
 int index_vanished_since(struct index *, uint64_t modseq, struct index_ranges *out, struct error *);
 void index_ranges_add(struct index_ranges *, uint32_t first, uint32_t last); /* keeps order, joins neighbours */
 bool index_ranges_has(const struct index_ranges *, uint32_t uid);

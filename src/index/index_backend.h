@@ -28,6 +28,8 @@ struct index_ops {
     int (*repair)(struct index *, struct error *);           /* under the lock */
     int (*reset)(struct index *, struct index_batch *, struct error *);
     int (*vanished)(struct index *, uint64_t modseq, struct index_ranges *, struct error *);
+    /* Appends the UIDs whose flags or keywords were changed from there on; false: the logs do not reach back so far. */
+    bool (*changed)(struct index *, uint32_t log_seq, uint64_t log_offset, struct index_ranges *);
     void (*tidy)(struct index *);                            /* nobody uses it any more; not under the lock */
 };
 extern const struct index_ops index_files_ops;
@@ -210,6 +212,7 @@ void file_maintain(struct index *);
 void file_tidy(struct index *);
 int file_reset(struct index *, struct index_batch *, struct error *);
 int file_vanished(struct index *, uint64_t modseq, struct index_ranges *, struct error *);
+bool file_changed(struct index *, uint32_t log_seq, uint64_t log_offset, struct index_ranges *);
 int file_pending(struct index *, struct arena *, struct index_requests *, struct error *);
 
 /* ---- cache ---- */

@@ -675,59 +675,65 @@ bool index_view_next(struct index_view *v, struct index_change *out)
     return false;
 }
 
-/* ---- ranges ------------------------------------------------------------------------------------------------------- */
+/* ---- views of other processes -------------------------------------------------------------------------------------- */
 
-void index_ranges_add(struct index_ranges *r, uint32_t first, uint32_t last)
+void index_view_past(const struct index_view *v, struct index_past *out)
 {
-    size_t low = 0, high = r->count, end;
+    struct index_log_position at;
+    uint32_t count = index_view_count(v);
 
-    if (r->count > 0 && first > r->at[r->count - 1].last) { /* the usual case: ascending */
-        if (first == r->at[r->count - 1].last + 1)
-            r->at[r->count - 1].last = last;
-        else
-            VEC_PUSH(r, ((struct index_range){first, last}));
-        return;
-    }
-    while (low < high) { /* the first range that touches or follows */
-        size_t mid = low + (high - low) / 2;
+    index_log_position(v->index, &at);
+    *out = (struct index_past){.uid_validity = v->uid_validity, .next_uid = v->next_uid, .log_seq = at.seq,
+                               .log_offset = at.head};
+    for (uint32_t seq = 1; seq <= count; seq++) {
+        uint32_t uid = index_view_uid(v, seq);
 
-        if ((uint64_t)r->at[mid].last + 1 < first)
-            low = mid + 1;
-        else
-            high = mid;
+        index_ranges_add(&out->uids, uid, uid);
     }
-    for (end = low; end < r->count && r->at[end].first <= (uint64_t)last + 1; end++) {
-        if (r->at[end].first < first)
-            first = r->at[end].first;
-        if (r->at[end].last > last)
-            last = r->at[end].last;
-    }
-    if (end == low) {
-        VEC_PUSH(r, ((struct index_range){0, 0}));
-        memmove(r->at + low + 1, r->at + low, (r->count - 1 - low) * sizeof(*r->at));
-    } else {
-        memmove(r->at + low + 1, r->at + end, (r->count - end) * sizeof(*r->at));
-        r->count -= end - low - 1;
-    }
-    r->at[low] = (struct index_range){first, last};
 }
 
-bool index_ranges_has(const struct index_ranges *r, uint32_t uid)
+static void add_past_changes(struct index_view *v, const struct index_past *past)
 {
-    size_t low = 0, high = r->count;
+    const struct index_ops *ops = v->index->ops;
+    struct index_ranges uids = {0};
 
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-
-        if (r->at[mid].last < uid)
-            low = mid + 1;
-        else
-            high = mid;
+    if (ops->changed == NULL || !ops->changed(v->index, past->log_seq, past->log_offset, &uids)) {
+        index_ranges_free(&uids);
+        uids = (struct index_ranges){0};
+        index_ranges_add(&uids, 1, UINT32_MAX);
     }
-    return low < r->count && r->at[low].first <= uid;
+    for (size_t i = 0; i < uids.count; i++)
+        add_change(v, &(struct journal_entry){.first = uids.at[i].first, .last = uids.at[i].last, .visible = true});
+    index_ranges_free(&uids);
 }
 
-void index_ranges_free(struct index_ranges *r)
+struct index_view *index_view_open_past(struct index *index, const struct index_past *past)
 {
-    VEC_FREE(r);
+    const struct state *s = &index->state;
+    struct index_view *v;
+    uint32_t i = 0;
+
+    if (past->uid_validity != state_get(s, BASE_AT_UID_VALIDITY) || past->next_uid > state_get(s, BASE_AT_NEXT_UID))
+        return NULL;
+    v = index_view_open(index);
+    v->next_uid = past->next_uid;
+    v->modseq = 0; /* the header is news */
+    for (size_t r = 0; r < past->uids.count; r++) {
+        for (uint64_t uid = past->uids.at[r].first; uid <= past->uids.at[r].last && uid < past->next_uid; uid++) {
+            if (i < s->count && state_uid(s, i) < uid)
+                goto other;
+            if (i < s->count && state_uid(s, i) == uid)
+                i++;
+            else
+                add_ghost(v, &(struct journal_entry){.first = (uint32_t)uid, .last = (uint32_t)uid});
+        }
+    }
+    if (i < s->count && state_uid(s, i) < past->next_uid)
+        goto other;
+    count_shown(v);
+    add_past_changes(v, past);
+    return v;
+other:
+    index_view_close(&v);
+    return NULL;
 }

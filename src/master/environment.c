@@ -2,10 +2,12 @@
  * of master's own environment is dropped. */
 #include "master/master.h"
 
+#include "rpc/dispatch.h"
 #include "rpc/service.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 static const char always[] = "TZ CORE_OUTOFMEM CORE_ERROR LISTEN_PID LISTEN_FDS NOTIFY_SOCKET";
 
@@ -23,12 +25,27 @@ static void add_word(struct buffer *names, struct slice name)
     buffer_append_slice(names, name);
 }
 
+static void make_ticket_key(struct master *master)
+{
+    unsigned char key[32];
+    struct buffer hex = {0};
+
+    if (master->ticket_key[0] != '\0')
+        return; /* sessions at rest outlive a reload */
+    if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
+        log_fatal(EXIT_FATAL, "getrandom() failed: %m");
+    text_hex_encode(&hex, slice_of(key, sizeof(key)));
+    memcpy(master->ticket_key, hex.at, sizeof(key) * 2);
+    buffer_wipe(&hex);
+}
+
 void environment_prepare(struct master *master, const struct settings *set)
 {
     struct slice rest = slice_from_str(conf_str(set, SET_import_environment)), word;
     VEC(char *) list = {0};
     struct buffer names = {0};
 
+    make_ticket_key(master);
     while (rest.size > 0 && slice_split(&rest, ' ', &word)) {
         ptrdiff_t equal = slice_find(word, '=');
         struct slice name = equal < 0 ? word : slice_head(word, (size_t)equal);
@@ -134,6 +151,8 @@ char **environment_for(struct arena *arena, struct unit *unit, uint32_t number, 
     }
     if (master->ssl_key_password != NULL && unit->type == UNIT_LOGIN)
         ADD("SSL_KEY_PASSWORD=%s", master->ssl_key_password);
+    if (unit->dispatched)
+        ADD(DISPATCH_TICKET_ENV "=%s", master->ticket_key);
     if (unit->type == UNIT_ANVIL && master->anvil_restarted)
         ADD("ANVIL_RESTARTED=1");
     VEC_PUSH(&list, NULL);

@@ -131,6 +131,7 @@ struct master {
     bool stopping;
     char **environment;             /* of the children: what import_environment lets through */
     char *preserve_names;
+    char ticket_key[65];    /* of dispatchers (rpc/dispatch.h), in hex; made once */
 
     int dead_read, dead_write;      /* descriptor 6 of anvil: the only process that outlives generations */
     int log_control;                /* write end of the pipe "MASTER" */

@@ -235,6 +235,16 @@ int credentials_find(struct arena *arena, const struct settings *set, const char
     return 0;
 }
 
+void credentials_add_groups(struct credentials *c, const char *numbers)
+{
+    struct slice rest = slice_from_str(numbers), word;
+    uint32_t gid;
+
+    while (rest.size > 0 && slice_split(&rest, ',', &word))
+        if (slice_to_u32(word, &gid) && geteuid() == 0)
+            add_group(c, gid);
+}
+
 const char *credentials_key(struct arena *arena, const struct credentials *c)
 {
     struct buffer text = {0};

@@ -31,6 +31,8 @@ void credentials_split_home(struct arena *, const struct settings *, struct rpc_
  * the userdb's, PERMISSION a refusal, TEMPORARY the configuration's. */
 int credentials_find(struct arena *, const struct settings *, const char *user, const struct rpc_fields *,
                      struct credentials *, struct error *);
+/* More supplementary groups: numbers with commas (extra_groups of the service); NULL = none. */
+void credentials_add_groups(struct credentials *, const char *numbers);
 /* The same text for the same credentials. */
 const char *credentials_key(struct arena *, const struct credentials *);
 

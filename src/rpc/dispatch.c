@@ -20,12 +20,13 @@ static void put_word(struct buffer *out, const char *word, bool on)
         line_field_str(out, word);
 }
 
-static void put_userdb(struct buffer *out, const struct rpc_fields *fields)
+static void put_fields(struct buffer *out, char mark, const struct rpc_fields *fields)
 {
     for (size_t i = 0; i < fields->count; i++) {
         struct buffer field = {0};
 
-        buffer_append_byte(&field, '+');
+        if (mark != '\0')
+            buffer_append_byte(&field, (unsigned char)mark);
         buffer_append_str(&field, fields->at[i].key);
         if (fields->at[i].value != NULL)
             buffer_printf(&field, "=%s", fields->at[i].value);
@@ -60,7 +61,9 @@ int dispatch_request_write(struct buffer *out, const struct dispatch_request *re
     (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)request->created_usecs);
     if (request->created_usecs > 0)
         line_pair(out, "created", number);
-    put_userdb(out, &request->userdb);
+    line_pair(out, "ticket", request->ticket);
+    put_fields(out, '!', &request->rested);
+    put_fields(out, '+', &request->userdb);
     buffer_append_byte(out, '\0');
     buffer_append_slice(out, request->input);
     if (out->size > DISPATCH_MESSAGE_MAX)
@@ -119,6 +122,8 @@ static void take_field(struct dispatch_request *request, const struct rpc_field 
         request->session = value;
     else if (strcmp(field->key, "tag") == 0)
         request->tag = value;
+    else if (strcmp(field->key, "ticket") == 0)
+        request->ticket = value;
     else if (strcmp(field->key, "login-pid") == 0 && slice_to_u64(slice_from_str(value), &number) &&
              number <= INT32_MAX)
         request->login_pid = (pid_t)number;
@@ -132,7 +137,7 @@ int dispatch_request_read(struct arena *arena, struct slice packet, struct dispa
     ptrdiff_t nul = slice_find(packet, '\0');
     struct slice *fields;
     struct rpc_fields all;
-    size_t count, own = 0;
+    size_t count, own = 0, rested = 0;
 
     if (nul < 0)
         return error_set(error, ERROR_INVALID, "Dispatch message has no end");
@@ -151,12 +156,60 @@ int dispatch_request_read(struct arena *arena, struct slice packet, struct dispa
     request->user = arena_str(arena, fields[3]);
     all = rpc_fields_parse(arena, fields, count, 4);
     request->userdb.at = ARENA_ARRAY(arena, struct rpc_field, all.count + 1);
+    request->rested.at = ARENA_ARRAY(arena, struct rpc_field, all.count + 1);
     for (size_t i = 0; i < all.count; i++) {
         if (all.at[i].key[0] == '+')
             request->userdb.at[own++] = (struct rpc_field){all.at[i].key + 1, all.at[i].value};
+        else if (all.at[i].key[0] == '!')
+            request->rested.at[rested++] = (struct rpc_field){all.at[i].key + 1, all.at[i].value};
         else
             take_field(request, &all.at[i]);
     }
     request->userdb.count = own;
+    request->rested.count = rested;
     return 0;
+}
+
+/* ---- sessions at rest ------------------------------------------------------------------------------------------------ */
+
+void dispatch_origin_write(struct buffer *out, const struct dispatch_request *request)
+{
+    struct buffer fields = {0};
+    char number[32];
+
+    line_pair(out, "session", request->session);
+    (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)request->created_usecs / 1000000);
+    line_pair(out, "session_created", number);
+    put_endpoint(out, "lip", "lport", &request->local);
+    put_endpoint(out, "rip", "rport", &request->remote);
+    put_fields(&fields, '\0', &request->userdb); /* begins with a TAB when there are any */
+    line_pair(out, "userdb_fields", fields.size > 0 ? buffer_cstr(&fields) + 1 : "");
+    buffer_free(&fields);
+    put_word(out, "secured", request->secured);
+    put_word(out, "tls", request->tls);
+    put_word(out, "tls-implicit", request->tls_implicit);
+    line_pair(out, "ticket", request->ticket);
+}
+
+void dispatch_origin_read(struct arena *arena, const struct rpc_fields *fields, struct dispatch_request *request)
+{
+    const char *text = rpc_fields_get(fields, "userdb_fields");
+    uint64_t created;
+
+    for (size_t i = 0; i < fields->count; i++) {
+        const struct rpc_field *field = &fields->at[i];
+
+        if (strcmp(field->key, "tag") == 0)
+            continue; /* of IDLE */
+        if (strcmp(field->key, "session_created") == 0 && field->value != NULL &&
+            slice_to_u64(slice_from_str(field->value), &created) && created < UINT64_MAX / 1000000)
+            request->created_usecs = created * 1000000;
+        take_field(request, field);
+    }
+    if (text != NULL && text[0] != '\0') {
+        struct slice *parts;
+        size_t count = text_tab_fields(arena, slice_from_str(text), &parts);
+
+        request->userdb = rpc_fields_parse(arena, parts, count, 0);
+    }
 }

@@ -22,7 +22,9 @@
  * Keys of SESSION and JOB: session lip rip lport rport real_lip real_rip real_lport real_rport (absent = unknown),
  * secured, tls, tls-implicit, compressed (bare words), tag (IMAP: of the command that logged in), nocap (the client
  * ignores CAPABILITY in the answer), login-pid, created (microseconds since 1970), and every userdb field with '+'
- * before its name ("+home=/srv/u").
+ * before its name ("+home=/srv/u"). ticket: the dispatcher's word for what it says here, which a session that comes back
+ * from imap-hibernate shows. Of such a session, what imap-hibernate says about it with '!' before the key ("!state=...");
+ * no command waits for its answer then, and `input` is what the client has sent meanwhile.
  *
  * A worker is started with the descriptor of its end in DISPATCH_FD_ENV and with the user's uid, groups and chroot
  * set; its service_init finds no listeners. End of file on the pair means that the dispatcher is gone: sessions go on,
@@ -35,6 +37,7 @@
 #include "rpc/service.h"
 
 #define DISPATCH_FD_ENV "YARILO_WORKER_FD"
+#define DISPATCH_TICKET_ENV "YARILO_TICKET_KEY" /* master to its dispatchers: 32 bytes in hex */
 #define DISPATCH_MESSAGE_MAX (64 * 1024) /* bytes of a packet; a longer one is refused by the sender */
 
 struct dispatch_request {
@@ -49,6 +52,8 @@ struct dispatch_request {
     bool nocap;
     pid_t login_pid;
     uint64_t created_usecs;
+    const char *ticket;          /* NULL = none */
+    struct rpc_fields rested;    /* of a session that comes back (ipc 14); count 0 = it is a new one */
     struct rpc_fields userdb;    /* uid, gid, home, mail, any setting ...: for settings_override_all */
     struct slice input;          /* bytes that the client had sent already; of a JOB: its own bytes */
 };
@@ -59,6 +64,12 @@ struct dispatch_request {
 int dispatch_request_write(struct buffer *out, const struct dispatch_request *, struct error *);
 /* Reads SESSION or JOB; texts are in the arena, input borrows from the packet. */
 int dispatch_request_read(struct arena *, struct slice packet, struct dispatch_request *, struct error *);
+
+/* What a session needs to come back, as fields for imap-hibernate: TAB and key=value ... (session, session_created, lip, lport,
+ * rip, rport, userdb_fields, tls words, ticket). */
+void dispatch_origin_write(struct buffer *out, const struct dispatch_request *);
+/* The same read again: fields of the line on imap-master behind the user's name. Everything in the arena. */
+void dispatch_origin_read(struct arena *, const struct rpc_fields *, struct dispatch_request *);
 
 /* ---- the worker's side ----------------------------------------------------------------------------------------- */
 

@@ -451,14 +451,38 @@ bool mailbox_new_keywords(const struct mailbox *box)
 
 /* ---- views ---- */
 
-struct mailbox_view *mailbox_view_open(struct mailbox *box, bool read_only)
+static struct mailbox_view *new_view(struct mailbox *box, bool read_only, struct index_view *index)
 {
     struct mailbox_view *view = mem_zero(1, sizeof(*view));
 
     view->box = mailbox_ref(box);
     view->read_only = read_only || mailbox_read_only(box);
-    view->view = index_view_open(box->index);
+    view->view = index;
     return view;
+}
+
+struct mailbox_view *mailbox_view_open(struct mailbox *box, bool read_only)
+{
+    return new_view(box, read_only, index_view_open(box->index));
+}
+
+struct mailbox_view *mailbox_view_open_past(struct mailbox *box, bool read_only, const struct index_past *past,
+                                            const struct index_ranges *recent)
+{
+    struct index_view *index = index_view_open_past(box->index, past);
+    struct mailbox_view *view;
+
+    if (index == NULL)
+        return NULL;
+    view = new_view(box, read_only, index);
+    for (size_t i = 0; i < recent->count; i++)
+        index_ranges_add(&view->recent, recent->at[i].first, recent->at[i].last);
+    return view;
+}
+
+const struct index_ranges *mailbox_view_recent_uids(const struct mailbox_view *view)
+{
+    return &view->recent;
 }
 
 void mailbox_view_close(struct mailbox_view **view_p)

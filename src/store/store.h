@@ -211,6 +211,10 @@ enum sync_why {
 
 /* A session's selected state. */
 struct mailbox_view *mailbox_view_open(struct mailbox *, bool read_only);  /* references the mailbox; sync then */
+/* As another process showed it, and what it held as \Recent (index_view_open_past). NULL: the mailbox is another one. */
+struct mailbox_view *mailbox_view_open_past(struct mailbox *, bool read_only, const struct index_past *,
+                                            const struct index_ranges *recent);
+const struct index_ranges *mailbox_view_recent_uids(const struct mailbox_view *);
 void mailbox_view_close(struct mailbox_view **);
 struct mailbox *mailbox_view_box(const struct mailbox_view *);
 struct index_view *mailbox_view_index(const struct mailbox_view *);
@@ -367,6 +371,10 @@ void store_watch_poll(void);
 struct mailbox_watch;
 struct mailbox_watch *mailbox_watch_add(struct mailbox *, void (*news)(void *arg), void *arg);
 void mailbox_watch_remove(struct mailbox_watch **);
+/* A descriptor of its own that becomes readable when the mailbox may have changed, for a process that waits in this one's
+ * place. It counts against the user's fs.inotify.max_user_instances. -1: not possible (no notification, a mailbox without
+ * files of its own, limits). */
+int mailbox_watch_open(struct mailbox *, struct error *);
 
 /* The same for all of a user's mailboxes: names, counts, subscriptions (list_watch.c). `news` only takes note; what has changed
  * the caller finds out by looking. NULL: not possible. The descriptor is there from the first watch on. */

@@ -42,10 +42,13 @@ int store_watch_fd(void)
     return fd;
 }
 
+enum {
+    NEWS_EVENTS = IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF
+};
+
 static int watch_path(struct mailbox *box, const char *path, bool log_only, bool folder)
 {
-    int id = inotify_add_watch(fd, path, IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
-                               (folder ? IN_ONLYDIR : 0u));
+    int id = inotify_add_watch(fd, path, NEWS_EVENTS | (folder ? IN_ONLYDIR : 0u));
     struct watched *w;
 
     if (id < 0)
@@ -92,6 +95,33 @@ static void unwatch_box(struct mailbox *box)
         }
         box->watch_ids[i] = -1;
     }
+}
+
+/* The log itself, not its folder: every event on the descriptor wakes somebody. */
+int mailbox_watch_open(struct mailbox *box, struct error *e)
+{
+    const char *dir = NULL, *log;
+    struct arena *arena;
+    int own;
+
+    index_watch(box->index, &dir, &log);
+    if (box->user->no_notify || box->driver->origin != NULL || dir == NULL || box->index_path == NULL)
+        return error_set(e, ERROR_UNSUPPORTED, "Mailbox %s has no notification of changes", box->place.vname);
+    own = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (own < 0)
+        return error_sys(e, "inotify_init", NULL);
+    arena = arena_new();
+    if (inotify_add_watch(own, arena_printf(arena, "%s/%s", dir, log), IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF) < 0) {
+        (void)error_sys(e, "inotify_add_watch", dir);
+        (void)close(own);
+        own = -1;
+    }
+    for (const char *const *name = box->driver->watch; own >= 0 && name != NULL && *name != NULL; name++)
+        (void)inotify_add_watch(own, arena_printf(arena, "%s/%s", box->path, *name), NEWS_EVENTS | IN_ONLYDIR);
+    if (own >= 0 && (box->driver->can & DRIVER_IS_FILE) != 0)
+        (void)inotify_add_watch(own, box->path, NEWS_EVENTS | IN_ATTRIB);
+    arena_free(arena);
+    return own;
 }
 
 struct mailbox_watch *mailbox_watch_add(struct mailbox *box, void (*news)(void *arg), void *arg)

@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""Sessions that go to imap-hibernate and come back, against a running server with imap_hibernate_timeout = 1s.
+
+usage: hibernate.py same HOST PORT RUN         a conversation; what clients hear is printed, without what differs from run to run
+       hibernate.py count HOST PORT RUN LOG    the counters of the log line, and a client that leaves while it rests
+       hibernate.py reload HOST PORT RUN PID   resting sessions outlive SIGHUP of the master PID, and are told when it stops
+       hibernate.py stays HOST PORT RUN LOG RE sessions that cannot rest stay; the log says why (RE)
+       hibernate.py kills HOST PORT RUN        a killed worker takes no resting session along; a killed hibernator no other
+       hibernate.py kick HOST PORT RUN CMD...  CMD disconnects user u: the resting session of u alone
+       hibernate.py tls HOST PORT RUN          behind a login process that does TLS
+       hibernate.py limit HOST PORT RUN        room for one: the other one stays
+
+RUN is base_dir. That a session rests is seen at anvil: its pid is that of imap-hibernate. Exit 1 with a text when it is not so.
+"""
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+
+SECS = 30
+
+
+def fail(text):
+    sys.exit("hibernate: " + text)
+
+
+def wait_for(what, look):
+    end = time.time() + SECS
+    while time.time() < end:
+        got = look()
+        if got:
+            return got
+        time.sleep(0.05)
+    fail("waited in vain for " + what)
+
+
+def connections(run):
+    """[(user, pid)] of anvil."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(run + "/anvil")
+        s.settimeout(SECS)
+        s.sendall(b"VERSION\tanvil\t1\t0\nCONNECT-DUMP\n")
+        data = b""
+        while not data.endswith(b"\n\n") and data != b"\n":
+            more = s.recv(65536)
+            if not more:
+                break
+            data += more
+    found = []
+    for line in data.decode().split("\n"):
+        fields = line.split("\t")
+        if len(fields) == 3:
+            found += [(fields[0].split("/")[-1], int(fields[1]))] * int(fields[2])
+    return found
+
+
+def program(pid):
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as f:
+            return os.path.basename(f.read().split(b"\0")[0].split(b" ")[0].decode())
+    except OSError:
+        return ""
+
+
+class Client:
+    def __init__(self, user, tls=False):
+        self.user = user
+        self.sock = socket.create_connection((HOST, PORT), timeout=SECS)
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            self.sock = context.wrap_socket(self.sock)
+        self.data = b""
+        self.heard = []
+        self.line()
+        self.command("l", "LOGIN %s pass" % user)
+        self.heard = []
+
+    def line(self):
+        while b"\r\n" not in self.data:
+            try:
+                more = self.sock.recv(65536)
+            except socket.timeout:
+                fail("%s hears nothing; before: %s" % (self.user, self.heard[-3:]))
+            except ConnectionResetError:
+                more = b""
+            if not more:
+                self.heard.append("(end)")
+                return None
+            self.data += more
+        line, self.data = self.data.split(b"\r\n", 1)
+        self.heard.append(line.decode())
+        return self.heard[-1]
+
+    def send(self, text):
+        self.sock.sendall(text.encode())
+
+    def until(self, pattern):
+        while True:
+            line = self.line()
+            if line is None:
+                fail("%s: the connection has ended before %s: %s" % (self.user, pattern, self.heard[-5:]))
+            if re.search(pattern, line):
+                return line
+
+    def command(self, tag, text):
+        self.send("%s %s\r\n" % (tag, text))
+        return self.until("^%s (OK|NO|BAD)" % tag)
+
+    def idle(self, tag):
+        self.send(tag + " IDLE\r\n")
+        self.until(r"^\+ idling")
+
+    def rests(self):
+        """All sessions of the user, but those that do other things."""
+        wait_for("rest of " + self.user,
+                 lambda: any(u == self.user and program(p) == "imap-hibernate" for u, p in connections(RUN)))
+
+    def awake(self):
+        wait_for("return of " + self.user,
+                 lambda: not any(u == self.user and program(p) == "imap-hibernate" for u, p in connections(RUN)))
+
+    def rest(self, tag):
+        self.idle(tag)
+        self.rests()
+
+
+def shown(client):
+    for line in client.heard:
+        if "Still here" in line:
+            continue
+        line = re.sub(r" \(\d+\.\d+ \+.* secs\)\.$", " (TIME).", line)
+        line = re.sub(r"UIDVALIDITY \d+", "UIDVALIDITY N", line)
+        line = re.sub(r"APPENDUID \d+", "APPENDUID N", line)
+        print(client.user, line)
+    client.heard = []
+
+
+def append(client, tag, count=1):
+    for i in range(count):
+        client.command("%s%d" % (tag, i), "APPEND INBOX {14+}\r\nSubject: x\r\n\r\n")
+
+
+def same():
+    b = Client("u")
+    append(b, "b", 4)
+    b.command("b", "SELECT INBOX")  # recent messages are this one's
+    a = Client("u")
+    a.command("a1", "SELECT INBOX")
+    a.rest("a2")
+    print("-- DONE")
+    a.send("DONE\r\n")
+    a.until("^a2 ")
+    a.awake()
+    a.command("a3", "NOOP")
+    print("-- a new IDLE in the same packet")
+    a.rest("a4")
+    a.send("DONE\r\na5 IDLE\r\n")
+    a.until(r"^\+ idling")
+    a.send("done\r\na6 idle\r\n")
+    a.until(r"^\+ idling")
+    print("-- flags and a keyword")
+    b.command("c", "STORE 2 +FLAGS (\\Flagged kw1)")
+    a.until("^. 2 FETCH")
+    print("-- DONE in two pieces")
+    a.send("DO")
+    a.send("NE\r\n")
+    a.until("^a6 ")
+    a.awake()
+    a.rest("a7")
+    print("-- expunge, news, flags")
+    b.command("d", "STORE 4 -FLAGS.SILENT (\\Flagged)")
+    b.command("e", "STORE 1,3 +FLAGS.SILENT (\\Deleted)")
+    a.until("^. 3 FETCH")
+    a.rests()
+    b.command("f", "EXPUNGE")
+    a.until("^. 1 EXPUNGE")
+    a.rests()
+    append(b, "g", 2)
+    a.until("^. [34] EXISTS")
+    a.rests()
+    print("-- no DONE")
+    a.command("a8", "NOOP")
+    a.awake()
+    a.rest("a9")
+    print("-- more behind DONE")
+    a.send("DONE\r\nb1 SEARCH ALL\r\nb2 NOOP\r\n")
+    a.until("^b2 ")
+    a.awake()
+    print("-- examined, CONDSTORE, saved result")
+    a.command("c1", "EXAMINE INBOX (CONDSTORE)")
+    a.command("c2", "SEARCH RETURN (SAVE) 2")
+    a.rest("c3")
+    a.send("DONE\r\n")
+    a.until("^c3 ")
+    a.command("c4", "FETCH $ (UID)")
+    a.command("c5", "STORE 1 +FLAGS (\\Seen)")
+    a.command("c6", "LOGOUT")
+    b.command("x", "LOGOUT")
+    print("-- no mailbox")
+    d = Client("v")
+    d.rest("d1")
+    d.send("DONE\r\n")
+    d.until("^d1 ")
+    print("-- QRESYNC")
+    d.command("d2", "ENABLE QRESYNC")
+    d.command("d3", "SELECT INBOX")
+    e = Client("v")
+    append(e, "e", 3)
+    d.command("d3a", "NOOP")
+    d.rest("d4")
+    e.command("e4", "SELECT INBOX")
+    e.command("e5", "STORE 2 +FLAGS.SILENT (\\Deleted)")
+    d.until("^. 2 FETCH")
+    d.rests()
+    e.command("e6", "EXPUNGE")
+    d.until("^. VANISHED")
+    d.rests()
+    d.send("DONE\r\n")
+    d.until("^d4 ")
+    d.command("d5", "UID FETCH 1:* (FLAGS)")
+    for client in (a, d):
+        shown(client)
+
+
+def count(log):
+    a = Client("u")
+    append(a, "a", 2)
+    a.command("a", "SELECT INBOX")
+    a.command("b", "FETCH 1 (BODY[])")
+    a.rest("c")
+    a.send("DONE\r\n")
+    a.until("^c ")
+    a.awake()
+    a.command("d", "FETCH 2 (BODY[])")
+    a.rest("e")
+    a.sock.close()
+    line = wait_for("the log line", lambda: re.search(r"imap-hibernate\(u\)<\d+><[^>]+>: Info: Disconnected: Connection closed (.*)",
+                                                       open(log).read()))
+    if not re.search(r"body_count=2 .*appended=2", line[1]):
+        fail("counters are lost: " + line[0])
+
+
+def reload(master):
+    a, b = Client("u"), Client("v")
+    for c in (a, b):
+        c.command("a", "SELECT INBOX")
+        c.rest("b")
+    before = connections(RUN)
+    os.kill(int(master), signal.SIGHUP)
+    new = Client("w")           # answered by the new generation
+    new.command("a", "NOOP")
+    append(new, "c")
+    a.send("DONE\r\n")
+    a.until("^b ")
+    a.command("d", "NOOP")
+    other = Client("v")
+    append(other, "e")
+    b.until("^. 1 EXISTS")
+    b.rests()
+    if len(before) != 2:
+        fail("two sessions, and anvil counts %s" % before)
+    os.kill(int(master), signal.SIGTERM)
+    b.until("^. BYE Server shutting down.")
+    b.line()
+
+
+def stays(log, pattern):
+    a = Client("u")
+    a.command("a", "SELECT INBOX")
+    a.idle("b")
+    wait_for("the log line", lambda: re.search(pattern, open(log).read()))
+    b = Client("u")
+    append(b, "b")
+    a.until("^. 1 EXISTS")
+    a.send("DONE\r\n")
+    a.until(r"^b OK Idle completed \(")
+    a.command("c", "NOOP")
+
+
+def kills():
+    a = Client("u")
+    a.command("a", "SELECT INBOX")
+    b = Client("u")
+    worker = [p for u, p in connections(RUN) if program(p) == "imap"][0]
+    a.rest("b")
+    os.kill(worker, signal.SIGKILL)
+    b.line()                    # b's worker is gone, and b with it
+    c = Client("u")
+    append(c, "c")
+    a.until("^. 1 EXISTS")
+    a.rests()
+    pid = [p for u, p in connections(RUN) if program(p) == "imap-hibernate"][0]
+    os.kill(pid, signal.SIGKILL)
+    if a.line() is not None:
+        fail("who answers there?")
+    c.command("d", "NOOP")
+    a = Client("u")
+    a.command("a", "SELECT INBOX")
+    a.rest("b")                 # a new one has been started
+    a.send("DONE\r\n")
+    a.until("^b OK")
+
+
+def kick(command):
+    a, b = Client("u"), Client("v")
+    for c in (a, b):
+        c.rest("b")
+    subprocess.run(command, check=True)
+    a.until("^. BYE ")
+    b.send("DONE\r\n")
+    b.until("^b OK")
+
+
+def tls():
+    a = Client("u", tls=True)
+    a.command("a", "SELECT INBOX")
+    a.rest("b")
+    b = Client("u", tls=True)
+    append(b, "b")
+    a.until("^. 1 EXISTS")
+    a.rests()
+    a.send("DONE\r\n")
+    a.until("^b OK Idle completed.$")
+    a.command("c", "COMPRESS DEFLATE")
+
+
+def limit():
+    a, b = Client("u"), Client("v")
+    a.rest("a")
+    b.command("b", "SELECT INBOX")
+    b.idle("c")
+    d = Client("v")
+    append(d, "d")
+    b.until("^. 1 EXISTS")
+    b.send("DONE\r\n")
+    b.until("^c OK")
+    a.send("DONE\r\n")
+    a.until("^a OK")
+
+
+HOST, PORT, RUN = sys.argv[2], int(sys.argv[3]), sys.argv[4]
+if sys.argv[1] == "kick":
+    kick(sys.argv[5:])
+else:
+    globals()[sys.argv[1]](*sys.argv[5:])
