@@ -15,11 +15,12 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { HANDOFF_SECS = 10, LINE_MOST = 48 * 1024 };
+enum { HANDOFF_SECS = 10, LINE_MOST = 48 * 1024, LOOKS_MOST = 3 };
 
 struct hibernation {
     struct handoff *handoff;
     int notify_fd;             /* -1: no mailbox is selected */
+    unsigned looks;
 };
 
 uint64_t hibernate_after_ns(const struct session *s)
@@ -191,6 +192,17 @@ static int send_off(struct session *s, struct error *e)
     return 0;
 }
 
+/* True: there were events. */
+static bool drain(int fd)
+{
+    char events[1024];
+    bool any = false;
+
+    while (fd >= 0 && read(fd, events, sizeof(events)) > 0)
+        any = true;
+    return any;
+}
+
 bool hibernate_start(struct session *s)
 {
     struct error e;
@@ -212,6 +224,10 @@ bool hibernate_start(struct session *s)
         s->hibernation = NULL;
         rest = may_rest(s);
         s->hibernation = h;
+        if (rest && h->looks++ < LOOKS_MOST && drain(h->notify_fd)) {
+            s->news = true; /* maybe that was our own look, which took \Recent: it would wake us at once */
+            return true;
+        }
         if (!rest) { /* something has been told or has come: later */
             forget(s);
             return false;
