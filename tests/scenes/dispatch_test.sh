@@ -96,14 +96,15 @@ END
 }
 same_user_same_worker_cleanup() { scene_end; }
 
-# The user's ids and groups, nothing of root's.
+# The user's ids and groups and the service's extra_groups (Dovecot's default), nothing of root's.
 atf_test_case credentials cleanup
 credentials_head() { atf_set require.user root; }
 credentials_body()
 {
     scene_start ours "$(worker)" 'mail_access_groups = mail,daemon'
     client
-    export MAIL_UID MAIL_GID MAIL=$(id -g mail) DAEMON=$(getent group daemon | cut -d: -f3)
+    export MAIL_UID MAIL_GID MAIL=$(id -g mail) DAEMON=$(getent group daemon | cut -d: -f3) \
+        EXTRA=$(getent group dovecot | cut -d: -f3)
     run "credentials" <<'END'
 from client import *
 s = Session("u")
@@ -111,7 +112,7 @@ who = s.ask("who")
 uid, gid = os.environ["MAIL_UID"], os.environ["MAIL_GID"]
 assert who.startswith("uid=%s euid=%s gid=%s egid=%s groups=" % (uid, uid, gid, gid)), who
 groups = set(who.split("groups=")[1].split(","))
-assert groups == {gid, os.environ["MAIL"], os.environ["DAEMON"]}, groups
+assert groups == {gid, os.environ["MAIL"], os.environ["DAEMON"], os.environ["EXTRA"]}, groups
 pid = s.ask("pid").split("=")[1]
 status = open("/proc/%s/status" % pid).read()
 assert re.search(r"NoNewPrivs:\s*1", status), status
