@@ -50,6 +50,7 @@ const char *session_capabilities(struct session *s, struct arena *arena)
                         urlauth_enabled(s->user) ? " URLAUTH URLAUTH=BINARY" : "",
                         conf_bool(s->set, SET_imap_metadata) ? " METADATA" : "",
                         has_special_use(s->set) || session_extension(s, "CREATE-SPECIAL-USE") ? " SPECIAL-USE" : "",
-                        session_plugin(s, "imap_acl") ? " ACL RIGHTS=texk" : "", session_plugin(s, "imap_quota") ? " QUOTA" : "",
-                        session_plugin(s, "imap_zlib") ? " COMPRESS=DEFLATE" : "");
+                        /* the plugin that is loaded last speaks first, and they are loaded by the names of their files */
+                        session_plugin(s, "imap_zlib") ? " COMPRESS=DEFLATE" : "", session_plugin(s, "imap_quota") ? " QUOTA" : "",
+                        session_plugin(s, "imap_acl") ? " ACL RIGHTS=texk" : "");
 }

@@ -108,7 +108,8 @@ static void handover(struct login_client *c, struct buffer *out)
 static bool run_capability(struct login_client *c, struct imap_login *imap, const struct imap_line *line)
 {
     (void)line;
-    imap->capability_asked = true;
+    /* After STARTTLS a client has to ask (RFC 3501 section 6.2.1), so that tells nothing of what it does with the code. */
+    imap->capability_asked = imap->capability_asked || !login_tls_by_command(c);
     stream_print(login_stream(c), "* CAPABILITY ");
     put_capabilities(c);
     stream_print(login_stream(c), "\r\n");

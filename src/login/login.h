@@ -77,6 +77,7 @@ void login_set_state(struct login_client *, void *);
 const struct settings *login_settings(const struct login_client *);
 struct stream *login_stream(struct login_client *);
 bool login_tls_active(const struct login_client *);
+bool login_tls_by_command(const struct login_client *);        /* it began with STARTTLS */
 bool login_tls_offered(const struct login_client *);           /* ssl is not "no", and not active yet */
 bool login_secured(const struct login_client *);
 /* Of a local protocol: may the client say that it is this process? */

@@ -34,6 +34,11 @@ bool login_tls_active(const struct login_client *c)
     return c->tls;
 }
 
+bool login_tls_by_command(const struct login_client *c)
+{
+    return c->tls && !c->tls_implicit;
+}
+
 bool login_tls_offered(const struct login_client *c)
 {
     return !c->tls && strcmp(conf_str(c->set, SET_ssl), "no") != 0;

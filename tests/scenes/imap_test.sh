@@ -319,6 +319,86 @@ extensions_cleanup()
     scene_end
 }
 
+# compare_words: what both servers announce in each state: greeting, asked for before login, under TLS, with the login, after it.
+compare_words()
+{
+    cat >asks <<'END'
+a CAPABILITY
+b LOGIN u pass
+c CAPABILITY
+d LOGOUT
+END
+    cat >direct <<'END'
+b LOGIN u pass
+c ENABLE CONDSTORE
+d SELECT INBOX
+e CAPABILITY
+f LOGOUT
+END
+    cat >starttls <<'END'
+-s STARTTLS\r\n
+/^s OK
+tls
+a CAPABILITY
+b AUTHENTICATE PLAIN AHUAcGFzcw==
+c LOGOUT
+END
+    for talk in asks direct starttls; do
+        for ip in "$IP" "$IP2"; do
+            python3 -B "$TOP_SRC/tests/lib/talk.py" "$ip" $IMAP_PORT <$talk >said || { cat said; atf_fail "$talk"; }
+            grep -a CAPABILITY said | sed 's/ ([0-9. +]* secs)\.//' >$talk.$ip
+        done
+        sed -i 's/ /\n/g' $talk.*
+        diff -U1 "$talk.$IP2" "$talk.$IP" || atf_fail "$talk: other words"
+    done
+}
+
+words_case()
+{
+    scene_certificate
+    scene_start ours 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem" "$@"
+    sed -i '/^ssl = no$/d' "$SCENE/dovecot.conf"
+    scene_second dovecot
+    compare_words
+    scene_stop
+}
+
+atf_test_case words cleanup
+words_head()
+{
+    atf_set descr "capability words in each state are the real server's"
+    atf_set require.user root
+    atf_set require.progs "dovecot openssl"
+}
+words_body()
+{
+    words_case
+}
+words_cleanup()
+{
+    scene_end
+}
+
+atf_test_case words_plugins cleanup
+words_plugins_head()
+{
+    atf_set descr "capability words in each state are the real server's, with plugins, URLAUTH, METADATA, special uses and own words"
+    atf_set require.user root
+    atf_set require.progs "dovecot openssl"
+}
+words_plugins_body()
+{
+    words_case 'mail_plugins = acl quota zlib notify' 'imap_urlauth_host = *' 'mail_attribute_dict = file:%h/attributes' 'imap_metadata = yes' \
+        'imap_literal_minus = yes' 'imap_capability = +XONE XTWO' 'auth_mechanisms = plain login' \
+        'protocol imap {' '  mail_plugins = $mail_plugins imap_acl imap_quota imap_zlib' '}' \
+        'plugin {' '  acl = vfile' '  quota = maildir:User' '}' \
+        'namespace inbox {' '  mailbox Sent {' '    special_use = \Sent' '  }' '}'
+}
+words_plugins_cleanup()
+{
+    scene_end
+}
+
 atf_test_case list_and_create cleanup
 list_and_create_head()
 {
@@ -589,6 +669,8 @@ atf_init_test_cases()
     atf_add_test_case rawlog
     atf_add_test_case flood
     atf_add_test_case extensions
+    atf_add_test_case words
+    atf_add_test_case words_plugins
     atf_add_test_case list_and_create
     atf_add_test_case limits
     atf_add_test_case multisearch
