@@ -58,6 +58,8 @@ static bool parse_events(struct parse *p, const struct imap_arg *a, bool selecte
             a = a->next;
         }
     }
+    if (!selected) /* the real server asks for pairs of the selected mailbox alone */
+        return true;
     if ((*out & both) != 0 && (*out & both) != both) {
         request_bad(p->s, p->r, "MessageNew and MessageExpunge must be together");
         return false;

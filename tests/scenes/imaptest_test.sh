@@ -6,8 +6,11 @@
 # run ours|dovecot
 run_scripts()
 {
-    scene_start "$1" 'mail_max_userip_connections = 100' 'mail_attribute_dict = file:%h/attributes' \
-        'protocol imap {' '  mail_plugins = zlib imap_zlib' '  imap_metadata = yes' '}'
+    more='#'
+    [ "$1" != ours ] || more='imap_capability = +MULTISEARCH LIST-MYRIGHTS LIST-METADATA CREATE-SPECIAL-USE'
+    scene_start "$1" 'mail_max_userip_connections = 100' 'mail_attribute_dict = file:%h/attributes' 'imap_urlauth_host = *' "$more" \
+        'mail_plugins = acl quota' 'plugin {' '  acl = vfile' '  quota = maildir:User quota' '  quota_rule = *:storage=1G' '}' \
+        'protocol imap {' '  mail_plugins = $mail_plugins zlib imap_zlib imap_acl imap_quota' '  imap_metadata = yes' '}'
     for folder in "$TOP_SRC"/imaptest/scripts/*; do
         echo "== ${folder##*/}"
         "$TOP_SRC/imaptest/run" --host "$IP" --port $IMAP_PORT --user 'u%d' --user2 'v%d' --jobs 4 "$folder" >out 2>&1 ||
