@@ -303,6 +303,8 @@ static int open_user(struct deliver *d, struct error *e)
                                       .session_id = q->rcpt->session,
                                       .fields = pairs,
                                       .log = &d->log,
+                                      .find_home = q->homes == NULL ? NULL : auth_homes_find,
+                                      .find_home_arg = q->homes,
                                       .no_notify = true};
 
     if (set == NULL)

@@ -4,6 +4,7 @@
 
 #include "conf/conf.h"
 #include "lmtp/lmtp_job.h"
+#include "rpc/auth_home.h"
 
 #include <ev.h>
 
@@ -18,6 +19,7 @@ struct deliver_message deliver_message_read(struct arena *, struct slice bytes);
 struct deliver_request {
     struct ev_loop *loop;
     struct conf *conf;
+    struct auth_homes *homes; /* for shared namespaces */
     const struct deliver_message *message;
     const char *sender;
     const struct lmtp_job_rcpt *rcpt;

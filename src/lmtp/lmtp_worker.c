@@ -19,6 +19,7 @@ struct worker {
     struct service *service;
     struct ev_loop *loop;
     struct dispatch_worker *dispatch;
+    struct auth_homes *homes;
     ev_io pool;
 };
 
@@ -115,6 +116,7 @@ static void start_round(struct delivery *d)
     for (size_t i = from; i < end; i++) {
         struct deliver_request request = {.loop = d->worker->loop,
                                           .conf = service_conf(d->worker->service),
+                                          .homes = d->worker->homes,
                                           .message = &d->facts,
                                           .sender = d->job.sender,
                                           .rcpt = &d->job.rcpts[i],
@@ -207,6 +209,18 @@ static void pool_ready(struct ev_loop *loop, ev_io *io, int events)
     os_sync_poll();
 }
 
+/* Whoever has a shared namespace asks for the homes of others. NULL: no configuration, no delivery will get far. */
+static struct auth_homes *new_homes(struct service *service)
+{
+    struct conf_filter filter = {.service = "lmtp"};
+    struct error e;
+    struct settings *set = conf_settings(service_conf(service), &filter, &e);
+    struct auth_homes *homes = set == NULL ? NULL : auth_homes_new(conf_str(set, SET_base_dir), "lmtp");
+
+    settings_unref(set);
+    return homes;
+}
+
 int lmtp_worker_main(struct service *service)
 {
     static const struct dispatch_handler handler = {.session = no_session, .job = take_job, .kick = no_kick};
@@ -222,9 +236,11 @@ int lmtp_worker_main(struct service *service)
     ev_io_init(&w.pool, pool_ready, os_sync_fd(), EV_READ);
     ev_io_start(w.loop, &w.pool);
     service_ready(service, &events, &w);
+    w.homes = new_homes(service);
     w.dispatch = dispatch_worker_new(service, &handler, &w);
     status = service_run(service);
     dispatch_worker_free(w.dispatch);
+    auth_homes_free(w.homes);
     ev_io_stop(w.loop, &w.pool);
     os_sync_pool_stop();
     return status;

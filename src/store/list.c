@@ -311,15 +311,29 @@ static int add_names(struct mailbox_list *list, const struct mail_namespace *ns,
     return r;
 }
 
-/* Subscriptions that lie in this namespace; those of others in the same file are said there. */
+/* Subscriptions that lie in this namespace; those of others in the same file are said there. The owner's INBOX has two names
+ * in a shared namespace: the one is said by which it is listed; what he alone may see he alone is told of. */
 static int add_subscriptions(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
 {
     struct name_list subs = {0};
     int r = subscriptions_read(ns, list->arena, &subs, e);
 
-    for (size_t i = 0; i < subs.count; i++)
-        if (mail_namespace_find(ns->user, subs.at[i]) == ns)
-            add(list, ns, subs.at[i], false, false, true);
+    for (size_t i = 0; i < subs.count; i++) {
+        const char *vname = subs.at[i];
+        struct mailbox_place place;
+        struct error ignored;
+
+        if (!is_own(ns, vname))
+            continue;
+        if (ns->template != NULL || ns->owner_inbox) {
+            if (mailbox_place(ns->user, list->arena, slice_from_str(vname), &place, &ignored) < 0 ||
+                (place.ns->template == NULL && !is_visible(place.ns, vname, place.name)))
+                continue;
+            if (strcmp(place.name, "INBOX") == 0)
+                vname = mailbox_vname_of(place.ns, list->arena, place.name);
+        }
+        add(list, ns, vname, false, false, true);
+    }
     VEC_FREE(&subs);
     return r;
 }
@@ -357,9 +371,8 @@ static void add_roots(struct mailbox_list *list, const struct mail_namespace *ns
 static int load_namespace(struct mailbox_list *list, const struct mail_namespace *ns, struct error *e)
 {
     const struct mail_namespace *instance;
-    int r = 0;
-
     struct dict_pairs uses = {0};
+    int r = 0;
 
     list->count = list->next = 0;
     list->separator = ns->separator;
@@ -368,8 +381,12 @@ static int load_namespace(struct mailbox_list *list, const struct mail_namespace
     } else {
         r = shared_instances_load((struct mail_namespace *)(uintptr_t)ns, e);
         LL_FOREACH(shared_instances(ns), instance)
+        {
             if (r == 0)
                 r = add_names(list, instance, e);
+            if (r == 0 && instance->subscriptions)
+                r = add_subscriptions(list, instance, e);
+        }
     }
     if (r == 0)
         r = add_subscriptions(list, ns, e);

@@ -3,6 +3,7 @@
  * The namespace in the configuration is a template. An instance, a namespace of its own, is made for each owner whose name a
  * client asks for or who shares something with this user; it lives as long as the user object. An instance is kept only if
  * the owner's mail is there, and their number has a cap, since clients choose the names. */
+#include "store/acl/acl.h"
 #include "store/dict.h"
 #include "store/internal.h"
 
@@ -250,8 +251,7 @@ static int add_owners(struct mail_namespace *template, struct arena *arena, cons
 int shared_instances_load(struct mail_namespace *template, struct error *e)
 {
     struct mail_user *user = template->user;
-    const char *groups = conf_plugin(user->settings, "acl_groups");
-    struct slice rest = slice_from_str(groups), group;
+    const char *const *groups = acl_groups(user);
     struct arena *arena;
     int r;
 
@@ -263,8 +263,8 @@ int shared_instances_load(struct mail_namespace *template, struct error *e)
     r = add_owners(template, arena, arena_printf(arena, "shared/shared-boxes/user/%s/", user->name), e);
     if (r == 0)
         r = add_owners(template, arena, "shared/shared-boxes/anyone/", e);
-    while (r == 0 && rest.size > 0 && slice_split(&rest, ',', &group))
-        r = add_owners(template, arena, arena_printf(arena, "shared/shared-boxes/group/%.*s/", (int)group.size, (const char *)group.at), e);
+    for (; r == 0 && *groups != NULL; groups++)
+        r = add_owners(template, arena, arena_printf(arena, "shared/shared-boxes/group/%s/", *groups), e);
     arena_free(arena);
     return r;
 }

@@ -79,8 +79,71 @@ two_dovecots_cleanup()
     scene_end
 }
 
+# lmtp finds the owner of a shared namespace's mailbox: a detail names it.
+deliver_to_alice()
+{
+    scene_start "$1" 'lmtp_save_to_detail_mailbox = yes
+namespace shared {
+  type = shared
+  separator = /
+  prefix = shared/%%n/
+  location = maildir:%%h/Maildir
+}
+namespace inbox {
+  separator = /
+}
+service auth {
+  unix_listener auth-userdb {
+    mode = 0666
+  }
+}'
+    printf 'a LOGIN alice pass\nb CREATE Box\nz LOGOUT\n' | scene_talk imap >/dev/null
+    {
+        printf 'LHLO tests\n/^250 \nMAIL FROM:<a@example.org>\n/^250\nRCPT TO:<bob+shared/alice/Box@example.org>\n/^250\n'
+        printf 'DATA\n/^354\nSubject: x\n\ntext\n.\n/^250\nQUIT\n'
+    } | scene_talk lmtp >delivery
+    printf 'a LOGIN alice pass\nb STATUS Box (MESSAGES)\nz LOGOUT\n' | scene_talk imap >alice
+    cat "$SCENE/log" delivery alice
+    atf_check -o ignore grep 'STATUS Box (MESSAGES 1)' alice
+    atf_check -o ignore grep 'saved mail to shared/alice/Box' "$SCENE/log"
+    scene_stop
+}
+
+atf_test_case deliver_ours cleanup
+deliver_ours_head()
+{
+    atf_set descr "our lmtp delivers into a mailbox of a shared namespace"
+    shared_head
+}
+deliver_ours_body()
+{
+    deliver_to_alice ours
+    scene_log_is_clean
+}
+deliver_ours_cleanup()
+{
+    scene_end
+}
+
+atf_test_case deliver_dovecot cleanup
+deliver_dovecot_head()
+{
+    atf_set descr "the real lmtp delivers into a mailbox of a shared namespace"
+    shared_head
+}
+deliver_dovecot_body()
+{
+    deliver_to_alice dovecot
+}
+deliver_dovecot_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
+    atf_add_test_case deliver_ours
+    atf_add_test_case deliver_dovecot
     atf_add_test_case with_dovecot
     atf_add_test_case two_dovecots
 }
