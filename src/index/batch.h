@@ -31,6 +31,7 @@ struct index_append {
 struct flag_op {
     uint32_t first, last;
     uint8_t add, remove;
+    bool modseq;            /* a new modseq whatever the flags are: private ones changed (private.c) */
 };
 
 struct keyword_op {

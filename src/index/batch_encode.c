@@ -417,7 +417,8 @@ static void put_flag_element(struct encoder *c, const struct flag_op *op, uint32
     encode_u32(c, last);
     buffer_append_byte(c->out, op->add);
     buffer_append_byte(c->out, op->remove);
-    buffer_append(c->out, "\0\0", 2);
+    buffer_append_byte(c->out, op->modseq);
+    buffer_append_byte(c->out, 0);
     *prev = last;
 }
 
@@ -436,7 +437,7 @@ static void put_flags(struct encoder *c)
             uint8_t old = state_record(c->s, i)[4];
             uint32_t uid = state_uid(c->s, i);
 
-            if (!encode_may_change(c, i) || (apart && ((old & ~op->remove) | op->add) == old))
+            if (!encode_may_change(c, i) || (apart && !op->modseq && ((old & ~op->remove) | op->add) == old))
                 continue;
             if (first != 0 && uid != last + 1) {
                 put_flag_element(c, op, first, last, &prev);

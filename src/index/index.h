@@ -211,6 +211,17 @@ void index_view_close(struct index_view **);
 struct index *index_view_index(const struct index_view *);
 size_t index_view_memory(const struct index_view *);
 
+/* Private flags (11.3; private.c): a second index with the same UIDs, whose flags in `mask` this view shows instead of the
+ * shared ones; changes of both are yielded. Once, after opening. */
+void index_view_private(struct index_view *, struct index *private, uint8_t mask);
+/* Takes the private flags out of a batch into one for index_private_sync, in the same arena; NULL: there are none. */
+struct index_batch *index_batch_private(struct index_batch *, struct index_view *);
+/* Brings the private index level with the shared one, which is fresh, then commits `own` (may be NULL). STEP_WAIT: others
+ * have the lock. */
+enum step index_private_sync(struct index *private, struct index *shared, struct index_batch *own, struct error *);
+/* Messages of the shared index with a lower UID than this that are seen in the private one. */
+uint32_t index_private_seen(struct index *private, struct index *shared, uint32_t next_uid);
+
 uint32_t index_view_count(const struct index_view *);
 bool index_view_get(const struct index_view *, uint32_t seq, struct index_record *);     /* O(log n) */
 bool index_view_get_uid(const struct index_view *, uint32_t uid, struct index_record *);

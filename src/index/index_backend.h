@@ -136,7 +136,17 @@ struct index_view {
     struct journal_entry *changed; /* flag changes not yet yielded */
     uint32_t changed_count, changed_room;
     struct view_sync *sync;
+    struct index_view *private; /* private.c: of the index with this user's own flags; NULL = none */
+    uint8_t private_mask;
+    struct {
+        uint64_t generation, private_generation;
+        uint32_t next_uid, seen;
+    } private_seen;         /* messages below next_uid that are seen there, as last counted */
 };
+
+/* private.c */
+uint8_t private_flags(const struct index_view *, uint32_t uid, uint8_t flags); /* what this user sees of a message's flags */
+uint32_t private_seen(struct index_view *);          /* of the records that the view shows */
 
 struct ghost {
     uint32_t uid;

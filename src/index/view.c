@@ -113,7 +113,8 @@ static void add_ghost(struct index_view *v, const struct journal_entry *e)
         v->ghost_room = v->ghost_room == 0 ? 4 : v->ghost_room * 2;
         v->ghosts = mem_realloc(v->ghosts, v->ghost_room * sizeof(*v->ghosts));
     }
-    v->ghosts[v->ghost_count] = (struct ghost){.uid = e->first, .flags = e->flags, .modseq = e->modseq};
+    v->ghosts[v->ghost_count] =
+        (struct ghost){.uid = e->first, .flags = private_flags(v, e->first, e->flags), .modseq = e->modseq};
     memcpy(v->ghosts[v->ghost_count++].keywords, e->keywords, sizeof(e->keywords));
 }
 
@@ -217,6 +218,8 @@ bool index_view_changed(const struct index_view *v)
 {
     const struct index *index = v->index;
 
+    if (v->private != NULL && index_view_changed(v->private))
+        return true;
     if (v->pos != journal_end(index) || v->ghost_count > 0 || v->changed_count > 0 || v->epoch != index->epoch)
         return true;
     return v->next_uid != state_get(&index->state, BASE_AT_NEXT_UID) || v->modseq != index->modseq ||
@@ -274,6 +277,7 @@ void index_view_close(struct index_view **view)
     free_sync(v);
     mem_free(v->ghosts);
     mem_free(v->changed);
+    index_view_close(&v->private);
     mem_free(v);
     index_close(&index);
 }
@@ -365,7 +369,10 @@ bool index_view_get(const struct index_view *v, uint32_t seq, struct index_recor
     }
     if (seq - before > visible_records(v))
         return false;
-    return index_get_at(v->index, seq - before, out);
+    if (!index_get_at(v->index, seq - before, out))
+        return false;
+    out->flags = private_flags(v, out->uid, out->flags);
+    return true;
 }
 
 bool index_view_get_uid(const struct index_view *v, uint32_t uid, struct index_record *out)
@@ -375,8 +382,10 @@ bool index_view_get_uid(const struct index_view *v, uint32_t uid, struct index_r
     catch_up(v);
     if (uid >= v->next_uid)
         return false;
-    if (index_get(v->index, uid, out))
+    if (index_get(v->index, uid, out)) {
+        out->flags = private_flags(v, uid, out->flags);
         return true;
+    }
     g = ghosts_below_uid(v, uid);
     if (g == v->ghost_count || v->ghosts[g].uid != uid)
         return false;
@@ -437,6 +446,8 @@ void index_view_status(const struct index_view *v, struct index_status *out)
         out->seen -= (flags & INDEX_SEEN) != 0 && out->seen > 0;
         out->deleted -= (flags & INDEX_DELETED) != 0 && out->deleted > 0;
     }
+    if (v->private != NULL && (v->private_mask & INDEX_SEEN) != 0)
+        out->seen = private_seen((struct index_view *)(uintptr_t)v);
     for (uint32_t i = 0; i < v->ghosts_shown; i++) {
         out->messages++;
         out->seen += (v->ghosts[i].flags & INDEX_SEEN) != 0;
@@ -448,6 +459,17 @@ void index_view_status(const struct index_view *v, struct index_status *out)
     out->recent = out->messages + 1 - recent_from;
 }
 
+static uint32_t walk_to_unseen(const struct index_view *v)
+{
+    struct index_record r;
+
+    for (uint32_t seq = 1; index_view_get(v, seq, &r); seq++) {
+        if ((r.flags & INDEX_SEEN) == 0)
+            return seq;
+    }
+    return 0;
+}
+
 uint32_t index_view_first_unseen(const struct index_view *v)
 {
     struct state *s = &v->index->state;
@@ -457,15 +479,11 @@ uint32_t index_view_first_unseen(const struct index_view *v)
     index_view_status(v, &st);
     if (st.unseen == 0)
         return 0;
+    if (v->private != NULL)
+        return walk_to_unseen(v);
     for (uint32_t g = 0; g < v->ghosts_shown; g++) {
-        if ((v->ghosts[g].flags & INDEX_SEEN) == 0) { /* rare: held back expunges; walk in order */
-            struct index_record r;
-
-            for (uint32_t seq = 1; index_view_get(v, seq, &r); seq++) {
-                if ((r.flags & INDEX_SEEN) == 0)
-                    return seq;
-            }
-        }
+        if ((v->ghosts[g].flags & INDEX_SEEN) == 0) /* rare: held back expunges */
+            return walk_to_unseen(v);
     }
     end = visible_records(v);
     if (s->unseen_from < state_get(s, BASE_AT_UNSEEN_LOWWATER))
@@ -558,6 +576,29 @@ static void take_changes(struct index_view *v, struct view_sync *sync)
         sync->next_uid_at = sync->segments[0].first;
 }
 
+/* Changes of private flags are changes of the messages that the session sees. */
+static void take_private(struct index_view *v)
+{
+    struct index_change c;
+
+    if (v->private == NULL)
+        return;
+    index_view_sync(v->private, false);
+    while (index_view_next(v->private, &c)) {
+        struct journal_entry e = {.first = c.uid, .last = c.uid, .visible = true};
+
+        if (c.kind == INDEX_CHANGE_INVALID)
+            e = (struct journal_entry){.first = 1, .last = UINT32_MAX - 1, .visible = true};
+        else if (c.kind != INDEX_CHANGE_FLAGS)
+            continue;
+        if (c.own_silent) {
+            e.view = v->id;
+            e.silent = true;
+        }
+        add_change(v, &e);
+    }
+}
+
 void index_view_sync(struct index_view *v, bool hold_expunges)
 {
     struct index *index = v->index;
@@ -572,6 +613,7 @@ void index_view_sync(struct index_view *v, bool hold_expunges)
         return;
     }
     catch_up(v);
+    take_private(v);
     sync->visible_before = v->next_uid;
     sync->first_keyword = v->keywords;
     sync->keywords = v->keywords != index->state.keyword_count;

@@ -39,13 +39,14 @@ struct mailbox {
     const char *path, *index_path, *control_path;   /* index_path NULL: in memory */
     struct mail_modes modes;
     struct index *index;
+    struct index *private;         /* INDEXPVT: the user's own \Seen (private.c); NULL = none */
     void *data;                    /* the driver's */
     bool read_only, gone;          /* gone: deleted or renamed under us; every op fails */
     unsigned refs;
     struct store_op *job;          /* the op that may hold this mailbox's locks */
     struct store_op *waiting;      /* ops that want to be next (utlist) */
     struct mailbox_watch *watches;
-    int watch_ids[4];              /* inotify watch descriptors: index folder, then driver->watch; -1 = none */
+    int watch_ids[4];              /* inotify watch descriptors: index folder, driver->watch, private index; -1 = none */
     bool arrival;                  /* news came from the first of driver->watch: look there, whatever its times say (a second
                                       change within one tick of the file system's clock leaves them as they were) */
     char *key;                     /* path NUL index_path, of the process's table */

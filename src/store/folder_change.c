@@ -78,7 +78,7 @@ static void remove_empty_parents(const struct mail_location *at, struct arena *a
 static void remove_own_trees(const struct mail_location *at, struct arena *arena, const char *name,
                              const char *mailbox_path, const struct log *log)
 {
-    static const enum mail_path kinds[] = {PATH_CONTROL, PATH_CACHE, PATH_INDEX, PATH_ALT};
+    static const enum mail_path kinds[] = {PATH_CONTROL, PATH_CACHE, PATH_INDEX, PATH_ALT, PATH_PRIVATE};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         const char *path = mail_location_path(at, arena, name, kinds[i]);
@@ -99,18 +99,18 @@ static void remove_own_trees(const struct mail_location *at, struct arena *arena
 /* The name goes first, then the folder, which nobody finds any more. */
 static int delete_by_index(struct mail_storage *storage, struct arena *arena, const char *name, const char *path, struct error *e)
 {
-    static const enum mail_path kinds[] = {PATH_CONTROL, PATH_CACHE, PATH_INDEX, PATH_ALT};
-    const char *paths[4];
+    static const enum mail_path kinds[] = {PATH_CONTROL, PATH_CACHE, PATH_INDEX, PATH_ALT, PATH_PRIVATE};
+    const char *paths[sizeof(kinds) / sizeof(kinds[0])];
     struct error ignored;
     struct stat st;
 
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         paths[i] = path == NULL ? NULL : mail_location_path(&storage->at, arena, name, kinds[i]);
     if (list_layout_delete(storage, name, e) < 0)
         return -1;
     if (path != NULL && lstat(path, &st) == 0 && trash(&storage->at, arena, path, &ignored) < 0)
         log_error_value(storage->ns->user->log_p, &ignored);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (paths[i] != NULL && strcmp(paths[i], path) != 0 && lstat(paths[i], &st) == 0 && folder_remove_tree(paths[i], &ignored) < 0)
             log_error_value(storage->ns->user->log_p, &ignored);
     return 0;
@@ -166,7 +166,7 @@ int folder_delete(const struct mail_storage *storage, const char *name, struct e
 static int rename_one(const struct mail_location *from_at, const char *from, const struct mail_location *to_at,
                       const char *to, struct arena *arena, const struct log *log, struct error *e)
 {
-    static const enum mail_path kinds[] = {PATH_DIR, PATH_ALT, PATH_CONTROL, PATH_INDEX, PATH_CACHE};
+    static const enum mail_path kinds[] = {PATH_DIR, PATH_ALT, PATH_CONTROL, PATH_INDEX, PATH_CACHE, PATH_PRIVATE};
     const char *moved_from = NULL;
     struct error sub;
 

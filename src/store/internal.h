@@ -143,6 +143,15 @@ void mailbox_undelete(struct mailbox *);   /* change.c: its deletion was begun b
 struct mailbox *mailbox_find_open(const struct mailbox_place *);
 int mailbox_not_found(const struct mailbox_place *, struct error *);
 
+/* ---- private.c: INDEXPVT ---- */
+enum { PRIVATE_FLAGS = INDEX_SEEN };
+int private_open(struct mailbox *, struct error *);    /* box->private, where the location has one */
+/* Levels it with the shared index, which has just been synced, and commits this user's flags (NULL = none). */
+enum step private_sync(struct mailbox *, struct index_batch *own, struct error *);
+void private_follow(struct mailbox *);                 /* the same, best effort: after a sync */
+uint32_t private_unseen(struct mailbox *);             /* the mailbox has one */
+uint8_t private_flags_of(struct mailbox *, uint32_t uid, uint8_t flags);   /* the flags as this user sees them */
+
 /* ---- mail.c ---- */
 uint32_t mail_cache_flags(const struct mime_part *root, bool data);   /* of cache field "flags" (index-format 9.7) */
 

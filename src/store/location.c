@@ -146,7 +146,7 @@ static int detect_everywhere(struct mail_location *at, struct arena *arena, cons
 struct key {
     const char *name;
     size_t offset;
-    enum { KEY_PATH, KEY_TEXT, KEY_FLAG, KEY_CHAR, KEY_LAYOUT, KEY_IGNORED } kind;
+    enum { KEY_PATH, KEY_TEXT, KEY_FLAG, KEY_CHAR, KEY_LAYOUT } kind;
 };
 #define KEY(name, member, kind) {name, offsetof(struct mail_location, member), kind}
 static const struct key keys[] = {
@@ -157,7 +157,7 @@ static const struct key keys[] = {
     KEY("LISTINDEX", list_index, KEY_TEXT), KEY("BROKENCHAR", broken_char, KEY_CHAR),
     KEY("ITERINDEX", iter_index, KEY_FLAG), KEY("NO-NOSELECT", no_noselect, KEY_FLAG),
     KEY("NO-FS-VALIDATION", no_fs_validation, KEY_FLAG), KEY("UTF-8", utf8, KEY_FLAG),
-    KEY("ALTNOCHECK", alt_nocheck, KEY_FLAG), {"INDEXPVT", 0, KEY_IGNORED},
+    KEY("ALTNOCHECK", alt_nocheck, KEY_FLAG), KEY("INDEXPVT", index_private, KEY_PATH),
 };
 
 static int set_layout(struct mail_location *at, const char *value, struct error *e)
@@ -189,8 +189,6 @@ static int set_key(struct mail_location *at, struct arena *arena, char *part, co
 
         if (strlen(key->name) != length || strncmp(key->name, part, length) != 0)
             continue;
-        if (key->kind == KEY_IGNORED)
-            return 0;
         if (key->kind == KEY_FLAG) {
             *(bool *)member = true;
             return 0;
@@ -229,12 +227,12 @@ static void forget_equal(const struct mail_location *at, const char **path)
 
 static int check_location(struct mail_location *at, const char *text, struct error *e)
 {
-    const char **paths[] = {&at->index, &at->control, &at->cache};
+    const char **paths[] = {&at->index, &at->control, &at->cache, &at->index_private};
     const char *list = at->layout == LAYOUT_MAILDIRPP ? "maildir++" : "imapdir";
 
     if (at->root[0] != '/')
         return error_set(e, ERROR_INVALID, "Mail root directory isn't an absolute path in: %s", text);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
         forget_equal(at, paths[i]);
     if (at->layout == LAYOUT_MAILDIRPP || at->layout == LAYOUT_IMAPDIR) {
         if (*at->dirname != '\0')
@@ -335,6 +333,8 @@ static const char *root_of(const struct mail_location *at, enum mail_path what)
         return at->cache != NULL ? at->cache : root_of(at, PATH_INDEX);
     case PATH_ALT:
         return at->alt;
+    case PATH_PRIVATE:
+        return at->index_private;
     default:
         return at->root;
     }
@@ -349,7 +349,7 @@ static bool is_inbox(const char *name)
 static bool has_own_tree(const struct mail_location *at, enum mail_path what)
 {
     return (what == PATH_INDEX && at->index != NULL) || (what == PATH_CONTROL && at->control != NULL) ||
-           (what == PATH_CACHE && (at->cache != NULL || at->index != NULL)) || what == PATH_ALT;
+           (what == PATH_CACHE && (at->cache != NULL || at->index != NULL)) || what == PATH_ALT || what == PATH_PRIVATE;
 }
 
 static char *maildirpp_path(const struct mail_location *at, struct arena *arena, const char *root, const char *name,

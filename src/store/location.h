@@ -18,6 +18,7 @@ struct mail_location {
     const char *root;
     const char *inbox;             /* INBOX=; NULL = the layout's */
     const char *index, *control, *cache, *alt, *volatile_dir;
+    const char *index_private;     /* INDEXPVT: \Seen is each user's own; NULL = it is not */
     const char *subscriptions;     /* file name */
     const char *list_index;        /* LISTINDEX prefix */
     const char *dirname, *mailboxdir;  /* "" = none */
@@ -35,9 +36,9 @@ struct mail_location {
 int mail_location_parse(struct mail_location *, struct arena *, const char *text, const char *home,
                         struct error *);
 
-enum mail_path { PATH_MAILBOX, PATH_INDEX, PATH_CONTROL, PATH_CACHE, PATH_ALT, PATH_DIR };
+enum mail_path { PATH_MAILBOX, PATH_INDEX, PATH_CONTROL, PATH_CACHE, PATH_ALT, PATH_PRIVATE, PATH_DIR };
 /* The one function that makes a path of a storage name (already checked). "" = the root itself. PATH_DIR: the mailbox's
- * folder without DIRNAME. NULL: there is none (in-memory index, no ALT). */
+ * folder without DIRNAME. NULL: there is none (in-memory index, no ALT, no INDEXPVT). */
 char *mail_location_path(const struct mail_location *, struct arena *, const char *name, enum mail_path);
 char mail_layout_separator(enum mail_layout);
 /* Separator and escape character of a storage whose location is parsed and whose namespace has its separator; `configured`

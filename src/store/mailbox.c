@@ -105,7 +105,7 @@ static char *key_of(const struct mailbox_place *place, struct arena *arena, unsi
     const char *path = mail_location_path(at, arena, place->name, PATH_MAILBOX);
     const char *index = mail_location_path(at, arena, place->name, PATH_INDEX);
     /* An open mailbox carries its user's rights: what belongs to others is opened for each user by himself. */
-    const char *user = place->ns->type == MAIL_NAMESPACE_PRIVATE ? "" : place->ns->user->name;
+    const char *user = place->ns->type == MAIL_NAMESPACE_PRIVATE && at->index_private == NULL ? "" : place->ns->user->name;
     size_t a, b, c = strlen(user);
     char *key;
 
@@ -144,15 +144,21 @@ static void forget_key(struct mailbox *box)
     box->key = NULL;
 }
 
+static void close_files(struct mailbox *box)
+{
+    if (box->index != NULL)
+        index_cache_flush(box->index);
+    box->driver->close(box);
+    if (box->private != NULL)
+        index_close(&box->private);
+}
 
 static void free_box(struct mailbox *box)
 {
     struct mail_user *user = box->user;
 
     forget_key(box);
-    if (box->index != NULL)
-        index_cache_flush(box->index);
-    box->driver->close(box);
+    close_files(box);
     arena_free(box->arena);
     mem_free(box);
     mail_user_close(&user);
@@ -310,12 +316,11 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
         r = storage->pending == NULL ? 0 : first_sync(box, e);
         if (r == 0)
             r = list_layout_name(storage, place->name, e);
-        if (r < 0) {
-            if (box->index != NULL)
-                index_cache_flush(box->index);
-            box->driver->close(box);
-        }
+        if (r < 0)
+            close_files(box);
     }
+    if (r == 0 && (r = private_open(box, e)) < 0)
+        close_files(box);
     if (r < 0) {
         struct mail_user *user = box->user;
 
@@ -458,6 +463,8 @@ static struct mailbox_view *new_view(struct mailbox *box, bool read_only, struct
     view->box = mailbox_ref(box);
     view->read_only = read_only || mailbox_read_only(box);
     view->view = index;
+    if (box->private != NULL)
+        index_view_private(view->view, box->private, PRIVATE_FLAGS);
     return view;
 }
 
@@ -601,6 +608,7 @@ static enum step run_sync(struct store_op *op, struct budget *budget, struct err
         index_ranges_add(&s->view->recent, s->sync.recent_first, s->sync.recent_last);
     if (s->view != NULL)
         keep_recent(s->view);
+    private_follow(s->box);
     list_index_update(s->box);
     if (s->sync.changed)
         mailbox_wake_watches(s->box, NULL);
@@ -637,6 +645,7 @@ struct commit_op {
     struct mailbox *box;
     struct mailbox_view *view;
     struct driver_sync sync;
+    struct index_batch *private;  /* this user's own flags out of the batch; NULL = none, or they are committed */
     unsigned rights;
     bool lazy;                    /* op.inner copies what is expunged */
     bool done;
@@ -666,17 +675,24 @@ static enum step run_commit(struct store_op *op, struct budget *budget, struct e
     }
     if (!store_op_take(op, c->box))
         return STEP_WAIT;
-    r = c->box->driver->sync(c->box, &c->sync, budget, e);
+    r = c->done ? STEP_DONE : c->box->driver->sync(c->box, &c->sync, budget, e);
     if (r == STEP_ERROR) {
         error_context(e, "Mailbox %s: ", c->box->place.vname);
         if (e->class == ERROR_NOT_FOUND)
             mailbox_set_gone(c->box);
     }
+    if (r == STEP_DONE && c->box->private != NULL) {
+        c->done = true;
+        r = private_sync(c->box, c->private, e);
+        c->sync.changed = c->sync.changed || c->private != NULL;
+        if (r == STEP_WAIT)
+            return r;
+    }
     if (r == STEP_DONE && c->sync.changed) {
         list_index_update(c->box);
         mailbox_wake_watches(c->box, NULL);
     }
-    c->done = r == STEP_DONE;
+    c->done = c->done || r == STEP_DONE;
     return r;
 }
 
@@ -719,6 +735,7 @@ struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *b
     c->box = mailbox_ref(view->box);
     c->view = view;
     c->rights = rights;
+    c->private = index_batch_private(batch, view->view);
     c->sync = (struct driver_sync){.why = SYNC_APPLY, .batch = batch, .commit = out,
                                    .expunges = (rights & MAILBOX_RIGHT_EXPUNGE) != 0};
     if (view->gone_batch == batch) {

@@ -17,6 +17,7 @@ struct save {
     struct staged s;
     bool finished;
     bool moved;                    /* takes no new room */
+    uint8_t private_flags;         /* not the message's but this user's (private.c) */
     bool counts;                   /* among what the quota knows to be staged */
     uint64_t size;                 /* as the quota counts */
 };
@@ -89,6 +90,10 @@ static int new_save(struct mailbox *box, const struct mail_meta *meta, struct sa
     save->s.fd = -1;
     copy_meta(&save->s, meta);
     filter_flags(&save->s);
+    if (target->private != NULL) {
+        save->private_flags = save->s.meta.flags & PRIVATE_FLAGS;
+        save->s.meta.flags &= (uint8_t)~PRIVATE_FLAGS;
+    }
     *out = save;
     return 0;
 }
@@ -173,7 +178,7 @@ static int source_meta(struct mailbox *from, uint32_t uid, struct arena *arena, 
     *meta = (struct mail_meta){0};
     if (!index_get(from->index, uid, &rec))
         return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
-    meta->flags = rec.flags & INDEX_FLAGS_CLIENT;
+    meta->flags = private_flags_of(from, uid, rec.flags & INDEX_FLAGS_CLIENT);
     keywords = ARENA_ARRAY(arena, struct slice, n + 1);
     for (unsigned i = 0; i < n; i++)
         if (index_keyword_has(rec.keywords, i))
@@ -412,6 +417,22 @@ static void fill_result(struct save_op *s)
     *s->out = (struct save_result){s->pub.commit.uid_validity, uids, s->pub.commit.highest_modseq, ids};
 }
 
+/* The messages are saved: what goes wrong here is not the save's failure. */
+static enum step set_private_flags(struct save_op *s)
+{
+    struct index_batch *own = index_batch_new(s->arena, INDEX_EXTERNAL);
+    struct error e;
+    enum step r;
+
+    for (size_t i = 0; i < s->count; i++)
+        if (s->saves[i]->private_flags != 0 && s->staged[i]->uid != 0)
+            index_batch_flags_raw(own, s->staged[i]->uid, s->staged[i]->uid, s->saves[i]->private_flags, 0);
+    r = private_sync(s->box, index_batch_empty(own) ? NULL : own, &e);
+    if (r == STEP_ERROR)
+        log_error_value(s->box->user->log_p, &e);
+    return r;
+}
+
 static enum step run_save(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct save_op *s = (struct save_op *)op;
@@ -437,7 +458,7 @@ static enum step run_save(struct store_op *op, struct budget *budget, struct err
     }
     if (!store_op_take(op, s->box))
         return STEP_WAIT;
-    for (;;) {
+    while (!s->published) {
         if (s->pub.syncing) {
             struct error sub;
 
@@ -453,13 +474,14 @@ static enum step run_save(struct store_op *op, struct budget *budget, struct err
         r = s->box->driver->publish(s->box, &s->pub, budget, e);
         if (r == STEP_WAIT && s->pub.syncing)
             continue;
-        break;
+        if (r == STEP_ERROR)
+            error_context(e, "Mailbox %s: ", s->box->place.vname);
+        if (r != STEP_DONE)
+            return r;
+        s->published = true;
     }
-    if (r == STEP_ERROR)
-        error_context(e, "Mailbox %s: ", s->box->place.vname);
-    if (r != STEP_DONE)
-        return r;
-    s->published = true;
+    if (s->box->private != NULL && set_private_flags(s) == STEP_WAIT)
+        return STEP_WAIT;
     if (s->pub.recent_first != 0)
         index_ranges_add(&s->view->recent, s->pub.recent_first, s->pub.recent_last);
     fill_result(s);
@@ -510,6 +532,6 @@ struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t co
     s->out = out;
     s->view = view != NULL && view->box == s->box && !view->read_only ? view : NULL;
     s->pub = (struct driver_publish){
-        .staged = s->staged, .count = count, .need_uids = need_uids, .take_recent = s->view != NULL};
+        .staged = s->staged, .count = count, .need_uids = need_uids || s->box->private != NULL, .take_recent = s->view != NULL};
     return &s->op;
 }

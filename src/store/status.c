@@ -65,7 +65,8 @@ static enum step run_status(struct store_op *op, struct budget *budget, struct e
         if (mailbox_need(&s->place, MAILBOX_RIGHT_READ, e) < 0)
             return STEP_ERROR;
         path = mail_location_path(&s->place.ns->storage->at, s->arena, s->place.name, PATH_MAILBOX);
-        if (path != NULL && mailbox_find_open(&s->place) == NULL &&
+        /* The row counts what the shared index says is unseen. */
+        if (path != NULL && s->place.ns->storage->at.index_private == NULL && mailbox_find_open(&s->place) == NULL &&
             list_index_status(s->place.ns->storage, s->place.name, path, s->items, s->out))
             return STEP_DONE;
         if (mailbox_open(&s->box, &s->place, 0, e) < 0)
@@ -85,6 +86,8 @@ static enum step run_status(struct store_op *op, struct budget *budget, struct e
             .messages = status.messages, .recent = status.recent, .uid_next = status.next_uid,
             .uid_validity = status.uid_validity, .unseen = status.unseen, .deleted = status.deleted,
             .highest_modseq = status.highest_modseq};
+        if (s->box->private != NULL)
+            s->out->unseen = private_unseen(s->box);
         if ((s->items & STATUS_GUID) != 0 && mailbox_guid(s->box, s->out->guid, e) < 0)
             return STEP_ERROR;
         if ((s->items & STATUS_FIRST_SAVED) != 0)

@@ -76,7 +76,11 @@ static void watch_box(struct mailbox *box)
     for (const char *const *name = box->driver->watch; name != NULL && *name != NULL && n < 4; name++)
         box->watch_ids[n++] = watch_path(box, arena_printf(arena, "%s/%s", box->path, *name), false, true);
     if ((box->driver->can & DRIVER_IS_FILE) != 0 && n < 4)
-        box->watch_ids[n] = watch_path(box, box->path, false, false);
+        box->watch_ids[n++] = watch_path(box, box->path, false, false);
+    if (box->private != NULL && n < 4) {
+        index_watch(box->private, &dir, &log);
+        box->watch_ids[n < 2 ? 2 : n] = watch_path(box, dir, true, true); /* the second place means arrival */
+    }
     arena_free(arena);
 }
 
@@ -205,7 +209,8 @@ void store_watch_poll(void)
             if (w == NULL || (event->mask & IN_IGNORED) != 0)
                 continue;
             /* The index's folder holds much else: lists, locks, caches of all kinds. */
-            if (w->log_only && event->len > 0 && strcmp(event->name, "dovecot.index.log") != 0)
+            if (w->log_only && event->len > 0 && strcmp(event->name, "dovecot.index.log") != 0 &&
+                strcmp(event->name, "dovecot.index.pvt.log") != 0)
                 continue;
             if (id == w->box->watch_ids[1])
                 w->box->arrival = true;

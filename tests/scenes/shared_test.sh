@@ -140,8 +140,78 @@ deliver_dovecot_cleanup()
     scene_end
 }
 
+# Says lines at an address, as alice.
+as_alice()
+{
+    { echo 'a LOGIN alice pass'; cat; echo 'z LOGOUT'; } | python3 -B "$TOP_SRC/tests/lib/talk.py" "$1" $IMAP_PORT
+}
+
+atf_test_case private_flags cleanup
+private_flags_head()
+{
+    atf_set descr "INDEXPVT: each server sees the private flags that the other one wrote"
+    shared_head
+}
+private_flags_body()
+{
+    scene_start ours "namespace pub {
+  type = public
+  separator = /
+  prefix = Public/
+  location = maildir:$SCENE/home/pub:INDEXPVT=~/pvt
+  subscriptions = no
+}
+namespace inbox {
+  separator = /
+}"
+    scene_second dovecot
+    install -d -o "$MAIL_UID" -g "$MAIL_GID" "$SCENE/home/pub"
+    as_alice "$IP" >made <<END
+b CREATE Public/Box
+c APPEND Public/Box {15+}
+Subject: x
+
+1
+d APPEND Public/Box (\\Seen) {15+}
+Subject: y
+
+1
+e APPEND Public/Box {15+}
+Subject: z
+
+1
+END
+    for round in 1 2 3; do
+        for at in "$IP" "$IP2"; do
+            as_alice "$at" >state <<END
+b SELECT Public/Box
+c UID SEARCH SEEN
+d STATUS Public/Box (UNSEEN)
+e UID STORE 1 +FLAGS (\\Seen)
+f UID STORE 2 -FLAGS (\\Seen)
+END
+            case "$round$at" in
+            1$IP) want='* SEARCH 2' ;;
+            2$IP) want='* SEARCH 1 3' ;;
+            *) want='* SEARCH 1' ;;
+            esac
+            tr -d '\r' <state | grep -qxF "$want" || { cat state; atf_fail "round $round at $at: not $want"; }
+            [ "$round$at" != "1$IP2" ] || printf 'b SELECT Public/Box\nc UID STORE 3 +FLAGS (\\Seen)\n' | as_alice "$at" >/dev/null
+            [ "$round$at" != "2$IP" ] || printf 'b SELECT Public/Box\nc UID STORE 3 -FLAGS (\\Seen)\n' | as_alice "$at" >/dev/null
+        done
+    done
+    atf_check -o empty find "$SCENE/home/pub/.Box/cur" -name '*:2,*S*'
+    scene_stop
+    scene_log_is_clean
+}
+private_flags_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
+    atf_add_test_case private_flags
     atf_add_test_case deliver_ours
     atf_add_test_case deliver_dovecot
     atf_add_test_case with_dovecot
