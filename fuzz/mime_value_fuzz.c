@@ -4,6 +4,29 @@
 #include "base/text.h"
 #include "mime/mime.h"
 
+/* An envelope out of the cached values is the one of the header that they make together. */
+static void check_cached_envelope(struct arena *arena, struct slice header)
+{
+    struct slice values[MIME_ENVELOPE_NAMES], block;
+    struct buffer b = {0}, direct = {0}, merged = {0};
+    struct mime_envelope *envelope;
+    struct error e;
+
+    for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++) {
+        buffer_reset(&b);
+        mime_header_cache_encode(&b, header, slice_from_str(mime_envelope_names[i]));
+        values[i] = arena_slice(arena, buffer_slice(&b));
+    }
+    expect(mime_header_cache_merge(arena, values, MIME_ENVELOPE_NAMES, &block, &e) == 0);
+    mime_envelope_put(&merged, mime_envelope_parse(arena, block));
+    expect(mime_envelope_parse_cached(arena, values, &envelope, &e) == 0);
+    mime_envelope_put(&direct, envelope);
+    expect(slice_equal(buffer_slice(&direct), buffer_slice(&merged)));
+    buffer_free(&b);
+    buffer_free(&direct);
+    buffer_free(&merged);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void expect(bool good)
@@ -94,6 +117,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)mime_match_addresses(&key, in);
     check_decoders(in);
     check_charsets(in);
+
+    check_cached_envelope(arena, in);
 
     /* What comes from the cache file. */
     (void)mime_parts_decode(arena, in, &root, &e);

@@ -1,8 +1,9 @@
 /* cache_file.c - the cache file: opening, checking, field headers, records (index-format 9.1 to 9.3, 12.4).
  *
  * The cache is dispensable: on any doubt it is not used, on damage it is deleted with a line in the log, and never
- * is anything but the cache lost. Bytes are read through one window of the process, so that an idle mailbox holds
- * none and a FETCH of many messages reads their records with few calls. */
+ * is anything but the cache lost. Bytes are read through a few windows of the process, so that an idle mailbox holds
+ * none and a FETCH of many messages reads their records with few calls: of a chain, the records that came with the save
+ * and those that were added later lie apart, and each place needs a window of its own. */
 #include "index/cache.h"
 
 #include <errno.h>
@@ -13,13 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW_SIZE = 32 * 1024, FIELD_HEADER_MAX = 1024 * 1024 };
+enum { WINDOW_SIZE = 32 * 1024, WINDOWS = 4, FIELD_HEADER_MAX = 1024 * 1024 };
 
-static struct {
+static struct window {
     const struct index_cache *of;
     uint32_t at;
+    uint64_t used;
     struct buffer bytes;
-} window;
+} windows[WINDOWS];
 
 struct index_cache *cache_of(struct index *index)
 {
@@ -38,9 +40,12 @@ unsigned cache_ext(struct index *index)
 
 void cache_bytes_drop(const struct index_cache *c)
 {
-    if (window.of == c) {
-        window.of = NULL;
-        buffer_free(&window.bytes);
+    for (size_t i = 0; i < WINDOWS; i++) {
+        if (windows[i].of != c)
+            continue;
+        windows[i].of = NULL;
+        windows[i].used = 0;
+        buffer_free(&windows[i].bytes);
     }
 }
 
@@ -201,24 +206,43 @@ bool cache_ready(struct index *index)
 
 /* ---- bytes -------------------------------------------------------------------------------------------------------- */
 
+/* The window that holds these bytes, else the one that has not been used for longest, to be filled. */
+static struct window *find_window(const struct index_cache *c, uint32_t offset, uint32_t size, bool *filled)
+{
+    struct window *oldest = &windows[0];
+
+    for (struct window *w = windows; w < windows + WINDOWS; w++) {
+        *filled = w->of == c && offset >= w->at && (uint64_t)offset + size <= (uint64_t)w->at + w->bytes.size;
+        if (*filled)
+            return w;
+        if (w->used < oldest->used)
+            oldest = w;
+    }
+    return oldest;
+}
+
 struct slice cache_bytes(struct index *index, uint32_t offset, uint32_t size)
 {
+    static uint64_t clock;
     struct index_cache *c = index->cache;
     struct error ignored;
+    bool filled;
+    struct window *w = find_window(c, offset, size, &filled);
 
-    if (window.of == c && offset >= window.at && (uint64_t)offset + size <= (uint64_t)window.at + window.bytes.size)
-        return slice_of(window.bytes.at + (offset - window.at), size);
-    buffer_reset(&window.bytes);
-    if (window.bytes.room > 4 * WINDOW_SIZE)
-        buffer_free(&window.bytes);
-    window.of = c;
-    window.at = offset;
-    if (os_pread(c->fd, offset, size > WINDOW_SIZE ? size : WINDOW_SIZE, &window.bytes, &ignored) < 0 ||
-        window.bytes.size < size) {
-        cache_bytes_drop(c);
-        return SLICE_EMPTY;
+    if (!filled) {
+        buffer_reset(&w->bytes);
+        if (w->bytes.room > 4 * WINDOW_SIZE)
+            buffer_free(&w->bytes);
+        w->of = c;
+        w->at = offset;
+        if (os_pread(c->fd, offset, size > WINDOW_SIZE ? size : WINDOW_SIZE, &w->bytes, &ignored) < 0 ||
+            w->bytes.size < size) {
+            cache_bytes_drop(c);
+            return SLICE_EMPTY;
+        }
     }
-    return slice_of(window.bytes.at, size);
+    w->used = ++clock;
+    return slice_of(w->bytes.at + (offset - w->at), size);
 }
 
 /* ---- field headers ------------------------------------------------------------------------------------------------ */

@@ -244,7 +244,11 @@ void mime_put_astring(struct buffer *out, struct slice);
 void mime_envelope_put(struct buffer *out, const struct mime_envelope *);
 /* From a header block, or from the fields of mime_envelope_names joined. */
 struct mime_envelope *mime_envelope_parse(struct arena *, struct slice block);
-extern const char *const mime_envelope_names[];   /* Date ... Message-ID; NULL-terminated */
+enum { MIME_ENVELOPE_NAMES = 10 };
+extern const char *const mime_envelope_names[MIME_ENVELOPE_NAMES + 1];   /* Date ... Message-ID; NULL-terminated */
+/* From the cached values (mime_header_cache_encode) of mime_envelope_names, in that order: the same as parsing what
+ * mime_header_cache_merge makes of them, without making it. -1 if one is malformed. */
+int mime_envelope_parse_cached(struct arena *, const struct slice *values, struct mime_envelope **, struct error *);
 
 /* BODYSTRUCTURE (extended) or BODY without the outermost parentheses: also imap.bodystructure and imap.body.
  * Needs data in the whole tree. */

@@ -4,7 +4,7 @@
  * The tail of each list is kept, so that a hundred thousand To: lines cost linear time (oracle-build 1.5). */
 #include "mime/mime_internal.h"
 
-const char *const mime_envelope_names[] = {"Date", "Subject", "From", "Sender", "Reply-To", "To",
+const char *const mime_envelope_names[MIME_ENVELOPE_NAMES + 1] = {"Date", "Subject", "From", "Sender", "Reply-To", "To",
                                            "Cc", "Bcc", "In-Reply-To", "Message-ID", NULL};
 
 enum mime_known mime_known_of(struct slice name)
@@ -115,19 +115,51 @@ void mime_envelope_put(struct buffer *out, const struct mime_envelope *env)
     mime_put_nstring_nolf(out, env->message_id);
 }
 
-struct mime_envelope *mime_envelope_parse(struct arena *arena, struct slice block)
+static void add_fields(struct mime_envelope_builder *b, struct arena *arena, struct slice block, uint32_t *addresses_left)
 {
-    struct mime_envelope_builder b;
     struct mime_headers headers;
     struct mime_field field;
-    uint32_t left = mime_limits_default.addresses;
 
-    mime_envelope_begin(&b, arena);
     mime_headers_init(&headers, block);
     while (mime_headers_next(&headers, &field)) {
         enum mime_known known = mime_known_of(field.name);
         if (known >= MIME_KNOWN_DATE)
-            mime_envelope_add(&b, arena, known, field.value, &left);
+            mime_envelope_add(b, arena, known, field.value, addresses_left);
     }
+}
+
+struct mime_envelope *mime_envelope_parse(struct arena *arena, struct slice block)
+{
+    struct mime_envelope_builder b;
+    uint32_t left = mime_limits_default.addresses;
+
+    mime_envelope_begin(&b, arena);
+    add_fields(&b, arena, block, &left);
     return b.envelope;
+}
+
+int mime_envelope_parse_cached(struct arena *arena, const struct slice *values, struct mime_envelope **envelope,
+                               struct error *e)
+{
+    struct mime_envelope_builder b;
+    uint32_t left = mime_limits_default.addresses;
+    struct slice block;
+    size_t size = 0;
+
+    for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++)
+        size += values[i].size;
+    if (size / 2 > left) { /* so many that a limit could cut them: which fields it takes hangs on their order */
+        if (mime_header_cache_merge(arena, values, MIME_ENVELOPE_NAMES, &block, e) < 0)
+            return -1;
+        *envelope = mime_envelope_parse(arena, block);
+        return 0;
+    }
+    mime_envelope_begin(&b, arena);
+    for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++) {
+        if (mime_header_cache_decode(values[i], &block, e) < 0)
+            return -1;
+        add_fields(&b, arena, block, &left);
+    }
+    *envelope = b.envelope;
+    return 0;
 }

@@ -69,6 +69,26 @@ void mime_put_nstring_nolf(struct buffer *out, struct slice s)
     buffer_free(&b);
 }
 
+/* Most values: single spaces inside, nothing to escape. */
+static bool is_plain_text(struct slice s)
+{
+    if (s.size == 0 || s.at[0] == ' ' || s.at[s.size - 1] == ' ')
+        return false;
+    for (size_t i = 0; i < s.size; i++) {
+        unsigned char c = s.at[i];
+        if (c < ' ' || c >= 0x80 || c == '"' || c == '\\' || (c == ' ' && s.at[i - 1] == ' '))
+            return false;
+    }
+    return true;
+}
+
+static void put_between_quotes(struct buffer *out, struct slice s)
+{
+    buffer_append_byte(out, '"');
+    buffer_append_slice(out, s);
+    buffer_append_byte(out, '"');
+}
+
 void mime_put_humans(struct buffer *out, struct slice s)
 {
     bool literal = false, space = false;
@@ -76,6 +96,10 @@ void mime_put_humans(struct buffer *out, struct slice s)
 
     if (s.at == NULL) {
         buffer_append_str(out, "NIL");
+        return;
+    }
+    if (is_plain_text(s)) {
+        put_between_quotes(out, s);
         return;
     }
     for (size_t i = 0; i < s.size; i++) {
@@ -102,9 +126,7 @@ void mime_put_humans(struct buffer *out, struct slice s)
     } else if (literal || space) {
         put_literal(out, buffer_slice(&b));
     } else {
-        buffer_append_byte(out, '"');
-        buffer_append_slice(out, buffer_slice(&b));
-        buffer_append_byte(out, '"');
+        put_between_quotes(out, buffer_slice(&b));
     }
     buffer_free(&b);
 }

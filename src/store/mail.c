@@ -469,6 +469,24 @@ static bool fields_from_cache(struct mail *mail, const unsigned *fields, size_t 
     return true;
 }
 
+/* The header from the file; of the fields named (NULL: none can be kept) those go to the cache that it wants. */
+static int fields_from_file(struct mail *mail, const struct slice *names, const unsigned *fields, size_t count,
+                            struct slice *block, struct error *e)
+{
+    if (mail_header(mail, block, e) < 0)
+        return -1;
+    for (size_t i = 0; fields != NULL && i < count; i++) {
+        struct buffer out = {0};
+
+        if (!index_cache_wants(mail->box->index, mail->uid, fields[i]))
+            continue;
+        mime_header_cache_encode(&out, *block, names[i]);
+        keep(mail, fields[i], out.at == NULL ? slice_of("", 0) : buffer_slice(&out));
+        buffer_free(&out);
+    }
+    return 0;
+}
+
 int mail_header_fields(struct mail *mail, const struct slice *names, size_t count, struct slice *block, struct error *e)
 {
     unsigned *fields;
@@ -483,18 +501,7 @@ int mail_header_fields(struct mail *mail, const struct slice *names, size_t coun
         can = header_field(names[i], &fields[i]);
     if (can && fields_from_cache(mail, fields, count, block))
         return 0;
-    if (mail_header(mail, block, e) < 0)
-        return -1;
-    for (size_t i = 0; can && i < count; i++) {
-        struct buffer out = {0};
-
-        if (!index_cache_wants(mail->box->index, mail->uid, fields[i]))
-            continue;
-        mime_header_cache_encode(&out, *block, names[i]);
-        keep(mail, fields[i], out.at == NULL ? slice_of("", 0) : buffer_slice(&out));
-        buffer_free(&out);
-    }
-    return 0;
+    return fields_from_file(mail, names, can ? fields : NULL, count, block, e);
 }
 
 /* ---- IMAP texts ---- */
@@ -507,21 +514,52 @@ static struct slice text_of(struct mail *mail, struct buffer *out)
     return text;
 }
 
+/* The cache fields of the ten headers of an envelope; NULL when no more names can be kept. */
+static const unsigned *envelope_fields(void)
+{
+    static unsigned fields[MIME_ENVELOPE_NAMES];
+    static bool known;
+
+    for (size_t i = 0; !known && i < MIME_ENVELOPE_NAMES; i++)
+        if (!header_field(slice_from_str(mime_envelope_names[i]), &fields[i]))
+            return NULL;
+    known = true;
+    return fields;
+}
+
+/* All of them looked up at once, and parsed where they lie. */
+static bool envelope_from_cache(struct mail *mail, const unsigned *fields, struct mime_envelope **envelope)
+{
+    struct slice values[MIME_ENVELOPE_NAMES];
+    struct error e;
+
+    if (index_cache_get_many(mail->box->index, mail->uid, fields, MIME_ENVELOPE_NAMES, mail->arena, values) <
+        MIME_ENVELOPE_NAMES)
+        return false;
+    if (mime_envelope_parse_cached(mail->arena, values, envelope, &e) < 0) {
+        index_cache_corrupted(mail->box->index, mail->uid, e.admin);
+        return false;
+    }
+    return true;
+}
+
 int mail_envelope(struct mail *mail, struct slice *text, struct error *e)
 {
-    struct slice names[16], block;
+    const unsigned *fields = envelope_fields();
+    struct slice names[MIME_ENVELOPE_NAMES], block;
+    struct mime_envelope *envelope;
     struct buffer out = {0};
-    size_t n = 0;
 
     if (cached(mail, field(F_ENVELOPE), text) && text->size > 0)
         return 0;
-    while (mime_envelope_names[n] != NULL && n < 16) {
-        names[n] = slice_from_str(mime_envelope_names[n]);
-        n++;
+    if (mail->header_known || fields == NULL || !envelope_from_cache(mail, fields, &envelope)) {
+        for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++)
+            names[i] = slice_from_str(mime_envelope_names[i]);
+        if (fields_from_file(mail, names, mail->header_known ? NULL : fields, MIME_ENVELOPE_NAMES, &block, e) < 0)
+            return -1;
+        envelope = mime_envelope_parse(mail->arena, block);
     }
-    if (mail_header_fields(mail, names, n, &block, e) < 0)
-        return -1;
-    mime_envelope_put(&out, mime_envelope_parse(mail->arena, block));
+    mime_envelope_put(&out, envelope);
     *text = text_of(mail, &out);
     if (index_cache_wants(mail->box->index, mail->uid, field(F_ENVELOPE)))
         keep(mail, field(F_ENVELOPE), *text);

@@ -309,6 +309,34 @@ ATF_TC_BODY(cached_headers, tc)
     arena_free(arena);
 }
 
+ATF_TC_WITHOUT_HEAD(cached_envelope);
+ATF_TC_BODY(cached_envelope, tc)
+{
+    static const char block[] = "To: a@b.c\r\nSubject: one\r\nDate: Thu,\r\n 1 Jan\r\nX: y\r\ncc: =?utf-8?q?c?= <c@d>\r\nTO: \"e\\\"f\" <e@f>\r\n"
+                                "From: g@h\r\nMessage-ID: <m>\r\nSubject: two  \r\n\r\n";
+    struct arena *arena = arena_new();
+    struct slice values[MIME_ENVELOPE_NAMES];
+    struct buffer b = {0};
+    struct mime_envelope *envelope;
+    struct error e = {0};
+
+    for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++) {
+        buffer_reset(&b);
+        mime_header_cache_encode(&b, slice_from_str(block), slice_from_str(mime_envelope_names[i]));
+        values[i] = arena_slice(arena, buffer_slice(&b));
+    }
+    ATF_REQUIRE_EQ(mime_envelope_parse_cached(arena, values, &envelope, &e), 0);
+    buffer_reset(&b);
+    mime_envelope_put(&b, envelope);
+    CHECK_SLICE(buffer_slice(&b),
+                "\"Thu, 1 Jan\" {3}\r\ntwo ((NIL NIL \"g\" \"h\")) ((NIL NIL \"g\" \"h\")) ((NIL NIL \"g\" \"h\")) "
+                "((NIL NIL \"a\" \"b.c\")({3}\r\ne\"f NIL \"e\" \"f\")) ((\"=?utf-8?q?c?=\" NIL \"c\" \"d\")) NIL NIL \"<m>\"");
+    values[3] = slice_of("\1\0\0", 3);
+    ATF_CHECK_EQ(mime_envelope_parse_cached(arena, values, &envelope, &e), -1);
+    buffer_free(&b);
+    arena_free(arena);
+}
+
 /* ---- sections ----------------------------------------------------------------------------------------------- */
 
 ATF_TC_WITHOUT_HEAD(sections);
@@ -427,6 +455,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, hostile_values);
     ATF_TP_ADD_TC(tp, parts_codec);
     ATF_TP_ADD_TC(tp, cached_headers);
+    ATF_TP_ADD_TC(tp, cached_envelope);
     ATF_TP_ADD_TC(tp, sections);
     ATF_TP_ADD_TC(tp, partial_ranges);
     ATF_TP_ADD_TC(tp, section_syntax);
