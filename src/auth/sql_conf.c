@@ -1,8 +1,6 @@
-/* sql_conf.c - reads dovecot-sql.conf.ext (auth.md 9.4): "key = value" lines, comments from '#', a '\' at the end joins
- * the next line, quotes around a value go. The old parser of Dovecot, not that of dovecot.conf. */
+/* sql_conf.c - the settings of dovecot-sql.conf.ext (auth.md 9.4). */
 #include "auth/sql.h"
-
-#define JOINED_MOST (64 * 1024)
+#include "conf/plain.h"
 
 void sql_conf_defaults(struct sql_conf *c)
 {
@@ -16,46 +14,9 @@ void sql_conf_defaults(struct sql_conf *c)
     };
 }
 
-/* What stands before a '#' that is not inside of quotes. */
-static struct slice without_comment(struct slice line)
+static int set_key(void *arg, const char *key, const char *value, struct error *e)
 {
-    unsigned char quote = 0;
-
-    for (size_t i = 0; i < line.size; i++) {
-        unsigned char c = line.at[i];
-        if (quote != 0) {
-            if (c == '\\' && i + 1 < line.size)
-                i++;
-            else if (c == quote)
-                quote = 0;
-        } else if (c == '\'' || c == '"') {
-            quote = c;
-        } else if (c == '#') {
-            return slice_trim(slice_head(line, i));
-        }
-    }
-    return slice_trim(line);
-}
-
-static char *unquoted(struct arena *arena, struct slice value)
-{
-    struct buffer b = {0};
-    char *out;
-
-    if (value.size < 2 || (value.at[0] != '"' && value.at[0] != '\'') || value.at[value.size - 1] != value.at[0])
-        return arena_str(arena, value);
-    for (size_t i = 1; i + 1 < value.size; i++) {
-        if (value.at[i] == '\\' && i + 2 < value.size)
-            i++;
-        buffer_append_byte(&b, value.at[i]);
-    }
-    out = arena_strdup(arena, buffer_cstr(&b));
-    buffer_free(&b);
-    return out;
-}
-
-static int set_key(struct slice key, char *value, const char *path, unsigned number, struct sql_conf *c, struct error *e)
-{
+    struct sql_conf *c = arg;
     const struct { const char *name; const char **at; } keys[] = {
         {"driver", &c->driver}, {"connect", &c->connect}, {"password_query", &c->password_query},
         {"user_query", &c->user_query}, {"update_query", &c->update_query}, {"iterate_query", &c->iterate_query},
@@ -63,55 +24,18 @@ static int set_key(struct slice key, char *value, const char *path, unsigned num
     };
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        if (slice_equal_str(key, keys[i].name)) {
+        if (strcmp(key, keys[i].name) == 0) {
             *keys[i].at = value;
             return 0;
         }
-    if (slice_equal_str(key, "userdb_warning_disable"))
+    if (strcmp(key, "userdb_warning_disable") == 0)
         return 0;
-    return error_set(e, ERROR_INVALID, "Error in configuration file %s line %u: Unknown setting: %.*s", path, number,
-                     (int)slice_head(key, 64).size, (const char *)key.at);
+    return error_set(e, ERROR_INVALID, "Unknown setting: %.64s", key);
 }
 
 int sql_conf_parse(struct slice text, const char *path, struct arena *arena, struct sql_conf *c, struct error *e)
 {
-    struct slice rest = text, line;
-    struct buffer joined = {0};
-    unsigned number = 0;
-    int result = 0;
+    static const struct plain_handler handler = {.key = set_key};
 
-    while (result == 0 && slice_split(&rest, '\n', &line)) {
-        struct slice whole, key;
-        size_t n = 0;
-
-        number++;
-        line = slice_trim(line);
-        if (joined.size == 0 && (line.size == 0 || line.at[0] == '#'))
-            continue;
-        line = without_comment(line);
-        if (joined.size > 0)
-            buffer_append_byte(&joined, ' ');
-        if (line.size > 0 && line.at[line.size - 1] == '\\') {
-            buffer_append_slice(&joined, slice_trim(slice_head(line, line.size - 1)));
-            if (joined.size > JOINED_MOST)
-                result = error_set(e, ERROR_LIMIT, "Error in configuration file %s line %u: line is too long", path,
-                                   number);
-            continue;
-        }
-        buffer_append_slice(&joined, line);
-        whole = buffer_slice(&joined);
-        while (n < whole.size && whole.at[n] != ' ' && whole.at[n] != '\t' && whole.at[n] != '=')
-            n++;
-        key = slice_head(whole, n);
-        whole = slice_trim(slice_from(whole, n));
-        if (whole.size == 0 || whole.at[0] != '=')
-            result = error_set(e, ERROR_INVALID, "Error in configuration file %s line %u: Missing '='", path, number);
-        else
-            result = set_key(key, unquoted(arena, slice_trim(slice_from(whole, 1))), path, number, c, e);
-        buffer_reset(&joined);
-    }
-    if (result == 0 && joined.size > 0)
-        result = error_set(e, ERROR_INVALID, "Error in configuration file %s line %u: Unfinished line", path, number);
-    buffer_wipe(&joined);
-    return result;
+    return plain_parse(text, path, arena, &handler, c, e);
 }

@@ -25,7 +25,7 @@ int mail_user_attributes(struct mail_user *user, struct dict **out, struct error
             return not_enabled(e);
         if (!conf_overridden(user->settings, SET_mail_attribute_dict))
             uri = mail_user_expand(user, user->arena, uri, e);
-        if (uri == NULL || dict_open(&user->attributes, uri, e) < 0)
+        if (uri == NULL || mail_user_dict(user, uri, NULL, &user->attributes, e) < 0)
             return error_context(e, "mail_attribute_dict: ");
     }
     *out = user->attributes;

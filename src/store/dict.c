@@ -1,56 +1,37 @@
-/* dict.c - the dictionary in a file (ipc 10.2).
- *
- * The lock file is the new file; it is renamed over the old one. What was read is kept until inode, size or time of the
- * file change. Order of the lines is kept, new keys come last. No fsync, as there: a crash may lose the last change, never
- * the file. */
-#include "store/dict.h"
+/* dict.c - dictionaries by their URI (ipc 10.2). */
+#include "store/dict_driver.h"
 
-#include "store/location.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
-#define FILE_MAX (64u << 20)
-#define STALE_SECS 60
 #define WAIT_NS (120ull * 1000000000ull)
 
-struct dict {
-    char *path, *folder;
-    const char *name;              /* in path */
-    struct arena *arena;           /* of what was read */
-    struct dict_pairs pairs;
-    bool known;
-    struct stat st;
-};
-
-int dict_open(struct dict **out, const char *uri, struct error *e)
+static const struct dict_driver *find_driver(struct slice name, const struct dict_driver *const *more)
 {
-    struct slice rest = slice_from_str(uri), driver;
-    struct dict *dict;
-    ptrdiff_t lock;
+    static const struct dict_driver *const own[] = {&dict_driver_file, &dict_driver_proxy, NULL};
 
-    if (!slice_split(&rest, ':', &driver) || rest.size == 0)
+    for (size_t i = 0; own[i] != NULL; i++)
+        if (slice_equal_str(name, own[i]->name))
+            return own[i];
+    for (size_t i = 0; more != NULL && more[i] != NULL; i++)
+        if (slice_equal_str(name, more[i]->name))
+            return more[i];
+    return NULL;
+}
+
+int dict_open(struct dict **out, const char *uri, const struct dict_settings *settings, struct error *e)
+{
+    struct slice rest = slice_from_str(uri), name;
+    const struct dict_driver *driver;
+
+    if (!slice_split(&rest, ':', &name) || rest.size == 0)
         return error_set(e, ERROR_INVALID, "Dictionary URI is missing ':': %s", uri);
-    if (!slice_equal_str(driver, "file"))
-        return error_set(e, ERROR_UNSUPPORTED, "Unknown dict module: %.*s", (int)driver.size, (const char *)driver.at);
-    /* ":lock=fcntl": the file itself would be locked; the dotlock serves all. */
-    lock = slice_find_slice(rest, SLICE(":lock="));
-    if (lock >= 0)
-        rest = slice_head(rest, (size_t)lock);
-    if (rest.size == 0 || rest.at[0] != '/')
-        return error_set(e, ERROR_INVALID, "dict-file: path is not absolute: %s", uri);
-    dict = mem_zero(1, sizeof(*dict));
-    dict->path = mem_strndup(rest);
-    dict->folder = mem_strdup(dict->path);
-    char *slash = strrchr(dict->folder, '/');
-    dict->name = dict->path + (slash - dict->folder) + 1;
-    slash[slash == dict->folder ? 1 : 0] = '\0';
-    dict->arena = arena_new();
-    *out = dict;
+    driver = find_driver(name, settings->more);
+    if (driver == NULL)
+        return error_set(e, ERROR_UNSUPPORTED, "Unknown dict module: %.*s", (int)name.size, (const char *)name.at);
+    if (driver->open(out, uri + name.size + 1, settings, e) < 0)
+        return -1;
+    (*out)->driver = driver;
+    (*out)->user = mem_strdup(settings->user == NULL ? "" : settings->user);
     return 0;
 }
 
@@ -61,256 +42,87 @@ void dict_close(struct dict **dict_p)
     if (dict == NULL)
         return;
     *dict_p = NULL;
-    VEC_FREE(&dict->pairs);
-    arena_free(dict->arena);
-    mem_free(dict->path);
-    mem_free(dict->folder);
-    mem_free(dict);
+    mem_free(dict->user);
+    dict->driver->close(dict);
 }
 
-static const char *field(struct arena *arena, struct slice line)
+void dict_set_user(struct dict *dict, const char *user)
 {
-    return arena_str(arena, text_tab_unescape(arena, line));
+    mem_free(dict->user);
+    dict->user = mem_strdup(user);
 }
 
-void dict_parse(struct slice file, struct arena *arena, struct dict_pairs *pairs)
+bool dict_key_valid(const char *key)
 {
-    struct slice key, value;
-
-    while (slice_split(&file, '\n', &key) && file.at != NULL && slice_split(&file, '\n', &value))
-        VEC_PUSH(pairs, ((struct dict_pair){field(arena, key), field(arena, value)}));
+    return strncmp(key, "priv/", 5) == 0 || strncmp(key, "shared/", 7) == 0;
 }
 
-void dict_put(struct buffer *out, const struct dict_pairs *pairs)
+void dict_value_add(struct dict_values *values, struct arena *arena, const char *value)
 {
-    for (size_t i = 0; i < pairs->count; i++) {
-        if (pairs->at[i].key == NULL)
-            continue;
-        text_tab_escape(out, slice_from_str(pairs->at[i].key));
-        buffer_append_byte(out, '\n');
-        text_tab_escape(out, slice_from_str(pairs->at[i].value));
-        buffer_append_byte(out, '\n');
-    }
+    VEC_PUSH(values, arena_strdup(arena, value == NULL ? "" : value));
 }
 
-static bool same_file(const struct stat *a, const struct stat *b)
+int dict_get_values(struct dict *dict, struct arena *arena, const char *key, struct dict_values *values, struct error *e)
 {
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-static int load(struct dict *dict, struct error *e)
-{
-    struct buffer text = {0};
-    struct stat st;
-
-    if (stat(dict->path, &st) < 0) {
-        if (errno != ENOENT && errno != ENOTDIR)
-            return error_sys(e, "stat", dict->path);
-        dict->known = false;
-        dict->pairs.count = 0;
-        return 0;
-    }
-    if (dict->known && same_file(&st, &dict->st))
-        return 0;
-    dict->known = false;
-    if (os_read_file(AT_FDCWD, dict->path, FILE_MAX, &text, e) < 0) {
-        buffer_free(&text);
-        if (e->class != ERROR_NOT_FOUND)
-            return -1;
-        dict->pairs.count = 0;
-        return 0;
-    }
-    arena_reset(dict->arena);
-    dict->pairs.count = 0;
-    dict_parse(buffer_slice(&text), dict->arena, &dict->pairs);
-    buffer_free(&text);
-    /* The file is replaced, never changed: what was read is at least as new as what stat saw. */
-    dict->st = st;
-    dict->known = true;
-    return 0;
-}
-
-/* The last line of a key counts, as when it is read into a table. */
-static struct dict_pair *find(const struct dict_pairs *pairs, const char *key)
-{
-    for (size_t i = pairs->count; i-- > 0;)
-        if (pairs->at[i].key != NULL && strcmp(pairs->at[i].key, key) == 0)
-            return &pairs->at[i];
-    return NULL;
+    return dict->driver->get(dict, arena, key, values, e);
 }
 
 int dict_get(struct dict *dict, struct arena *arena, const char *key, const char **value, struct error *e)
 {
-    const struct dict_pair *pair;
+    struct dict_values values = {0};
+    int r = dict->driver->get(dict, arena, key, &values, e);
 
-    if (load(dict, e) < 0)
-        return -1;
-    pair = find(&dict->pairs, key);
-    *value = pair == NULL ? NULL : arena_strdup(arena, pair->value);
-    return 0;
+    *value = r == 0 && values.count > 0 ? values.at[0] : NULL;
+    VEC_FREE(&values);
+    return r;
 }
 
 int dict_list(struct dict *dict, struct arena *arena, const char *prefix, bool deep, struct dict_pairs *out, struct error *e)
 {
-    size_t n = strlen(prefix);
+    return dict->driver->list(dict, arena, prefix, deep, out, e);
+}
 
-    if (load(dict, e) < 0)
-        return -1;
-    for (size_t i = 0; i < dict->pairs.count; i++) {
-        const struct dict_pair *pair = &dict->pairs.at[i];
+/* UNSET_BELOW becomes an UNSET of each key, for drivers that change keys one by one. `origin`: where each change came from. */
+static enum step commit_each(struct dict *dict, struct dict_change *changes, size_t count, struct error *e)
+{
+    VEC(struct dict_change) each = {0};
+    VEC(size_t) origin = {0};
+    struct arena *arena = arena_new();
+    enum step r = STEP_DONE;
 
-        if (strncmp(pair->key, prefix, n) != 0 || (!deep && strchr(pair->key + n, '/') != NULL))
+    for (size_t i = 0; r == STEP_DONE && i < count; i++) {
+        struct dict_pairs pairs = {0};
+
+        if (changes[i].what != DICT_UNSET_BELOW) {
+            VEC_PUSH(&each, changes[i]);
+            VEC_PUSH(&origin, i);
             continue;
-        VEC_PUSH(out, ((struct dict_pair){arena_strdup(arena, pair->key), arena_strdup(arena, pair->value)}));
-    }
-    return 0;
-}
-
-/* ---- changing ---- */
-
-static bool set_value(struct dict *dict, const char *key, const char *value)
-{
-    struct dict_pair *pair = find(&dict->pairs, key);
-
-    if (pair != NULL && strcmp(pair->value, value) == 0)
-        return false;
-    if (pair != NULL)
-        pair->value = arena_strdup(dict->arena, value);
-    else
-        VEC_PUSH(&dict->pairs, ((struct dict_pair){arena_strdup(dict->arena, key), arena_strdup(dict->arena, value)}));
-    return true;
-}
-
-static bool unset(struct dict *dict, const char *key, bool below)
-{
-    size_t n = strlen(key);
-    bool changed = false;
-
-    for (size_t i = 0; i < dict->pairs.count; i++) {
-        struct dict_pair *pair = &dict->pairs.at[i];
-
-        if (pair->key != NULL && (below ? strncmp(pair->key, key, n) == 0 : strcmp(pair->key, key) == 0)) {
-            pair->key = NULL;
-            changed = true;
         }
-    }
-    return changed;
-}
-
-static int add(struct dict *dict, struct dict_change *change, bool *changed, struct error *e)
-{
-    struct dict_pair *pair = find(&dict->pairs, change->key);
-    char *end;
-    long long old;
-
-    change->missing = pair == NULL;
-    if (pair == NULL)
-        return 0;
-    errno = 0;
-    old = strtoll(pair->value, &end, 10);
-    if (errno != 0 || *end != '\0' || end == pair->value)
-        return error_set(e, ERROR_CORRUPT, "Value for %s is not a number: %s", change->key, pair->value);
-    *changed = *changed || change->add != 0;
-    pair->value = arena_printf(dict->arena, "%lld", (long long)((unsigned long long)old + (unsigned long long)change->add));
-    return 0;
-}
-
-static int apply(struct dict *dict, struct dict_change *changes, size_t count, bool *changed, struct error *e)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct dict_change *change = &changes[i];
-
-        switch (change->what) {
-        case DICT_SET:
-            *changed |= set_value(dict, change->key, change->value);
-            break;
-        case DICT_UNSET:
-        case DICT_UNSET_BELOW:
-            *changed |= unset(dict, change->key, change->what == DICT_UNSET_BELOW);
-            break;
-        case DICT_ADD:
-            if (add(dict, change, changed, e) < 0)
-                return -1;
-            break;
+        if (dict->driver->list(dict, arena, changes[i].key, true, &pairs, e) < 0)
+            r = STEP_ERROR;
+        for (size_t k = 0; r == STEP_DONE && k < pairs.count; k++) {
+            VEC_PUSH(&each, ((struct dict_change){.what = DICT_UNSET, .key = pairs.at[k].key}));
+            VEC_PUSH(&origin, i);
         }
+        VEC_FREE(&pairs);
     }
-    return 0;
-}
-
-/* A new file has the rights of its folder, a later one those of the file before. */
-static struct os_dotlock_options lock_options(const struct dict *dict)
-{
-    struct mail_modes modes = mail_modes_of(dict->folder);
-    struct os_dotlock_options options = {.stale_secs = STALE_SECS, .replaces = true, .protects = dict->name};
-    struct stat st;
-
-    if (stat(dict->path, &st) == 0) {
-        modes.file = st.st_mode & 0666;
-        modes.gid = st.st_gid == getegid() ? (gid_t)-1 : st.st_gid;
-    }
-    options.mode = modes.file;
-    options.gid = modes.gid;
-    options.set_gid = modes.gid != (gid_t)-1;
-    return options;
-}
-
-static int rewrite(struct dict *dict, struct dict_change *changes, size_t count, struct os_dotlock **lock, struct error *e)
-{
-    struct buffer out = {0};
-    bool changed = false;
-    int r = load(dict, e);
-
-    if (r == 0)
-        r = apply(dict, changes, count, &changed, e);
-    /* From here on memory and file differ, unless all goes well: read again. */
-    dict->known = false;
-    if (r == 0 && changed) {
-        dict_put(&out, &dict->pairs);
-        r = os_write(os_dotlock_fd(*lock), buffer_slice(&out), e);
-        if (r == 0)
-            r = os_dotlock_replace(lock, dict->name, e);
-    }
-    if (*lock != NULL)
-        os_dotlock_release(lock);
-    buffer_free(&out);
+    if (r == STEP_DONE && each.count > 0)
+        r = dict->driver->commit(dict, each.at, each.count, e);
+    for (size_t i = 0; i < each.count; i++)
+        changes[origin.at[i]].missing = each.at[i].missing;
+    VEC_FREE(&each);
+    VEC_FREE(&origin);
+    arena_free(arena);
     return r;
 }
 
 enum step dict_commit(struct dict *dict, struct dict_change *changes, size_t count, struct error *e)
 {
-    struct os_dotlock_options options;
-    struct os_dotlock *lock = NULL;
-    char name[300];
-    enum os_lock got;
-    int dir, r = -1;
-
-    if ((size_t)snprintf(name, sizeof(name), "%s.lock", dict->name) >= sizeof(name)) {
-        error_set(e, ERROR_INVALID, "%s: name is too long", dict->path);
-        return STEP_ERROR;
-    }
-    dir = open(dict->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0 && errno == ENOENT) {
-        /* The home, or the folder for the file, is new. */
-        if (os_mkdir_parents(AT_FDCWD, dict->folder, 0700, (gid_t)-1, e) < 0)
-            return STEP_ERROR;
-        dir = open(dict->folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    }
-    if (dir < 0) {
-        error_sys(e, "open", dict->folder);
-        return STEP_ERROR;
-    }
-    options = lock_options(dict);
-    got = os_dotlock_try_with(dir, name, &options, &lock, e);
-    if (got == OS_GOT)
-        r = rewrite(dict, changes, count, &lock, e);
-    close(dir);
-    if (got == OS_BUSY)
-        return STEP_WAIT;
-    if (got == OS_GOT && r == 0)
-        return STEP_DONE;
-    error_context(e, "dict-file: %s: ", dict->path);
-    return STEP_ERROR;
+    for (size_t i = 0; i < count; i++)
+        changes[i].missing = false;
+    if (dict->driver->unsets_below)
+        return dict->driver->commit(dict, changes, count, e);
+    return commit_each(dict, changes, count, e);
 }
 
 int dict_commit_wait(struct dict *dict, struct dict_change *changes, size_t count, struct error *e)
@@ -320,7 +132,7 @@ int dict_commit_wait(struct dict *dict, struct dict_change *changes, size_t coun
 
     while ((r = dict_commit(dict, changes, count, e)) == STEP_WAIT) {
         if (time_monotonic_ns() - begun > WAIT_NS)
-            return error_set(e, ERROR_LOCK_TIMEOUT, "dict-file: %s.lock: Timeout while waiting for lock", dict->path);
+            return error_set(e, ERROR_LOCK_TIMEOUT, "dict-%s: Timeout while waiting for lock", dict->driver->name);
         nanosleep(&(struct timespec){0, 2000000}, NULL);
     }
     return r == STEP_DONE ? 0 : -1;

@@ -36,6 +36,8 @@ struct mail_user {
 };
 int coding_open(struct mail_user *, struct error *);
 void coding_close(struct coding **);   /* NULL is fine */
+/* dict_open for the user; `name`: whose private keys, NULL or "" = his. */
+int mail_user_dict(struct mail_user *, const char *uri, const char *name, struct dict **, struct error *);
 bool mail_user_plugin(const struct mail_user *, const char *name);     /* is it in mail_plugins? */
 char mail_user_list_escape(const struct mail_user *);                  /* of the listescape plugin; 0 = not loaded */
 const struct mail_auto *mail_namespace_autos(const struct mail_namespace *);

@@ -222,7 +222,7 @@ static int open_shared_dict(struct mail_user *user, struct error *e)
         return 0;
     if (!conf_plugin_overridden(user->settings, "acl_shared_dict"))
         uri = mail_user_expand(user, user->arena, uri, e);
-    if (uri == NULL || dict_open(&user->shared, uri, e) < 0)
+    if (uri == NULL || mail_user_dict(user, uri, NULL, &user->shared, e) < 0)
         return error_context(e, "acl_shared_dict: ");
     return 0;
 }

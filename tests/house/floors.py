@@ -12,7 +12,7 @@ from files import lines, source_files
 FLOORS = [
     ["base"],
     ["net", "mime", "smtp", "conf"],
-    ["rpc", "index"],
+    ["rpc", "index", "sql"],
     ["store"],
     ["sieve", "fts", "auth", "dict", "anvil", "locks", "stats", "log"],
     ["imap", "pop3", "lmtp", "migrate", "submission", "managesieve", "jmap", "login", "dispatch", "urlauth", "director", "monitor", "admin",

@@ -14,7 +14,7 @@ static struct dict *open_here(const char *name)
 
     ATF_REQUIRE(getcwd(cwd, sizeof(cwd)) != NULL);
     snprintf(uri, sizeof(uri), "file:%s/%s", cwd, name);
-    ATF_REQUIRE_MSG(dict_open(&dict, uri, &e) == 0, "%s", e.admin);
+    ATF_REQUIRE_MSG(dict_open(&dict, uri, &(struct dict_settings){0}, &e) == 0, "%s", e.admin);
     return dict;
 }
 
@@ -112,8 +112,8 @@ ATF_TC_BODY(uris, tc)
 
     (void)tc;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        ATF_CHECK_MSG(dict_open(&dict, bad[i], &e) < 0, "%s", bad[i]);
-    ATF_REQUIRE(dict_open(&dict, "file:/x/y:lock=fcntl", &e) == 0);
+        ATF_CHECK_MSG(dict_open(&dict, bad[i], &(struct dict_settings){0}, &e) < 0, "%s", bad[i]);
+    ATF_REQUIRE(dict_open(&dict, "file:/x/y:lock=fcntl", &(struct dict_settings){0}, &e) == 0);
     dict_close(&dict);
 }
 

@@ -207,7 +207,7 @@ static enum step tell(struct mail_namespace *ns, struct known *k, struct error *
             if (other != ns && other->type == MAIL_NAMESPACE_PRIVATE && acl_applies(other) &&
                 other->alias_for == NULL && look_at_namespace(k, other, e) < 0)
                 return STEP_ERROR;
-    if (acl->dict == NULL && dict_open(&acl->dict, acl->dict_uri, e) < 0) {
+    if (acl->dict == NULL && mail_user_dict(ns->user, acl->dict_uri, NULL, &acl->dict, e) < 0) {
         error_context(e, "acl_shared_dict: ");
         return STEP_ERROR;
     }

@@ -174,7 +174,7 @@ int quota_count(struct quota_root *root, struct quota_amount *out, struct error 
 
 static int dict_init(struct quota_root *root, struct error *e)
 {
-    if (dict_open(&root->dict, root->dict_uri, e) == 0)
+    if (mail_user_dict(root->quota->user, root->dict_uri, root->dict_user, &root->dict, e) == 0)
         return 0;
     error_context(e, "Quota root %s: dict quota init failed: dict_init(%s) failed: ", root->name, root->dict_uri);
     return -1;

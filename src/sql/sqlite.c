@@ -1,7 +1,7 @@
-/* sql_sqlite.c - the SQL engine sqlite, and the table of engines.
+/* sqlite.c - the SQL engine sqlite, and the table of engines.
  *
  * The database is opened at the first query and kept; a locked one is waited for at most a second, as Dovecot does. */
-#include "auth/sql.h"
+#include "sql/sql.h"
 
 #include <sqlite3.h>
 
@@ -87,7 +87,7 @@ static int query_sqlite(void *engine, const struct sql_statement *statement, sql
         rc = sqlite3_bind_text(stmt, (int)i + 1, statement->values[i], -1, SQLITE_TRANSIENT);
     if (rc == SQLITE_OK)
         while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
-            if (!give_row(stmt, row, arg)) {
+            if (row != NULL && !give_row(stmt, row, arg)) {
                 rc = SQLITE_DONE;
                 break;
             }
@@ -97,7 +97,14 @@ static int query_sqlite(void *engine, const struct sql_statement *statement, sql
     return rc == SQLITE_DONE ? 0 : -1;
 }
 
-const struct sql_engine sql_sqlite = {"sqlite", open_sqlite, close_sqlite, query_sqlite};
+static uint64_t changed_sqlite(void *engine)
+{
+    struct sqlite *s = engine;
+
+    return s->db == NULL ? 0 : (uint64_t)sqlite3_changes(s->db);
+}
+
+const struct sql_engine sql_sqlite = {"sqlite", open_sqlite, close_sqlite, query_sqlite, changed_sqlite};
 
 /* Further engines are rows here. */
 static const struct sql_engine *const engines[] = {&sql_sqlite};
