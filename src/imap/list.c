@@ -215,6 +215,24 @@ static void put_flag(struct buffer *out, const char *name, bool *first)
     *first = false;
 }
 
+void put_box_flags(struct buffer *out, unsigned f, const char *missing, bool children, bool *first)
+{
+    if ((f & MAILBOX_INFO_NONEXISTENT) != 0)
+        put_flag(out, missing, first);
+    else if ((f & MAILBOX_INFO_NOSELECT) != 0)
+        put_flag(out, "\\Noselect", first);
+    if (children && (f & MAILBOX_INFO_NOINFERIORS) != 0)
+        put_flag(out, "\\NoInferiors", first);
+    else if (children && (f & MAILBOX_INFO_CHILDREN) != 0)
+        put_flag(out, "\\HasChildren", first);
+    else if (children && (f & MAILBOX_INFO_NOCHILDREN) != 0)
+        put_flag(out, "\\HasNoChildren", first);
+    if ((f & MAILBOX_INFO_MARKED) != 0)
+        put_flag(out, "\\Marked", first);
+    if ((f & MAILBOX_INFO_UNMARKED) != 0)
+        put_flag(out, "\\UnMarked", first);
+}
+
 static void put_info_flags(const struct list_state *t, struct buffer *out, const struct mailbox_info *info)
 {
     bool first = true;
@@ -229,22 +247,8 @@ static void put_info_flags(const struct list_state *t, struct buffer *out, const
     } else {
         if ((t->flags & MAILBOX_LIST_RETURN_SUBSCRIBED) != 0 && (f & MAILBOX_INFO_SUBSCRIBED) != 0)
             put_flag(out, "\\Subscribed", &first);
-        if ((f & MAILBOX_INFO_NONEXISTENT) != 0)
-            put_flag(out, t->extended ? "\\NonExistent" : "\\Noselect", &first);
-        else if ((f & MAILBOX_INFO_NOSELECT) != 0)
-            put_flag(out, "\\Noselect", &first);
-        if ((t->flags & MAILBOX_LIST_RETURN_CHILDREN) != 0 || !t->extended) {
-            if ((f & MAILBOX_INFO_NOINFERIORS) != 0)
-                put_flag(out, "\\NoInferiors", &first);
-            else if ((f & MAILBOX_INFO_CHILDREN) != 0)
-                put_flag(out, "\\HasChildren", &first);
-            else if ((f & MAILBOX_INFO_NOCHILDREN) != 0)
-                put_flag(out, "\\HasNoChildren", &first);
-        }
-        if ((f & MAILBOX_INFO_MARKED) != 0)
-            put_flag(out, "\\Marked", &first);
-        if ((f & MAILBOX_INFO_UNMARKED) != 0)
-            put_flag(out, "\\UnMarked", &first);
+        put_box_flags(out, f, t->extended ? "\\NonExistent" : "\\Noselect",
+                      (t->flags & MAILBOX_LIST_RETURN_CHILDREN) != 0 || !t->extended, &first);
     }
     if ((t->flags & MAILBOX_LIST_RETURN_SPECIAL_USE) != 0 && info->special_use != NULL && *info->special_use != '\0')
         put_flag(out, info->special_use, &first);

@@ -18,6 +18,7 @@ struct watched_box {
     bool leaving;                  /* is watched for this once */
     bool uncounted;                /* nobody had counted it when NOTIFY began */
     unsigned char guid[16];
+    unsigned flags;                /* mailbox_info.flags */
     uint32_t messages, uid_next, uid_validity, unseen;
     uint64_t modseq;
     struct watched_box *partner;   /* of a rename, while pictures are compared */
@@ -200,6 +201,7 @@ static enum step scan_step(struct session *s, struct scan *c, struct budget *bud
         b->separator = info->ns->separator;
         b->events = events;
         b->subscribed = (info->flags & MAILBOX_INFO_SUBSCRIBED) != 0;
+        b->flags = info->flags;
         b->selectable = (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) == 0;
         HASH_ADD_KEYPTR(hh, c->boxes, b->vname, strlen(b->vname), b);
         b->leaving = leaving;
@@ -230,11 +232,16 @@ static void tell_status(struct session *s, const struct watched_box *b, unsigned
     buffer_free(&out);
 }
 
-static void tell_list(struct session *s, const struct watched_box *b, const char *flags, const char *old_name)
+/* `flags` NULL: what is known, after \Subscribed if that is to be said. */
+static void tell_list(struct session *s, const struct watched_box *b, const char *flags, bool subscribed, const char *old_name)
 {
+    bool first = !subscribed;
     struct buffer out = {0};
 
-    buffer_printf(&out, "* LIST (%s) \"%s%c\" ", flags, b->separator == '\\' || b->separator == '"' ? "\\" : "", b->separator);
+    buffer_printf(&out, "* LIST (%s", flags != NULL ? flags : subscribed ? "\\Subscribed" : "");
+    if (flags == NULL && (b->flags & MAILBOX_INFO_BY_INDEX) != 0 && strcmp(b->vname, "INBOX") != 0)
+        put_box_flags(&out, b->flags, "\\NonExistent", true, &first);
+    buffer_printf(&out, ") \"%s%c\" ", b->separator == '\\' || b->separator == '"' ? "\\" : "", b->separator);
     put_mailbox(s, &out, b->vname);
     if (old_name != NULL) {
         buffer_append_str(&out, " (\"OLDNAME\" (");
@@ -313,10 +320,15 @@ static unsigned with_modseq(const struct session *s, unsigned items)
 static void tell_new_box(struct session *s, struct watched_box *b)
 {
     if ((b->events & NOTIFY_NAMES) != 0 || (b->subscribed && (b->events & NOTIFY_SUBSCRIPTIONS) != 0))
-        tell_list(s, b, b->subscribed && (b->events & NOTIFY_SUBSCRIPTIONS) != 0 ? "\\Subscribed" : "",
-                  b->partner == NULL ? NULL : b->partner->vname);
+        tell_list(s, b, NULL, b->subscribed && (b->events & NOTIFY_SUBSCRIPTIONS) != 0, b->partner == NULL ? NULL : b->partner->vname);
     if (b->partner == NULL && b->has_counts && b->uid_next > 1 && (b->events & NOTIFY_NEW) != 0 && !is_selected(s, b))
         tell_status(s, b, with_modseq(s, STATUS_MESSAGES | STATUS_UIDNEXT | STATUS_UIDVALIDITY | STATUS_UNSEEN));
+}
+
+/* An INBOX that nobody had opened before: the real server tells of it twice, over dbox once as of a new name. */
+static bool is_new_inbox(const struct watched_box *old, const struct watched_box *b)
+{
+    return old->uncounted && strcmp(b->vname, "INBOX") == 0;
 }
 
 static void tell_changed_box(struct session *s, struct watched_box *old, struct watched_box *b)
@@ -324,14 +336,14 @@ static void tell_changed_box(struct session *s, struct watched_box *old, struct 
     unsigned items = with_modseq(s, STATUS_MESSAGES | STATUS_UIDNEXT | STATUS_UNSEEN);
 
     if (old->subscribed != b->subscribed && (b->events & NOTIFY_SUBSCRIPTIONS) != 0)
-        tell_list(s, b, b->subscribed ? "\\Subscribed" : "", NULL);
+        tell_list(s, b, NULL, b->subscribed, NULL);
     if (!b->has_counts || (b->events & NOTIFY_NEW) == 0 || is_selected(s, b))
         return;
     if (!old->has_counts || old->uid_validity != b->uid_validity || old->uncounted)
         items |= STATUS_UIDVALIDITY;
     b->uncounted = false;
-    if (old->uncounted && strcmp(b->vname, "INBOX") == 0)
-        tell_status(s, b, items); /* an INBOX that nobody has opened before is told of twice by the real server */
+    if (is_new_inbox(old, b) && (b->flags & MAILBOX_INFO_BY_INDEX) == 0)
+        tell_status(s, b, items);
     if ((items & STATUS_UIDVALIDITY) != 0 || old->messages != b->messages || old->uid_next != b->uid_next)
         tell_status(s, b, items);
     else if ((b->events & NOTIFY_FLAGS) != 0 && (old->unseen != b->unseen || (s->condstore && old->modseq != b->modseq)))
@@ -344,12 +356,15 @@ static void tell_difference(struct session *s, struct notify *n, struct scan *c,
     struct watched_box *b, *old, *next;
 
     HASH_ITER(hh, c->boxes, b, next) {
-        if (box_find(n->boxes, b->vname) == NULL && !(put_off && b->partner != NULL))
+        old = box_find(n->boxes, b->vname);
+        if (old == NULL && !(put_off && b->partner != NULL))
             tell_new_box(s, b);
+        else if (old != NULL && is_new_inbox(old, b) && (b->flags & MAILBOX_INFO_BY_INDEX) != 0 && (b->events & NOTIFY_NAMES) != 0)
+            tell_list(s, b, NULL, false, NULL);
     }
     HASH_ITER(hh, n->boxes, old, next) {
         if (box_find(c->boxes, old->vname) == NULL && old->partner == NULL && (old->events & NOTIFY_NAMES) != 0)
-            tell_list(s, old, "\\NonExistent", NULL);
+            tell_list(s, old, "\\NonExistent", false, NULL);
     }
     HASH_ITER(hh, c->boxes, b, next) {
         old = box_find(n->boxes, b->vname);
@@ -566,7 +581,7 @@ static void tell_all(struct session *s, struct notify *n)
         if (b->has_counts)
             tell_status(s, b, wants_flags(&n->plan) ? items | STATUS_HIGHESTMODSEQ : items);
         else
-            tell_list(s, b, "\\NoAccess", NULL);
+            tell_list(s, b, "\\NoAccess", false, NULL);
     }
 }
 

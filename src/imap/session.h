@@ -291,6 +291,8 @@ bool imap_number(struct slice, uint64_t *);
 const char *request_upper(struct request *, struct slice);
 /* Status items (STATUS, LIST RETURN): false: answered. */
 bool request_status_items(struct session *, struct request *, const struct imap_arg *list, unsigned *items, bool *x_size);
+/* Words of LIST for mailbox_info.flags: `missing` for a name without a mailbox; with `children` \HasChildren and its like. */
+void put_box_flags(struct buffer *, unsigned flags, const char *missing, bool children, bool *first);
 void put_status(struct session *, struct buffer *, struct slice name, unsigned items, bool x_size,
                 const struct mailbox_status *);
 

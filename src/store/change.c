@@ -382,6 +382,14 @@ struct store_op *mailbox_delete(const struct mailbox_place *place)
 
 /* ---- rename ---- */
 
+/* INBOX as the mail root itself: it is always there. Elsewhere it comes with the first who opens it, and may be renamed before and over. */
+static bool is_root_inbox(const struct mailbox_place *place)
+{
+    const struct mail_location *at = &place->ns->storage->at;
+
+    return is_inbox(place) && place->ns->inbox && (at->driver->can & DRIVER_INBOX_IS_ROOT) != 0 && *at->dirname == '\0';
+}
+
 static int check_rename(struct change_op *c, struct error *e)
 {
     const struct mail_storage *from = c->place.ns->storage, *to = c->to.ns->storage;
@@ -393,9 +401,10 @@ static int check_rename(struct change_op *c, struct error *e)
     if (from == to && strncmp(c->to.name, c->place.name, strlen(c->place.name)) == 0 &&
         c->to.name[strlen(c->place.name)] == from->separator)
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox under its own child");
-    if (is_inbox(&c->place) && c->place.ns->inbox && (from->at.driver->can & DRIVER_INBOX_IS_ROOT) != 0 && *from->at.dirname == '\0')
+    if (is_root_inbox(&c->place))
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming INBOX isn't supported.");
-    if (from != to && (from->at.driver != to->at.driver || from->at.layout != to->at.layout))
+    if (from != to && (from->at.driver != to->at.driver || from->at.layout != to->at.layout ||
+                       ((from->at.driver->can & DRIVER_ONE_ROOT) != 0 && strcmp(from->at.root, to->at.root) != 0)))
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailboxes across specified storages.");
     if (c->place.ns != c->to.ns && (c->place.ns->type != MAIL_NAMESPACE_PRIVATE || c->to.ns->type != MAIL_NAMESPACE_PRIVATE))
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming not supported across non-private namespaces.");
@@ -421,7 +430,7 @@ static int check_rename(struct change_op *c, struct error *e)
         return mailbox_not_found(&c->place, e);
     if (*c->to.name == '\0' || folder_exists(to, c->to.name, &there, e) < 0)
         return *c->to.name == '\0' ? refuse(e, ERROR_EXISTS, c->to.vname, "Target mailbox already exists") : -1;
-    if (there != MAILBOX_EXISTS_NO || (is_inbox(&c->to) && c->to.ns->inbox))
+    if (there != MAILBOX_EXISTS_NO || is_root_inbox(&c->to))
         return refuse(e, ERROR_EXISTS, c->to.vname, "Target mailbox already exists");
     return 0;
 }

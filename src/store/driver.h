@@ -24,7 +24,9 @@ enum {
     DRIVER_ATTACHMENTS = 0x40,     /* keeps X metadata: mail_attachment_dir has an effect (store/attachment.h) */
     DRIVER_IS_FILE = 0x400,        /* a mailbox is one file, not a folder: its index is beside it, nothing is below it */
     DRIVER_IN_MEMORY = 0x200,      /* its indexes, also that of the list, never touch the disk */
+    DRIVER_ONE_ROOT = 0x1000,      /* mailboxes of one root share files: none moves to another */
     DRIVER_COUNTS_REFERENCES = 0x100, /* a mailbox that is deleted must give up its messages one by one */
+    DRIVER_LIST_KNOWS = 0x800,     /* what the list index says is not checked against files: new mailboxes get a row at once */
     DRIVER_FACTS_IN_FILE = 0x80    /* GUID, dates and sizes stand in the message's file: expunge requests go without GUID,
                                     * and what was read is kept in the cache */
 };

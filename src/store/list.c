@@ -19,6 +19,7 @@ struct entry {
     size_t sorted;                      /* own place in the table */
     size_t parent, children, next;      /* of the tree, as places + 1 */
     uint32_t order;                     /* UID in the list index, 0 = none */
+    bool by_index;                      /* DRIVER_LIST_KNOWS */
 };
 
 struct mailbox_list {
@@ -199,7 +200,10 @@ static void put_in_order(struct mailbox_list *list, const struct mail_namespace 
         entry->sorted = i;
         if (entry->ns != NULL && entry->ns->template == NULL &&
             mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 && place.ns == entry->ns)
+        {
             entry->order = list_index_order(place.ns->storage, place.name);
+            entry->by_index = (place.ns->storage->at.driver->can & DRIVER_LIST_KNOWS) != 0;
+        }
     }
     /* Lists of children, each kept with the one to be said first in front. */
     size_t *by_order = ARENA_ARRAY(list->arena, size_t, list->count + 1);
@@ -512,6 +516,8 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
         info->flags |= entry->has_children ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
     if (entry->order != 0 && entry->exists && entry->selectable && (list->flags & MAILBOX_LIST_SELECT_SUBSCRIBED) == 0)
         info->flags |= marks_of(entry);
+    if (entry->by_index)
+        info->flags |= MAILBOX_INFO_BY_INDEX;
     if (entry->subscribed)
         info->flags |= MAILBOX_INFO_SUBSCRIBED;
     if (entry->child_subscribed)

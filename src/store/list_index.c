@@ -262,9 +262,12 @@ static void put_row(struct list_index *list, struct mailbox *box, const struct l
     }
 }
 
+static void write_folders(struct mail_storage *, struct list_index *);
+
 void list_index_update(struct mailbox *box)
 {
-    struct list_index *list = list_index_open(box->storage, false);
+    bool knows = (box->driver->can & DRIVER_LIST_KNOWS) != 0;
+    struct list_index *list = list_index_open(box->storage, knows);
     struct list_node *node;
     struct index_batch *batch;
     struct arena *arena;
@@ -272,7 +275,15 @@ void list_index_update(struct mailbox *box)
 
     if (list == NULL || box->list_generation == index_generation(box->index) || index_deleted(box->index) != 0)
         return;
-    if (list_index_refresh(list, &e) < 0 || (node = list_index_node(list, box->storage, box->place.name)) == NULL)
+    if (list_index_refresh(list, &e) < 0)
+        return;
+    node = list_index_node(list, box->storage, box->place.name);
+    if (node == NULL && knows && (list->tree.refresh || list->tree.count == 0)) {
+        /* A new mailbox: others are told by its row that there is mail in it. */
+        write_folders(box->storage, list);
+        node = list_index_node(list, box->storage, box->place.name);
+    }
+    if (node == NULL)
         return;
     arena = arena_new();
     batch = index_batch_new(arena, INDEX_EXTERNAL);
@@ -510,23 +521,14 @@ static int write_tree(struct compare *c, const struct folder_names *names, struc
     return r;
 }
 
-void list_index_compare(struct mail_storage *storage, const struct folder_names *names)
+/* Writes the tree of the folders that are there, if nobody else does at the moment. */
+static void write_folders(struct mail_storage *storage, struct list_index *list)
 {
-    struct list_index *list = list_index_open(storage, true);
     struct compare c = {.storage = storage, .list = list};
     struct folder_names again = {0};
     struct error e;
     int r;
 
-    if (list == NULL || storage->at.layout == LAYOUT_INDEX)
-        return;
-    if (list_index_refresh(list, &e) < 0) {
-        if (e.class == ERROR_CORRUPT)
-            index_mark_corrupted(list->index, "%s", e.admin);
-        return;
-    }
-    if (!list->tree.refresh && is_same(list, storage, names))
-        return;
     if (index_lock_try(list->index, "syncing", &e) != STEP_DONE)
         return;
     c.arena = arena_new();
@@ -547,6 +549,22 @@ void list_index_compare(struct mail_storage *storage, const struct folder_names 
     mem_free(c.new_nodes);
     VEC_FREE(&again);
     arena_free(c.arena);
+}
+
+void list_index_compare(struct mail_storage *storage, const struct folder_names *names)
+{
+    struct list_index *list = list_index_open(storage, true);
+    struct error e;
+
+    if (list == NULL || storage->at.layout == LAYOUT_INDEX)
+        return;
+    if (list_index_refresh(list, &e) < 0) {
+        if (e.class == ERROR_CORRUPT)
+            index_mark_corrupted(list->index, "%s", e.admin);
+        return;
+    }
+    if (list->tree.refresh || !is_same(list, storage, names))
+        write_folders(storage, list);
 }
 
 uint32_t list_index_order(struct mail_storage *storage, const char *name)

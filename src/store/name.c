@@ -64,13 +64,6 @@ static int store_part(const struct mail_storage *storage, struct slice part, str
     bool broken = false;
     int r = 0;
 
-    if (storage->escape == 0 && storage->separator != storage->ns->separator && slice_find(part, (unsigned char)storage->separator) >= 0) {
-        char user[64];
-
-        snprintf(user, sizeof(user), "Character not allowed in mailbox name: '%c'", storage->separator);
-        error_set(e, ERROR_INVALID, "%s: %s", name, user);
-        return error_user(e, user);
-    }
     if (at->broken_char != 0) {
         for (size_t i = 0; i < part.size; i++) {
             struct buffer byte = {0};
@@ -152,11 +145,18 @@ const char *mailbox_part_unescape(const struct mail_storage *storage, struct are
     return text;
 }
 
-static int check_vname(const char *vname, char separator, struct error *e)
+static int check_vname(const struct mail_storage *storage, const char *vname, char separator, struct error *e)
 {
     const char doubled[3] = {separator, separator, '\0'};
     size_t n = strlen(vname);
 
+    if (storage->escape == 0 && storage->separator != separator && strchr(vname, storage->separator) != NULL) {
+        char user[64];
+
+        snprintf(user, sizeof(user), "Character not allowed in mailbox name: '%c'", storage->separator);
+        error_set(e, ERROR_INVALID, "%s: %s", vname, user);
+        return error_user(e, user);
+    }
     if (n == 0)
         return refuse(e, vname, "Name is empty");
     if (*vname == separator)
@@ -284,7 +284,7 @@ int mailbox_place(struct mail_user *user, struct arena *arena, struct slice vnam
         memcpy(inner, "INBOX", 5);
         inbox = true;
     }
-    if (check_vname(inner, ns->separator, e) < 0)
+    if (check_vname(ns->storage, inner, ns->separator, e) < 0)
         return -1;
     rest = slice_from_str(inner);
     while (slice_split(&rest, (unsigned char)ns->separator, &part)) {

@@ -144,7 +144,8 @@ enum { /* mailbox_info.flags */
     MAILBOX_INFO_NOSELECT = 0x1, MAILBOX_INFO_NONEXISTENT = 0x2, MAILBOX_INFO_NOINFERIORS = 0x4,
     MAILBOX_INFO_CHILDREN = 0x8, MAILBOX_INFO_NOCHILDREN = 0x10, MAILBOX_INFO_MARKED = 0x20,
     MAILBOX_INFO_UNMARKED = 0x40, MAILBOX_INFO_SUBSCRIBED = 0x80, MAILBOX_INFO_CHILD_SUBSCRIBED = 0x100,
-    MAILBOX_INFO_CHILD_SPECIAL_USE = 0x200
+    MAILBOX_INFO_CHILD_SPECIAL_USE = 0x200,
+    MAILBOX_INFO_BY_INDEX = 0x400            /* a format whose list index tells all that there is to know (dbox) */
 };
 struct mailbox_info {
     struct mail_namespace *ns;

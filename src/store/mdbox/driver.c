@@ -396,7 +396,7 @@ static enum step mdbox_adopt(struct mailbox *box, const struct mailbox_identity 
 const struct store_driver mdbox_driver = {
     .name = "mdbox",
     .can = DRIVER_SAVE_GUID | DRIVER_POP3_UIDL | DRIVER_LINK_COPY | DRIVER_ALT | DRIVER_ATTACHMENTS | DRIVER_FACTS_IN_FILE |
-           DRIVER_COUNTS_REFERENCES,
+           DRIVER_COUNTS_REFERENCES | DRIVER_LIST_KNOWS | DRIVER_ONE_ROOT,
     .layout = LAYOUT_FS,
     .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
     .is_mailbox = mdbox_is_mailbox, .detect = mdbox_detect,

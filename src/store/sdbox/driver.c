@@ -337,7 +337,8 @@ static enum step sdbox_adopt(struct mailbox *box, const struct mailbox_identity 
 
 const struct store_driver sdbox_driver = {
     .name = "sdbox",
-    .can = DRIVER_SAVE_GUID | DRIVER_POP3_UIDL | DRIVER_LINK_COPY | DRIVER_ALT | DRIVER_ATTACHMENTS | DRIVER_FACTS_IN_FILE,
+    .can = DRIVER_SAVE_GUID | DRIVER_POP3_UIDL | DRIVER_LINK_COPY | DRIVER_ALT | DRIVER_ATTACHMENTS | DRIVER_FACTS_IN_FILE |
+           DRIVER_LIST_KNOWS,
     .layout = LAYOUT_FS,
     .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
     .is_mailbox = sdbox_is_mailbox, .detect = sdbox_detect,
