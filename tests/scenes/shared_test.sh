@@ -158,14 +158,13 @@ private_flags_body()
   type = public
   separator = /
   prefix = Public/
-  location = maildir:$SCENE/home/pub:INDEXPVT=~/pvt
+  location = maildir:~/pub:INDEXPVT=~/pvt
   subscriptions = no
 }
 namespace inbox {
   separator = /
 }"
     scene_second dovecot
-    install -d -o "$MAIL_UID" -g "$MAIL_GID" "$SCENE/home/pub"
     as_alice "$IP" >made <<END
 b CREATE Public/Box
 c APPEND Public/Box {15+}
@@ -200,7 +199,7 @@ END
             [ "$round$at" != "2$IP" ] || printf 'b SELECT Public/Box\nc UID STORE 3 -FLAGS (\\Seen)\n' | as_alice "$at" >/dev/null
         done
     done
-    atf_check -o empty find "$SCENE/home/pub/.Box/cur" -name '*:2,*S*'
+    atf_check -o empty find "$SCENE/home/alice/pub/.Box/cur" -name '*:2,*S*'
     scene_stop
     scene_log_is_clean
 }
