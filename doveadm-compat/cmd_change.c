@@ -1,4 +1,4 @@
-/* cmd_change.c - search, flags, altmove, expunge, copy, move, deduplicate: commands over the messages of a query (doveadm 6). */
+/* cmd_change.c - search, flags, altmove, expunge, deduplicate: commands over the messages of a query (doveadm 6). */
 #include "query.h"
 
 #include <strings.h>
@@ -29,15 +29,15 @@ static void drain(struct mailbox_view *view)
         ;
 }
 
-/* Commits a batch and carries it out in the files. */
-static int commit(struct doveadm *d, struct mailbox_view *view, struct index_batch *batch, unsigned rights)
+int doveadm_batch_commit(struct doveadm *d, struct mailbox_view *view, struct index_batch *batch)
 {
     const char *vname = mailbox_where(mailbox_view_box(view))->vname;
     struct error e;
 
     if (index_batch_empty(batch))
         return DOVEADM_OK;
-    if (store_op_wait(mailbox_commit(view, batch, rights, NULL), &e) < 0 ||
+    /* Rights are not asked (doveadm 6.3). */
+    if (store_op_wait(mailbox_commit(view, batch, 0, NULL), &e) < 0 ||
         doveadm_mailbox_sync(mailbox_view_box(view), NULL, SYNC_APPLY, &e) < 0)
         return doveadm_mail_failed(d, &e, "Mailbox %s: Mailbox sync failed", vname);
     drain(view);
@@ -166,10 +166,10 @@ static int flags_done(struct doveadm *d, struct mailbox_view *view, void *arg)
     struct index_batch *batch = c->batch;
 
     c->batch = NULL;
-    return batch == NULL ? DOVEADM_OK : commit(d, view, batch, 0); /* rights are not asked (doveadm 6.3) */
+    return batch == NULL ? DOVEADM_OK : doveadm_batch_commit(d, view, batch);
 }
 
-static int change_failed(struct doveadm *d, const char *mailbox, const struct error *e)
+int doveadm_change_failed(struct doveadm *d, const char *mailbox, const struct error *e)
 {
     return doveadm_mail_failed(d, e, "Mailbox %s: Mailbox sync failed", mailbox);
 }
@@ -186,7 +186,7 @@ static bool keyword_is_valid(struct slice name)
 static int flags_run(struct doveadm *d, struct mail_user *user)
 {
     static const struct query_walk walk = {
-        .why = SYNC_POLL, .mail = flags_mail, .done = flags_done, .failed = change_failed};
+        .why = SYNC_POLL, .mail = flags_mail, .done = flags_done, .failed = doveadm_change_failed};
     struct flags_change *c = parse_flags(d);
 
     for (size_t i = 0; i < c->count; i++)
@@ -235,14 +235,14 @@ static int altmove_done(struct doveadm *d, struct mailbox_view *view, void *arg)
     struct index_batch *batch = a->batch;
 
     a->batch = NULL;
-    return batch == NULL ? DOVEADM_OK : commit(d, view, batch, 0);
+    return batch == NULL ? DOVEADM_OK : doveadm_batch_commit(d, view, batch);
 }
 
 /* Only dbox has alternative storage; for other formats the query is read, and nothing moves (doveadm 6.7). */
 static int altmove_run(struct doveadm *d, struct mail_user *user)
 {
     static const struct query_walk walk = {
-        .why = SYNC_POLL, .mail = altmove_mail, .done = altmove_done, .failed = change_failed};
+        .why = SYNC_POLL, .mail = altmove_mail, .done = altmove_done, .failed = doveadm_change_failed};
     struct altmove a = {NULL, !doveadm_flag(d, "reverse")};
     int status = query_run(d, parse_query(d), user, &walk, &a);
 
@@ -291,7 +291,7 @@ static int expunge_done(struct doveadm *d, struct mailbox_view *view, void *arg)
     struct error e;
 
     x->batch = NULL;
-    status = batch == NULL ? DOVEADM_OK : commit(d, view, batch, 0);
+    status = batch == NULL ? DOVEADM_OK : doveadm_batch_commit(d, view, batch);
     if (status == DOVEADM_OK && x->delete_empty && index_view_count(mailbox_view_index(view)) == 0) {
         struct mailbox_place place = *mailbox_where(mailbox_view_box(view));
         if (strcmp(place.vname, "INBOX") == 0)
@@ -319,116 +319,6 @@ static int expunge_run(struct doveadm *d, struct mail_user *user)
 int doveadm_expunge(struct doveadm *d)
 {
     static const struct mail_command command = {expunge_prepare, expunge_run};
-
-    return doveadm_mail_run(d, &command);
-}
-
-/* ---- copy, move ---------------------------------------------------------------------------------------------------------- */
-
-struct copying {
-    struct mailbox *to;
-    bool move;
-    VEC(struct save *) saves;
-    VEC(uint32_t) uids;
-};
-
-static int copy_mail(struct doveadm *d, struct mailbox_view *view, uint32_t seq, void *arg)
-{
-    struct copying *c = arg;
-    struct mailbox *from = mailbox_view_box(view);
-    uint32_t uid = index_view_uid(mailbox_view_index(view), seq);
-    struct save *save;
-    struct error e;
-
-    if (save_copy(c->to, from, uid, NULL, &save, &e) < 0)
-        return doveadm_mail_failed(d, &e, "%s message UID %u from '%s' failed", c->move ? "Moving" : "Copying", uid,
-                                   mailbox_where(from)->vname);
-    VEC_PUSH(&c->saves, save);
-    VEC_PUSH(&c->uids, uid);
-    return DOVEADM_OK;
-}
-
-/* One transaction per source mailbox; the source is expunged only after it has been committed. */
-static int copy_done(struct doveadm *d, struct mailbox_view *view, void *arg)
-{
-    struct copying *c = arg;
-    struct save_result result;
-    struct index_batch *batch;
-    int status = DOVEADM_OK;
-    struct error e;
-
-    if (c->saves.count == 0)
-        return DOVEADM_OK;
-    if (store_op_wait(save_commit(c->to, c->saves.at, c->saves.count, true, NULL, d->arena, &result), &e) < 0)
-        status = doveadm_mail_failed(d, &e, "Committing %s mails failed", c->move ? "moved" : "copied");
-    else if (c->move) {
-        batch = index_batch_new(d->arena, INDEX_INTERNAL);
-        for (size_t i = 0; i < c->uids.count; i++)
-            mailbox_batch_expunge(view, batch, c->uids.at[i]);
-        status = commit(d, view, batch, 0);
-    }
-    c->saves.count = c->uids.count = 0;
-    return status;
-}
-
-static int copy_prepare(struct doveadm *d)
-{
-    size_t n;
-
-    doveadm_list(d, "query", &n);
-    if (doveadm_text(d, "destination-mailbox") == NULL || doveadm_text(d, "source-type") == NULL)
-        return doveadm_usage(d);
-    doveadm_mail_print(d, "flow");
-    return DOVEADM_OK;
-}
-
-/* "user NAME" in front of the query names another source; otherwise those words are the query's own. */
-static struct query *copy_query(struct doveadm *d, const char **source_user)
-{
-    const char *type = doveadm_text(d, "source-type"), *name = doveadm_text(d, "source-user");
-    size_t n, i = 0;
-    const char *const *words = doveadm_list(d, "query", &n);
-    const char **all = ARENA_ARRAY(d->arena, const char *, n + 2);
-
-    *source_user = NULL;
-    if (strcasecmp(type, "user") == 0 && name != NULL)
-        *source_user = name;
-    else {
-        all[i++] = type;
-        if (name != NULL)
-            all[i++] = name;
-    }
-    for (size_t j = 0; j < n; j++)
-        all[i++] = words[j];
-    return query_parse(d, all, i);
-}
-
-static int copy_run(struct doveadm *d, struct mail_user *user)
-{
-    static const struct query_walk walk = {
-        .why = SYNC_POLL, .mail = copy_mail, .done = copy_done, .failed = change_failed};
-    const char *to = doveadm_text(d, "destination-mailbox"), *source;
-    struct copying c = {.move = strcmp(d->command->name, "move") == 0};
-    struct query *query = copy_query(d, &source);
-    struct error e;
-    int status;
-
-    if (source != NULL)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "%s from another user is not available in this version", d->command->name);
-    if (c.move)
-        query_check_safe(query, "move");
-    if (doveadm_mailbox_open(d, user, to, 0, &c.to, &e) < 0)
-        return doveadm_mail_failed(d, &e, "Can't open mailbox '%s'", to);
-    status = query_run(d, query, user, &walk, &c);
-    mailbox_close(&c.to);
-    VEC_FREE(&c.saves);
-    VEC_FREE(&c.uids);
-    return status;
-}
-
-int doveadm_copy(struct doveadm *d)
-{
-    static const struct mail_command command = {copy_prepare, copy_run};
 
     return doveadm_mail_run(d, &command);
 }
@@ -495,7 +385,7 @@ static int dedup_done(struct doveadm *d, struct mailbox_view *view, void *arg)
 static int dedup_run(struct doveadm *d, struct mail_user *user)
 {
     static const struct query_walk walk = {
-        .why = SYNC_POLL, .mail = dedup_mail, .done = dedup_done, .failed = change_failed};
+        .why = SYNC_POLL, .mail = dedup_mail, .done = dedup_done, .failed = doveadm_change_failed};
     struct dedup x = {.by_msgid = doveadm_flag(d, "by-msgid")};
 
     return query_run(d, parse_query(d), user, &walk, &x);

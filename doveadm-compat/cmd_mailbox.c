@@ -216,21 +216,43 @@ static int names_prepare(struct doveadm *d)
     return n == 0 ? doveadm_usage(d) : DOVEADM_OK;
 }
 
+static int create_prepare(struct doveadm *d)
+{
+    struct mailbox_identity id;
+
+    if (doveadm_given(d, "guid") && !doveadm_guid_parse(doveadm_text(d, "guid"), id.guid))
+        return doveadm_usage(d);
+    return names_prepare(d);
+}
+
 static int create_run(struct doveadm *d, struct mail_user *user)
 {
     size_t n;
     const char *const *names = doveadm_list(d, "mailbox", &n);
+    struct mailbox_identity id = {0};
     int status = DOVEADM_OK;
+
+    if (doveadm_given(d, "guid"))
+        (void)doveadm_guid_parse(doveadm_text(d, "guid"), id.guid);
 
     for (size_t i = 0; i < n; i++) {
         struct mailbox_place place;
         bool directory;
         struct error e;
-        if (mailbox_place_new(user, d->arena, slice_from_str(names[i]), &place, &directory, &e) < 0 ||
-            store_op_wait(mailbox_create(&place, directory, NULL), &e) < 0) {
+        int r;
+
+        mail_user_set_unchecked(user, false); /* the right to make mailboxes counts (doveadm 6.9) */
+        r = mailbox_place_new(user, d->arena, slice_from_str(names[i]), &place, &directory, &e) < 0 ||
+                    store_op_wait(mailbox_create(&place, directory, NULL), &e) < 0
+                ? -1
+                : 0;
+        mail_user_set_unchecked(user, true);
+        if (r < 0) {
             doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Can't create mailbox %s", names[i]));
             continue;
         }
+        if (doveadm_given(d, "guid") && doveadm_mailbox_identify(d, &place, &id, &e) < 0)
+            doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Can't create mailbox %s", names[i]));
         if (doveadm_flag(d, "subscriptions") && store_op_wait(mailbox_subscribe(&place, true), &e) < 0)
             doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Can't subscribe to mailbox %s", names[i]));
     }
@@ -239,10 +261,8 @@ static int create_run(struct doveadm *d, struct mail_user *user)
 
 int doveadm_mailbox_create(struct doveadm *d)
 {
-    static const struct mail_command command = {names_prepare, create_run};
+    static const struct mail_command command = {create_prepare, create_run};
 
-    if (doveadm_given(d, "guid"))
-        doveadm_fatal(DOVEADM_TEMPFAIL, "mailbox create -g: not available in this version");
     return doveadm_mail_run(d, &command);
 }
 
@@ -269,39 +289,85 @@ static int delete_one(struct doveadm *d, struct mail_user *user, const char *nam
     return DOVEADM_OK;
 }
 
-static int compare_reverse(const void *a, const void *b)
+struct doomed {
+    const char *name;
+    bool bare; /* of a tree: a folder without mail, which may go with the last of its children */
+};
+struct doomed_list {
+    struct doomed *at;
+    size_t count, room;
+};
+
+static int compare_doomed(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)b, *(const char *const *)a);
+    return strcmp(((const struct doomed *)b)->name, ((const struct doomed *)a)->name);
 }
 
-/* With -r the children too; children go first in every case. */
+/* The mailbox and all below it. Of everything ("") INBOX stays. */
+static int add_tree(struct doveadm *d, struct mail_user *user, const char *name, struct doomed_list *all)
+{
+    struct mail_namespace *ns = mail_user_inbox_namespace(user);
+    struct slice mask = slice_from_str(arena_printf(d->arena, *name == '\0' ? "%s*" : "%s%c*", name, ns->separator));
+    struct mailbox_list *list = mailbox_list_begin(user, &mask, 1, 0);
+    struct budget budget = BUDGET_UNLIMITED;
+    const struct mailbox_info *info;
+    size_t before = all->count;
+    struct doomed self = {name, false};
+    enum step step;
+    struct error e;
+
+    while ((step = mailbox_list_next(list, &budget, &info, &e)) == STEP_MORE || step == STEP_WAIT) {
+        if (step == STEP_MORE && (*name != '\0' || strcmp(info->vname, "INBOX") != 0)) {
+            struct doomed one = {arena_strdup(d->arena, info->vname),
+                                 (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0};
+
+            VEC_PUSH(all, one);
+        }
+    }
+    mailbox_list_end(&list);
+    if (step == STEP_ERROR)
+        return doveadm_mail_failed(d, &e, "Listing mailboxes failed");
+    if (*name != '\0') {
+        struct mailbox_place place;
+        enum mailbox_existence existence = MAILBOX_EXISTS_YES;
+
+        if (all->count > before && mailbox_place(user, d->arena, slice_from_str(name), &place, &e) == 0)
+            (void)mailbox_exists(&place, false, &existence, &e);
+        self.bare = existence != MAILBOX_EXISTS_YES;
+        VEC_PUSH(all, self);
+    }
+    return DOVEADM_OK;
+}
+
+static int delete_bare(struct doveadm *d, struct mail_user *user, const char *name)
+{
+    struct mailbox_place place;
+    struct error e;
+
+    if (mailbox_place(user, d->arena, slice_from_str(name), &place, &e) < 0 || store_op_wait(mailbox_delete(&place), &e) < 0)
+        return e.class == ERROR_NOT_FOUND ? DOVEADM_OK : doveadm_mail_failed(d, &e, "Can't delete mailbox %s", name);
+    return DOVEADM_OK;
+}
+
+/* Children go first in every case. */
 static int delete_run(struct doveadm *d, struct mail_user *user)
 {
-    VEC(const char *) all = {0};
-    size_t n, count;
+    struct doomed_list all = {0};
+    size_t n;
     const char *const *names = doveadm_list(d, "mailbox", &n);
     int status = DOVEADM_OK;
 
     for (size_t i = 0; i < n; i++) {
-        struct mail_namespace *ns = mail_user_inbox_namespace(user);
-        const char *mask = arena_printf(d->arena, *names[i] == '\0' ? "%s*" : "%s%c*", names[i], ns->separator);
-        const char **children;
-        struct error e;
-        if (*names[i] != '\0' || !doveadm_flag(d, "recursive"))
-            VEC_PUSH(&all, names[i]);
-        if (!doveadm_flag(d, "recursive"))
-            continue;
-        if (doveadm_mailbox_match(d, user, &mask, 1, false, &children, &count, &e) < 0) {
-            doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Listing mailboxes failed"));
-            continue;
-        }
-        for (size_t j = 0; j < count; j++)
-            if (*names[i] != '\0' || strcmp(children[j], "INBOX") != 0)
-                VEC_PUSH(&all, children[j]);
+        struct doomed one = {names[i], false};
+
+        if (doveadm_flag(d, "recursive"))
+            doveadm_status_add(&status, add_tree(d, user, names[i], &all));
+        else
+            VEC_PUSH(&all, one);
     }
-    qsort(all.at, all.count, sizeof(*all.at), compare_reverse);
+    qsort(all.at, all.count, sizeof(*all.at), compare_doomed);
     for (size_t i = 0; i < all.count; i++)
-        doveadm_status_add(&status, delete_one(d, user, all.at[i]));
+        doveadm_status_add(&status, all.at[i].bare ? delete_bare(d, user, all.at[i].name) : delete_one(d, user, all.at[i].name));
     VEC_FREE(&all);
     return status;
 }

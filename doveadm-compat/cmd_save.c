@@ -38,7 +38,7 @@ static int save_run(struct doveadm *d, struct mail_user *user)
     struct error e;
     int status = DOVEADM_OK;
 
-    if (doveadm_mailbox_open(d, user, name, 0, &box, &e) < 0)
+    if (doveadm_mailbox_open(d, user, name, MAILBOX_OPEN_SAVE, &box, &e) < 0)
         return doveadm_mail_failed(d, &e, "Failed to open mailbox %s", name);
     if (save_begin(box, &meta, &save, &e) < 0 || save_write(save, buffer_slice(&message), &e) < 0 ||
         save_finish(save, &e) < 0) {
@@ -55,6 +55,7 @@ int doveadm_save(struct doveadm *d)
     static const struct mail_command command = {save_prepare, save_run};
     int status = doveadm_mail_run(d, &command);
 
-    buffer_free(&message);
+    if (d->batch_user == NULL) /* in a batch for the next user */
+        buffer_free(&message);
     return status;
 }

@@ -31,6 +31,7 @@ enum doveadm_flags {
 };
 
 struct doveadm;
+struct mail_user;
 struct print;
 
 struct doveadm_command {
@@ -55,6 +56,8 @@ struct doveadm {
     struct doveadm_value *values;      /* options and positional arguments */
     const char *username;              /* of the mail command at work; NULL = none */
     bool iterating;                    /* several users: rows begin with the user's name */
+    struct mail_user *batch_user;      /* inside of doveadm batch: the user at work; NULL = no batch */
+    bool batch_prepared;
 };
 
 /* ---- arguments ------------------------------------------------------------------------------------------------ */
@@ -109,12 +112,25 @@ int doveadm_search(struct doveadm *);
 int doveadm_flags(struct doveadm *);
 int doveadm_expunge(struct doveadm *);
 int doveadm_copy(struct doveadm *);
+int doveadm_import(struct doveadm *);
+int doveadm_batch(struct doveadm *);
+int doveadm_mailbox_update(struct doveadm *);
 int doveadm_deduplicate(struct doveadm *);
 int doveadm_pw(struct doveadm *);
 int doveadm_absent(struct doveadm *); /* in the table, but not there yet: says so, 75 */
 int doveadm_config(struct doveadm *);
 int doveadm_help(struct doveadm *);
 int doveadm_altmove(struct doveadm *);
+int doveadm_fs_copy(struct doveadm *);
+int doveadm_fs_delete(struct doveadm *);
+int doveadm_fs_get(struct doveadm *);
+int doveadm_fs_iter(struct doveadm *);
+int doveadm_fs_iter_dirs(struct doveadm *);
+int doveadm_fs_metadata(struct doveadm *);
+int doveadm_fs_put(struct doveadm *);
+int doveadm_fs_stat(struct doveadm *);
+int doveadm_instance_list(struct doveadm *);
+int doveadm_instance_remove(struct doveadm *);
 int doveadm_auth_login(struct doveadm *);
 int doveadm_dump(struct doveadm *);
 int doveadm_dump_dbox(const char *path, struct buffer *out);   /* dump_dbox.c */

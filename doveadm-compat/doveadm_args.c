@@ -207,3 +207,21 @@ void doveadm_args_free(struct doveadm *d)
     for (struct doveadm_value *v = d->values; v != NULL; v = v->next)
         VEC_FREE(&v->texts);
 }
+
+const struct doveadm_command *doveadm_command_find(char **args, int *words)
+{
+    for (const struct doveadm_command *c = doveadm_commands; c->name != NULL; c++) {
+        struct slice rest = slice_from_str(c->name), word;
+        int n = 0;
+        bool all = true;
+        while (all && slice_split(&rest, ' ', &word)) {
+            all = args[n] != NULL && slice_equal_str(word, args[n]);
+            n++;
+        }
+        if (all) {
+            *words = n;
+            return c;
+        }
+    }
+    return NULL;
+}

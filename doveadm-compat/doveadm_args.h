@@ -4,6 +4,8 @@
 
 #include "doveadm.h"
 
+/* All words of a command begin the arguments: the first row that does, or NULL. *words = how many arguments it takes. */
+const struct doveadm_command *doveadm_command_find(char **args, int *words);
 /* argv[0] is the last word of the command, as getopt's messages show it. 0, or 64 with the message given. */
 int doveadm_args_parse(struct doveadm *, int argc, char **argv);
 /* Is a positional parameter missing that the usage does not show in brackets? */

@@ -7,25 +7,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The whole of the command's words, or NULL. *words = how many arguments they take. */
-static const struct doveadm_command *find_command(char **args, int *words)
-{
-    for (const struct doveadm_command *c = doveadm_commands; c->name != NULL; c++) {
-        struct slice rest = slice_from_str(c->name), word;
-        int n = 0;
-        bool all = true;
-        while (all && slice_split(&rest, ' ', &word)) {
-            all = args[n] != NULL && slice_equal_str(word, args[n]);
-            n++;
-        }
-        if (all) {
-            *words = n;
-            return c;
-        }
-    }
-    return NULL;
-}
-
 /* The longest beginning of the arguments that names a family: "mailbox", "director ring". */
 static const char *find_family(struct arena *a, char **args)
 {
@@ -120,7 +101,7 @@ int main(int argc, char **argv)
         doveadm_fatal(DOVEADM_TEMPFAIL, "Unknown print formatter: %s", d.formatter);
     }
     argv += optind;
-    d.command = argv[0] == NULL ? NULL : find_command(argv, &words);
+    d.command = argv[0] == NULL ? NULL : doveadm_command_find(argv, &words);
     if (d.command != NULL && strncmp(d.command->name, "mailbox ", 8) == 0 && (d.command->flags & DOVEADM_PLUGIN) != 0 &&
         !doveadm_plugin_loaded(&d, d.command))
         d.command = NULL; /* as if it did not exist: no plugin has the family's name */

@@ -120,68 +120,164 @@ static void regain(void)
 
 /* ---- one user -------------------------------------------------------------------------------------------------------- */
 
-static struct settings *user_settings(struct doveadm *d, const struct rpc_fields *fields, const char **pairs,
-                                      struct error *e)
+static struct settings *user_settings(struct doveadm *d, struct settings *base, const struct rpc_fields *fields,
+                                      const char **pairs, struct error *e)
 {
     for (size_t i = 0; i < fields->count; i++)
         /* "mail" is the userdb's name of mail_location (auth 7). */
         pairs[i] = arena_printf(d->arena, "%s=%s",
                                 strcmp(fields->at[i].key, "mail") == 0 ? "mail_location" : fields->at[i].key,
                                 fields->at[i].value == NULL ? "yes" : fields->at[i].value);
-    return settings_override_all(doveadm_settings(d), pairs, e);
+    return settings_override_all(base, pairs, e);
 }
 
-static int run_for(struct doveadm *d, const struct mail_command *command, const char *name, bool lookup, bool iterating)
+/* What the userdb says of the name; the exit status, with the failure logged. */
+static int look_up(struct doveadm *d, const char *name, bool iterating, const char **username, struct rpc_fields *fields)
 {
     struct auth_user_info info = {.service = "doveadm"};
-    struct mail_user_params params = {.username = name, .service = "doveadm", .no_notify = true};
-    struct rpc_fields fields = {NULL, 0};
-    struct mail_user *user = NULL;
-    struct auth_homes *homes;
-    struct settings *set;
-    const char **pairs;
     struct error e;
-    int status;
 
-    if (lookup && auth_wait_user(userdb_socket(d), name, &info, d->arena, &params.username, &fields, &e) < 0) {
-        if (e.class == ERROR_NOT_FOUND && e.sys == 0 && iterating) {
-            if (d->verbose)
-                log_info(NULL, "User no longer exists, skipping");
-            return DOVEADM_OK;
-        }
-        if (e.class == ERROR_NOT_FOUND && e.sys == 0) {
-            log_error(NULL, "User doesn't exist");
-            return DOVEADM_NOUSER;
-        }
+    if (auth_wait_user(userdb_socket(d), name, &info, d->arena, username, fields, &e) == 0)
+        return DOVEADM_OK;
+    if (e.class != ERROR_NOT_FOUND || e.sys != 0) {
         doveadm_auth_error(name, "userdb lookup", &e);
         log_error(NULL, "User lookup failed: %s", "Internal error occurred. Refer to server log for more information.");
         return DOVEADM_TEMPFAIL;
     }
-    credentials_split_home(d->arena, doveadm_settings(d), &fields);
-    pairs = ARENA_ARRAY(d->arena, const char *, fields.count + 1);
-    set = user_settings(d, &fields, pairs, &e);
-    params.home = lookup ? rpc_fields_get(&fields, "home") : getenv("HOME");
+    if (!iterating)
+        log_error(NULL, "User doesn't exist");
+    else if (d->verbose)
+        log_info(NULL, "User no longer exists, skipping");
+    return DOVEADM_NOUSER;
+}
+
+static void close_user(struct doveadm_source *o)
+{
+    mail_user_close(&o->user);
+    settings_unref(o->set);
+    auth_homes_free(o->homes);
+    *o = (struct doveadm_source){0};
+}
+
+/* Opens a user of the userdb, or $USER; `how` becomes the user first. */
+static int open_user(struct doveadm *d, struct settings *base, const char *username, const char *home,
+                     const struct rpc_fields *fields,
+                     int (*how)(struct doveadm *, const struct settings *, const char *, const struct rpc_fields *, const char **,
+                                struct error *),
+                     struct doveadm_source *out, struct error *e)
+{
+    struct mail_user_params params = {.username = username, .service = "doveadm", .no_notify = true, .home = home};
+    const char **pairs = ARENA_ARRAY(d->arena, const char *, fields->count + 1);
+
+    out->set = user_settings(d, base, fields, pairs, e);
+    if (out->set == NULL)
+        return -1;
     params.fields = pairs;
     params.find_home = auth_homes_find;
-    params.find_home_arg = homes = auth_homes_new(conf_str(doveadm_settings(d), SET_base_dir), "doveadm");
-    if (set == NULL || become(d, set, params.username, &fields, !iterating, &params.home, &e) < 0 ||
-        mail_user_open(&user, set, &params, &e) < 0) {
+    params.find_home_arg = out->homes = auth_homes_new(conf_str(doveadm_settings(d), SET_base_dir), "doveadm");
+    if ((how != NULL && how(d, out->set, username, fields, &params.home, e) < 0) ||
+        mail_user_open(&out->user, out->set, &params, e) < 0)
+        return -1;
+    mail_user_set_unchecked(out->user, true);
+    return 0;
+}
+
+static int become_for_good(struct doveadm *d, const struct settings *set, const char *user, const struct rpc_fields *fields,
+                           const char **home, struct error *e)
+{
+    return become(d, set, user, fields, true, home, e);
+}
+
+static int become_for_now(struct doveadm *d, const struct settings *set, const char *user, const struct rpc_fields *fields,
+                          const char **home, struct error *e)
+{
+    return become(d, set, user, fields, false, home, e);
+}
+
+static int run_for(struct doveadm *d, const struct mail_command *command, const char *name, bool lookup, bool iterating)
+{
+    struct rpc_fields fields = {NULL, 0};
+    struct doveadm_source at_work = {0};
+    const char *username = name;
+    struct error e;
+    int status = lookup ? look_up(d, name, iterating, &username, &fields) : DOVEADM_OK;
+
+    if (status != DOVEADM_OK)
+        return status == DOVEADM_NOUSER && iterating ? DOVEADM_OK : status;
+    credentials_split_home(d->arena, doveadm_settings(d), &fields);
+    if (open_user(d, doveadm_settings(d), username, lookup ? rpc_fields_get(&fields, "home") : getenv("HOME"), &fields,
+                  iterating ? become_for_now : become_for_good, &at_work, &e) < 0) {
         log_error(NULL, "%s", e.admin);
-        settings_unref(set);
-        auth_homes_free(homes);
-        regain();
         /* Where there are others the run goes on, and the status does not tell, as with the real one. */
-        return iterating ? DOVEADM_OK : DOVEADM_TEMPFAIL;
+        status = iterating ? DOVEADM_OK : DOVEADM_TEMPFAIL;
+    } else {
+        d->username = username;
+        status = command->run(d, at_work.user);
     }
-    d->username = params.username;
-    mail_user_set_unchecked(user, true);
-    status = command->run(d, user);
-    mail_user_close(&user);
-    settings_unref(set);
-    auth_homes_free(homes);
+    close_user(&at_work);
     regain();
     return status;
 }
+
+/* ---- another user's mail ------------------------------------------------------------------------------------------------ */
+
+/* Settings with no namespace but the one with INBOX, which is at the location; nobody's rights or limits. */
+static struct settings *only_location(struct doveadm *d, struct settings *base, const char *location, struct error *e)
+{
+    size_t n, count = 0;
+    const struct conf_block *const *blocks = conf_blocks(base, BLOCK_NAMESPACE, &n);
+    const char **pairs = ARENA_ARRAY(d->arena, const char *, 3 * n + 3);
+
+    pairs[count++] = arena_printf(d->arena, "mail_location=%s", location);
+    pairs[count++] = "mail_plugins=";
+    for (size_t i = 0; i < n; i++) {
+        const char *name = conf_block_name(blocks[i]);
+
+        if (conf_block_bool(blocks[i], "inbox")) {
+            pairs[count++] = arena_printf(d->arena, "namespace/%s/location=", name);
+            pairs[count++] = arena_printf(d->arena, "namespace/%s/prefix=", name);
+            pairs[count++] = arena_printf(d->arena, "namespace/%s/separator=", name);
+        } else {
+            pairs[count++] = arena_printf(d->arena, "namespace/%s/disabled=yes", name);
+        }
+    }
+    return settings_override_all(base, pairs, e);
+}
+
+int doveadm_source_open(struct doveadm *d, const char *name, const char *location, struct doveadm_source *out)
+{
+    struct rpc_fields fields = {NULL, 0};
+    struct settings *base = settings_ref(doveadm_settings(d));
+    const char *username = name;
+    struct error e;
+    int status = location == NULL || doveadm_given(d, "source-user") ? look_up(d, name, false, &username, &fields) : DOVEADM_OK;
+
+    credentials_split_home(d->arena, base, &fields);
+    if (status == DOVEADM_OK && location != NULL) {
+        settings_unref(base);
+        base = only_location(d, doveadm_settings(d), location, &e);
+        fields.count = 0; /* what the userdb says of the user's own mail does not count */
+    }
+    if (status == DOVEADM_OK &&
+        (base == NULL || open_user(d, base, username, rpc_fields_get(&fields, "home"), &fields, NULL, out, &e) < 0)) {
+        close_user(out);
+        if (location != NULL)
+            doveadm_fatal(DOVEADM_TEMPFAIL,
+                          "Import namespace initialization failed: Initializing mail storage from mail_location parameter "
+                          "failed: %s", strncmp(e.admin, "Namespace '': ", 14) == 0 ? e.admin + 14 : e.admin);
+        log_error(NULL, "%s", e.admin);
+        status = DOVEADM_TEMPFAIL;
+    }
+    settings_unref(base);
+    return status;
+}
+
+void doveadm_source_close(struct doveadm_source *source)
+{
+    close_user(source);
+}
+
+/* ---- the run ------------------------------------------------------------------------------------------------------------ */
 
 int doveadm_mail_run(struct doveadm *d, const struct mail_command *command)
 {
@@ -189,6 +285,13 @@ int doveadm_mail_run(struct doveadm *d, const struct mail_command *command)
     bool lookup = doveadm_given(d, "user") || doveadm_given(d, "all-users") || doveadm_given(d, "user-file");
     int status, list_status;
 
+    if (d->batch_user != NULL) {
+        status = d->batch_prepared || command->prepare == NULL ? DOVEADM_OK : command->prepare(d);
+        d->batch_prepared = true;
+        if (d->iterating && d->print != NULL)
+            print_sticky(d, "username", d->username);
+        return status == DOVEADM_OK ? command->run(d, d->batch_user) : status;
+    }
     if (doveadm_given(d, "socket-path"))
         doveadm_fatal(DOVEADM_TEMPFAIL, "doveadm -S: doveadm-server is not available in this version");
     (void)umask(0);
@@ -241,8 +344,12 @@ int doveadm_mailbox_open(struct doveadm *d, struct mail_user *user, const char *
                          struct mailbox **box, struct error *e)
 {
     struct mailbox_place place;
+    int r;
 
-    if (mailbox_place(user, d->arena, slice_from_str(name), &place, e) < 0 || mailbox_open(box, &place, flags, e) < 0)
+    mail_user_set_unchecked(user, (flags & MAILBOX_OPEN_SAVE) == 0);
+    r = mailbox_place(user, d->arena, slice_from_str(name), &place, e) < 0 || mailbox_open(box, &place, flags, e) < 0 ? -1 : 0;
+    mail_user_set_unchecked(user, true);
+    if (r < 0)
         return -1;
     if (doveadm_mailbox_sync(*box, NULL, SYNC_POLL, e) < 0) {
         mailbox_close(box);

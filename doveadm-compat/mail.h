@@ -25,10 +25,26 @@ void doveadm_mail_print(struct doveadm *, const char *formatter);
 int doveadm_mail_failed(struct doveadm *, const struct error *, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* A mailbox by its name (UTF-8), open and synced; NULL with the error logged ("Can't open mailbox ..." is the caller's). */
+/* Another user's mail as the source of a copy, read as whoever the program is by now. With a location: that mail, as if it
+ * were the user's (no look-up when it is the user at work). Errors are logged; the exit status. */
+struct doveadm_source {
+    struct mail_user *user;
+    struct settings *set;
+    struct auth_homes *homes;
+};
+int doveadm_source_open(struct doveadm *, const char *name, const char *location, struct doveadm_source *);
+void doveadm_source_close(struct doveadm_source *);
+
+/* A mailbox by its name (UTF-8), open and synced. With MAILBOX_OPEN_SAVE the right to save there is asked for,
+ * otherwise none. */
 int doveadm_mailbox_open(struct doveadm *, struct mail_user *, const char *name, unsigned flags, struct mailbox **,
                          struct error *);
 int doveadm_mailbox_sync(struct mailbox *, struct mailbox_view *, enum sync_why, struct error *);
+
+/* 32 hex digits. */
+bool doveadm_guid_parse(const char *, unsigned char guid[16]);
+/* Gives a mailbox this identity, whatever it has; zeros leave what is there. */
+int doveadm_mailbox_identify(struct doveadm *, const struct mailbox_place *, struct mailbox_identity *, struct error *);
 
 /* Names that match the masks, in list order; a mask without wildcard is taken as it is. Only what exists, with
  * private_only only of private namespaces. In the arena. */

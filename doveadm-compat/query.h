@@ -27,4 +27,8 @@ struct query_walk {
 };
 int query_run(struct doveadm *, struct query *, struct mail_user *, const struct query_walk *, void *arg);
 
+/* cmd_change.c: commits a batch and carries it out in the files; and the `failed` of commands that change. */
+int doveadm_batch_commit(struct doveadm *, struct mailbox_view *, struct index_batch *);
+int doveadm_change_failed(struct doveadm *, const char *mailbox, const struct error *);
+
 #endif

@@ -68,6 +68,8 @@ __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const str
 {
     sigset_t none;
     struct error e;
+    char *argv[] = {mem_printf("dovecot/%s", service_name(d->service)), NULL};
+    int program = open(d->program, O_PATH | O_CLOEXEC);
     int high = fcntl(fd, F_DUPFD, 16), high_conf = d->conf_fd < 0 ? -1 : fcntl(d->conf_fd, F_DUPFD, 16);
 
     (void)sigemptyset(&none);
@@ -88,7 +90,12 @@ __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const str
         log_error(NULL, "setpriority(%d) failed: %s", c->nice, strerror(errno));
     if (d->root && c->chroot == NULL && credentials_take(c, &e) < 0)
         log_fatal(EXIT_FATAL, "worker: %s", e.admin);
-    (void)execl(d->program, mem_printf("dovecot/%s", service_name(d->service)), (char *)NULL);
+    (void)execv(d->program, argv);
+    /* A build tree in root's home, which the user may not enter: the program itself he may run. */
+    if (errno == EACCES && program >= 0) {
+        (void)fexecve(program, argv, environ);
+        errno = EACCES;
+    }
     log_fatal(EXIT_EXEC_FAILED, "execv(%s) failed: %s", d->program, strerror(errno));
 }
 

@@ -16,6 +16,8 @@ int store_adopt_check(struct mailbox *box, const struct mailbox_identity *id, st
     struct index_status status;
     unsigned char guid[16];
 
+    if (id->replace)
+        return 0;
     index_status(box->index, &status);
     /* Also one that has none any more: its UIDs were used, those of the other mailbox would count as expunged. */
     if ((status.messages > 0 || status.next_uid > 1) && status.uid_validity != id->uid_validity)

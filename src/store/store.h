@@ -248,6 +248,7 @@ struct mailbox_identity {
     uint32_t uid_validity, next_uid, first_recent;
     uint64_t highest_modseq;
     unsigned char guid[16];
+    bool replace; /* the administrator's wish: whatever it has or had */
 };
 /* The mailbox, open and synced, takes the place of another one (conversion to another format). ERROR_EXISTS when it has
  * or had messages of another UIDVALIDITY or GUID, ERROR_UNSUPPORTED when its format cannot. LAYOUT=index keeps its own GUID: the folder is
