@@ -282,9 +282,32 @@ END
 }
 idle_worker_cleanup() { scene_end; }
 
+# A build tree in root's home, which nobody else may enter: the worker runs all the same, as the user.
+atf_test_case closed_folder cleanup
+closed_folder_head() { atf_set require.user root; }
+closed_folder_body()
+{
+    scene_make
+    mkdir -m 700 "$SCENE/closed"
+    cp "$TOP_BUILD/tests/dispatch/echo_worker" "$SCENE/closed/"
+    scene_start ours "$(printf 'service imap {\n  executable = dispatch -x %s imap\n}\n' "$SCENE/closed/echo_worker")"
+    client
+    export MAIL_UID
+    run "closed folder" <<'END'
+from client import *
+s = Session("u")
+assert "uid=%s euid=%s " % (os.environ["MAIL_UID"], os.environ["MAIL_UID"]) in s.ask("who")
+s.send("bye")
+s.end()
+END
+    scene_stop
+    scene_log_is_clean
+}
+closed_folder_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
-    for name in same_user_same_worker credentials chroot refused kick pipelined postlogin idle_worker; do
+    for name in same_user_same_worker credentials chroot refused closed_folder kick pipelined postlogin idle_worker; do
         atf_add_test_case $name
     done
 }
