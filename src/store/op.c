@@ -1,13 +1,14 @@
 /* op.c - operations in steps, and who may have a mailbox's locks.
  *
  * A mailbox has one job at a time in this process; other ops queue and are woken when it ends. What other processes have
- * locked is tried again after 1, 2, 4 ... 100 ms, up to Dovecot's limit (maildir-and-layouts 8.5: 122 s). */
+ * locked is tried again after 1, 2, 4 ... 100 ms, up to Dovecot's limit (maildir-and-layouts 8.5: 122 s), or to
+ * mail_max_lock_timeout where that is less. */
 #include "store/internal.h"
 
 #include <time.h>
 #include <utlist.h>
 
-#define LOCK_TIMEOUT_NS (122ull * 1000000000ull)
+#define LOCK_TIMEOUT_SECS 122u
 
 void *store_op_new(size_t size, const struct op_class *class)
 {
@@ -88,6 +89,13 @@ enum step store_op_inner(struct store_op *op, struct budget *budget, struct erro
     return r;
 }
 
+static unsigned lock_timeout_secs(const struct store_op *op)
+{
+    unsigned most = op->box == NULL ? 0 : conf_secs(mail_user_settings(op->box->user), SET_mail_max_lock_timeout);
+
+    return most > 0 && most < LOCK_TIMEOUT_SECS ? most : LOCK_TIMEOUT_SECS;
+}
+
 enum step store_op_step(struct store_op *op, struct budget *budget, struct error *e)
 {
     enum step r;
@@ -111,11 +119,13 @@ enum step store_op_step(struct store_op *op, struct budget *budget, struct error
     }
     if (op->wait_since_ns == 0)
         op->wait_since_ns = time_monotonic_ns();
-    if (time_monotonic_ns() - op->wait_since_ns > LOCK_TIMEOUT_NS) {
+    if (time_monotonic_ns() - op->wait_since_ns > lock_timeout_secs(op) * 1000000000ull) {
+        unsigned secs = lock_timeout_secs(op);
+
         op->class->end(op);
         store_op_give(op);
         op->dead = true;
-        error_set(e, ERROR_LOCK_TIMEOUT, "Timeout (122s) while waiting for lock");
+        error_set(e, ERROR_LOCK_TIMEOUT, "Timeout (%us) while waiting for lock", secs);
         error_user(e, "Timeout while waiting for lock");
         return STEP_ERROR;
     }

@@ -5,7 +5,7 @@ without it.
     index_settings.py STORETOOL INDEX_TOOL DIR
 
 Needs a build with --enable-faults for what only a trace of the calls shows (src/base/os.h). Exit 1 when a setting does nothing."""
-import os, shutil, subprocess, sys
+import fcntl, os, shutil, subprocess, sys
 
 tool, index_tool, folder = map(os.path.abspath, sys.argv[1:4])
 os.makedirs(folder, exist_ok=True)
@@ -116,5 +116,15 @@ for name, options, without, look, want, otherwise in CASES:
 if not syncs(('mail_fsync=never',)) < syncs(()) < syncs(('mail_fsync=always',)):
     bad += 1
     print('mail_fsync: always syncs no more than optimized')
-print('%d settings, %d do nothing' % (len(CASES), bad))
+
+# Somebody holds the log: mail_max_lock_timeout says how long a change waits for him.
+fresh()
+must((), save())
+with open(log, 'r+') as held:
+    fcntl.lockf(held, fcntl.LOCK_EX)
+    r = run(('mail_max_lock_timeout=1s',), ADD)
+    if 'Timeout (1s) while waiting for lock' not in r.stdout + r.stderr:
+        bad += 1
+        print('mail_max_lock_timeout: %s' % (r.stdout + r.stderr))
+print('%d settings, %d do nothing' % (len(CASES) + 2, bad))
 sys.exit(bad > 0)
