@@ -40,7 +40,7 @@ int doveadm_dict_get(struct doveadm *d)
         return r;
     key = doveadm_text(d, "key");
     print_init(d, "table");
-    print_header(d, "value", "", 0);
+    print_header(d, "value", "", PRINT_HIDE_TITLE);
     if (dict_get(dict, d->arena, key, &value, &e) < 0) {
         log_error(NULL, "dict_lookup(%s) failed: %s", key, e.admin);
         r = DOVEADM_TEMPFAIL;

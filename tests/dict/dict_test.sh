@@ -2,9 +2,15 @@
 
 . "$TOP_SRC/tests/lib/scene.sh"
 
+# Processes may have it open: it is emptied, not replaced.
+clear_database()
+{
+    rm -f "$SCENE/filedict"
+    sqlite3 "$SCENE/db" 'DELETE FROM quota; DELETE FROM shares; DELETE FROM two; DELETE FROM hexes'
+}
+
 make_database()
 {
-    rm -f "$SCENE/db" "$SCENE/filedict"
     sqlite3 "$SCENE/db" 'CREATE TABLE quota (username TEXT PRIMARY KEY, bytes INTEGER NOT NULL DEFAULT 0, messages INTEGER NOT NULL DEFAULT 0);
         CREATE TABLE shares (from_user TEXT, to_user TEXT, dummy TEXT, PRIMARY KEY (from_user, to_user));
         CREATE TABLE two (username TEXT, k TEXT, a TEXT, b TEXT, PRIMARY KEY (username, k));
@@ -96,7 +102,7 @@ protocol_body()
     start dovecot ours
     python3 -B "$TOP_SRC/tests/dict/talk.py" "$SCENE/run/dict" <"$TOP_SRC/tests/dict/talk.txt" >theirs || atf_fail "real: $(tail -3 theirs)"
     dump >theirs.db
-    make_database
+    clear_database
     python3 -B "$TOP_SRC/tests/dict/talk.py" "$SCENE/run2/dict" <"$TOP_SRC/tests/dict/talk.txt" >ours || atf_fail "ours: $(tail -3 ours)"
     dump >ours.db
     atf_check diff -u theirs ours
@@ -118,7 +124,7 @@ clients_body()
     start dovecot ours
     for run in run run2; do
         for doveadm in doveadm "$OURS/doveadm"; do
-            make_database
+            clear_database
             : >says
             while read -r words; do
                 echo "--- $words" >>says
@@ -183,11 +189,12 @@ quota_body()
   quota_rule = *:storage=1M
 }'
     scene_talk imap <<EOT
-C: a LOGIN u1 pass
-C: b APPEND INBOX {5+}
-C: hello
-C: c GETQUOTAROOT INBOX
-C: d LOGOUT
+a LOGIN u1 pass
+b APPEND INBOX {5+}
+hello
+/^b OK
+c GETQUOTAROOT INBOX
+d LOGOUT
 EOT
     atf_check -o inline:'u1|5|1\n' sqlite3 "$SCENE/db" 'SELECT * FROM quota'
     atf_check -o match:'STORAGE +1 +1024' "$OURS/doveadm" -c "$SCENE/dovecot.conf" quota get -u u1
