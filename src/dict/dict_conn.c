@@ -340,10 +340,8 @@ static enum dict_input commit(struct dict_conn *c, struct transaction *t, bool a
         buffer_append_byte(&out, 'A');
     buffer_append_byte(&out, (unsigned char)code);
     buffer_append_slice(&out, t->id);
-    if (code == 'F') {
-        log_error(NULL, "%s: Commit failed: %s", c->name, e->admin);
-        line_field_str(&out, e->admin);
-    }
+    if (code == 'F')
+        line_field_str(&out, e->admin); /* the client logs it */
     end_reply(c, &out, begun);
     send_and_free(c, &out);
     drop_transaction(c, t);
