@@ -144,9 +144,9 @@ enum step idle_run(struct session *s, struct request *r, struct budget *budget, 
     if (step != STEP_INPUT)
         return step;
     if (idle->rest_ns != 0 && now >= idle->rest_ns) {
-        if (hibernate_start(s))
+        if (!s->rest_failed && hibernate_start(s))
             return hibernate_underway(s) ? STEP_WAIT : STEP_MORE;
-        plan_rest(s, idle);
+        plan_rest(s, idle); /* later, or never again: also when imap-hibernate has said no */
     }
     set_alarm(s, idle);
     return step;

@@ -274,6 +274,9 @@ def stays(log, pattern):
     a.send("DONE\r\n")
     a.until(r"^b OK Idle completed \(")
     a.command("c", "NOOP")
+    said = len(re.findall(pattern, open(log).read()))
+    if said != 1:
+        fail("the log says it %d times" % said)
 
 
 def kills():

@@ -5,6 +5,8 @@ usage: imapscene.py slow HOST PORT PID...        clients that ask for a huge FET
                                                  the memory of the processes PID (and their children) stays bounded
        imapscene.py idle HOST PORT COMMAND...    COMMAND delivers a message to user u; the idling client hears of it
        imapscene.py two HOST PORT                two sessions on one mailbox: who hears what, and when
+       imapscene.py fair HOST PORT PID           one session works for long, another one of its worker is answered meanwhile; the
+                                                 server below PID cuts slices of three units (YARILO_SLICE_UNITS)
        imapscene.py hostile HOST PORT            malformed input, in pieces and at random: the server goes on answering
 
 Exit 1 with a text when it is not so.
@@ -12,7 +14,9 @@ Exit 1 with a text when it is not so.
 import os
 import random
 import re
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -126,6 +130,73 @@ def slow(host, port, pids):
     if got < MESSAGES * (len(body) - 65536):
         fail("the slow answer is too short: %d bytes" % got)
     print("memory grew by %d KiB" % (grown >> 10))
+
+
+FAIR_MESSAGES, SLICE, NOOP_SLICES = 200, 3, 20
+SO_TIMESTAMPNS, STAMP = 35, struct.Struct("@qq")
+
+
+class Stamped:
+    """What a session hears, with the time at which the server sent it: the kernel's, since this process may look late."""
+
+    def __init__(self, imap):
+        self.sock, self.lines, self.rest = imap.sock, [], b""
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        for _ in range(100):  # the kernel begins to stamp a moment later
+            imap.send("s NOOP\r\n")
+            if self.receive()[1]:
+                return
+        fail("the kernel gives no time stamps")
+
+    def receive(self):
+        data, control, _, _ = self.sock.recvmsg(1 << 16, 256)
+        if not data:
+            fail("the connection has ended")
+        return data, [STAMP.unpack(c[2]) for c in control if c[0] == socket.SOL_SOCKET and c[1] == SO_TIMESTAMPNS]
+
+    def until(self, start):
+        while True:
+            data, stamps = self.receive()
+            self.rest += data
+            while b"\n" in self.rest:
+                line, self.rest = self.rest.split(b"\n", 1)
+                self.lines.append((stamps[0], line))
+                if line.startswith(start):
+                    if b" OK " not in line:
+                        fail(line.decode("latin-1"))
+                    return stamps[0]
+
+
+def fair(host, port, pids):
+    busy, other = Imap(host, port, "u"), Imap(host, port, "u")
+    busy.command("CREATE copies")
+    message = "Subject: s%d\r\n\r\n" + "text and more of it\r\n" * 20
+    texts = [message % (n * 7919 % 1000) for n in range(FAIR_MESSAGES)]
+    busy.send("t APPEND INBOX" + "".join(" {%d+}\r\n%s" % (len(text), text) for text in texts) + "\r\n")
+    while not busy.line().startswith("t OK"):
+        pass
+    busy.command("SELECT INBOX")
+    other.command("SELECT copies")
+    workers = [pid for pid in processes(pids) if b"imap" == open("/proc/%d/cmdline" % pid, "rb").read().split(b"\0")[0].split(b"/")[-1]]
+    if not workers:
+        fail("there is no worker")
+    a, b = Stamped(busy), Stamped(other)
+    for n, command in enumerate(("SEARCH BODY nothing", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 BODY more", "COPY 1:* copies",
+                                 "FETCH 1:* (BODY.PEEK[HEADER])")):
+        a.lines, b.lines = [], []
+        for pid in workers:  # both commands lie there when the worker looks
+            os.kill(pid, signal.SIGSTOP)
+        busy.send("a%d %s\r\n" % (n, command))
+        other.send("b%d NOOP\r\n" % n)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        answered, done = b.until(b"b%d " % n), a.until(b"a%d " % n)
+        if answered >= done:
+            fail("NOOP had to wait for the end of " + command)
+        before = sum(1 for stamp, line in a.lines if stamp < answered and b" FETCH (" in line)
+        if command.startswith("FETCH") and before > NOOP_SLICES * SLICE:
+            fail("NOOP had to wait for %d messages of a FETCH" % before)
+    print("fair")
 
 
 def idle(host, port, command):
@@ -292,6 +363,8 @@ def main():
         slow(host, port, [int(pid) for pid in sys.argv[4:]])
     elif kind == "idle":
         idle(host, port, sys.argv[4:])
+    elif kind == "fair":
+        fair(host, port, [int(pid) for pid in sys.argv[4:]])
     elif kind == "flood":
         flood(host, port, [int(pid) for pid in sys.argv[4:]])
     elif kind == "two":

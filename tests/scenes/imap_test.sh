@@ -147,6 +147,26 @@ short_slices_cleanup()
     scene_end
 }
 
+atf_test_case fair cleanup
+fair_head()
+{
+    atf_set descr "a session that searches, sorts, copies, fetches for long lets another one of its worker have its answer"
+    atf_set require.user root
+}
+fair_body()
+{
+    YARILO_SLICE_UNITS=3
+    export YARILO_SLICE_UNITS
+    scene_start ours
+    imapscene fair $SERVER
+    scene_stop
+    scene_log_is_clean
+}
+fair_cleanup()
+{
+    scene_end
+}
+
 atf_test_case preauth cleanup
 preauth_head()
 {
@@ -682,6 +702,7 @@ atf_init_test_cases()
     atf_add_test_case idle_lmtp
     atf_add_test_case idle_dovecot
     atf_add_test_case short_slices
+    atf_add_test_case fair
     atf_add_test_case preauth
     atf_add_test_case random_sessions
 }
