@@ -1,5 +1,6 @@
-# Mail servers of other houses beside ours, as they come: Postfix and Exim ask our auth socket who may send, and deliver into
-# our LMTP service. Each runs with folders and a configuration of its own on a loopback address, next to the installed one.
+# A mail server of another house beside ours, as it comes: Postfix asks our auth socket who may send, and delivers into our LMTP
+# service. Its package would take the place of the mail server that a machine has, so ./check does not install it (tools/install
+# mta does), and without it this is skipped. It runs with folders and a configuration of its own on a loopback address, next to the installed one.
 
 mta_auth='auth_mechanisms = plain login
 service auth {
