@@ -4,6 +4,14 @@
 #include "base/text.h"
 #include "mime/mime.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void expect(bool good)
+{
+    if (!good)
+        abort();
+}
+
 /* An envelope out of the cached values is the one of the header that they make together. */
 static void check_cached_envelope(struct arena *arena, struct slice header)
 {
@@ -25,14 +33,6 @@ static void check_cached_envelope(struct arena *arena, struct slice header)
     buffer_free(&b);
     buffer_free(&direct);
     buffer_free(&merged);
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void expect(bool good)
-{
-    if (!good)
-        abort();
 }
 
 static void check_decoders(struct slice in)

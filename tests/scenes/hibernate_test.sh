@@ -87,7 +87,11 @@ stays_head()
 }
 stays_body()
 {
-    start ours
+    start ours 'service imap-hibernate {
+      unix_listener imap-hibernate {
+        mode = 0600
+      }
+    }'
     hibernate stays "$SCENE/log" "Error: Couldn't hibernate imap client: net_connect_unix\\(.*/imap-hibernate\\) failed: Permission denied"
     scene_stop
     rm -rf "$SCENE/home/u" "$SCENE/log"
