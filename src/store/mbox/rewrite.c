@@ -1,7 +1,8 @@
 /* rewrite.c - changing an mbox in place, so that it stays one whatever happens (DESIGN: no mail is ever lost).
  *
  * Others have the file open and append to it, so it cannot be replaced by a new one. What moves is read first and written back
- * by a single call: a process that dies before it has changed nothing, one that dies after it has changed all. Only the
+ * by a single call: a process that dies before it has changed nothing, one that dies after it has changed all (the kernel may
+ * cut a large write when the process is killed within it, or the power fails: docs/formats/mbox.md). Only the
  * shortening of the file comes as a second call; until then its end is line ends, which a scan knows to be nothing
  * (mbox_message.filler). A call that fails half-way (a full disk) is undone from what was read. */
 #include "store/mbox/mbox.h"
