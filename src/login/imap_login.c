@@ -92,7 +92,8 @@ static void starttls_done(struct login_client *c)
 {
     struct imap_login *imap = login_state(c);
 
-    *imap = (struct imap_login){.id_logged = imap->id_logged};
+    /* What was asked before counts on, as with the real server. */
+    *imap = (struct imap_login){.id_logged = imap->id_logged, .capability_asked = imap->capability_asked};
 }
 
 static void handover(struct login_client *c, struct buffer *out)
