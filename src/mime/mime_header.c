@@ -42,11 +42,11 @@ static struct slice field_name(struct slice s)
 
 bool mime_headers_next(struct mime_headers *h, struct mime_field *f)
 {
-    const unsigned char *begin = h->rest.at, *end = begin + h->rest.size, *p = begin;
     uint32_t lines = 0;
 
-    if (h->rest.size == 0)
+    if (h->rest.size == 0) /* of no bytes, there may be no address */
         return false;
+    const unsigned char *begin = h->rest.at, *end = begin + h->rest.size, *p = begin;
     if (*p == '\n' || (*p == '\r' && h->rest.size > 1 && p[1] == '\n')) {
         h->empty_line = true;
         h->rest = SLICE_EMPTY;
