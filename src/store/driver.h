@@ -224,6 +224,15 @@ const char *store_hostname(void);
 int store_remove_files(const char *path, struct error *);
 /* Settings of the user for index_open. */
 void store_index_settings(const struct mail_user *, struct index_settings *);
+
+/* Opens box->index, in memory too where the mailbox has no folder for one; makes that folder. */
+struct store_index_how {
+    int (*init)(void *box, struct index *, struct index_batch *, struct error *); /* of a new index; may be NULL */
+    bool read_only;
+    bool in_memory;
+    bool only_copy;            /* what it holds stands nowhere else: appends are synced, a backup is kept */
+};
+int store_index_open(struct mailbox *, const struct store_index_how *, struct error *);
 /* In publish, beside index_batch_append: what the cache shall have of the new message. */
 void stage_append_cached(const struct staged *, struct index_batch *, struct index_append *);
 void mailbox_log(const struct mailbox *, enum log_level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -200,35 +200,12 @@ static int open_folders(struct mailbox *box, struct maildir *m, const struct dri
 
 static int open_index(struct mailbox *box, struct maildir *m, struct error *e)
 {
-    struct index_settings settings;
-    struct index_where where = {.dir = -1, .path = box->index_path, .mode = box->modes.file, .gid = box->modes.gid,
-                                .settings = &settings};
-    struct index_ext_def ext = {.name = "maildir", .header_size = 36};
-    char *name = mem_printf("Mailbox %s: ", box->place.vname);
-    int r;
+    static const struct index_ext_def ext = {.name = "maildir", .header_size = 36};
 
-    store_index_settings(box->user, &settings);
-    where.name = name;
-    where.in_memory = box->index_path == NULL;
-    where.read_only = box->read_only;
-    if (!where.in_memory) {
-        if (strcmp(box->index_path, box->path) != 0 && folder_make(box->index_path, &box->modes, e) < 0) {
-            mem_free(name);
-            return -1;
-        }
-        where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (where.dir < 0) {
-            mem_free(name);
-            return error_sys(e, "open", box->index_path);
-        }
-    }
-    r = index_open(&box->index, &where, e);
-    if (where.dir >= 0)
-        close(where.dir);
-    mem_free(name);
-    if (r == 0)
-        m->ext = index_ext(box->index, &ext);
-    return r;
+    if (store_index_open(box, &(struct store_index_how){.read_only = box->read_only}, e) < 0)
+        return -1;
+    m->ext = index_ext(box->index, &ext);
+    return 0;
 }
 
 static void maildir_close(struct mailbox *box)

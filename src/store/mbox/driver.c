@@ -116,30 +116,12 @@ static bool in_memory(const struct mbox *m)
 static int open_index(struct mbox *m, struct error *e)
 {
     struct mailbox *box = m->box;
-    struct index_settings settings;
-    struct index_where where = {.dir = -1, .path = box->index_path, .mode = box->modes.file, .gid = box->modes.gid,
-                                .settings = &settings, .init = init_index, .init_arg = box};
-    char *name = mem_printf("Mailbox %s: ", box->place.vname);
-    int r = 0;
 
-    store_index_settings(box->user, &settings);
-    where.name = name;
-    where.in_memory = in_memory(m);
-    if (!where.in_memory) {
-        r = folder_make(box->index_path, &box->modes, e);
-        if (r == 0 && (where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
-            r = error_sys(e, "open", box->index_path);
-    }
-    if (r == 0)
-        r = index_open(&box->index, &where, e);
-    if (where.dir >= 0)
-        close(where.dir);
-    mem_free(name);
-    if (r == 0) {
-        m->ext = index_ext(box->index, &header_ext);
-        m->ext_md5 = index_ext(box->index, &md5_ext);
-    }
-    return r;
+    if (store_index_open(box, &(struct store_index_how){.init = init_index, .in_memory = in_memory(m)}, e) < 0)
+        return -1;
+    m->ext = index_ext(box->index, &header_ext);
+    m->ext_md5 = index_ext(box->index, &md5_ext);
+    return 0;
 }
 
 /* What was left for later is written now, unless somebody has a lock: then it is the next one's. */

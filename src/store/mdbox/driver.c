@@ -171,37 +171,14 @@ int mdbox_open_index(struct mdbox *m, struct error *e)
     static const struct index_ext_def uidl = {.name = "hdr-pop3-uidl", .header_size = 4};
     static const struct index_ext_def record = {.name = "mdbox", .record_size = 8, .record_align = 4};
     static const struct index_ext_def guid = {.name = "guid", .record_size = 16, .record_align = 1};
-    struct index_settings settings;
-    struct index_where where = {.dir = -1, .path = box->index_path, .mode = box->modes.file, .gid = box->modes.gid,
-                                .settings = &settings};
-    char *name = mem_printf("Mailbox %s: ", box->place.vname);
-    int r = 0;
 
-    store_index_settings(box->user, &settings);
-    settings.sync_appends = true;
-    settings.keep_backup = true;
-    where.name = name;
-    where.in_memory = box->index_path == NULL;
-    where.read_only = box->read_only;
-    if (!where.in_memory && strcmp(box->index_path, box->path) != 0)
-        r = folder_make(box->index_path, &box->modes, e);
-    if (r == 0 && !where.in_memory) {
-        where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (where.dir < 0)
-            r = error_sys(e, "open", box->index_path);
-    }
-    if (r == 0)
-        r = index_open(&box->index, &where, e);
-    if (where.dir >= 0)
-        close(where.dir);
-    mem_free(name);
-    if (r == 0) {
-        m->ext_header = index_ext(box->index, &header);
-        m->ext_uidl = index_ext(box->index, &uidl);
-        m->ext_record = index_ext(box->index, &record);
-        m->ext_guid = index_ext(box->index, &guid);
-    }
-    return r;
+    if (store_index_open(box, &(struct store_index_how){.read_only = box->read_only, .only_copy = true}, e) < 0)
+        return -1;
+    m->ext_header = index_ext(box->index, &header);
+    m->ext_uidl = index_ext(box->index, &uidl);
+    m->ext_record = index_ext(box->index, &record);
+    m->ext_guid = index_ext(box->index, &guid);
+    return 0;
 }
 
 /* A program that does one thing and ends has no next sync: the last to close mends, as Dovecot does. Locks of others are

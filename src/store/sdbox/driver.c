@@ -150,39 +150,14 @@ static int open_folder(struct mailbox *box, struct sdbox *d, const struct driver
 
 static int open_index(struct mailbox *box, struct sdbox *d, struct error *e)
 {
-    struct index_settings settings;
-    struct index_where where = {.dir = -1, .path = box->index_path, .mode = box->modes.file, .gid = box->modes.gid,
-                                .settings = &settings, .init = init_index, .init_arg = box};
-    char *name = mem_printf("Mailbox %s: ", box->place.vname);
-    int r = 0;
-
-    if (box->index_path == NULL) {
-        /* What is only in the index would be gone with the session. */
-        mem_free(name);
+    /* What is only in the index would be gone with the session. */
+    if (box->index_path == NULL)
         return error_set(e, ERROR_TEMPORARY, "Couldn't create index file");
-    }
-    store_index_settings(box->user, &settings);
-    settings.sync_appends = true;
-    settings.keep_backup = true;
-    where.name = name;
-    where.read_only = box->read_only;
-    if (strcmp(box->index_path, box->path) != 0)
-        r = folder_make(box->index_path, &box->modes, e);
-    if (r == 0) {
-        where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (where.dir < 0)
-            r = error_sys(e, "open", box->index_path);
-    }
-    if (r == 0)
-        r = index_open(&box->index, &where, e);
-    if (where.dir >= 0)
-        close(where.dir);
-    mem_free(name);
-    if (r == 0) {
-        d->ext_header = index_ext(box->index, &header_ext);
-        d->ext_uidl = index_ext(box->index, &uidl_ext);
-    }
-    return r;
+    if (store_index_open(box, &(struct store_index_how){.init = init_index, .read_only = box->read_only, .only_copy = true}, e) < 0)
+        return -1;
+    d->ext_header = index_ext(box->index, &header_ext);
+    d->ext_uidl = index_ext(box->index, &uidl_ext);
+    return 0;
 }
 
 /* What nobody will sync any more is rebuilt now, unless somebody else is at work there. */

@@ -267,29 +267,6 @@ static int init_index(void *arg, struct index *index, struct index_batch *batch,
     return 0;
 }
 
-static int open_index(struct mailbox *box, struct error *e)
-{
-    struct index_settings settings;
-    struct index_where where = {.dir = -1, .path = box->index_path, .mode = box->modes.file, .gid = box->modes.gid,
-                                .settings = &settings, .init = init_index, .in_memory = box->index_path == NULL};
-    char *name = mem_printf("Mailbox %s: ", box->place.vname);
-    int r = 0;
-
-    store_index_settings(box->user, &settings);
-    where.name = name;
-    if (!where.in_memory) {
-        r = folder_make(box->index_path, &box->modes, e);
-        if (r == 0 && (where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
-            r = error_sys(e, "open", box->index_path);
-    }
-    if (r == 0)
-        r = index_open(&box->index, &where, e);
-    if (where.dir >= 0)
-        close(where.dir);
-    mem_free(name);
-    return r;
-}
-
 static void virtual_close(struct mailbox *box)
 {
     struct virtual *v = box->data;
@@ -313,7 +290,7 @@ static int virtual_open(struct mailbox *box, const struct driver_open *how, stru
         return how->create ? virtual_create(NULL, NULL, false, NULL, e) : mailbox_not_found(&box->place, e);
     v = box->data = mem_zero(1, sizeof(*v));
     v->box = box;
-    if (open_index(box, e) < 0) {
+    if (store_index_open(box, &(struct store_index_how){.init = init_index}, e) < 0) {
         virtual_close(box);
         return -1;
     }
