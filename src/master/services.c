@@ -119,6 +119,15 @@ static void prepend_options(struct unit *unit, unsigned per_worker, unsigned wor
     prepend_word(&unit->argv, program);
 }
 
+/* Whose clients are people: those of imap-urlauth-login are sessions, and few. */
+static bool faces_the_network(const struct conf_block *block)
+{
+    size_t n;
+
+    (void)conf_block_blocks(block, BLOCK_INET_LISTENER, &n);
+    return n > 0;
+}
+
 static void take_limits(struct build *b, struct unit *unit, const struct conf_block *block)
 {
     bool assigned = conf_block_assigned(block, "client_limit") || conf_block_assigned(block, "service_count");
@@ -138,7 +147,7 @@ static void take_limits(struct build *b, struct unit *unit, const struct conf_bl
 
     if (!assigned && unit->type == UNIT_LOGIN) {
         unit->service_count = 0;
-        if (unit->process_min_avail == 0 && !conf_block_assigned(block, "process_min_avail")) {
+        if (unit->process_min_avail == 0 && !conf_block_assigned(block, "process_min_avail") && faces_the_network(block)) {
             unit->process_min_avail = cores() < LOGIN_PROCESSES_MAX ? cores() : LOGIN_PROCESSES_MAX;
             if (unit->process_min_avail > unit->process_limit)
                 unit->process_min_avail = unit->process_limit;
