@@ -69,8 +69,11 @@ def program(pid):
 
 
 class Client:
+    live = []
+
     def __init__(self, user, tls=False):
         self.user = user
+        self.live.append(self)
         self.sock = socket.create_connection((HOST, PORT), timeout=SECS)
         if tls:
             context = ssl.create_default_context()
@@ -93,6 +96,7 @@ class Client:
                 more = b""
             if not more:
                 self.heard.append("(end)")
+                Client.live = [c for c in Client.live if c is not self]
                 return None
             self.data += more
         line, self.data = self.data.split(b"\r\n", 1)
@@ -119,9 +123,11 @@ class Client:
         self.until(r"^\+ idling")
 
     def rests(self):
-        """All sessions of the user, but those that do other things."""
-        wait_for("rest of " + self.user,
-                 lambda: any(u == self.user and program(p) == "imap-hibernate" for u, p in connections(RUN)))
+        """The user has a session in imap-hibernate, and none is on its way there or back: that one is counted twice."""
+        def look():
+            held = [program(p) for u, p in connections(RUN) if u == self.user]
+            return "imap-hibernate" in held and len(held) <= sum(c.user == self.user for c in self.live)
+        wait_for("rest of " + self.user, look)
 
     def awake(self):
         wait_for("return of " + self.user,
