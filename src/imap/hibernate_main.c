@@ -9,6 +9,7 @@
  * stay where they are. */
 #include "imap/keepalive.h"
 
+#include "net/loop.h"
 #include "rpc/anvil_client.h"
 #include "rpc/handoff.h"
 #include "rpc/kicks.h"
@@ -64,8 +65,10 @@ static void drop(struct parked *p)
     handoff_conn_free(p->conn);
     if (p->ident != NULL)
         service_anvil_disconnect(program->service, getpid(), p->ident);
-    if (p->fd >= 0)
+    if (p->fd >= 0) {
+        net_loop_forget(p->fd); /* a worker may have it now, and what comes there would wake us */
         (void)close(p->fd);
+    }
     if (p->notify_fd >= 0)
         (void)close(p->notify_fd);
     DL_DELETE(program->all, p);

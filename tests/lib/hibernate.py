@@ -68,6 +68,17 @@ def program(pid):
         return ""
 
 
+def no_ghosts(pid):
+    """The process is not woken by what it has given away: all in its epoll set is still open."""
+    folder = "/proc/%d/" % pid
+    for fd in os.listdir(folder + "fd"):
+        if "eventpoll" in os.readlink(folder + "fd/" + fd):
+            with open(folder + "fdinfo/" + fd) as f:
+                polled = re.findall(r"tfd:\s+(\d+)", f.read())
+            if not polled or not set(polled) <= set(os.listdir(folder + "fd")):
+                fail("polled: %s, open: %s" % (polled, os.listdir(folder + "fd")))
+
+
 class Client:
     live = []
 
@@ -327,8 +338,12 @@ def tls():
     append(b, "b")
     a.until("^. 1 EXISTS")
     a.rests()
+    resting = [p for _, p in connections(RUN) if program(p) == "imap-hibernate"][0]
     a.send("DONE\r\n")
     a.until("^b OK Idle completed.$")
+    a.awake()
+    for pid in {p for _, p in connections(RUN)} | {resting}:
+        no_ghosts(pid)
     a.command("c", "COMPRESS DEFLATE")
 
 
