@@ -235,6 +235,11 @@ static void under_lock(int (*act)(struct index *, struct error *))
     index_unlock(box);
 }
 
+static int purge(struct index *index, struct error *e)
+{
+    return index_cache_purge(index, e) == STEP_DONE ? 0 : -1;
+}
+
 static void enable_modseq(void)
 {
     struct arena *arena = arena_new();
@@ -276,8 +281,7 @@ static void run(int argc, char **arg)
     } else if (strcmp(c, "flush") == 0) {
         index_cache_flush(box);
     } else if (strcmp(c, "purge") == 0) {
-        if (index_cache_purge(box, &e) != STEP_DONE)
-            die(&e);
+        under_lock(purge);
     } else if (strcmp(c, "rotate") == 0) {
         under_lock(file_rotate);
     } else if (strcmp(c, "rewrite") == 0) {

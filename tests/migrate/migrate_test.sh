@@ -17,12 +17,6 @@ from()
     done
 }
 
-interrupted()
-{
-    begin
-    python3 "$TOP_SRC/tests/migrate/migrate_pairs.py" "$dir/yarilo-migrate" "$dir/x" "$1" "$2" --interrupt || atf_fail "see above"
-}
-
 for format in maildir maildir-fs sdbox mdbox mdbox-index; do
     name=from_$(echo $format | tr - _)
     atf_test_case $name cleanup
@@ -30,16 +24,6 @@ for format in maildir maildir-fs sdbox mdbox mdbox-index; do
           ${name}_body() { from $format; }
           ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
 done
-for format in maildir sdbox mdbox; do
-    name=interrupted_to_$format
-    source=sdbox
-    [ $format != sdbox ] || source=maildir
-    atf_test_case $name cleanup
-    eval "${name}_head() { atf_set require.progs 'doveadm python3'; atf_set timeout 600; }
-          ${name}_body() { interrupted $source $format; }
-          ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
-done
-
 atf_test_case documented cleanup
 documented_head()
 {
@@ -71,9 +55,6 @@ atf_init_test_cases()
     atf_add_test_case from_sdbox
     atf_add_test_case from_mdbox
     atf_add_test_case from_mdbox_index
-    atf_add_test_case interrupted_to_maildir
-    atf_add_test_case interrupted_to_sdbox
-    atf_add_test_case interrupted_to_mdbox
     atf_add_test_case documented
     atf_add_test_case usage
 }

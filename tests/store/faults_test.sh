@@ -24,7 +24,7 @@ faults()
     echo "$dir" >dir
     cp "$TOP_BUILD/tests/tools/storetool" "$dir/storetool" # readable for the user that both run as
     cp "$TOP_BUILD/compat/bin/yarilo-migrate" "$dir/"
-    sample="--runs 90"
+    sample="--runs 30"
     [ -z "$YARILO_LONG" ] || sample=
     python3 "$TOP_SRC/tests/tools/crash_store.py" "$dir/storetool" "$dir/c" "$1" $sample || atf_fail "see above"
 }

@@ -19,8 +19,10 @@ golden()
     python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" "$@" ||
         atf_fail "differences, see above"
     # Again with nothing cached, and again with what our first look has written.
+    rounds='1 2'
+    case $format in *-*) [ -n "$YARILO_LONG" ] || rounds= ;; esac
     find "$dir/copy" -name dovecot.index.cache -delete
-    for round in 1 2; do
+    for round in $rounds; do
         python3 "$TOP_SRC/tests/tools/golden_compare.py" "$TOP_BUILD/tests/tools/storetool" "$dir/copy" "$location" "$@" ||
             atf_fail "differences in round $round, see above"
     done

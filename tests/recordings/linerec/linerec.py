@@ -377,7 +377,7 @@ class Server:
         os.chmod(self.dir, 0o755)
         for sub in ('home', 'spool'):
             os.chown(os.path.join(self.dir, sub), self.pw.pw_uid, self.pw.pw_gid)
-        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes',
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
                         '-days', '2', '-subj', '/CN=localhost', '-keyout', 'key.pem',
                         '-out', 'cert.pem'], cwd=self.dir, check=True,
                        stderr=subprocess.DEVNULL)
