@@ -337,7 +337,7 @@ static int adopt_locked(struct mailbox *box, const struct mailbox_identity *id, 
 
     if (maildir_list_refresh(m, e) < 0)
         return -1;
-    if ((list->count > 0 || list->next_uid > 1) && list->uid_validity != id->uid_validity)
+    if (!id->replace && (list->count > 0 || list->next_uid > 1) && list->uid_validity != id->uid_validity)
         return error_set(e, ERROR_EXISTS, "it has or had messages under another UIDVALIDITY (%u, not %u)", list->uid_validity,
                          id->uid_validity);
     if (store_adopt_check(box, id, e) < 0 || maildir_list_begin(m, e) < 0)
