@@ -9,6 +9,7 @@ static bool put_root(struct session *s, struct quota_root *root)
     struct buffer out = {0};
     struct error e;
 
+    quota_over_check(s->user, true);
     if (quota_usage(root, &used, &e) < 0) {
         log_error_value(&s->log, &e);
         return false;
@@ -41,6 +42,21 @@ static bool first_string(struct session *s, struct request *r)
     else
         return true;
     return false;
+}
+
+/* Roots without any limit are not told of; one whose usage cannot be had is. */
+static bool is_shown(struct quota_root *root, const struct mail_namespace *ns)
+{
+    struct quota_amount limits, used;
+    struct error e;
+
+    if (quota_root_hidden(root) || !quota_root_covers(root, ns))
+        return false;
+    limits = quota_root_limits(root);
+    if (limits.bytes != 0 || limits.count != 0 || quota_usage(root, &used, &e) < 0)
+        return true;
+    limits = quota_root_limits(root); /* some backends know them with the usage */
+    return limits.bytes != 0 || limits.count != 0;
 }
 
 /* The namespace of a name, which need not be one that a mailbox could have. False: answered. */
@@ -81,7 +97,7 @@ void getquotaroot_begin(struct session *s, struct request *r)
     buffer_append_str(&out, "* QUOTAROOT ");
     mime_put_astring(&out, r->args->text);
     for (size_t i = 0; (root = quota_root_at(s->user, i)) != NULL; i++) {
-        if (quota_root_hidden(root) || !quota_root_covers(root, ns))
+        if (!is_shown(root, ns))
             continue;
         any = true;
         buffer_append_byte(&out, ' ');
@@ -92,7 +108,7 @@ void getquotaroot_begin(struct session *s, struct request *r)
         session_write(s, buffer_slice(&out));
     buffer_free(&out);
     for (size_t i = 0; (root = quota_root_at(s->user, i)) != NULL; i++)
-        if (!quota_root_hidden(root) && quota_root_covers(root, ns))
+        if (is_shown(root, ns))
             good = put_root(s, root) && good;
     if (!good)
         calculation_failed(r);

@@ -10,6 +10,7 @@
 #include "imap/urlauth_remote.h"
 
 #include "rpc/auth_home.h"
+#include "store/quota/quota.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -588,6 +589,8 @@ static int open_user(struct session *s, const struct imap_login *login, struct e
         return -1;
     if (session_extension(s, "CREATE-SPECIAL-USE"))
         mail_user_keep_special_uses(s->user);
+    if (login->rested == NULL)
+        quota_over_check(s->user, false);
     return 0;
 }
 

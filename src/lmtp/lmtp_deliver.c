@@ -2,6 +2,7 @@
 #include "lmtp/lmtp_deliver.h"
 
 #include "mime/mime.h"
+#include "store/quota/quota.h"
 #include "store/store.h"
 
 #include <stdio.h>
@@ -322,7 +323,10 @@ static int open_user(struct deliver *d, struct error *e)
     settings_unref(set);
     d->set = own;
     d->log.debug = conf_bool(own, SET_mail_debug);
-    return mail_user_open(&d->user, own, &params, e);
+    if (mail_user_open(&d->user, own, &params, e) < 0)
+        return -1;
+    quota_over_check(d->user, false);
+    return 0;
 }
 
 static void wake(void *arg);

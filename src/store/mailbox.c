@@ -735,7 +735,7 @@ static void note_gone(struct mailbox_view *view, const struct index_batch *batch
     struct error ignored;
     uint64_t size = 0;
 
-    if (!quota_wants_changes(box->user) || mail_open_uid(box, uid, &mail, &ignored) < 0)
+    if (!quota_wants_changes(box) || mail_open_uid(box, uid, &mail, &ignored) < 0)
         return;
     if (view->gone_batch != batch)
         view->gone_bytes = view->gone_count = 0;

@@ -127,16 +127,14 @@ int save_write(struct save *save, struct slice bytes, struct error *e)
 /* The whole message is known: is there room for it? */
 static int ask_quota(struct save *save, uint64_t size, struct error *e)
 {
-    struct mail_user *user = save->s.box->user;
-
-    if (!quota_active(user))
+    if (!quota_active(save->s.box))
         return 0;
     if (!save->moved && quota_check(save->s.box, size, save->s.meta.post, e) < 0)
         return -1;
     save->size = size;
     save->counts = true;
     if (!save->moved)
-        quota_staged(user, size, true);
+        quota_staged(save->s.box, size, true);
     return 0;
 }
 
@@ -156,7 +154,7 @@ void save_cancel(struct save **save_p)
         return;
     *save_p = NULL;
     if (save->counts && !save->moved)
-        quota_staged(save->s.box->user, save->size, false);
+        quota_staged(save->s.box, save->size, false);
     save->s.box->driver->discard(&save->s);
     free_save(save);
 }
@@ -233,7 +231,7 @@ static int ask_quota_for_copy(struct save *save, struct mailbox *from, uint32_t 
     uint64_t size;
     int r;
 
-    if (!quota_active(save->s.box->user))
+    if (!quota_active(save->s.box))
         return 0;
     if (mail_open_uid(from, uid, &mail, e) < 0)
         return -1;

@@ -3,9 +3,13 @@
 
 #include <stdio.h>
 
-bool quota_active(const struct mail_user *user)
+#define TRASH_TRIES 5              /* others may save meanwhile */
+
+bool quota_active(struct mailbox *box)
 {
-    return user->quota != NULL && (user->quota->roots.count > 0 || user->quota->max_mail_size > 0);
+    const struct quota *q = quota_of(box);
+
+    return (q != NULL && q->roots.count > 0) || (box->user->quota != NULL && box->user->quota->max_mail_size > 0);
 }
 
 bool quota_uses_virtual(const struct mail_user *user)
@@ -13,9 +17,9 @@ bool quota_uses_virtual(const struct mail_user *user)
     return user->quota != NULL && user->quota->vsizes;
 }
 
-bool quota_wants_changes(const struct mail_user *user)
+bool quota_wants_changes(struct mailbox *box)
 {
-    const struct quota *q = user->quota;
+    const struct quota *q = quota_of(box);
 
     for (size_t i = 0; q != NULL && i < q->roots.count; i++)
         if (q->roots.at[i]->backend->change != NULL || q->roots.at[i]->warnings.count > 0)
@@ -27,13 +31,6 @@ static int over(struct quota *q, const char *vname, struct error *e)
 {
     error_set(e, ERROR_QUOTA, "Mailbox %s: %s", vname, q->message);
     return error_user(e, q->message);
-}
-
-static int failed(struct quota *q, struct error *e)
-{
-    log_error_value(q->user->log_p, e);
-    e->class = ERROR_TEMPORARY;
-    return error_user(e, "Internal quota calculation error");
 }
 
 /* What a delivery may pass the limit by, once. */
@@ -52,57 +49,87 @@ static bool fits_bytes(const struct quota *q, const struct quota_amount *used, u
     return delivery && q->staged.count == 0 && used->bytes < limit && size <= limit - used->bytes + grace_of(q, limit);
 }
 
-static int check_root(struct quota_root *root, const struct mailbox_place *place, uint64_t size, bool delivery, struct error *e)
+/* A mail is not refused because its owner's usage cannot be told. */
+static int unknown(struct quota *q, struct error *e)
+{
+    log_error(q->user->log_p, "quota: Failed to check if user is under quota: %s - saving mail anyway", e->admin);
+    return 0;
+}
+
+/* How much is too much; false: it fits. */
+static bool too_much(struct quota *q, const struct quota_root *root, const struct quota_amount *limits, uint64_t size, bool delivery,
+                     struct quota_amount *excess)
+{
+    struct quota_amount used = root->before;
+
+    used.bytes += q->staged.bytes;
+    used.count += q->staged.count;
+    *excess = (struct quota_amount){0, 0};
+    if (!fits_bytes(q, &used, limits->bytes, size, delivery))
+        excess->bytes = used.bytes + size - limits->bytes;
+    if (limits->count != 0 && used.count >= limits->count)
+        excess->count = used.count + 1 - limits->count;
+    return excess->bytes != 0 || excess->count != 0;
+}
+
+static int check_root(struct quota_root *root, const char *name, uint64_t size, bool delivery, struct error *e)
 {
     struct quota *q = root->quota;
-    struct quota_amount limits, used;
-    int r;
+    struct quota_amount limits, excess;
 
-    if (!quota_limits(root->rules.at, root->rules.count, place->vname, &limits))
+    if (!quota_limits(root->rules.at, root->rules.count, name, &limits))
         return 0;
     if (root->rules.count == 0)
         limits = root->limits;
-    if (limits.bytes == 0 && limits.count == 0 && root->backend != &quota_backend_maildir)
+    if (limits.bytes == 0 && limits.count == 0 && !root->backend->has_limits)
         return 0;
     /* Within a batch the sum is known from its first message. */
-    if (q->staged.count == 0) {
-        r = quota_usage(root, &root->before, e);
-        if (r < 0)
-            return failed(q, e);
-        if (root->rules.count == 0)
-            limits = root->limits; /* maildirsize has told them */
-    }
-    used = root->before;
-    used.bytes += q->staged.bytes;
-    used.count += q->staged.count;
+    if (q->staged.count == 0 && quota_usage(root, &root->before, e) < 0)
+        return unknown(q, e);
+    if (root->rules.count == 0)
+        limits = root->limits; /* the backend has told them with the usage */
     if (root->no_enforcing)
         return 0;
-    if (!fits_bytes(q, &used, limits.bytes, size, delivery) || (limits.count != 0 && used.count >= limits.count))
-        return over(q, place->vname, e);
+    for (int tries = 0; too_much(q, root, &limits, size, delivery, &excess); tries++) {
+        if (limits.bytes != 0 && size > limits.bytes)
+            log_debug(q->user->log_p, "trash plugin: Mail is larger than quota, won't even try to handle");
+        else if (tries < TRASH_TRIES && quota_trash_clean(q, &excess)) {
+            if (quota_usage(root, &root->before, e) < 0)
+                return unknown(q, e);
+            continue;
+        }
+        return over(q, name, e);
+    }
     return 0;
 }
 
 int quota_check(struct mailbox *box, uint64_t size, bool delivery, struct error *e)
 {
-    struct quota *q = box->user->quota;
+    struct quota *own = box->user->quota, *q = quota_of(box);
+    struct arena *arena;
+    const char *name;
+    int r = 0;
 
-    if (q == NULL)
-        return 0;
-    if (q->max_mail_size > 0 && size > q->max_mail_size) {
+    if (own != NULL && own->max_mail_size > 0 && size > own->max_mail_size) {
         static const char text[] = "Mail size is larger than the maximum size allowed by server configuration";
 
         error_set(e, ERROR_LIMIT, "Mailbox %s: %s", box->place.vname, text);
         return error_user(e, text);
     }
-    for (size_t i = 0; i < q->roots.count; i++)
-        if (quota_root_covers(q->roots.at[i], box->place.ns) && check_root(q->roots.at[i], &box->place, size, delivery, e) < 0)
-            return -1;
-    return 0;
+    if (q == NULL)
+        return 0;
+    arena = arena_new();
+    name = quota_name_of(q, arena, box);
+    for (size_t i = 0; r == 0 && i < q->roots.count; i++)
+        if (quota_root_covers_box(q->roots.at[i], box))
+            r = check_root(q->roots.at[i], name, size, delivery, e);
+    arena_free(arena);
+    return r;
 }
 
-void quota_staged(struct mail_user *user, uint64_t size, bool on)
+void quota_staged(struct mailbox *box, uint64_t size, bool on)
 {
-    struct quota *q = user->quota;
+    struct quota *q = quota_of(box);
 
     if (q == NULL)
         return;
@@ -115,29 +142,36 @@ void quota_staged(struct mail_user *user, uint64_t size, bool on)
     }
 }
 
-static void changed(struct mailbox *box, int64_t bytes, int64_t count)
+static void root_changed(struct quota_root *root, int64_t bytes, int64_t count)
 {
-    struct quota *q = box->user->quota;
-    struct quota_amount limits, before, after;
+    struct quota *q = root->quota;
+    struct quota_amount before, after;
     struct error e;
 
-    for (size_t i = 0; q != NULL && i < q->roots.count; i++) {
-        struct quota_root *root = q->roots.at[i];
-        bool warn = root->warnings.count > 0;
+    if (root->backend->change != NULL && root->backend->change(root, bytes, count, &e) < 0)
+        log_error(q->user->log_p, "Failed to update quota for %s: quota-%s: %s", q->user->name, root->backend->name, e.admin);
+    if (root->warnings.count == 0 || quota_usage(root, &after, &e) < 0)
+        return;
+    before.bytes = bytes > 0 ? after.bytes - ((uint64_t)bytes < after.bytes ? (uint64_t)bytes : after.bytes) : after.bytes + (uint64_t)-bytes;
+    before.count = count > 0 ? after.count - ((uint64_t)count < after.count ? (uint64_t)count : after.count) : after.count + (uint64_t)-count;
+    quota_warn(root, &before, &after);
+}
 
-        if (root->backend == &quota_backend_maildir && box->place.ns->type == MAIL_NAMESPACE_SHARED &&
-            quota_maildir_owner_change(box->place.ns, bytes, count, &e) < 0)
-            log_error(q->user->log_p, "Failed to update quota of the owner of %s: %s", box->place.vname, e.admin);
-        if (!quota_root_covers(root, box->place.ns) || !quota_limits(root->rules.at, root->rules.count, box->place.vname, &limits))
-            continue;
-        if (root->backend->change != NULL && root->backend->change(root, bytes, count, &e) < 0)
-            log_error(q->user->log_p, "Failed to update quota for %s: quota-%s: %s", q->user->name, root->backend->name, e.admin);
-        if (!warn || quota_usage(root, &after, &e) < 0)
-            continue;
-        before.bytes = bytes > 0 ? after.bytes - ((uint64_t)bytes < after.bytes ? (uint64_t)bytes : after.bytes) : after.bytes + (uint64_t)-bytes;
-        before.count = count > 0 ? after.count - ((uint64_t)count < after.count ? (uint64_t)count : after.count) : after.count + (uint64_t)-count;
-        quota_warn(root, &before, &after);
-    }
+static void changed(struct mailbox *box, int64_t bytes, int64_t count)
+{
+    struct quota *q = quota_of(box);
+    struct quota_amount limits;
+    struct arena *arena;
+    const char *name;
+
+    if (q == NULL)
+        return;
+    arena = arena_new();
+    name = quota_name_of(q, arena, box);
+    for (size_t i = 0; i < q->roots.count; i++)
+        if (quota_root_covers_box(q->roots.at[i], box) && quota_limits(q->roots.at[i]->rules.at, q->roots.at[i]->rules.count, name, &limits))
+            root_changed(q->roots.at[i], bytes, count);
+    arena_free(arena);
 }
 
 void quota_saved(struct mailbox *box, const struct quota_amount *amount)

@@ -13,6 +13,7 @@ struct quota_backend {
     int (*recalculate)(struct quota_root *, struct error *);       /* NULL: usage is always true */
     int (*change)(struct quota_root *, int64_t bytes, int64_t count, struct error *);   /* NULL: needs not to be told */
     bool no_count;                                                 /* STORAGE only */
+    bool has_limits;                                               /* usage() may set the root's limits */
 };
 
 struct quota_root {
@@ -23,11 +24,23 @@ struct quota_root {
     bool hidden, no_enforcing, ignore_unlimited;
     const char *dict_uri, *dict_user;
     struct dict *dict;
+    struct {
+        const char *mount;         /* NULL: where the mail is */
+        bool no_user, no_group, inodes;
+    } fs;
     VEC(struct quota_rule) rules;
     VEC(struct quota_warning) warnings;
     struct quota_amount limits;    /* of the default rule */
     struct quota_amount before;    /* usage at the last check, for warnings */
 };
+
+/* Another user into whose mailboxes this one saves; user NULL: he cannot be asked. */
+struct quota_owner {
+    const char *name;
+    struct mail_user *user;
+};
+
+struct trash;
 
 struct quota {
     struct mail_user *user;
@@ -38,12 +51,27 @@ struct quota {
     struct quota_limit grace;
     bool vsizes;
     struct quota_amount staged;
+    VEC(struct quota_owner) owners;
+    struct trash *trash;           /* trash.c's; NULL = nothing makes room */
+    bool over_checked;             /* quota_over_flag */
 };
 
 extern const struct quota_backend quota_backend_maildir;
-/* What is saved with another user is told to the file of that user, if he has one. */
-int quota_maildir_owner_change(const struct mail_namespace *, int64_t bytes, int64_t count, struct error *);
+extern const struct quota_backend quota_backend_fs;
+/* "user", "group", "inode_per_mail", "mount=PATH"; -1: none of these. */
+int quota_fs_parameter(struct quota_root *, struct slice text);
 const struct quota_backend *quota_backend_find(struct slice name);
+/* Whose quota a mailbox counts for; NULL = nobody's. */
+struct quota *quota_of(struct mailbox *);
+bool quota_root_covers_box(const struct quota_root *, const struct mailbox *);
+/* What the mailbox is called where rules are looked for: its owner's name of it. */
+const char *quota_name_of(const struct quota *, struct arena *, const struct mailbox *);
+void quota_trash_open(struct quota *);
+void quota_trash_close(struct quota *);
+/* Expunges from the mailboxes of the trash plugin what makes so much room. False: nothing is gone. */
+bool quota_trash_clean(struct quota *, const struct quota_amount *need);
+/* Tells a script service; `why` is for the log, NULL = none. */
+void quota_run_script(struct mail_user *, const char *command, const char *why);
 /* Sums up all mailboxes of the root. */
 int quota_count(struct quota_root *, struct quota_amount *, struct error *);
 /* The mailboxes' folders, one after the other. */

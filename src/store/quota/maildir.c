@@ -250,14 +250,6 @@ static int maildir_change(struct quota_root *root, int64_t bytes, int64_t count,
     return append_change(folder_of(root), bytes, count, e);
 }
 
-int quota_maildir_owner_change(const struct mail_namespace *ns, int64_t bytes, int64_t count, struct error *e)
-{
-    const struct mail_location *at = &ns->storage->at;
-
-    if (at->layout == LAYOUT_NONE || strcmp(at->driver->name, "maildir") != 0)
-        return 0;
-    return append_change(at->control != NULL ? at->control : at->root, bytes, count, e);
-}
-
 const struct quota_backend quota_backend_maildir = {
-    .name = "maildir", .init = maildir_init, .usage = maildir_usage, .recalculate = maildir_recalculate, .change = maildir_change};
+    .name = "maildir", .init = maildir_init, .usage = maildir_usage, .recalculate = maildir_recalculate, .change = maildir_change,
+    .has_limits = true};

@@ -8,6 +8,9 @@
  *     usage.c    the backends: count (vsize headers of the indexes), dict, dirsize
  *     maildir.c  the backend with the file maildirsize
  *     check.c    may this be saved? what has changed?
+ *     owner.c    the quota of another user, whose mailbox is saved into
+ *     trash.c    the trash plugin: makes room
+ *     over.c     quota_over_flag
  *     warning.c  scripts at crossed limits */
 #ifndef YARILO_STORE_QUOTA_QUOTA_H
 #define YARILO_STORE_QUOTA_QUOTA_H
@@ -67,8 +70,8 @@ int quota_recalculate(struct quota_root *, struct error *);
 /* May `size` more bytes be saved into the mailbox, beside what is staged already? ERROR_QUOTA, ERROR_LIMIT with the text for
  * the client. Deliveries have the grace. */
 int quota_check(struct mailbox *, uint64_t size, bool delivery, struct error *);
-/* Staged and not committed yet: counts in checks of the same user until it is taken back. */
-void quota_staged(struct mail_user *, uint64_t size, bool on);
+/* Staged and not committed yet: counts in checks of the same owner until it is taken back. */
+void quota_staged(struct mailbox *, uint64_t size, bool on);
 /* Published, or really gone. */
 void quota_saved(struct mailbox *, const struct quota_amount *);
 void quota_expunged(struct mailbox *, const struct quota_amount *);
@@ -76,8 +79,14 @@ void quota_expunged(struct mailbox *, const struct quota_amount *);
 void quota_unknown(struct mail_user *);
 /* What a message counts: virtual or physical size. */
 bool quota_uses_virtual(const struct mail_user *);
-bool quota_active(const struct mail_user *);       /* is there a root at all? */
+bool quota_active(struct mailbox *);               /* is there a root at all? */
 /* Must saved and expunged be told? (Not where only indexes are summed up.) */
-bool quota_wants_changes(const struct mail_user *);
+bool quota_wants_changes(struct mailbox *);
+
+/* ---- over.c ---- */
+
+/* Runs quota_over_script if quota_over_flag does not say what is: when a user was opened, or (`used`) when somebody asks for
+ * his usage, whichever quota_over_flag_lazy_check wants. Once a user. */
+void quota_over_check(struct mail_user *, bool used);
 
 #endif

@@ -275,7 +275,7 @@ const struct quota_backend *quota_backend_find(struct slice name)
     static const struct quota_backend count = {.name = "count", .usage = quota_count};
     static const struct quota_backend dict = {.name = "dict", .init = dict_init, .usage = dict_usage, .recalculate = dict_recalculate, .change = dict_change_by};
     static const struct quota_backend dirsize = {.name = "dirsize", .usage = dirsize_usage, .no_count = true};
-    const struct quota_backend *const all[] = {&count, &dict, &dirsize, &quota_backend_maildir};
+    const struct quota_backend *const all[] = {&count, &dict, &dirsize, &quota_backend_maildir, &quota_backend_fs};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (slice_equal_str(name, all[i]->name))

@@ -70,6 +70,8 @@ static int read_parameters(struct quota_root *root, struct slice rest, struct er
             root->ns_prefix = arena_str(q->arena, slice_from(part, 3));
         } else if (dict && (slice_equal_str(part, "no-unset") || part.size == 0)) {
             continue;
+        } else if (root->backend == &quota_backend_fs && quota_fs_parameter(root, part) == 0) {
+            continue;
         } else if (dict) {
             root->dict_uri = arena_str(q->arena, before);
             return 0;
@@ -172,6 +174,7 @@ int quota_open(struct mail_user *user, struct quota **out, struct error *e)
         /* A value that cannot be expanded is no plugin's fault. */
         return strncmp(e->admin, "Failed to expand ", 17) == 0 ? -1 : error_context(e, "Failed to initialize quota: ");
     }
+    quota_trash_open(q);
     *out = q;
     return 0;
 }
@@ -183,6 +186,10 @@ void quota_close(struct quota **quota_p)
     if (q == NULL)
         return;
     *quota_p = NULL;
+    quota_trash_close(q);
+    for (size_t i = 0; i < q->owners.count; i++)
+        mail_user_close(&q->owners.at[i].user);
+    VEC_FREE(&q->owners);
     for (size_t i = 0; i < q->roots.count; i++) {
         VEC_FREE(&q->roots.at[i]->rules);
         VEC_FREE(&q->roots.at[i]->warnings);
@@ -217,7 +224,7 @@ bool quota_root_covers(const struct quota_root *root, const struct mail_namespac
 
 bool quota_root_counts(const struct quota_root *root)
 {
-    return !root->backend->no_count;
+    return !root->backend->no_count && (root->backend != &quota_backend_fs || root->fs.inodes);
 }
 
 struct quota_amount quota_root_limits(const struct quota_root *root)

@@ -44,13 +44,14 @@ static void send_command(int fd, struct slice words)
     buffer_free(&out);
 }
 
-static void run(struct quota_root *root, const char *command)
+void quota_run_script(struct mail_user *user, const char *command, const char *why)
 {
-    struct mail_user *user = root->quota->user;
     struct slice rest = slice_from_str(command), name;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd, n;
 
+    log_debug(user->log_p, "quota: Executing warning: %s%s%s%s", command, why == NULL ? "" : " (because ", why == NULL ? "" : why,
+              why == NULL ? "" : ")");
     if (!slice_split(&rest, ' ', &name))
         return;
     if (slice_starts(name, SLICE("unix:")))
@@ -80,8 +81,7 @@ void quota_warn(struct quota_root *root, const struct quota_amount *before, cons
 
         if (crossed(w->below, level(&w->bytes, root->limits.bytes), before->bytes, after->bytes) ||
             crossed(w->below, level(&w->count, root->limits.count), before->count, after->count)) {
-            log_debug(root->quota->user->log_p, "quota: Executing warning: %s", w->command);
-            run(root, w->command);
+            quota_run_script(root->quota->user, w->command, NULL);
             return;
         }
     }

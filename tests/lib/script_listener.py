@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Stands for a script service: notes the arguments of whoever connects. usage: script_listener.py SOCKET OUTPUT
+
+One connection after the other, each a line of the output; ends when one has sent "end" as its only line.
+"""
+import os
+import socket
+import sys
+
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1] + ".new")
+os.chmod(sys.argv[1] + ".new", 0o666)
+listener.listen(64)
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+with open(sys.argv[2], "a", buffering=1) as out:
+    while True:
+        connection = listener.accept()[0]
+        text = b""
+        while not text.endswith(b"\n\n"):
+            part = connection.recv(4096)
+            if not part:
+                break
+            text += part
+        connection.close()
+        lines = text.decode().split("\n")
+        if lines[0] == "end":
+            break
+        out.write(" ".join(line for line in lines[1:] if line and line != "noreply") + "\n")
