@@ -263,6 +263,10 @@ static bool parse_item(struct session *s, struct request *r, struct fetch *f, co
         return parse_section(s, r, f, arg, "BINARY", 11, FETCH_BINARY_SIZE, true);
     if (strcmp(word, "BINARY") == 0 || strncmp(word, "BINARY[", 7) == 0)
         return parse_section(s, r, f, arg, "BINARY", 6, FETCH_BINARY, false);
+    if (strcmp(word, "MODSEQ") == 0 && !session_modseqs_last(s)) {
+        request_bad(s, r, "FETCH MODSEQ can't be used with non-permanent modseqs");
+        return false;
+    }
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
         if (strcmp(plain[i].name, word) == 0) {
             add_plain(r, f, word);
@@ -308,6 +312,10 @@ static bool parse_modifiers(struct session *s, struct request *r, struct fetch *
         if (slice_equal_str_nocase(a->text, "CHANGEDSINCE")) {
             if (!imap_arg_is_atom(a->next) || !imap_number(a->next->text, &f->modseq)) {
                 request_bad(s, r, "Invalid CHANGEDSINCE modseq");
+                return false;
+            }
+            if (!session_modseqs_last(s)) {
+                request_bad(s, r, "FETCH CHANGEDSINCE can't be used with non-permanent modseqs");
                 return false;
             }
             a = a->next;

@@ -303,12 +303,15 @@ static void tell_mailbox(struct session *s, struct select_state *t)
         session_print(s, "* OK [UNSEEN %u] First unseen.", unseen);
     session_print(s, "* OK [UIDVALIDITY %u] UIDs valid", status.uid_validity);
     session_print(s, "* OK [UIDNEXT %u] Predicted next UID", index_view_next_uid(view));
-    if (status.modseq_enabled || s->condstore) {
+    if (!session_modseqs_last(s)) {
+        session_print(s, "* OK [NOMODSEQ] No permanent modsequences");
+        s->modseq_told = true;
+    } else if (status.modseq_enabled || s->condstore) {
         session_tell_modseq(s);
         s->modseq_confirmed = session_highest_modseq(s);
     }
     tell_extensions(s, t);
-    if (t->qresync && t->uid_validity == status.uid_validity) {
+    if (t->qresync && t->uid_validity == status.uid_validity && session_modseqs_last(s)) {
         tell_vanished_earlier(s, t);
         tell_changed_since(s, t);
     }

@@ -252,6 +252,7 @@ void session_put_flags(struct session *, struct buffer *, uint8_t flags, bool re
 void session_tell_flags(struct session *);                            /* FLAGS and PERMANENTFLAGS */
 void session_tell_modseq(struct session *);                           /* * OK [HIGHESTMODSEQ n] Highest */
 uint64_t session_highest_modseq(const struct session *);
+bool session_modseqs_last(const struct session *);                    /* no, where the selected mailbox has its index in memory */
 
 /* ---- select.c ---- */
 void session_unselect(struct session *);

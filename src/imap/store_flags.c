@@ -27,6 +27,10 @@ static bool parse_modifiers(struct session *s, struct request *r, const struct i
             request_bad(s, r, "Invalid modseq");
             return false;
         }
+        if (!session_modseqs_last(s)) {
+            request_bad(s, r, "STORE UNCHANGEDSINCE can't be used with non-permanent modseqs");
+            return false;
+        }
         *conditional = true;
     }
     return true;
@@ -103,7 +107,7 @@ static void answer_for_gone(struct session *s, struct request *r, const struct i
         put_fetch_front(s, &out, seq, record.uid);
         if (r->uid || (s->qresync && !s->uidonly))
             buffer_printf(&out, "UID %u ", record.uid);
-        if (s->condstore)
+        if (s->condstore && session_modseqs_last(s))
             buffer_printf(&out, "MODSEQ (%llu) ", (unsigned long long)record.modseq);
         buffer_append_str(&out, "FLAGS ");
         session_put_flags(s, &out, now, mailbox_view_recent(s->view, record.uid), record.keywords);

@@ -169,6 +169,11 @@ uint64_t session_highest_modseq(const struct session *s)
     return status.highest_modseq > 0 ? status.highest_modseq : 1;
 }
 
+bool session_modseqs_last(const struct session *s)
+{
+    return s->view == NULL || !index_in_memory(mailbox_index(s->box));
+}
+
 void session_tell_modseq(struct session *s)
 {
     uint64_t modseq = session_highest_modseq(s);
@@ -236,7 +241,9 @@ static void tell_flag_change(struct session *s, struct sync *y, const struct syn
 {
     struct index_record record;
     struct buffer out = {0};
-    bool modseq = s->condstore, flags = f->visible && !f->own_silent;
+    bool flags = f->visible && !f->own_silent;
+    /* Instead of the flags, for a client that knows them, it is told in any case (imap 7.2). */
+    bool modseq = s->condstore && (!flags || session_modseqs_last(s));
 
     if ((!flags && !modseq) || !index_view_get_uid(mailbox_view_index(s->view), f->uid, &record))
         return;
@@ -326,7 +333,7 @@ static const char *modseq_code(struct session *s, struct sync *y, struct arena *
     /* expunges that are not told yet: the client must not skip them */
     bool held = y->hold && index_view_count(mailbox_view_index(s->view)) > index_count(mailbox_index(s->box));
 
-    if (!s->qresync || highest <= s->modseq_confirmed)
+    if (!s->qresync || highest <= s->modseq_confirmed || !session_modseqs_last(s))
         return NULL;
     if (!held) {
         s->modseq_confirmed = highest;

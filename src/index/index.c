@@ -397,6 +397,11 @@ bool index_read_only(const struct index *index)
     return index->read_only;
 }
 
+bool index_in_memory(const struct index *index)
+{
+    return index->in_memory;
+}
+
 unsigned index_deleted(const struct index *index)
 {
     return index->deleted;

@@ -93,6 +93,8 @@ unsigned index_keep_expire(void);
 enum step index_refresh(struct index *, struct error *);
 
 bool index_read_only(const struct index *);
+/* Nothing of it outlives the handle: neither do modseqs, which must not be told to a client that keeps them. */
+bool index_in_memory(const struct index *);
 /* An index-deleted record has been seen: 1 requested, 2 done; no commits are accepted after 2 (4.10). */
 unsigned index_deleted(const struct index *);
 /* Grows with every change of the shared state: "has anything happened?" without looking further. */

@@ -36,6 +36,27 @@ void store_index_settings(const struct mail_user *user, struct index_settings *o
     };
 }
 
+/* The folder of the index files; made when it is elsewhere than the mail. */
+static int open_folder(struct mailbox *box, struct index_where *where, struct error *e)
+{
+    bool elsewhere = strcmp(box->index_path, box->path) != 0;
+
+    if (elsewhere && folder_make(box->index_path, &box->modes, e) < 0)
+        return -1;
+    where->dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (where->dir < 0)
+        return error_sys(e, "open", box->index_path);
+    if (elsewhere) /* mail that may only be read can well have an index that may be written */
+        where->read_only = faccessat(where->dir, ".", W_OK, AT_EACCESS) < 0;
+    return 0;
+}
+
+/* Not being allowed to keep an index is no reason to hide the mail, where the mail says the same as its index. */
+static bool may_do_without(const struct store_index_how *how, const struct index_where *where, const struct error *e)
+{
+    return !how->only_copy && !where->in_memory && (e->class == ERROR_PERMISSION || (where->read_only && e->class == ERROR_NOT_FOUND));
+}
+
 int store_index_open(struct mailbox *box, const struct store_index_how *how, struct error *e)
 {
     struct index_settings settings;
@@ -48,12 +69,19 @@ int store_index_open(struct mailbox *box, const struct store_index_how *how, str
     store_index_settings(box->user, &settings);
     settings.sync_appends = settings.keep_backup = how->only_copy;
     where.name = name;
-    if (!where.in_memory && strcmp(box->index_path, box->path) != 0)
-        r = folder_make(box->index_path, &box->modes, e);
-    if (r == 0 && !where.in_memory && (where.dir = open(box->index_path, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
-        r = error_sys(e, "open", box->index_path);
+    if (!where.in_memory)
+        r = open_folder(box, &where, e);
     if (r == 0)
         r = index_open(&box->index, &where, e);
+    if (r < 0 && may_do_without(how, &where, e)) {
+        if (e->class == ERROR_PERMISSION)
+            mailbox_log(box, LOG_LEVEL_ERROR, "%s: the index is kept in memory", e->admin);
+        where.in_memory = true;
+        where.read_only = false;
+        r = index_open(&box->index, &where, e);
+    } else if (r < 0 && where.read_only && e->class == ERROR_NOT_FOUND) {
+        (void)error_set(e, ERROR_PERMISSION, "%s: there is no index, and none can be made", box->index_path);
+    }
     if (where.dir >= 0)
         (void)close(where.dir);
     mem_free(name);

@@ -246,6 +246,7 @@ static int maildir_open(struct mailbox *box, const struct driver_open *how, stru
         maildir_close(box);
         return -1;
     }
+    m->look_only = box->read_only && faccessat(m->control, ".", W_OK, AT_EACCESS) < 0;
     if (!box->read_only)
         clean_tmp(m);
     return 0;

@@ -29,7 +29,7 @@ struct maildir_record {
     uint32_t uid;
     uint8_t where;           /* as last seen */
     bool seen;               /* in the running scan */
-    bool was_new;            /* it stood in new/ at the last scan, or was moved from there */
+    bool was_new;            /* it stood in new/ at the last scan, or was moved from there, or has just got its UID */
     bool suspect;            /* reappeared after its expunge, seen once (8.7) */
     const char *base;
     const char *info;        /* from ':' on, as last seen; NULL = none or not known */
@@ -114,6 +114,7 @@ struct maildir {
     time_t lock_touched;
     unsigned ext;                  /* index extension "maildir" */
     bool very_dirty, broken_sizes, empty_new, copy_with_hardlinks, save_crlf;
+    bool look_only;              /* nothing may be written there, not even the uidlist */
     bool fsync_never;
     bool defer_sync;               /* leave the uidlist's fdatasync to the caller: sync_fd */
     int sync_fd;                   /* -1 = none */

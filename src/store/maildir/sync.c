@@ -87,7 +87,8 @@ static int check(struct maildir *m, struct driver_sync *sync, struct maildir_syn
     s->take_recent = sync->take_recent && status.first_recent_uid < status.next_uid;
     *work = s->scan_new || s->scan_cur || s->pending || s->take_recent ||
             (status.have_dirty && sync->why == SYNC_FULL);
-    if (m->box->read_only && !s->scan_new && !s->scan_cur)
+    /* Whoever may write there keeps the index up to date. */
+    if (m->box->read_only && ((!s->scan_new && !s->scan_cur) || index_read_only(m->box->index)))
         *work = false;
     return 0;
 }
@@ -253,7 +254,8 @@ static bool is_missing(const struct maildir *m)
 static enum step merge(struct maildir *m, struct maildir_sync *s, struct error *e)
 {
     maildir_entries_sort(&s->entries);
-    fix_doubles(m, s);
+    if (!m->look_only)
+        fix_doubles(m, s);
     s->fresh.count = 0;
     maildir_entries_merge(m, &s->entries, &s->fresh);
     if (s->again && s->scans < SCANS_MAX) {
@@ -284,7 +286,7 @@ static enum step lock_both(struct maildir *m, struct driver_sync *sync, struct m
 {
     enum step r = STEP_DONE;
 
-    if (!s->index_first) {
+    if (!s->index_first && !m->look_only) {
         r = maildir_list_lock(m, e);
         if (r == STEP_WAIT)
             return wait_busy(m, sync, s);
@@ -321,7 +323,9 @@ static enum step prepare(struct maildir *m, struct driver_sync *sync, struct mai
         return STEP_MORE;
     }
     s->need_full = !m->list.exists || m->list.recreate;
-    if (maildir_list_begin(m, e) < 0)
+    if (m->look_only && !m->list.exists)
+        return error_set(e, ERROR_PERMISSION, "%s: the messages have no UIDs, and none can be given", m->box->path), STEP_ERROR;
+    if (!m->look_only && maildir_list_begin(m, e) < 0)
         return STEP_ERROR;
     if (!s->scan_new && !s->scan_cur && !s->need_full) {
         s->phase = SYNC_APPLYING;

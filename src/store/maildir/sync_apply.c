@@ -23,6 +23,7 @@ struct apply {
     bool failed_files;
     bool appended;                /* next_uid grows by itself */
     uint32_t first_recent;
+    bool recent_before;           /* there is a recent message already: first_recent stays */
     uint32_t letters_known;       /* which keyword letters have a bit in the index */
     signed char letter_of[256];   /* letter of keyword i of the index, -1 = none */
     unsigned keywords;
@@ -37,7 +38,8 @@ static int compare_fresh(const void *x, const void *y)
     return maildir_name_compare(a->name, b->name);
 }
 
-static void add_record(struct apply *a, struct maildir_entry *entry, const char *fields)
+/* `given`: as it was elsewhere, where it was new to nobody. */
+static void add_record(struct apply *a, struct maildir_entry *entry, const char *fields, bool given)
 {
     struct maildir_uidlist *list = &a->m->list;
     const char *info = entry->name + entry->base_size;
@@ -45,7 +47,7 @@ static void add_record(struct apply *a, struct maildir_entry *entry, const char 
         arena_str(maildir_uidlist_arena(list), slice_of(entry->name, entry->base_size)), fields);
 
     rec->where = entry->in_new ? WHERE_NEW : WHERE_CUR;
-    rec->was_new = entry->in_new || entry->moved;
+    rec->was_new = entry->in_new || entry->moved || !given;
     rec->info = *info == '\0' ? NULL : arena_strdup(maildir_uidlist_arena(list), info);
     rec->seen = true;
     entry->dropped = true; /* has its UID */
@@ -64,13 +66,13 @@ static int add_fresh(struct apply *a, struct error *e)
         count = maildir_given_match(a->m, &s->fresh, given);
     for (size_t i = 0; i < count; i++) {
         list->next_uid = given[i].uid;
-        add_record(a, &s->fresh.at[given[i].entry], given[i].fields);
+        add_record(a, &s->fresh.at[given[i].entry], given[i].fields, true);
     }
     if (s->fresh.count - count > UINT32_MAX - 2 - list->next_uid)
         return error_set(e, ERROR_LIMIT, "UIDs are used up");
     for (size_t i = 0; i < s->fresh.count; i++)
         if (!s->fresh.at[i].dropped)
-            add_record(a, &s->fresh.at[i], NULL);
+            add_record(a, &s->fresh.at[i], NULL, false);
     /* Garbage: rewrite when most lines are of messages that are gone. */
     if (s->full && (list->lines + s->fresh.count) * 75 / 100 >= list->count - list->gone && list->gone > 0)
         list->recreate = true;
@@ -257,8 +259,9 @@ static void append_message(struct apply *a, struct maildir_record *rec)
     for (int i = 0; i < MAILDIR_LETTERS; i++)
         if ((letters & 1u << i) != 0)
             index_append_keyword(a->batch, append, letter_name(a, i));
-    /* A file that stands in cur/ was seen by a client before. */
-    if (!rec->was_new && a->first_recent == rec->uid)
+    /* A file of cur/ that the uidlist knew was seen by a client before. */
+    a->recent_before = a->recent_before || rec->was_new;
+    if (!a->recent_before && a->first_recent <= rec->uid)
         a->first_recent = rec->uid + 1;
 }
 
@@ -457,7 +460,7 @@ static int apply(struct apply *a, struct error *e)
     size_t before;
 
     if (a->s->scanned) {
-        if (add_fresh(a, e) < 0)
+        if (!m->look_only && add_fresh(a, e) < 0) /* else they have to wait for someone who may give them UIDs */
             return -1;
         before = list->count;
         compare(a);
@@ -483,6 +486,7 @@ enum step maildir_sync_apply(struct maildir *m, struct driver_sync *sync, struct
 {
     struct apply a = {.m = m, .s = s, .sync = sync, .arena = arena_new()};
     uint64_t before = index_generation(m->box->index);
+    struct index_record record;
     int r = index_pending(m->box->index, a.arena, &a.requests, e);
 
     index_status(m->box->index, &a.status);
@@ -510,6 +514,7 @@ enum step maildir_sync_apply(struct maildir *m, struct driver_sync *sync, struct
         a.reset = true;
         a.first_recent = 1;
     }
+    a.recent_before = !a.reset && index_get_from(m->box->index, a.first_recent, &record);
     if (r == 0)
         r = apply(&a, e);
     if (r == 0) {
