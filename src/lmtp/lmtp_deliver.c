@@ -292,40 +292,40 @@ static int stage(struct deliver *d, struct deliver *like, struct error *e)
     return r;
 }
 
-static int open_user(struct deliver *d, struct error *e)
+int deliver_open_user(const struct deliver_request *q, const char *service, struct arena *arena, struct log *log, struct settings **out_set,
+                      struct mail_user **out, struct error *e)
 {
-    const struct deliver_request *q = &d->request;
-    struct conf_filter filter = {.service = "lmtp"};
-    const char **pairs = ARENA_ARRAY(d->arena, const char *, q->rcpt->userdb.count + 1);
+    struct conf_filter filter = {.service = service};
+    const char **pairs = ARENA_ARRAY(arena, const char *, q->rcpt->userdb.count + 1);
     struct settings *set = conf_settings(q->conf, &filter, e), *own;
     struct mail_user_params params = {.username = q->rcpt->user,
                                       .home = rpc_fields_get(&q->rcpt->userdb, "home"),
-                                      .service = "lmtp",
+                                      .service = service,
                                       .session_id = q->rcpt->session,
                                       .fields = pairs,
-                                      .log = &d->log,
+                                      .log = log,
                                       .find_home = q->homes == NULL ? NULL : auth_homes_find,
                                       .find_home_arg = q->homes,
                                       .no_notify = true};
 
     if (set == NULL)
         return -1;
-    d->set = set;
+    *out_set = set;
     for (size_t i = 0; i < q->rcpt->userdb.count; i++) {
         const struct rpc_field *f = &q->rcpt->userdb.at[i];
         /* "mail" is the userdb's name of mail_location (auth 7). */
-        pairs[i] = arena_printf(d->arena, "%s=%s", strcmp(f->key, "mail") == 0 ? "mail_location" : f->key,
+        pairs[i] = arena_printf(arena, "%s=%s", strcmp(f->key, "mail") == 0 ? "mail_location" : f->key,
                                 f->value == NULL ? "" : f->value);
     }
     own = settings_override_all(set, pairs, e);
     if (own == NULL)
         return -1;
     settings_unref(set);
-    d->set = own;
-    d->log.debug = conf_bool(own, SET_mail_debug);
-    if (mail_user_open(&d->user, own, &params, e) < 0)
+    *out_set = own;
+    log->debug = conf_bool(own, SET_mail_debug);
+    if (mail_user_open(out, own, &params, e) < 0)
         return -1;
-    quota_over_check(d->user, false);
+    quota_over_check(*out, false);
     return 0;
 }
 
@@ -347,7 +347,7 @@ struct deliver *deliver_stage(const struct deliver_request *request, struct deli
     ev_init(&d->more, go_on);
     d->retry.data = d->more.data = d;
     d->log.prefix = arena_printf(a, "lmtp(%s)<%d><%s>: ", request->rcpt->user, (int)getpid(), request->rcpt->session);
-    if (open_user(d, &d->error) < 0) {
+    if (deliver_open_user(request, "lmtp", a, &d->log, &d->set, &d->user, &d->error) < 0) {
         add_line(d, LOG_LEVEL_ERROR, NULL,
                  arena_printf(a, "rcpt %s: Failed to initialize user: %s", request->rcpt->path, d->error.admin));
         d->answer = "451 4.3.0 Temporary internal error";

@@ -16,6 +16,8 @@ struct deliver_message {
 };
 struct deliver_message deliver_message_read(struct arena *, struct slice bytes);
 
+struct mail_user;
+
 struct deliver_request {
     struct ev_loop *loop;
     struct conf *conf;
@@ -25,6 +27,13 @@ struct deliver_request {
     const struct lmtp_job_rcpt *rcpt;
     unsigned number;          /* given back to `over` */
 };
+
+/* The recipient as a mail user, with the settings of that service. *set is the caller's, also after an error if not NULL. */
+int deliver_open_user(const struct deliver_request *, const char *service, struct arena *, struct log *, struct settings **set,
+                      struct mail_user **, struct error *);
+
+/* Has the recipient's INBOX room for `size` bytes more? The fields of the answer to ROOM (lmtp_job.h); at least 3 places. */
+size_t deliver_room(const struct deliver_request *, const char *service, uint64_t size, struct arena *, const char *fields[3]);
 
 struct deliver;
 /* A line for the log. Deliveries that run side by side end in any order; whoever started them writes their lines in the

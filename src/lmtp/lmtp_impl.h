@@ -85,6 +85,7 @@ struct lmtp_client {
     struct lmtp_transaction *trans;
     struct auth_lookup *lookup;
     struct anvil_query *query;
+    struct room_query *room;   /* lmtp_rcpt_check_quota asks a worker */
     struct lmtp_rcpt *asking;  /* whose lookup is running */
     struct smtp_data data;
     uint64_t chunk_left, chunk_size;

@@ -14,6 +14,18 @@ void lmtp_job_begin(struct buffer *out, const char *sender)
     buffer_free(&line);
 }
 
+void lmtp_job_room(struct buffer *out, const char *service, uint64_t size)
+{
+    struct buffer line = {0};
+
+    line_begin(&line, "ROOM");
+    line_field_str(&line, service);
+    line_field_num(&line, size);
+    line_end(&line);
+    buffer_append_slice(out, buffer_slice(&line));
+    buffer_free(&line);
+}
+
 void lmtp_job_add(struct buffer *out, const struct lmtp_job_rcpt *r)
 {
     struct buffer line = {0};
@@ -42,6 +54,8 @@ int lmtp_job_read(struct arena *a, struct slice bytes, struct lmtp_job *out, str
         size_t n = text_tab_fields(a, line, &fields);
         if (slice_equal_str(fields[0], "MAIL") && n == 2)
             out->sender = arena_str(a, fields[1]);
+        else if (slice_equal_str(fields[0], "ROOM") && n == 3 && slice_to_u64(fields[2], &out->room_size))
+            out->room_service = arena_str(a, fields[1]);
         else if (slice_equal_str(fields[0], "RCPT") && n >= FIXED_FIELDS) {
             struct lmtp_job_rcpt r = {.user = arena_str(a, fields[2]),
                                       .session = arena_str(a, fields[3]),
@@ -62,7 +76,7 @@ int lmtp_job_read(struct arena *a, struct slice bytes, struct lmtp_job *out, str
     out->count = rcpts.count;
     out->rcpts = arena_copy(a, rcpts.at, rcpts.count * sizeof(*rcpts.at));
     VEC_FREE(&rcpts);
-    if (out->sender == NULL || out->count == 0)
+    if ((out->sender == NULL && out->room_service == NULL) || out->count == 0 || (out->room_service != NULL && out->count != 1))
         return error_set(e, ERROR_INVALID, "Delivery job: incomplete");
     return 0;
 }

@@ -2,6 +2,7 @@
  *
  * While a look-up runs no further command is read, so replies keep their order by themselves. */
 #include "lmtp/lmtp_impl.h"
+#include "lmtp/lmtp_job.h"
 #include "rpc/credentials.h"
 
 static void finish(struct lmtp_client *c)
@@ -50,6 +51,65 @@ static void limit_known(void *arg, bool ok, unsigned count)
     accept_rcpt(c);
 }
 
+/* ---- lmtp_rcpt_check_quota ---- */
+
+struct room_query {
+    struct lmtp_client *client; /* NULL: it does not wait any more */
+};
+
+static void check_limit(struct lmtp_client *c)
+{
+    if (conf_uint(c->set, SET_lmtp_user_concurrency_limit) == 0) {
+        accept_rcpt(c);
+        return;
+    }
+    c->query = anvil_lookup(c->server->anvil, anvil_ident(c->trans->arena, "lmtp", "", c->asking->user), limit_known, c);
+}
+
+static void room_known(void *arg, const struct error *e, const struct slice *fields, size_t count)
+{
+    struct room_query *room = arg;
+    struct lmtp_client *c = room->client;
+    const char *text;
+
+    mem_free(room);
+    if (c == NULL)
+        return;
+    c->room = NULL;
+    if (e->class != ERROR_NONE)
+        log_error(NULL, "rcpt %s: Failed to ask for its quota: %s", c->asking->path, e->admin);
+    if (e->class != ERROR_NONE || count < 2 || slice_equal_str(fields[0], LMTP_ROOM_FAILED)) {
+        refuse(c, "451 4.3.0", "Temporary internal error");
+        return;
+    }
+    if (slice_equal_str(fields[0], LMTP_ROOM_FITS)) {
+        check_limit(c);
+        return;
+    }
+    text = arena_str(c->trans->arena, fields[1]);
+    refuse(c, conf_bool(c->set, SET_quota_full_tempfail) ? "452 4.2.2" : "552 5.2.2", text);
+}
+
+static void ask_room(struct lmtp_client *c)
+{
+    struct lmtp_rcpt *r = c->asking;
+    struct lmtp_job_rcpt line = {.user = r->user, .session = arena_printf(c->trans->arena, "%s:quota", r->session), .path = r->path,
+                                 .detail = r->detail, .userdb = r->userdb};
+    struct dispatch_request request = {.job = true, .service = "lmtp", .user = r->user, .session = line.session, .local = c->local,
+                                       .remote = c->remote, .real_local = c->real_local, .real_remote = c->real_remote, .tls = c->tls};
+    struct buffer bytes = {0};
+    struct error e;
+
+    c->room = mem_zero(1, sizeof(*c->room));
+    c->room->client = c;
+    lmtp_job_room(&bytes, "lmtp", 0);
+    lmtp_job_add(&bytes, &line);
+    request.input = buffer_slice(&bytes);
+    if (dispatch_client_job(c->server->dispatch, &request, -1, room_known, c->room, &e) < 0)
+        room_known(c->room, &e, NULL, 0);
+    buffer_free(&bytes);
+}
+
 static void user_known(void *arg, const struct error *e, const char *user, const struct rpc_fields *fields)
 {
     struct lmtp_client *c = arg;
@@ -75,11 +135,10 @@ static void user_known(void *arg, const struct error *e, const char *user, const
     r->user = arena_strdup(a, user);
     r->userdb = rpc_fields_copy(a, fields);
     credentials_split_home(a, c->set, &r->userdb);
-    if (conf_uint(c->set, SET_lmtp_user_concurrency_limit) == 0) {
-        accept_rcpt(c);
-        return;
-    }
-    c->query = anvil_lookup(c->server->anvil, anvil_ident(a, "lmtp", "", r->user), limit_known, c);
+    if (conf_bool(c->set, SET_lmtp_rcpt_check_quota))
+        ask_room(c);
+    else
+        check_limit(c);
 }
 
 static struct auth_user_info lookup_info(const struct lmtp_client *c)
@@ -244,5 +303,8 @@ void lmtp_rcpt_cancel(struct lmtp_client *c)
     if (c->query != NULL)
         anvil_query_cancel(c->query);
     c->query = NULL;
+    if (c->room != NULL)
+        c->room->client = NULL;
+    c->room = NULL;
     c->asking = NULL;
 }

@@ -156,18 +156,37 @@ static int map_message(int fd, struct slice *out, struct error *e)
     return 0;
 }
 
+static void answer_room(struct worker *w, struct delivery *d)
+{
+    const struct deliver_request request = {.loop = w->loop, .conf = service_conf(w->service), .homes = w->homes, .rcpt = d->job.rcpts};
+    const char *fields[3];
+    size_t n = deliver_room(&request, d->job.room_service, d->job.room_size, d->arena, fields);
+
+    dispatch_worker_answer(w->dispatch, d->id, fields, n);
+    arena_free(d->arena);
+    mem_free(d);
+}
+
 static void take_job(void *arg, const struct dispatch_request *request, int fd)
 {
     struct worker *w = arg;
     struct delivery *d = mem_zero(1, sizeof(*d));
     struct error e;
+    int r;
 
     d->worker = w;
     d->arena = arena_new();
     d->id = request->id;
-    if (fd < 0 || lmtp_job_read(d->arena, request->input, &d->job, &e) < 0 || map_message(fd, &d->message, &e) < 0) {
-        if (fd < 0)
-            error_set(&e, ERROR_INVALID, "Delivery job: no message");
+    r = lmtp_job_read(d->arena, request->input, &d->job, &e);
+    if (r == 0 && d->job.room_service != NULL) {
+        if (fd >= 0)
+            close(fd);
+        answer_room(w, d);
+        return;
+    }
+    if (r == 0 && fd < 0)
+        r = error_set(&e, ERROR_INVALID, "Delivery job: no message");
+    if (r < 0 || map_message(fd, &d->message, &e) < 0) {
         log_error_value(NULL, &e);
         if (fd >= 0)
             close(fd);
