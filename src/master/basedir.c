@@ -4,6 +4,7 @@
  * Nothing is repaired silently: wrong modes are set right with a warning, as admins of the original know it. */
 #include "master/master.h"
 
+#include "rpc/instances.h"
 #include "rpc/line.h"
 
 #include <errno.h>
@@ -101,48 +102,6 @@ static int link_config(const struct master *master, struct error *error)
     return result;
 }
 
-/* "<unix time> <name> <base_dir> <config path>" a line, one line a base_dir. */
-static void list_instance(const struct master *master)
-{
-    char *path = mem_printf("%s/instances", master->state_dir), *temp = mem_printf("%s.new", path);
-    struct buffer old = {0}, new = {0};
-    struct slice rest, line;
-    struct error error;
-    int fd;
-
-    (void)os_read_file(AT_FDCWD, path, 1 << 20, &old, &error);
-    rest = buffer_slice(&old);
-    while (rest.size > 0 && slice_split(&rest, '\n', &line)) {
-        struct arena *arena = arena_new();
-        struct slice *fields;
-        size_t n = text_tab_fields(arena, line, &fields);
-
-        if (line.size > 0 && !(n > 2 && slice_equal_str(fields[2], master->base_dir))) {
-            buffer_append_slice(&new, line);
-            buffer_append_byte(&new, '\n');
-        }
-        arena_free(arena);
-    }
-    buffer_printf(&new, "%lld\t", (long long)time(NULL));
-    text_tab_escape(&new, slice_from_str(master->instance));
-    buffer_append_byte(&new, '\t');
-    text_tab_escape(&new, slice_from_str(master->base_dir));
-    buffer_append_byte(&new, '\t');
-    text_tab_escape(&new, slice_from_str(master->config_path));
-    buffer_append_byte(&new, '\n');
-    (void)os_unlink(AT_FDCWD, temp, &error);
-    fd = os_create(AT_FDCWD, temp, 0644, (gid_t)-1, &error);
-    if (fd >= 0) {
-        if (os_write(fd, buffer_slice(&new), &error) == 0)
-            (void)os_rename(AT_FDCWD, temp, AT_FDCWD, path, &error);
-        (void)close(fd);
-    }
-    buffer_free(&old);
-    buffer_free(&new);
-    mem_free(path);
-    mem_free(temp);
-}
-
 static void show_last_fatal(const struct master *master)
 {
     char *name = in_base(master, "master-fatal.lastlog");
@@ -164,6 +123,7 @@ int basedir_prepare(struct master *master, const struct settings *set, struct er
 {
     static const char *const names[] = {"login", "token-login", "empty"};
     gid_t group = login_group(master, set);
+    struct error ignored;
 
     if (make_base(master, error) < 0)
         return -1;
@@ -185,7 +145,7 @@ int basedir_prepare(struct master *master, const struct settings *set, struct er
     }
     if (link_config(master, error) < 0)
         return -1;
-    list_instance(master);
+    (void)instances_touch(master->state_dir, master->instance, master->base_dir, master->config_path, &ignored); /* only a list */
     return 0;
 }
 

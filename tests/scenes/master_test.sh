@@ -41,6 +41,9 @@ start_and_stop_body()
     atf_check -o inline:"$SCENE/dovecot.conf\n" readlink -f "$SCENE/run/dovecot.conf"
     atf_check -o inline:'600\n' stat -c %a "$SCENE/run/master"
     atf_check -o inline:'666\n' stat -c %a "$SCENE/run/login/imap"
+    # It stands in the list of instances, once, whatever others stand there.
+    atf_check -o match:"^[0-9]+	dovecot	$SCENE/run	$SCENE/dovecot.conf\$" cat "$SCENE/state/instances"
+    atf_check -o match:"^$SCENE/run +dovecot +[-0-9]+ [:0-9]+ yes" "$OURS/doveadm" -c "$SCENE/dovecot.conf" instance list
     # A second one refuses, on standard error and in the log.
     atf_check -s exit:89 -e match:"^Fatal: Dovecot is already running with PID $SERVER \(read from $SCENE/run/master.pid\)" \
         "$OURS/dovecot" -c "$SCENE/dovecot.conf"
