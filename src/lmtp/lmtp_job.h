@@ -3,7 +3,8 @@
  * Bytes: lines of TAB fields, escaped:
  *     MAIL sender
  *     RCPT index user session path original detail key=value...      one per recipient; userdb fields at the end
- * or, of a job that only asks whether INBOX has room (no descriptor comes with it), with one RCPT:
+ * or, of a job that only asks whether INBOX has room (no descriptor comes with it), with one RCPT, whose userdb fields are those
+ * that the dispatcher finds:
  *     ROOM service size
  * Answer: one field per recipient:  "index code enhanced text", e.g. "0 250 2.0.0 Saved". Of ROOM: LMTP_ROOM_* and, but for
  * FITS, the text for the client; then quota_status_success or what belongs there, "" = nothing is set. */

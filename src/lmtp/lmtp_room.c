@@ -22,25 +22,23 @@ static const char *kind_of(int r, const struct error *e, struct mail_user *user,
     return LMTP_ROOM_OVER;
 }
 
-/* What is configured for Postfix; %{error} is known there alone. */
-static const char *configured(struct mail_user *user, struct arena *arena, const char *kind, const char *text)
+/* What is configured for Postfix. */
+static const char *configured(struct mail_user *user, struct arena *arena, const char *kind)
 {
     const char *const keys[] = {strcmp(kind, LMTP_ROOM_FITS) == 0    ? "quota_status_success"
                                 : strcmp(kind, LMTP_ROOM_LARGE) == 0 ? "quota_status_toolarge"
                                                                      : "quota_status_overquota",
                                 strcmp(kind, LMTP_ROOM_LARGE) == 0 ? "quota_status_overquota" : NULL};
-    const struct conf_var table[] = {{0, "error", text}, {'u', "user", mail_user_name(user)}, {0, NULL, NULL}};
-    const struct conf_vars vars = {.table = table};
 
     for (size_t i = 0; i < 2 && keys[i] != NULL; i++) {
         const char *value = conf_plugin(mail_user_settings(user), keys[i]);
-        bool failed = false;
         struct error e;
 
         if (value == NULL || *value == '\0')
             continue;
-        value = conf_expand(arena, value, &vars, &failed, &e);
-        if (value != NULL && !failed)
+        if (!conf_plugin_overridden(mail_user_settings(user), keys[i]))
+            value = mail_user_expand(user, arena, value, &e);
+        if (value != NULL)
             return value;
         log_error(mail_user_log(user), "Failed to expand plugin setting %s: %s", keys[i], e.admin);
     }
@@ -72,7 +70,7 @@ size_t deliver_room(const struct deliver_request *request, const char *service, 
         r = ask(user, arena, size, &e);
     fields[0] = user == NULL ? LMTP_ROOM_FAILED : kind_of(r, &e, user, size);
     fields[1] = arena_strdup(arena, e.user);
-    fields[2] = user == NULL ? "" : configured(user, arena, fields[0], fields[1]);
+    fields[2] = user == NULL ? "" : configured(user, arena, fields[0]);
     if (strcmp(fields[0], LMTP_ROOM_FAILED) == 0) {
         log_error(&log, "Failed to ask for the room in INBOX: %s", e.admin);
         fields[1] = "Temporary internal error";

@@ -156,11 +156,16 @@ static int map_message(int fd, struct slice *out, struct error *e)
     return 0;
 }
 
-static void answer_room(struct worker *w, struct delivery *d)
+/* Who the user is has been asked by the dispatcher. */
+static void answer_room(struct worker *w, struct delivery *d, const struct dispatch_request *from)
 {
     const struct deliver_request request = {.loop = w->loop, .conf = service_conf(w->service), .homes = w->homes, .rcpt = d->job.rcpts};
     const char *fields[3];
-    size_t n = deliver_room(&request, d->job.room_service, d->job.room_size, d->arena, fields);
+    size_t n;
+
+    d->job.rcpts[0].user = from->user;
+    d->job.rcpts[0].userdb = from->userdb;
+    n = deliver_room(&request, d->job.room_service, d->job.room_size, d->arena, fields);
 
     dispatch_worker_answer(w->dispatch, d->id, fields, n);
     arena_free(d->arena);
@@ -181,7 +186,7 @@ static void take_job(void *arg, const struct dispatch_request *request, int fd)
     if (r == 0 && d->job.room_service != NULL) {
         if (fd >= 0)
             close(fd);
-        answer_room(w, d);
+        answer_room(w, d, request);
         return;
     }
     if (r == 0 && fd < 0)

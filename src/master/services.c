@@ -226,7 +226,14 @@ static int build_unit(struct build *b, struct unit *unit, const struct conf_bloc
     return service_take_listeners(b, unit, block);
 }
 
-/* Deliveries: the front of lmtp hands them to a dispatcher of its own, which may become every user. */
+static bool runs(const struct master *master, const struct unit *unit, const char *program)
+{
+    size_t n = strlen(master->libexec_dir);
+
+    return strncmp(unit->argv[0], master->libexec_dir, n) == 0 && unit->argv[0][n] == '/' && strcmp(unit->argv[0] + n + 1, program) == 0;
+}
+
+/* Deliveries: the front of lmtp (and quota-status, which asks for room) hands them to a dispatcher of its own, which may become every user. */
 static void build_delivery(struct build *b, struct unit *unit, const struct unit *lmtp)
 {
     struct listener *listener;
@@ -320,8 +327,9 @@ int generation_new(struct master *master, struct conf *conf, struct generation *
         generation->unit_count++;
         if (build_unit(&b, unit, blocks[i]) < 0)
             goto failed;
-        if (strcmp(unit->name, "lmtp") == 0 && strncmp(unit->argv[0], master->libexec_dir,
-                                                       strlen(master->libexec_dir)) == 0)
+        /* Whoever hands in jobs; lmtp's own limits and user count where both are there. */
+        if ((strcmp(unit->name, "lmtp") == 0 || (lmtp == NULL && runs(master, unit, "quota-status"))) &&
+            strncmp(unit->argv[0], master->libexec_dir, strlen(master->libexec_dir)) == 0)
             lmtp = unit;
     }
     if (lmtp != NULL) {

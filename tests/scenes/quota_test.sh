@@ -90,6 +90,17 @@ trash_and_owner_count_cleanup()
     scene_end
 }
 
+# append_bytes USER BYTES: into INBOX, a bit more.
+append_bytes()
+{
+    python3 -c 'import imaplib, sys
+m = imaplib.IMAP4(sys.argv[1], int(sys.argv[2]))
+m.login(sys.argv[3], "pass")
+print(m.append("INBOX", None, None, b"From: a\r\n\r\n" + b"%070d\r\n" % 0 * (int(sys.argv[4]) // 72)))
+m.logout()' "$IP" $IMAP_PORT "$@" >appended
+    grep -q OK appended || atf_fail "$(cat appended)"
+}
+
 # over_talk PROGRAM LINE ...: when is the script told what?
 over_talk()
 {
@@ -104,12 +115,7 @@ over_talk()
         printf 'a1 LOGIN %s pass\na2 LOGOUT\n' $user | scene_talk imap >/dev/null
         printf 'a1 LOGIN %s pass\na2 GETQUOTAROOT INBOX\na3 LOGOUT\n' $user | scene_talk imap >/dev/null
         [ $user = u1 ] || continue
-        python3 -c 'import imaplib, sys
-m = imaplib.IMAP4(sys.argv[1], int(sys.argv[2]))
-m.login("u2", "pass")
-print(m.append("INBOX", None, None, b"From: a\r\n\r\n" + b"%070d\r\n" % 0 * 277))
-m.logout()' "$IP" $IMAP_PORT >appended
-        grep -q OK appended || atf_fail "$(cat appended)"
+        append_bytes u2 19944
     done
     scene_stop
     told_end
@@ -137,6 +143,61 @@ over_flag_body()
     scene_log_is_clean
 }
 over_flag_cleanup()
+{
+    scene_end
+}
+
+# policy_talk WHO LINE ...: what Postfix is told; the lines are of plugin {}.
+policy_talk()
+{
+    who=$1
+    shift
+    SERVER=
+    scene_make
+    rm -rf "$SCENE"/home/*
+    scene_start "$who" 'mail_plugins = quota' 'recipient_delimiter = +' 'service quota-status {' '  executable = quota-status -p postfix' \
+        '  client_limit = 1' '  inet_listener {' '    port = 10340' '  }' '}' \
+        'plugin {' '  quota = maildir:User quota' '  quota_rule = *:storage=20k' '  quota_rule2 = Other:ignore' "$@" '}'
+    append_bytes full@example 18000
+    python3 -B "$TOP_SRC/tests/lib/policy_talk.py" "$IP" 10340 <<END >>$who.policy
+protocol_state=RCPT recipient=full@example size=100
+protocol_state=RCPT recipient=full@example size=3000
+protocol_state=RCPT recipient=full@example size=6000
+protocol_state=RCPT recipient=full+detail@example size=6000
+protocol_state=RCPT recipient=empty@example size=6000
+protocol_state=RCPT recipient=empty@example size=15000
+protocol_state=RCPT recipient=empty@example size=30000
+protocol_state=DATA recipient=full@example size=6000
+protocol_state=RCPT size=6000
+recipient=full@example size=6000
+protocol_state=RCPT recipient=full@example recipient=empty@example size=6000
+protocol_state=RCPT recipient=full@example size=6000 size=1
+protocol_state=RCPT recipient=full@example size=1 size=6000
+protocol_state=RCPT recipient= size=6000
+protocol_state=RCPT recipient=full@example size=6000
+protocol_state=RCPT recipient=empty@example size=6000
+END
+    scene_stop
+}
+
+atf_test_case status cleanup
+status_head()
+{
+    quota_head
+}
+status_body()
+{
+    for who in dovecot ours; do
+        policy_talk $who
+        policy_talk $who '  quota_status_success = DUNNO' '  quota_status_overquota = 552 5.2.2 %u: full' '  quota_status_toolarge = 552 large' \
+            '  quota_max_mail_size = 18k'
+    done
+    grep -E 'Error|Warning' "$SCENE/log" >&2
+    grep -q 'action=554 5.2.2 Quota' dovecot.policy || atf_fail "the real server was not asked: $(cat dovecot.policy)"
+    atf_check diff -u dovecot.policy ours.policy
+    scene_log_is_clean 'unexpected state DATA' 'Client sent invalid recipient address'
+}
+status_cleanup()
 {
     scene_end
 }
@@ -223,6 +284,7 @@ atf_init_test_cases()
     atf_add_test_case trash_and_owner_maildir
     atf_add_test_case trash_and_owner_count
     atf_add_test_case over_flag
+    atf_add_test_case status
     atf_add_test_case no_file_system_quota
     atf_add_test_case file_system
 }
