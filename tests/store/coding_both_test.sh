@@ -99,9 +99,9 @@ prepare()
         printf 'base_dir = %s/run\nmail_location = maildir:~/Maildir\nstats_writer_socket_path =\n' "$SCENE"
         printf 'mail_attribute_dict = file:%%h/attributes\nmail_attachment_min_size = 1k\n'
         printf 'namespace inbox {\n  inbox = yes\n}\nplugin {\n'
-        openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt >"$SCENE/private.pem"
+        case ${1:-} in rsa) openssl genrsa 2048 2>/dev/null ;; *) openssl ecparam -name prime256v1 -genkey -noout ;; esac | openssl pkcs8 -topk8 -nocrypt >"$SCENE/private.pem"
         openssl pkey -in "$SCENE/private.pem" -pubout >"$SCENE/public.pem"
-        [ "${1:-}" != keys ] ||
+        [ -z "${1:-}" ] ||
             printf '  mail_crypt_global_private_key = <%s/private.pem\n  mail_crypt_global_public_key = <%s/public.pem\n' "$SCENE" "$SCENE"
         printf '}\n'
     } >"$SCENE/c.conf"
@@ -153,6 +153,24 @@ crypt_body()
 }
 crypt_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
+atf_test_case rsa cleanup
+rsa_head() { both_head; }
+rsa_body()
+{
+    prepare rsa
+    for format in maildir sdbox; do
+        both "$format rsa" "$format:~/mail" "-o mail_plugins=mail_crypt -o plugin/mail_crypt_save_version=2"
+    done
+    # Version 1 has elliptic curves only.
+    options="-o mail_plugins=mail_crypt -o plugin/mail_crypt_save_version=1 -o mail_location=maildir:~/old"
+    for who in real ours; do
+        : >err
+        ! with $who save <"$SCENE/mail4" || atf_fail "$who: saved in version 1"
+        grep -q 'Only EC key supported' err || atf_fail "$who: $(cat err)"
+    done
+}
+rsa_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
 atf_test_case folder_keys cleanup
 folder_keys_head() { both_head; }
 folder_keys_body()
@@ -191,6 +209,7 @@ atf_init_test_cases()
 {
     atf_add_test_case zlib
     atf_add_test_case crypt
+    atf_add_test_case rsa
     atf_add_test_case folder_keys
     atf_add_test_case attachments
 }

@@ -1,6 +1,8 @@
 /* Encryption of mail: streams, keys and their texts; messages and keys of the real server. */
 #include "tests/store/coding_help.h"
 
+#include <gnutls/abstract.h>
+
 /* ---- encryption ---- */
 
 struct one_key {
@@ -212,12 +214,78 @@ ATF_TC_BODY(key_texts, tc)
     }
 }
 
+static struct crypt_key *new_rsa(unsigned bits, struct crypt_key **public, struct error *e)
+{
+    struct crypt_key *key = NULL;
+    gnutls_x509_privkey_t private;
+    gnutls_pubkey_t half;
+    gnutls_privkey_t whole;
+    gnutls_datum_t pem;
+
+    ATF_REQUIRE(gnutls_x509_privkey_init(&private) == 0 && gnutls_x509_privkey_generate(private, GNUTLS_PK_RSA, bits, 0) == 0);
+    ATF_REQUIRE(gnutls_pubkey_init(&half) == 0 && gnutls_privkey_init(&whole) == 0 &&
+                gnutls_privkey_import_x509(whole, private, 0) == 0 && gnutls_pubkey_import_privkey(half, whole, 0, 0) == 0);
+    ATF_REQUIRE_EQ(0, gnutls_x509_privkey_export2_pkcs8(private, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &pem));
+    (void)crypt_key_private(slice_of(pem.data, pem.size), NULL, &key, e);
+    gnutls_free(pem.data);
+    ATF_REQUIRE_EQ(0, gnutls_pubkey_export2(half, GNUTLS_X509_FMT_PEM, &pem));
+    if (key != NULL)
+        ATF_REQUIRE_EQ_MSG(0, crypt_key_public(slice_of(pem.data, pem.size), public, e), "%s", e->admin);
+    gnutls_free(pem.data);
+    gnutls_privkey_deinit(whole);
+    gnutls_pubkey_deinit(half);
+    gnutls_x509_privkey_deinit(private);
+    return key;
+}
+
+/* RSA keys: every secret comes back, whatever is wrong with a block does not. */
+ATF_TC_WITHOUT_HEAD(rsa);
+ATF_TC_BODY(rsa, tc)
+{
+    const struct slice secret = SLICE("a secret of sixty-four bytes, as aes-256-cbc with its MAC has it");
+    struct crypt_key *public = NULL, *key, *other_public = NULL, *other;
+    struct buffer wrapped = {0}, plain = {0};
+    struct error e;
+
+    (void)tc;
+    key = new_rsa(1024, &public, &e);
+    ATF_REQUIRE_MSG(key != NULL, "%s", e.admin);
+    ATF_CHECK(memcmp(key->id, public->id, CRYPT_ID_SIZE) == 0 && key->has_private && !public->has_private);
+    for (size_t n = 0; n <= secret.size; n++) {
+        ATF_REQUIRE_EQ(0, crypt_rsa_wrap(public, slice_head(secret, n), &wrapped));
+        ATF_REQUIRE_EQ(0, crypt_rsa_unwrap(key, buffer_slice(&wrapped), &plain));
+        ATF_CHECK(slice_equal(buffer_slice(&plain), slice_head(secret, n)));
+        if (n < secret.size)
+            buffer_reset(&wrapped);
+        buffer_reset(&plain);
+    }
+    ATF_CHECK_EQ(-1, crypt_rsa_unwrap(public, buffer_slice(&wrapped), &plain));
+    for (size_t i = 0; i < wrapped.size; i++) {
+        wrapped.at[i] ^= (unsigned char)(1u << i % 8);
+        ATF_CHECK_EQ(-1, crypt_rsa_unwrap(key, buffer_slice(&wrapped), &plain));
+        wrapped.at[i] ^= (unsigned char)(1u << i % 8);
+        ATF_CHECK_EQ(-1, crypt_rsa_unwrap(key, slice_head(buffer_slice(&wrapped), i), &plain));
+    }
+    ATF_CHECK_EQ(0, plain.size);
+    other = new_rsa(1024, &other_public, &e);
+    ATF_REQUIRE_MSG(other != NULL, "%s", e.admin);
+    ATF_CHECK_EQ(-1, crypt_rsa_unwrap(other, buffer_slice(&wrapped), &plain));
+    ATF_CHECK_MSG(new_rsa(512, NULL, &e) == NULL, "a key that no secret fits into was taken");
+    crypt_key_free(&key);
+    crypt_key_free(&public);
+    crypt_key_free(&other);
+    crypt_key_free(&other_public);
+    buffer_free(&wrapped);
+    buffer_free(&plain);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, crypt_round_trips);
     ATF_TP_ADD_TC(tp, crypt_damaged);
     ATF_TP_ADD_TC(tp, crypt_vectors);
     ATF_TP_ADD_TC(tp, key_texts);
+    ATF_TP_ADD_TC(tp, rsa);
 
     return atf_no_error();
 }

@@ -1,12 +1,13 @@
 /* Encrypted mail (mail_crypt; dbox-format 7, docs/formats/coding.md): ciphers, keys, the stream, and which keys a user has.
  *
- * Elliptic curves are nettle's; PEM and passwords of PEM files are GnuTLS's. A message has a key of its own, which is wrapped
+ * Elliptic curves and RSA are nettle's; PEM and passwords of PEM files are GnuTLS's. A message has a key of its own, which is wrapped
  * for a public key; who has the private key with that identity can read it. */
 #ifndef YARILO_STORE_CODING_CRYPT_H
 #define YARILO_STORE_CODING_CRYPT_H
 
 #include "store/coding/codec.h"
 
+#include <gnutls/x509.h>
 #include <nettle/aes.h>
 #include <nettle/ecc.h>
 #include <nettle/gcm.h>
@@ -66,8 +67,10 @@ int crypt_symmetric_end(struct crypt_symmetric *, struct buffer *out, unsigned c
 struct crypt_curve;
 const struct crypt_curve *crypt_curve_find(struct slice name);   /* OpenSSL's names, or the dotted OID */
 
+struct crypt_rsa;
 struct crypt_key {
-    const struct crypt_curve *curve;
+    const struct crypt_curve *curve;   /* NULL: an RSA key, which has neither point nor scalar nor old_id */
+    struct crypt_rsa *rsa;
     struct ecc_point point;
     struct ecc_scalar scalar;      /* has_private */
     bool has_private;
@@ -94,6 +97,17 @@ size_t crypt_agree(const struct crypt_key *private_key, const struct ecc_point *
 void crypt_point_put(const struct crypt_key *, bool compressed, struct buffer *out);
 int crypt_point_get(struct ecc_point *, const struct crypt_curve *, struct slice octets);
 const struct ecc_curve *crypt_curve_ecc(const struct crypt_curve *);
+
+/* ---- crypt_rsa.c ---- */
+
+/* Key of a SubjectPublicKeyInfo; of a PEM file's private key. */
+int crypt_rsa_public(struct slice der, struct crypt_key **, struct error *);
+int crypt_rsa_private(gnutls_x509_privkey_t, struct crypt_key **, struct error *);
+void crypt_rsa_free(struct crypt_rsa *);
+struct slice crypt_rsa_der(const struct crypt_rsa *);   /* SubjectPublicKeyInfo */
+/* -1: the key is too small for the secret; not encrypted for this key. */
+int crypt_rsa_wrap(const struct crypt_key *, struct slice secret, struct buffer *out);
+int crypt_rsa_unwrap(const struct crypt_key *, struct slice wrapped, struct buffer *secret);
 
 /* ---- crypt_stream.c ---- */
 

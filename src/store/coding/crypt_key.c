@@ -243,6 +243,11 @@ void crypt_key_free(struct crypt_key **key_p)
     if (key == NULL)
         return;
     *key_p = NULL;
+    if (key->rsa != NULL) {
+        crypt_rsa_free(key->rsa);
+        mem_free(key);
+        return;
+    }
     ecc_point_clear(&key->point);
     explicit_bzero(key->scalar.p, ecc_bit_size(key->curve->ecc()) / 8 & ~(size_t)7);
     ecc_scalar_clear(&key->scalar);
@@ -387,6 +392,15 @@ static size_t split(struct slice text, struct slice *fields, size_t most)
     return text.size > 0 ? 0 : n;
 }
 
+static bool is_rsa(struct slice der)
+{
+    static const struct slice rsa_oid = OID("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01");
+    struct slice info, algorithm, oid;
+
+    return get_der(&der, 0x30, &info) && get_der(&info, 0x30, &algorithm) && get_der(&algorithm, 0x06, &oid) && slice_equal(oid, rsa_oid);
+}
+
+/* Keys in Dovecot's form wrap others, which only curves do here: RSA comes as PEM. */
 int crypt_key_public(struct slice text, struct crypt_key **out, struct error *e)
 {
     struct buffer der = {0};
@@ -395,7 +409,9 @@ int crypt_key_public(struct slice text, struct crypt_key **out, struct error *e)
 
     text = slice_trim(text);
     if (is_pem(text))
-        r = pem_body(text, "PUBLIC KEY", &der) < 0 ? bad(e, "Unknown key format") : public_of_der(buffer_slice(&der), out, e);
+        r = pem_body(text, "PUBLIC KEY", &der) < 0 ? bad(e, "Unknown key format")
+            : is_rsa(buffer_slice(&der))           ? crypt_rsa_public(buffer_slice(&der), out, e)
+                                                   : public_of_der(buffer_slice(&der), out, e);
     else if (split(text, fields, 3) == 3 && text_hex_decode(&der, fields[1]) == 0)
         r = public_of_der(buffer_slice(&der), out, e);
     else
@@ -408,7 +424,10 @@ void crypt_key_public_text(const struct crypt_key *key, struct buffer *out)
 {
     struct buffer der = {0};
 
-    put_public(key, true, &der);
+    if (key->rsa != NULL)
+        buffer_append_slice(&der, crypt_rsa_der(key->rsa));
+    else
+        put_public(key, true, &der);
     buffer_append_str(out, "2:");
     text_hex_encode(out, buffer_slice(&der));
     buffer_append_byte(out, ':');
@@ -439,6 +458,11 @@ static int private_of_pem(struct slice text, const char *password, struct crypt_
         gnutls_x509_privkey_deinit(pem);
         return bad(e, gnutls_strerror(r));
     }
+    if (gnutls_x509_privkey_get_pk_algorithm(pem) == GNUTLS_PK_RSA) {
+        r = crypt_rsa_private(pem, out, e);
+        gnutls_x509_privkey_deinit(pem);
+        return r;
+    }
     r = gnutls_x509_privkey_export_ecc_raw(pem, &which, &x, &y, &k);
     gnutls_x509_privkey_deinit(pem);
     for (size_t i = 0; r >= 0 && i < CURVES; i++)
@@ -466,6 +490,8 @@ int crypt_key_pem(const struct crypt_key *key, struct buffer *out, struct error 
 
     if (!key->has_private)
         return bad(e, "No private key");
+    if (key->rsa != NULL)
+        return bad(e, "Only EC key supported");
     mpz_init(k);
     ecc_scalar_get(&key->scalar, k);
     nettle_mpz_get_str_256(key->curve->bytes, number, k);
@@ -558,6 +584,8 @@ static int unwrap(struct slice text, const char *password, const struct crypt_ke
     uint32_t rounds;
     int r = -1;
 
+    if (with != NULL && with->rsa != NULL)
+        return bad(e, "Only EC key supported");
     if (curve == NULL)
         return bad(e, n < 5 ? "Corrupted data" : "Unsupported curve");
     if (n == 5) {

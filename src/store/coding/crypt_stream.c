@@ -156,13 +156,17 @@ static int open_block(struct slice *rest, struct crypt_ring *ring, const struct 
     if (!get_number(rest, 1, &type) || !get_bytes(rest, CRYPT_ID_SIZE, &id) || !get_counted(rest, 4, &point) ||
         !get_counted(rest, 4, &wrapped))
         return header_bad(e);
-    if (type != KEY_EC) {
+    if (type != KEY_EC && type != KEY_RSA) {
         error_set(e, ERROR_UNSUPPORTED, "Decryption error: unsupported key type 0x%02x", type);
         return 0;
     }
     key = ring->find(ring, id.at, false, e);
     if (key == NULL)
         return 0;
+    if ((key->rsa != NULL) != (type == KEY_RSA))
+        return header_bad(e);
+    if (type == KEY_RSA)
+        return crypt_rsa_unwrap(key, wrapped, secret) < 0 ? error_set(e, ERROR_CORRUPT, "Cannot perform key decryption: wrong padding") : 1;
     if (agree(key, point, shared, &size, e) < 0)
         return -1;
     crypt_derive(digest, slice_of(shared, size), point, rounds, derived, sizeof(derived));
@@ -252,6 +256,8 @@ static int open_v1(struct crypt_decoder *d, struct slice rest, struct crypt_ring
         return header_bad(e);
     error_set(e, ERROR_PERMISSION, "Decryption error: no private key available");
     key = ring->find(ring, id.at, true, e);
+    if (key != NULL && key->rsa != NULL)
+        return header_bad(e);
     if (key == NULL || agree(key, point, shared, &size, e) < 0)
         return -1;
     sha256_init(&ctx);
@@ -445,27 +451,52 @@ static void random_secret(unsigned char *out, size_t size)
         log_fatal(EXIT_OUT_OF_MEMORY, "No random bytes");
 }
 
-static void begin_v2(struct crypt_sink *s, const struct crypt_key *to, const struct crypt_suite *suite)
+/* The ephemeral point and the secret, encrypted by what both keys agree on. */
+static void wrap_ec(const struct crypt_key *to, const struct crypt_suite *suite, struct slice secret, struct buffer *keys)
 {
-    const struct crypt_cipher *cbc = crypt_cipher_find(SLICE("aes-256-cbc")), *cipher = suite->cipher;
-    unsigned char secret[SECRET_MAX], shared[CRYPT_SECRET_MAX], derived[32 + AES_BLOCK_SIZE], hash[SHA512_DIGEST_SIZE];
-    size_t tag_size = s->tag ? CRYPT_TAG_SIZE : 0, size = cipher->key_size + cipher->iv_size + tag_size, agreed;
+    const struct crypt_cipher *cbc = crypt_cipher_find(SLICE("aes-256-cbc"));
+    unsigned char shared[CRYPT_SECRET_MAX], derived[32 + AES_BLOCK_SIZE];
     struct crypt_key *ephemeral = crypt_key_generate(to->curve);
-    struct buffer point = {0}, keys = {0}, rest = {0}, wrapped = {0};
+    struct buffer point = {0}, wrapped = {0};
     struct crypt_symmetric wrap;
+    size_t agreed;
 
-    random_secret(secret, size);
     crypt_point_put(ephemeral, false, &point);
     agreed = crypt_agree(ephemeral, &to->point, shared);
     crypt_derive(suite->digest, slice_of(shared, agreed), buffer_slice(&point), WRAP_ROUNDS, derived, sizeof(derived));
     crypt_symmetric_init(&wrap, cbc, true, derived, derived + 32, SLICE_EMPTY);
-    crypt_symmetric_put(&wrap, slice_of(secret, size), &wrapped);
+    crypt_symmetric_put(&wrap, secret, &wrapped);
     crypt_symmetric_end(&wrap, &wrapped, NULL);
+    put_counted(keys, 4, buffer_slice(&point));
+    put_counted(keys, 4, buffer_slice(&wrapped));
+    crypt_key_free(&ephemeral);
+    explicit_bzero(&wrap, sizeof(wrap));
+    explicit_bzero(shared, sizeof(shared));
+    explicit_bzero(derived, sizeof(derived));
+    buffer_free(&point);
+    buffer_free(&wrapped);
+}
+
+static void begin_v2(struct crypt_sink *s, const struct crypt_key *to, const struct crypt_suite *suite)
+{
+    const struct crypt_cipher *cipher = suite->cipher;
+    unsigned char secret[SECRET_MAX], hash[SHA512_DIGEST_SIZE];
+    size_t tag_size = s->tag ? CRYPT_TAG_SIZE : 0, size = cipher->key_size + cipher->iv_size + tag_size;
+    struct buffer keys = {0}, rest = {0}, wrapped = {0};
+
+    random_secret(secret, size);
     put_number(&keys, 1, 1);
-    put_number(&keys, 1, KEY_EC);
+    put_number(&keys, 1, to->rsa != NULL ? KEY_RSA : KEY_EC);
     buffer_append(&keys, to->id, CRYPT_ID_SIZE);
-    put_counted(&keys, 4, buffer_slice(&point));
-    put_counted(&keys, 4, buffer_slice(&wrapped));
+    if (to->rsa != NULL) {
+        /* Keys that are too small for any secret are not taken at all (crypt_rsa.c). */
+        if (crypt_rsa_wrap(to, slice_of(secret, size), &wrapped) < 0)
+            log_fatal(EXIT_OUT_OF_MEMORY, "An RSA key is too small to encrypt with");
+        put_counted(&keys, 4, SLICE_EMPTY);
+        put_counted(&keys, 4, buffer_slice(&wrapped));
+    } else {
+        wrap_ec(to, suite, slice_of(secret, size), &keys);
+    }
     buffer_append_slice(&rest, cipher->oid);
     buffer_append_slice(&rest, suite->digest->oid);
     put_number(&rest, 4, WRAP_ROUNDS);
@@ -478,12 +509,7 @@ static void begin_v2(struct crypt_sink *s, const struct crypt_key *to, const str
     buffer_append_slice(&s->out, buffer_slice(&rest));
     crypt_symmetric_init(&s->s, cipher, true, secret, secret + cipher->key_size,
                          slice_of(secret + cipher->key_size + cipher->iv_size, tag_size));
-    crypt_key_free(&ephemeral);
-    explicit_bzero(&wrap, sizeof(wrap));
     explicit_bzero(secret, sizeof(secret));
-    explicit_bzero(shared, sizeof(shared));
-    explicit_bzero(derived, sizeof(derived));
-    buffer_free(&point);
     buffer_free(&keys);
     buffer_free(&rest);
     buffer_free(&wrapped);
