@@ -293,16 +293,16 @@ static const struct {
 static void put_addresses(struct fetch_mail *m, struct slice value, enum filter filter, struct buffer *out)
 {
     uint32_t left = 100000;
+    bool first = true;
 
     for (struct mime_address *a = mime_address_parse(m->arena, value, &left, false); a != NULL; a = a->next) {
-        if (out->size > 0 || a != NULL)
-            buffer_append_str(out, out->size > 0 ? "\n" : "");
+        if (!first)
+            buffer_append_byte(out, '\n');
+        first = false;
         if (filter == FILTER_ADDRESS) {
             buffer_append_slice(out, a->mailbox);
-            if (a->domain.size > 0) {
-                buffer_append_byte(out, '@');
-                buffer_append_slice(out, a->domain);
-            }
+            buffer_append_byte(out, '@');
+            buffer_append_slice(out, a->domain);
         } else if (filter == FILTER_ADDRESS_NAME_UTF8)
             mime_words_decode(out, a->name);
         else

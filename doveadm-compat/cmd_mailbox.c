@@ -82,12 +82,10 @@ static const struct {
 };
 enum { STATUS_FIELDS = sizeof(status_fields) / sizeof(status_fields[0]) };
 
-/* The words of one argument, or of --field. */
-static unsigned status_items(struct doveadm *d)
+static unsigned status_items_of(const char *words, bool total)
 {
-    bool total = doveadm_flag(d, "total-sum");
+    struct slice rest = slice_from_str(words), word;
     unsigned items = 0;
-    struct slice rest = slice_from_str(doveadm_text(d, "fieldstr")), word;
 
     while (slice_split(&rest, ' ', &word)) {
         bool known = word.size == 0 || slice_equal_str(word, "all");
@@ -105,9 +103,38 @@ static unsigned status_items(struct doveadm *d)
         if (!known)
             doveadm_fatal(DOVEADM_USAGE, "Unknown status field: %.*s", (int)word.size, word.at);
     }
+    return items;
+}
+
+/* The words of the first argument; with --field all arguments are mailboxes. */
+static unsigned status_items(struct doveadm *d)
+{
+    bool total = doveadm_flag(d, "total-sum");
+    size_t n;
+    const char *const *fields = doveadm_list(d, "field", &n);
+    unsigned items = n == 0 ? status_items_of(doveadm_text(d, "fieldstr"), total) : 0;
+
+    for (size_t i = 0; i < n; i++)
+        items |= status_items_of(fields[i], total);
     if (items == 0)
         doveadm_fatal(DOVEADM_USAGE, "No status fields");
     return items;
+}
+
+static const char *const *status_masks(struct doveadm *d, size_t *n)
+{
+    const char *const *masks = doveadm_list(d, "mailbox-mask", n), *first = doveadm_text(d, "fieldstr");
+    const char **all = ARENA_ARRAY(d->arena, const char *, *n + 1);
+    size_t fields;
+
+    doveadm_list(d, "field", &fields);
+    if (fields == 0 || first == NULL)
+        return masks;
+    all[0] = first;
+    for (size_t i = 0; i < *n; i++)
+        all[i + 1] = masks[i];
+    ++*n;
+    return all;
 }
 
 static int status_prepare(struct doveadm *d)
@@ -115,7 +142,7 @@ static int status_prepare(struct doveadm *d)
     unsigned items;
     size_t n;
 
-    doveadm_list(d, "mailbox-mask", &n);
+    status_masks(d, &n);
     if (doveadm_text(d, "fieldstr") == NULL || n == 0)
         return doveadm_usage(d);
     items = status_items(d);
@@ -169,7 +196,7 @@ static int status_run(struct doveadm *d, struct mail_user *user)
     bool total = doveadm_flag(d, "total-sum");
     struct mailbox_status sum = {0};
     size_t n, count;
-    const char *const *masks = doveadm_list(d, "mailbox-mask", &n);
+    const char *const *masks = status_masks(d, &n);
     const char **names;
     int status = DOVEADM_OK;
     struct error e;

@@ -86,7 +86,7 @@ static int index_one(struct doveadm *d, struct mail_user *user, const char *name
 
     doveadm_number(d, "max-recent", &most);
     if (doveadm_mailbox_open(d, user, name, 0, &box, &e) < 0)
-        return doveadm_mail_failed(d, &e, "Opening mailbox %s failed", name);
+        return e.class == ERROR_NOT_FOUND ? DOVEADM_OK : doveadm_mail_failed(d, &e, "Opening mailbox %s failed", name);
     view = mailbox_view_open(box, true);
     if (doveadm_mailbox_sync(box, NULL, SYNC_FULL, &e) < 0)
         status = doveadm_mail_failed(d, &e, "Syncing mailbox %s failed", name);
@@ -110,7 +110,11 @@ static int index_run(struct doveadm *d, struct mail_user *user)
 int doveadm_index(struct doveadm *d)
 {
     static const struct mail_command command = {mask_prepare, index_run};
+    const char *most = doveadm_text(d, "max-recent");
+    uint32_t number;
 
+    if (most != NULL && !slice_to_u32(slice_from_str(most), &number))
+        doveadm_fatal(DOVEADM_USAGE, "Invalid -n parameter number: %s", most);
     if (doveadm_flag(d, "queue"))
         doveadm_fatal(DOVEADM_TEMPFAIL, "index -q: the indexer service is not available in this version");
     return doveadm_mail_run(d, &command);

@@ -67,8 +67,8 @@ static struct search_key *new_key(struct parser *p, enum search_type type)
 
 /* ---- values ------------------------------------------------------------------------------------------------------- */
 
-/* The ranges live in the arena, as the rest of the query does. */
-static bool parse_set(struct arena *arena, const char *text, struct index_ranges *out)
+/* The ranges live in the arena, as the rest of the query does. `star`: what "*" is. */
+static bool parse_set(struct arena *arena, const char *text, uint32_t star, struct index_ranges *out)
 {
     struct index_ranges found = {0};
     struct slice rest = slice_from_str(text), one, low;
@@ -76,13 +76,13 @@ static bool parse_set(struct arena *arena, const char *text, struct index_ranges
     if (*text == '\0' || strspn(text, "0123456789*,:") != strlen(text))
         return false;
     while (slice_split(&rest, ',', &one)) {
-        uint32_t a = UINT32_MAX, b;
+        uint32_t a = star, b;
         slice_split(&one, ':', &low);
         if (!slice_equal_str(low, "*") && (!slice_to_u32(low, &a) || a == 0))
             goto bad;
         b = a;
         if (one.at != NULL && one.size > 0) {
-            b = UINT32_MAX;
+            b = star;
             if (!slice_equal_str(one, "*") && (!slice_to_u32(one, &b) || b == 0))
                 goto bad;
         }
@@ -309,8 +309,9 @@ static struct query_node *other_key(struct parser *p, const char *word)
         return key_node(p, new_key(p, SEARCH_ALL));
     if (strcmp(word, "UID") == 0 || strcmp(word, "X-REAL-UID") == 0) {
         key = new_key(p, SEARCH_UIDS);
-        if (!parse_set(p->d->arena, parameter(p, word), &key->ranges))
-            fail("Invalid UID parameter");
+        /* Not the last message, as in IMAP, but no end: "99:*" is nothing where there is no UID from 99 on. */
+        if (!parse_set(p->d->arena, parameter(p, word), UINT32_MAX - 1, &key->ranges))
+            fail("Invalid UID messageset");
         return key_node(p, key);
     }
     return NULL;
@@ -365,15 +366,16 @@ static struct query_node *parse_one(struct parser *p)
         (node = text_key(p, word)) != NULL || (node = date_key(p, word)) != NULL || (node = other_key(p, word)) != NULL)
         return node;
     key = new_key(p, SEARCH_SEQS);
-    if (!parse_set(p->d->arena, raw, &key->ranges))
+    if (!parse_set(p->d->arena, raw, UINT32_MAX, &key->ranges))
         fail("Unknown argument %s", word);
     return key_node(p, key);
 }
 
+/* An OR anywhere makes all that stands beside it alternatives; behind it every two need one between them. */
 static struct query_node *parse_list(struct parser *p, bool nested)
 {
     struct query_node *list = new_node(p, QUERY_AND), **last = &list->children;
-    bool has_or = false, has_and = false, closed = false, after_or = true;
+    bool closed = false, after_or = false;
 
     while (p->at < p->n) {
         if (nested && strcmp(p->words[p->at], ")") == 0) {
@@ -381,17 +383,15 @@ static struct query_node *parse_list(struct parser *p, bool nested)
             closed = true;
             break;
         }
-        if (strcasecmp(p->words[p->at], "OR") == 0 && list->children != NULL) {
+        if (strcasecmp(p->words[p->at], "OR") == 0) {
             p->at++;
-            has_or = true;
+            list->kind = QUERY_OR;
             after_or = true;
-            if (p->at >= p->n)
+            if (p->at >= p->n || (nested && strcmp(p->words[p->at], ")") == 0))
                 fail("Missing argument");
             continue;
         }
-        if (!after_or)
-            has_and = true;
-        if (has_or && has_and)
+        if (list->kind == QUERY_OR && !after_or)
             fail("Use parenthesis when mixing ANDs and ORs");
         *last = parse_one(p);
         last = &(*last)->next;
@@ -401,8 +401,6 @@ static struct query_node *parse_list(struct parser *p, bool nested)
         fail("Missing ')'");
     if (list->children == NULL)
         fail("No search parameters inside list");
-    if (has_or)
-        list->kind = QUERY_OR;
     return list;
 }
 
