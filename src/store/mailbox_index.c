@@ -4,6 +4,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+/* Nothing in struct index_settings is its default; what is set to nothing is as little as there is. */
+static unsigned secs(const struct settings *set, enum setting id)
+{
+    unsigned value = conf_secs(set, id);
+
+    return value == 0 ? 1 : value;
+}
+
 void store_index_settings(const struct mail_user *user, struct index_settings *out)
 {
     const struct settings *set = user->settings;
@@ -18,8 +26,8 @@ void store_index_settings(const struct mail_user *user, struct index_settings *o
         .lock_timeout_secs = conf_secs(set, SET_mail_max_lock_timeout),
         .log_rotate_min_size = conf_size(set, SET_mail_index_log_rotate_min_size),
         .log_rotate_max_size = conf_size(set, SET_mail_index_log_rotate_max_size),
-        .log_rotate_min_age_secs = conf_secs(set, SET_mail_index_log_rotate_min_age),
-        .log2_max_age_secs = conf_secs(set, SET_mail_index_log2_max_age),
+        .log_rotate_min_age_secs = secs(set, SET_mail_index_log_rotate_min_age),
+        .log2_max_age_secs = secs(set, SET_mail_index_log2_max_age),
         .rewrite_min_log_bytes = conf_size(set, SET_mail_index_rewrite_min_log_bytes),
         .rewrite_max_log_bytes = conf_size(set, SET_mail_index_rewrite_max_log_bytes),
         .cache_fields = conf_str(set, SET_mail_cache_fields),
@@ -27,7 +35,7 @@ void store_index_settings(const struct mail_user *user, struct index_settings *o
         .never_cache_fields = conf_str(set, SET_mail_never_cache_fields),
         .cache_min_mails = conf_uint(set, SET_mail_cache_min_mail_count),
         .cache_purge_headers = conf_uint(set, SET_mail_cache_purge_header_continue_count),
-        .cache_unaccessed_drop_secs = conf_secs(set, SET_mail_cache_unaccessed_field_drop),
+        .cache_unaccessed_drop_secs = secs(set, SET_mail_cache_unaccessed_field_drop),
         .cache_record_max_size = (uint32_t)conf_size(set, SET_mail_cache_record_max_size),
         .cache_max_size = (uint32_t)conf_size(set, SET_mail_cache_max_size),
         .cache_purge_min_size = (uint32_t)conf_size(set, SET_mail_cache_purge_min_size),
