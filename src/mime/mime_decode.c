@@ -27,10 +27,37 @@ void mime_decoder_init(struct mime_decoder *d, enum mime_encoding encoding)
 
 /* ---- base64: state counts the letters of the group, bits holds them ----------------------------------------- */
 
+/* Whole groups of four letters, as long as nothing else comes: how many bytes were read. `out` has room. */
+static size_t take_groups(struct slice in, struct buffer *out)
+{
+    unsigned char *to = out->at + out->size;
+    size_t i = 0;
+
+    for (; in.size - i >= 4; i += 4) {
+        int a = text_base64_value(in.at[i]), b = text_base64_value(in.at[i + 1]), c = text_base64_value(in.at[i + 2]),
+            e = text_base64_value(in.at[i + 3]);
+        uint32_t bits;
+
+        if ((a | b | c | e) < 0)
+            break;
+        bits = (uint32_t)a << 18 | (uint32_t)b << 12 | (uint32_t)c << 6 | (uint32_t)e;
+        *to++ = (unsigned char)(bits >> 16);
+        *to++ = (unsigned char)(bits >> 8);
+        *to++ = (unsigned char)bits;
+    }
+    out->size += i / 4 * 3;
+    return i;
+}
+
 static void feed_base64(struct mime_decoder *d, struct slice in, struct buffer *out)
 {
     buffer_reserve(out, in.size / 4 * 3 + 3);
     for (size_t i = 0; i < in.size; i++) {
+        if (d->state == 0 && d->held == 0 && !d->ended) {
+            i += take_groups(slice_from(in, i), out);
+            if (i == in.size)
+                break;
+        }
         unsigned char c = in.at[i];
         int v = text_base64_value(c);
         if (d->ended) {
@@ -128,6 +155,11 @@ static bool take_escape(struct mime_decoder *d, unsigned char c, struct buffer *
     return false;
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c > ' ' && c != '=';
+}
+
 static void feed_qp(struct mime_decoder *d, struct slice in, struct buffer *out)
 {
     size_t i = 0;
@@ -152,7 +184,8 @@ static void feed_qp(struct mime_decoder *d, struct slice in, struct buffer *out)
         } else {
             flush_hold(d, out);
             size_t from = i;
-            while (i < in.size && (in.at[i] > '=' || (in.at[i] > ' ' && in.at[i] < '=')))
+            /* Words, and the single blanks between them, which end no line. */
+            while (i < in.size && (is_plain(in.at[i]) || (in.at[i] == ' ' && in.size - i > 1 && is_plain(in.at[i + 1]))))
                 i++;
             if (i == from)
                 i++;
