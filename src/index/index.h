@@ -218,6 +218,9 @@ size_t index_view_memory(const struct index_view *);
 void index_view_private(struct index_view *, struct index *private, uint8_t mask);
 /* Takes the private flags out of a batch into one for index_private_sync, in the same arena; NULL: there are none. */
 struct index_batch *index_batch_private(struct index_batch *, struct index_view *);
+struct index_ranges;
+/* Takes messages out of the private batch that the shared one's commit has refused (index_commit.failed). */
+void index_batch_private_without(struct index_batch *, const struct index_ranges *failed);
 /* Brings the private index level with the shared one, which is fresh, then commits `own` (may be NULL). STEP_WAIT: others
  * have the lock. */
 enum step index_private_sync(struct index *private, struct index *shared, struct index_batch *own, struct error *);

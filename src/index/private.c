@@ -58,9 +58,15 @@ static void keep_run(struct flag_ops *kept, struct arena *arena, struct flag_op 
         LIST_PUSH(arena, &kept->list, op);
 }
 
+/* UNCHANGEDSINCE forbids it: the shared index's commit has to say so, even where nothing would change. */
+static bool is_forbidden(const struct index_batch *b, const struct index_record *r)
+{
+    return b->unchanged_since_set && r->modseq > b->unchanged_since;
+}
+
 /* What remains of an operation for the shared index. Where private flags change, the message gets a new modseq there: CONDSTORE
  * counts in the shared index, and this user's other sessions have to hear of it. */
-static void keep_shared(struct index_view *v, struct flag_ops *kept, struct arena *arena, struct flag_op op)
+static void keep_shared(struct index_view *v, struct flag_ops *kept, const struct index_batch *b, struct flag_op op)
 {
     uint8_t add = op.add & v->private_mask, remove = op.remove & v->private_mask;
     uint32_t first = op.first;
@@ -71,15 +77,15 @@ static void keep_shared(struct index_view *v, struct flag_ops *kept, struct aren
     op.remove &= (uint8_t)~v->private_mask;
     for (uint32_t uid = op.first; index_get_from(v->index, uid, &r) && r.uid <= op.last; uid = r.uid + 1) {
         uint8_t old = index_get(v->private->index, r.uid, &own) ? own.flags & v->private_mask : 0;
-        bool changes = ((old & ~remove) | add) != old;
+        bool changes = ((old & ~remove) | add) != old || is_forbidden(b, &r);
 
         if (changes == run)
             continue;
-        keep_run(kept, arena, op, first, r.uid - 1, run);
+        keep_run(kept, b->arena, op, first, r.uid - 1, run);
         first = r.uid;
         run = changes;
     }
-    keep_run(kept, arena, op, first, op.last, run);
+    keep_run(kept, b->arena, op, first, op.last, run);
 }
 
 struct index_batch *index_batch_private(struct index_batch *b, struct index_view *v)
@@ -102,12 +108,41 @@ struct index_batch *index_batch_private(struct index_batch *b, struct index_view
                 index_batch_by(own, v->private, b->silent);
         }
         index_batch_flags_raw(own, op.first, op.last, op.add & v->private_mask, op.remove & v->private_mask);
-        keep_shared(v, &kept, b->arena, op);
+        keep_shared(v, &kept, b, op);
     }
     b->flags.at = kept.list.at;
     b->flags.count = kept.list.count;
     b->flags.room = kept.list.room;
     return own;
+}
+
+void index_batch_private_without(struct index_batch *own, const struct index_ranges *failed)
+{
+    struct flag_ops kept = {0};
+
+    for (size_t i = 0; i < own->flags.count; i++) {
+        struct flag_op op = own->flags.at[i];
+        uint32_t from = op.first, last = op.last;
+
+        for (size_t k = 0; k < failed->count && from <= last; k++) {
+            if (failed->at[k].last < from)
+                continue;
+            if (failed->at[k].first > last)
+                break;
+            op.first = from;
+            op.last = failed->at[k].first - 1;
+            if (failed->at[k].first > from)
+                LIST_PUSH(own->arena, &kept.list, op);
+            from = failed->at[k].last + 1;
+        }
+        op.first = from;
+        op.last = last;
+        if (from <= last)
+            LIST_PUSH(own->arena, &kept.list, op);
+    }
+    own->flags.at = kept.list.at;
+    own->flags.count = kept.list.count;
+    own->flags.room = kept.list.room;
 }
 
 /* What the private index lacks and has too much; *anew: it belongs to another mailbox that was here before. */

@@ -650,6 +650,8 @@ static enum step run_commit(struct store_op *op, struct budget *budget, struct e
             mailbox_set_gone(c->box);
     }
     if (r == STEP_DONE && c->box->private != NULL) {
+        if (c->private != NULL && !c->done && c->sync.commit != NULL)
+            index_batch_private_without(c->private, &c->sync.commit->failed);
         c->done = true;
         r = private_sync(c->box, c->private, e);
         c->sync.changed = c->sync.changed || c->private != NULL;

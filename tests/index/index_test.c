@@ -602,11 +602,74 @@ ATF_TC_BODY(no_space, tc)
     done(&index);
 }
 
+/* A private index follows the shared one, keeps one flag of its own, and obeys UNCHANGEDSINCE of the shared modseqs. */
+ATF_TC_WITHOUT_HEAD(private);
+ATF_TC_BODY(private, tc)
+{
+    struct index *shared = open_memory_index(), *own = open_memory_index();
+    struct index_batch *b, *mine;
+    struct index_view *view;
+    struct index_commit out;
+    struct index_record r;
+    uint64_t modseq;
+
+    append(shared, 6);
+    b = batch_of(INDEX_INTERNAL);
+    index_batch_enable_modseq(b);
+    modseq = commit(shared, b).highest_modseq;
+    ATF_REQUIRE_EQ(STEP_DONE, index_private_sync(own, shared, NULL, &err));
+    ATF_CHECK_EQ(6, index_count(own));
+    set_flags(shared, 2, 3, INDEX_FLAGGED);
+    view = index_view_open(shared);
+    index_view_private(view, own, INDEX_SEEN);
+    b = batch_of(INDEX_INTERNAL);
+    index_batch_unchanged_since(b, modseq);
+    index_batch_flags(b, 1, 5, INDEX_ADD, INDEX_SEEN);
+    mine = index_batch_private(b, view);
+    ATF_REQUIRE(mine != NULL);
+    out = commit(shared, b);
+    ATF_REQUIRE_EQ(1, out.failed.count);
+    ATF_CHECK(out.failed.at[0].first == 2 && out.failed.at[0].last == 3);
+    index_batch_private_without(mine, &out.failed);
+    ATF_REQUIRE_EQ(STEP_DONE, index_private_sync(own, shared, mine, &err));
+    for (uint32_t uid = 1; uid <= 6; uid++) {
+        bool changed = uid != 2 && uid != 3 && uid != 6;
+
+        ATF_REQUIRE(index_get(own, uid, &r));
+        ATF_CHECK_EQ_MSG(changed, (r.flags & INDEX_SEEN) != 0, "uid %u", uid);
+        ATF_REQUIRE(index_get(shared, uid, &r));
+        ATF_CHECK((r.flags & INDEX_SEEN) == 0);
+        ATF_CHECK_EQ_MSG(changed ? out.highest_modseq : uid == 6 ? modseq : modseq + 1, r.modseq, "uid %u", uid);
+    }
+    ATF_CHECK_EQ(3, index_private_seen(own, shared, 7));
+    ATF_CHECK_EQ(2, index_private_seen(own, shared, 5));
+    /* What is there already is refused as well where the message is newer. */
+    b = batch_of(INDEX_INTERNAL);
+    index_batch_unchanged_since(b, modseq);
+    index_batch_flags(b, 1, 1, INDEX_ADD, INDEX_SEEN);
+    mine = index_batch_private(b, view);
+    out = commit(shared, b);
+    ATF_CHECK_EQ(1, out.failed.count);
+    /* What goes there goes here; what comes is not seen. */
+    b = batch_of(INDEX_EXTERNAL);
+    index_batch_expunge(b, 4, NULL);
+    index_batch_append(b, 0, INDEX_SEEN);
+    commit(shared, b);
+    ATF_REQUIRE_EQ(STEP_DONE, index_private_sync(own, shared, NULL, &err));
+    ATF_CHECK(!index_get(own, 4, &r));
+    ATF_CHECK(index_get(own, 7, &r) && (r.flags & INDEX_SEEN) == 0);
+    ATF_CHECK_EQ(2, index_private_seen(own, shared, 8));
+    index_view_close(&view);
+    done(&own);
+    done(&shared);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, placement);
     ATF_TP_ADD_TC(tp, counters);
     ATF_TP_ADD_TC(tp, unchanged_since);
+    ATF_TP_ADD_TC(tp, private);
     ATF_TP_ADD_TC(tp, nothing_is_written_for_nothing);
     ATF_TP_ADD_TC(tp, keywords_replaced);
     ATF_TP_ADD_TC(tp, requests);
