@@ -29,7 +29,7 @@ static int for_each(struct doveadm *d, struct mail_user *user, bool all,
 
     if (mask == NULL)
         return DOVEADM_OK;
-    if (doveadm_mailbox_match(d, user, &mask, 1, false, &names, &count, &e) < 0)
+    if (doveadm_mailbox_match(d, user, &mask, 1, 0, &names, &count, &e) < 0)
         return doveadm_mail_failed(d, &e, "Listing mailboxes failed");
     for (size_t i = 0; i < count; i++) {
         struct mailbox *box;

@@ -3,6 +3,8 @@
  * A field is a row of a table: its name and the function that prints its value. hdr.NAME, body.SECTION and
  * binary.SECTION carry their rest along. */
 #include "query.h"
+#include "store/driver.h"
+#include "store/location.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -511,12 +513,17 @@ static int put_refcount(struct fetch_mail *m, struct error *e)
     return 0;
 }
 
-/* Maildir: the file's name without its flags. */
+/* Maildir: the file's name without its flags; formats that keep messages in files of their own making have none. */
 static int put_storageid(struct fetch_mail *m, struct error *e)
 {
     const char *path = mail_path(m->mail), *name;
+    struct mailbox *box = mailbox_view_box(m->view);
+    uint32_t uid = m->record.uid;
 
     (void)e;
+    mailbox_origin(&box, &uid);
+    if (strcmp(mailbox_where(box)->ns->storage->at.driver->name, "maildir") != 0)
+        path = NULL;
     name = path == NULL ? "" : strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
     print_value(m->d, arena_str(m->arena, slice_of(name, strcspn(name, ":"))));
     return 0;

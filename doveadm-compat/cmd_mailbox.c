@@ -27,37 +27,17 @@ static void print_name(struct doveadm *d, const char *vname)
 
 static int list_run(struct doveadm *d, struct mail_user *user)
 {
-    static const char *const everything[] = {"*"};
-    bool subscribed = doveadm_flag(d, "subscriptions");
-    struct budget budget = BUDGET_UNLIMITED;
-    size_t n;
+    enum doveadm_match which = DOVEADM_MATCH_LISTED | (doveadm_flag(d, "subscriptions") ? DOVEADM_MATCH_SUBSCRIBED : 0);
+    size_t n, count;
     const char *const *masks = doveadm_list(d, "mailbox-mask", &n);
-    int status = DOVEADM_OK;
+    const char **names;
     struct error e;
 
-    if (n == 0) {
-        masks = everything;
-        n = 1;
-    }
-    for (size_t i = 0; i < n; i++) {
-        struct slice mask = slice_from_str(masks[i]);
-        const struct mailbox_info *info;
-        struct mailbox_list *list;
-        enum step step;
-        if (strpbrk(masks[i], "*%") == NULL && !subscribed) {
-            print_name(d, masks[i]); /* printed back without a check, as the real program does */
-            continue;
-        }
-        list = mailbox_list_begin(user, &mask, 1,
-                                  subscribed ? MAILBOX_LIST_SELECT_SUBSCRIBED : 0);
-        while ((step = mailbox_list_next(list, &budget, &info, &e)) == STEP_MORE || step == STEP_WAIT)
-            if (step == STEP_MORE)
-                print_name(d, info->vname);
-        mailbox_list_end(&list);
-        if (step == STEP_ERROR)
-            doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Listing mailboxes failed"));
-    }
-    return status;
+    if (doveadm_mailbox_match(d, user, masks, n, which, &names, &count, &e) < 0)
+        return doveadm_mail_failed(d, &e, "Listing mailboxes failed");
+    for (size_t i = 0; i < count; i++)
+        print_name(d, names[i]);
+    return DOVEADM_OK;
 }
 
 int doveadm_mailbox_list(struct doveadm *d)
@@ -201,7 +181,8 @@ static int status_run(struct doveadm *d, struct mail_user *user)
     int status = DOVEADM_OK;
     struct error e;
 
-    if (doveadm_mailbox_match(d, user, masks, n, false, &names, &count, &e) < 0)
+    /* Several masks are sought in the user's own namespaces alone, as the real program does. */
+    if (doveadm_mailbox_match(d, user, masks, n, n == 1 ? 0 : DOVEADM_MATCH_PRIVATE, &names, &count, &e) < 0)
         return doveadm_mail_failed(d, &e, "Listing mailboxes failed");
     for (size_t i = 0; i < count; i++) {
         struct mailbox_status s = {0};

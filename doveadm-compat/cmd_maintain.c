@@ -16,7 +16,7 @@ static int each_mailbox(struct doveadm *d, struct mail_user *user,
     size_t n;
     struct error e;
 
-    if (doveadm_mailbox_match(d, user, &mask, 1, false, &names, &n, &e) < 0)
+    if (doveadm_mailbox_match(d, user, &mask, 1, 0, &names, &n, &e) < 0)
         return doveadm_mail_failed(d, &e, "Listing mailboxes failed");
     for (size_t i = 0; i < n; i++)
         doveadm_status_add(&status, run(d, user, names[i]));

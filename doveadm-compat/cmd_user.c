@@ -179,6 +179,7 @@ int doveadm_user(struct doveadm *d)
         print_init(d, "tab");
         print_header_simple(d, "field");
         print_header_simple(d, "value");
+        print_begin(d); /* a user who does not exist is told in the midst of the rows */
     }
     for (size_t i = 0; i < n; i++) {
         if (i > 0)

@@ -373,31 +373,60 @@ static bool is_there(struct doveadm *d, struct mail_user *user, const struct mai
            mailbox_exists(&place, false, &existence, &e) < 0 || existence == MAILBOX_EXISTS_YES;
 }
 
-int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char *const *masks, size_t n, bool private_only,
-                          const char ***names, size_t *count, struct error *e)
+/* A "*" or "%" of a mask does not reach into a namespace with a prefix: the separator behind that must stand in the mask. */
+static bool reaches(const char *mask, const struct mail_namespace *ns)
 {
+    size_t prefix = strlen(ns->prefix);
+
+    if (prefix == 0)
+        return true;
+    for (const char *at = mask; (at = strchr(at, ns->separator)) != NULL; at++)
+        if (mailbox_pattern_match(slice_of(mask, (size_t)(at - mask)), slice_of(ns->prefix, prefix - 1), ns->separator))
+            return true;
+    return false;
+}
+
+int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char *const *masks, size_t n,
+                          enum doveadm_match which, const char ***names, size_t *count, struct error *e)
+{
+    static const char *const everything[] = {"*"};
     VEC(const char *) found = {0};
     struct budget budget = BUDGET_UNLIMITED;
+    struct slice *patterns = ARENA_ARRAY(d->arena, struct slice, n + 1);
+    const struct mailbox_info *info;
+    struct mailbox_list *list;
+    bool limited = n == 1, inbox = false, subscribed = (which & DOVEADM_MATCH_SUBSCRIBED) != 0;
+    enum step step;
 
-    for (size_t i = 0; i < n; i++) {
-        struct slice mask = slice_from_str(masks[i]);
-        const struct mailbox_info *info;
-        struct mailbox_list *list;
-        enum step step;
-        if (strpbrk(masks[i], "*%") == NULL) {
-            VEC_PUSH(&found, masks[i]);
-            continue;
-        }
-        list = mailbox_list_begin(user, &mask, 1, 0);
-        while ((step = mailbox_list_next(list, &budget, &info, e)) == STEP_MORE || step == STEP_WAIT)
-            if (step == STEP_MORE && (!private_only || info->ns->type == MAIL_NAMESPACE_PRIVATE) && is_there(d, user, info))
-                VEC_PUSH(&found, arena_strdup(d->arena, info->vname));
-        mailbox_list_end(&list);
-        if (step == STEP_ERROR) {
-            VEC_FREE(&found);
-            return -1;
-        }
+    if (n == 1 && strpbrk(masks[0], "*%") == NULL && !subscribed) {
+        *names = arena_copy(d->arena, masks, sizeof(*masks));
+        *count = 1;
+        return 0;
     }
+    if (n == 0) {
+        masks = everything;
+        n = 1;
+    }
+    for (size_t i = 0; i < n; i++)
+        patterns[i] = slice_from_str(masks[i]);
+    list = mailbox_list_begin(user, patterns, n, subscribed ? MAILBOX_LIST_SELECT_SUBSCRIBED : 0);
+    while ((step = mailbox_list_next(list, &budget, &info, e)) == STEP_MORE || step == STEP_WAIT) {
+        if (step == STEP_WAIT || (limited && !reaches(masks[0], info->ns)) ||
+            ((which & DOVEADM_MATCH_PRIVATE) != 0 && info->ns->type != MAIL_NAMESPACE_PRIVATE) ||
+            ((which & DOVEADM_MATCH_LISTED) == 0 && !is_there(d, user, info)))
+            continue;
+        if (!subscribed && strcmp(info->vname, "INBOX") == 0)
+            inbox = true; /* comes last, whatever its namespace */
+        else
+            VEC_PUSH(&found, arena_strdup(d->arena, info->vname));
+    }
+    mailbox_list_end(&list);
+    if (step == STEP_ERROR) {
+        VEC_FREE(&found);
+        return -1;
+    }
+    if (inbox)
+        VEC_PUSH(&found, "INBOX");
     *names = arena_copy(d->arena, found.at, found.count * sizeof(*found.at));
     *count = found.count;
     VEC_FREE(&found);

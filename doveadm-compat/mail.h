@@ -46,9 +46,15 @@ bool doveadm_guid_parse(const char *, unsigned char guid[16]);
 /* Gives a mailbox this identity, whatever it has; zeros leave what is there. */
 int doveadm_mailbox_identify(struct doveadm *, const struct mailbox_place *, struct mailbox_identity *, struct error *);
 
-/* Names that match the masks, in list order; a mask without wildcard is taken as it is. Only what exists, with
- * private_only only of private namespaces. In the arena. */
-int doveadm_mailbox_match(struct doveadm *, struct mail_user *, const char *const *masks, size_t n, bool private_only,
+enum doveadm_match {
+    DOVEADM_MATCH_PRIVATE = 1,    /* only of private namespaces */
+    DOVEADM_MATCH_LISTED = 2,     /* also what LIST shows without being a mailbox that exists */
+    DOVEADM_MATCH_SUBSCRIBED = 4, /* what is subscribed; with LISTED, as that names it whether it exists or not */
+};
+
+/* Names that match one of the masks, in list order, INBOX last; without masks all. Only what exists. A single mask without
+ * wildcard is taken as it is; wildcards of a single mask stay within their namespace. In the arena. */
+int doveadm_mailbox_match(struct doveadm *, struct mail_user *, const char *const *masks, size_t n, enum doveadm_match,
                           const char ***names, size_t *count, struct error *);
 
 #endif

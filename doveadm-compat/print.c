@@ -109,6 +109,12 @@ void print_template(struct doveadm *d, const char *text)
     d->print->template = text;
 }
 
+void print_begin(struct doveadm *d)
+{
+    if (d->print->ops == &print_tab)
+        print_tab.flush(d->print); /* which prints the titles if they were not */
+}
+
 void print_flush(struct doveadm *d)
 {
     if (d->print == NULL)

@@ -44,6 +44,8 @@ bool print_known(const char *formatter);
 void print_init(struct doveadm *, const char *fallback);
 void print_header(struct doveadm *, const char *key, const char *title, unsigned flags);
 void print_header_simple(struct doveadm *, const char *key_and_title);
+/* Titles that need not wait for values (tab) are printed now: for commands that also print past the formatter. */
+void print_begin(struct doveadm *);
 /* Values go from header to header; a row ends with the last one. */
 void print_value(struct doveadm *, const char *value);
 void print_number(struct doveadm *, uint64_t);

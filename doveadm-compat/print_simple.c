@@ -243,10 +243,18 @@ const struct print_ops print_json = {"json", NULL, json_value, json_stream, json
 
 /* ---- formatted: a template with %{key} --------------------------------------------------------------------------------- */
 
+/* Chosen with -f for a command that has no template. */
+static void need_template(const struct print *p)
+{
+    if (p->template == NULL)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "formatted formatter cannot be used without a format.");
+}
+
 static void formatted_value(struct print *p, const char *value)
 {
     const char **row = p->state;
 
+    need_template(p);
     if (row == NULL)
         row = p->state = mem_zero(p->headers.count, sizeof(*row));
     row[p->column] = mem_strdup(value == NULL ? "" : value);
@@ -271,8 +279,8 @@ static void formatted_value(struct print *p, const char *value)
 
 static void formatted_stream(struct print *p, struct slice bytes, bool end)
 {
-    (void)p;
     (void)end;
+    need_template(p);
     put(bytes);
 }
 

@@ -42,7 +42,6 @@ static bool names_guid(const struct query_node *n)
 static int choose_mailboxes(struct doveadm *d, const struct query *q, struct mail_user *user, const char ***out,
                             size_t *count, struct error *e)
 {
-    static const char *const everything[] = {"*"};
     size_t most = count_nodes(q->root), n = 0;
     const char **names = ARENA_ARRAY(d->arena, const char *, most);
     bool patterns = false;
@@ -55,8 +54,7 @@ static int choose_mailboxes(struct doveadm *d, const struct query *q, struct mai
         *count = n;
         return 0;
     }
-    return doveadm_mailbox_match(d, user, n > 0 ? names : everything, n > 0 ? n : 1, n == 0 && !names_guid(q->root), out, count,
-                                 e);
+    return doveadm_mailbox_match(d, user, names, n, n == 0 && !names_guid(q->root) ? DOVEADM_MATCH_PRIVATE : 0, out, count, e);
 }
 
 /* ---- the tree for one mailbox ------------------------------------------------------------------------------------------ */

@@ -138,8 +138,81 @@ privileges_cleanup()
     scene_end
 }
 
+# Wildcards and namespaces: what one mask reaches, what several do; INBOX comes last.
+atf_test_case namespaces cleanup
+namespaces_head()
+{
+    atf_set descr 'masks of mailboxes reach into namespaces as those of the real programs'
+    atf_set require.progs 'doveadm'
+}
+namespaces_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    {
+        printf 'base_dir = %s/run\nmail_location = maildir:~/Maildir\nstats_writer_socket_path =\n' "$SCENE"
+        printf 'namespace inbox {\n  inbox = yes\n  separator = /\n}\n'
+        printf 'namespace own {\n  prefix = Arch/\n  separator = /\n  location = maildir:~/arch\n}\n'
+        printf 'namespace public {\n  type = public\n  prefix = Public/\n  separator = /\n  location = maildir:~/public\n}\n'
+        for format in sdbox mdbox; do
+            printf 'namespace %s {\n  prefix = %s/\n  separator = /\n  location = %s:~/%s\n}\n' $format $format $format $format
+        done
+    } >"$SCENE/c.conf"
+    mkdir "$SCENE/theirs"
+    chown "$MAIL_USER" "$SCENE" "$SCENE/theirs"
+    real="as_user env USER=alice HOME=$SCENE/theirs doveadm -c $SCENE/c.conf"
+    $real mailbox create Work Apples Arch/Old Public/Ann Public/Ann/sub sdbox/one mdbox/one || atf_fail "the store cannot be made"
+    for box in INBOX Work Arch/Old Public/Ann sdbox/one mdbox/one; do
+        printf 'Subject: x\n\ny\n' | $real save -m "$box"
+    done
+    cp -a "$SCENE/theirs" "$SCENE/ours"
+    bad=0
+    while IFS= read -r line; do
+        run theirs doveadm "$line"
+        run ours "$OURS/doveadm" "$line"
+        for part in out err rc; do
+            cmp -s "theirs.$part" "ours.$part" && continue
+            echo "$line: $part"
+            diff "theirs.$part" "ours.$part"
+            bad=$((bad + 1))
+        done
+    done <<END
+mailbox list
+mailbox list '*'
+mailbox list '%'
+mailbox list 'P*'
+mailbox list 'Public/*'
+mailbox list 'Public/%'
+mailbox list 'Pub%/*'
+mailbox list 'Public%'
+mailbox list Public
+mailbox list 'W*' 'P*'
+mailbox status messages '*'
+mailbox status -t messages '*'
+mailbox status messages 'Public/*'
+mailbox status messages '*' 'zz*'
+mailbox status messages Public/Ann Work
+mailbox status messages 'Arch/*' 'Public/*'
+fetch mailbox all
+fetch mailbox mailbox '*'
+fetch mailbox mailbox 'A*'
+fetch mailbox mailbox 'Arch/*'
+fetch 'mailbox uid' mailbox Work or mailbox '*'
+fetch 'storageid pop3.uidl refcount' mailbox sdbox/one all
+fetch 'storageid pop3.uidl refcount' mailbox mdbox/one all
+fetch storageid mailbox INBOX all
+END
+    [ $bad = 0 ] || atf_fail "$bad differences"
+}
+namespaces_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case same
+    atf_add_test_case namespaces
     atf_add_test_case privileges
 }
