@@ -267,14 +267,19 @@ static void write_folders(struct mail_storage *, struct list_index *);
 void list_index_update(struct mailbox *box)
 {
     bool knows = (box->driver->can & DRIVER_LIST_KNOWS) != 0;
-    struct list_index *list = list_index_open(box->storage, knows);
+    struct list_index *list;
     struct list_node *node;
     struct index_batch *batch;
     struct arena *arena;
     struct error e;
 
-    if (list == NULL || box->list_generation == index_generation(box->index) || index_deleted(box->index) != 0)
+    if (box->list_generation == index_generation(box->index) || index_deleted(box->index) != 0)
         return;
+    list = list_index_open(box->storage, knows);
+    if (list == NULL) {
+        box->list_generation = index_generation(box->index); /* not to be looked for again before there is news */
+        return;
+    }
     if (list_index_refresh(list, &e) < 0)
         return;
     node = list_index_node(list, box->storage, box->place.name);
