@@ -10,6 +10,7 @@
 #include "imap/urlauth_remote.h"
 
 #include "rpc/auth_home.h"
+#include "store/log_prefix.h"
 #include "store/quota/quota.h"
 
 #include <stdio.h>
@@ -570,6 +571,7 @@ static int open_user(struct session *s, const struct imap_login *login, struct e
                                       .session_id = s->session_id, .local_ip = login->local_ip,
                                       .remote_ip = login->remote_ip, .fields = login->fields, .log = &s->log};
     struct settings *set = conf_settings(worker_conf(s->worker), &filter, e);
+    struct arena *arena;
 
     if (set == NULL)
         return -1;
@@ -583,6 +585,10 @@ static int open_user(struct session *s, const struct imap_login *login, struct e
     }
     s->set = set;
     s->log.debug = conf_bool(set, SET_mail_debug);
+    arena = worker_arena(s->worker);
+    mem_free(s->log.prefix);
+    s->log.prefix = mem_strdup(mail_user_log_prefix(set, &params, arena));
+    worker_arena_back(s->worker, arena);
     params.find_home = auth_homes_find;
     params.find_home_arg = worker_homes(s->worker, set);
     if (mail_user_open(&s->user, set, &params, e) < 0)

@@ -2,6 +2,7 @@
 #include "lmtp/lmtp_deliver.h"
 
 #include "mime/mime.h"
+#include "store/log_prefix.h"
 #include "store/quota/quota.h"
 #include "store/store.h"
 
@@ -323,6 +324,7 @@ int deliver_open_user(const struct deliver_request *q, const char *service, stru
     settings_unref(set);
     *out_set = own;
     log->debug = conf_bool(own, SET_mail_debug);
+    log->prefix = mail_user_log_prefix(own, &params, arena);
     if (mail_user_open(out, own, &params, e) < 0)
         return -1;
     quota_over_check(*out, false);

@@ -5,6 +5,7 @@
 #include "store/acl/acl.h"
 #include "store/dict.h"
 #include "store/internal.h"
+#include "store/log_prefix.h"
 #include "store/quota/quota.h"
 
 #include <stdio.h>
@@ -47,7 +48,8 @@ static const char *field_of(const struct mail_user *user, const char *name, cons
     return fallback;
 }
 
-char *mail_user_expand(const struct mail_user *user, struct arena *arena, const char *text, struct error *e)
+/* `set_up`: the home is known by now. */
+static char *expand(const struct mail_user *user, struct arena *arena, const char *text, bool set_up, bool *failed, struct error *e)
 {
     const char *at = strchr(user->name, '@'), *auth_user = field_of(user, "auth_user", user->name);
     const char *auth_at = strchr(auth_user, '@'), *hostname = conf_str(user->settings, SET_hostname);
@@ -55,7 +57,7 @@ char *mail_user_expand(const struct mail_user *user, struct arena *arena, const 
     char *auth_local = arena_str(arena, slice_head(slice_from_str(auth_user), auth_at == NULL ? strlen(auth_user) : (size_t)(auth_at - auth_user)));
     const struct conf_var table[] = {
         {'u', "user", user->name}, {'n', "username", local}, {'d', "domain", at == NULL ? "" : at + 1},
-        {'s', "service", user->service}, {'h', "home", user->home},
+        {'s', "service", user->service},
         {'l', "lip", user->local_ip}, {0, "local_ip", user->local_ip},
         {'r', "rip", user->remote_ip}, {0, "remote_ip", user->remote_ip},
         {'p', "pid", arena_printf(arena, "%ld", (long)getpid())},
@@ -64,13 +66,30 @@ char *mail_user_expand(const struct mail_user *user, struct arena *arena, const 
         {0, "session", user->session_id}, {0, "auth_user", auth_user}, {0, "auth_username", auth_local},
         {0, "auth_domain", auth_at == NULL ? "" : auth_at + 1},
         {0, "hostname", *hostname != '\0' ? hostname : store_hostname()},
+        set_up ? (struct conf_var){'h', "home", user->home} : (struct conf_var){0, NULL, NULL},
         {0, NULL, NULL}};
     const struct conf_var_func funcs[] = {{"userdb", userdb_field}, {NULL, NULL}};
     struct conf_vars vars = {table, funcs, (void *)(uintptr_t)user, NULL};
+
+    return conf_expand(arena, text, &vars, failed, e);
+}
+
+char *mail_user_expand(const struct mail_user *user, struct arena *arena, const char *text, struct error *e)
+{
     bool failed = false;
-    char *out = conf_expand(arena, text, &vars, &failed, e);
+    char *out = expand(user, arena, text, true, &failed, e);
 
     return failed ? NULL : out;
+}
+
+char *mail_user_log_prefix(struct settings *settings, const struct mail_user_params *params, struct arena *arena)
+{
+    const struct mail_user user = {.name = params->username, .settings = settings, .service = params->service,
+                                   .session_id = params->session_id, .local_ip = params->local_ip,
+                                   .remote_ip = params->remote_ip, .fields = params->fields};
+    struct error e = {0};
+
+    return expand(&user, arena, conf_str(settings, SET_mail_log_prefix), false, NULL, &e);
 }
 
 /* A member of a namespace, expanded. NULL with *e. */

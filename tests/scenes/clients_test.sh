@@ -126,7 +126,7 @@ EOT
     sums files "$HOME/fetchmail" >here
     same there here "fetchmail --keep"
     sums imap "$IP" $IMAP_PORT fetchmail | grep -P '^INBOX\t' >flags
-    [ "$(grep -c . flags)" = 24 ] && [ "$(grep -cF '\Seen' flags)" = 24 ] || { cat flags; atf_fail "kept mails are not seen ones"; }
+    [ "$(grep -c . flags) $(grep -cF '\Seen' flags)" = '24 24' ] || { cat flags; atf_fail "kept mails are not seen ones"; }
     rm "$HOME"/fetchmail/*
     run "$@"
     sums files "$HOME/fetchmail" >here

@@ -684,8 +684,46 @@ versus_mdbox_cleanup()
     scene_end
 }
 
+atf_test_case log_prefix cleanup
+log_prefix_head()
+{
+    atf_set descr "mail_log_prefix stands before a user's lines, as the real server writes it"
+    atf_set require.user root
+    atf_set require.progs "dovecot python3"
+}
+# Both servers: a session and a delivery each; then the prefixes with what is each one's own made equal.
+log_prefix_body()
+{
+    scene_start ours 'mail_log_prefix = "<%s|%u|%n|%Ud|%h|%p|%{pid}|%{session}|%{auth_user}|%i|%{nonsense}> "'
+    scene_second dovecot
+    for ip in $IP $IP2; do
+        printf 'a login Ann@Example.org pass\nb logout\n' | python3 -B "$TOP_SRC/tests/lib/talk.py" "$ip" $IMAP_PORT >/dev/null ||
+            atf_fail "no session"
+        python3 -c 'import smtplib, sys
+s = smtplib.LMTP(sys.argv[1], int(sys.argv[2]))
+s.sendmail("a@example.org", ["ann@example.org"], "Subject: x\r\n\r\ny\r\n")
+s.quit()' "$ip" $LMTP_PORT || atf_fail "no delivery"
+    done
+    scene_stop
+    for log in log log2; do
+        sed -nE 's/^.{16}(<.*> (Info|Error|Warning):) .*/\1/p' "$SCENE/$log" |
+            sed -E 's/\|([0-9]+)\|\1\|[^|]*\|/|pid|pid|session|/' >$log
+    done
+    cat >wanted <<END
+<imap|ann@example.org|ann|EXAMPLE.ORG|UNSUPPORTED_VARIABLE_h|pid|pid|session|Ann@Example.org|$MAIL_UID|UNSUPPORTED_VARIABLE_nonsense> Info:
+<lmtp|ann@example.org|ann|EXAMPLE.ORG|UNSUPPORTED_VARIABLE_h|pid|pid|session|ann@example.org|$MAIL_UID|UNSUPPORTED_VARIABLE_nonsense> Info:
+END
+    atf_check -o file:wanted cat log2
+    atf_check -o file:wanted cat log
+}
+log_prefix_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
+    atf_add_test_case log_prefix
     atf_add_test_case rawlog
     atf_add_test_case flood
     atf_add_test_case extensions
