@@ -276,6 +276,14 @@ static bool read_once(struct stream *s, bool *again)
     return tell_readable(s);
 }
 
+/* Nothing goes back that could carry the acknowledgement, and the kernel would hold it for 40 ms. A client that sends a literal
+ * and then the end of its command in a write of its own waits for it (Nagle): each APPEND of such a one took that long. */
+static void acknowledge(const struct stream *s)
+{
+    if (!s->failed && !s->ended && stream_pending(s) == 0)
+        (void)setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
+}
+
 static void read_ready(struct stream *s)
 {
     bool again = true;
@@ -285,9 +293,12 @@ static void read_ready(struct stream *s)
     for (int i = 0; (i < 4 && again) || stream_tls_read_pending(s); i++) {
         if (!s->finishing && (!s->want_input || s->input.size >= s->input_max))
             break;
-        if (s->failed || s->ended || !read_once(s, &again))
+        if (s->failed || s->ended)
             break;
+        if (!read_once(s, &again))
+            return; /* It may be gone. */
     }
+    acknowledge(s);
 }
 
 static void write_ready(struct stream *s)

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -99,6 +101,36 @@ ATF_TC_BODY(input, tc)
     ATF_CHECK_EQ(e.error.class, ERROR_NONE);
     stream_free(e.stream);
     buffer_free(&e.got);
+    ev_loop_destroy(loop);
+}
+
+/* Input that is not answered is acknowledged at once: a connection that has answered before would hold that back. */
+ATF_TC_WITHOUT_HEAD(acknowledged);
+ATF_TC_BODY(acknowledged, tc)
+{
+    struct ev_loop *loop = ev_loop_new(0);
+    struct stream_limits limits = {0};
+    struct end e = {0};
+    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(sin), size = sizeof(int);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int server, at_once = -1;
+
+    ATF_REQUIRE(bind(listener, (struct sockaddr *)&sin, len) == 0 && listen(listener, 1) == 0);
+    ATF_REQUIRE(getsockname(listener, (struct sockaddr *)&sin, &len) == 0);
+    ATF_REQUIRE(connect(client, (struct sockaddr *)&sin, len) == 0);
+    server = accept(listener, NULL, NULL);
+    ATF_REQUIRE(setsockopt(server, IPPROTO_TCP, TCP_QUICKACK, &(int){0}, sizeof(int)) == 0);
+    e.stream = stream_new(loop, server, -1, &limits, &handler, &e);
+    ATF_REQUIRE_EQ(write(client, "literal", 7), 7);
+    while (e.got.size < 7)
+        ev_run(loop, EVRUN_ONCE);
+    ATF_REQUIRE(getsockopt(server, IPPROTO_TCP, TCP_QUICKACK, &at_once, &size) == 0);
+    ATF_CHECK_EQ(at_once, 1);
+    stream_free(e.stream);
+    buffer_free(&e.got);
+    close(client);
+    close(listener);
     ev_loop_destroy(loop);
 }
 
@@ -469,6 +501,7 @@ ATF_TC_BODY(relay, tc)
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, input);
+    ATF_TP_ADD_TC(tp, acknowledged);
     ATF_TP_ADD_TC(tp, input_off);
     ATF_TP_ADD_TC(tp, output);
     ATF_TP_ADD_TC(tp, peer_gone);
