@@ -60,6 +60,70 @@ static bool same_keywords(const struct copy *c, const struct slice *names, size_
     return true;
 }
 
+static int head_of(struct mail *mail, struct buffer *out, struct error *e)
+{
+    const struct mime_source *source;
+    unsigned char *piece = arena_alloc(mail_arena(mail), PIECE);
+    ssize_t n;
+
+    if (mail_source(mail, &source, e) < 0)
+        return -1;
+    if (source->read == NULL) {
+        buffer_append_slice(out, slice_head(source->whole, source->whole.size < PIECE ? source->whole.size : PIECE));
+        return 0;
+    }
+    while (out->size < PIECE && (n = source->read(source->arg, out->size, piece, PIECE - out->size, e)) != 0) {
+        if (n < 0)
+            return -1;
+        buffer_append(out, piece, (size_t)n);
+    }
+    return 0;
+}
+
+/* The next line without its end; false behind the last one. */
+static bool next_line(struct slice *rest, struct slice *line)
+{
+    if (rest->size == 0)
+        return false;
+    slice_split(rest, '\n', line);
+    if (line->size > 0 && line->at[line->size - 1] == '\r')
+        *line = slice_head(*line, line->size - 1);
+    return true;
+}
+
+/* Is `copy` what a format makes of `text` that keeps its own facts in the header (mbox)? It has given every message a GUID of its own, and
+ * left header lines out that it uses itself; line ends may be others, and one more or less at the end. Not whole: both are cut
+ * off somewhere. */
+static bool may_be_copy(struct slice text, struct slice copy, bool whole)
+{
+    struct slice a, b;
+    bool header = true;
+
+    while (next_line(&copy, &b)) {
+        do {
+            if (!next_line(&text, &a))
+                return !whole || (b.size == 0 && copy.size == 0);
+        } while (header && a.size > 0 && !slice_equal(a, b));
+        if (!slice_equal(a, b))
+            return !whole && (text.size == 0 || copy.size == 0);
+        header = header && a.size > 0;
+    }
+    return !whole || !next_line(&text, &a) || (a.size == 0 && text.size == 0);
+}
+
+static bool same_content(struct mail *from, struct mail *to, struct error *e)
+{
+    struct buffer a = {0}, b = {0};
+    int64_t date_a, date_b;
+    bool same = mail_internal_date(from, &date_a, e) == 0 && mail_internal_date(to, &date_b, e) == 0 && date_a == date_b &&
+                head_of(from, &a, e) == 0 && head_of(to, &b, e) == 0 &&
+                may_be_copy(buffer_slice(&a), buffer_slice(&b), a.size < PIECE && b.size < PIECE);
+
+    buffer_free(&a);
+    buffer_free(&b);
+    return same;
+}
+
 static int same_message(const struct copy *c, uint32_t uid, struct error *e)
 {
     struct mail *a = NULL, *b = NULL;
@@ -68,7 +132,7 @@ static int same_message(const struct copy *c, uint32_t uid, struct error *e)
 
     if (mail_open_uid(c->from, uid, &a, e) == 0 && mail_open_uid(c->to, uid, &b, e) == 0 && mail_guid128(a, guid_a, e) == 0 &&
         mail_guid128(b, guid_b, e) == 0) {
-        r = memcmp(guid_a, guid_b, 16) == 0 ? 0 : -1;
+        r = memcmp(guid_a, guid_b, 16) == 0 || same_content(a, b, e) ? 0 : -1;
         if (r < 0)
             error_set(e, ERROR_EXISTS, "it is another message in the target (somebody saved there): remove the target mailbox, "
                                        "then run again");

@@ -49,11 +49,10 @@ for location in 'maildir:~/Maildir', mbox:
     for i in range(3):
         doveadm(location, 'save', data=b'Subject: %d\n\nx\n' % i)
     doveadm(location, 'expunge', 'mailbox', 'INBOX', 'uid', '2')
-commands = re.findall(r'^    ((?:yarilo-migrate|doveadm) .*)', page, re.M)
-migrations = [c for c in commands if c.startswith('yarilo-migrate')]
-if len(migrations) != 2 or len(commands) != 3:
-    sys.exit('the page has other commands now: %r' % commands)
-for command in migrations:
+migrations = re.findall(r'^    ((?:yarilo-migrate|doveadm) .*)', page, re.M)
+if len(migrations) != 3 or not all(c.startswith('yarilo-migrate') for c in migrations) or '/var/mail/%u' not in migrations[2]:
+    sys.exit('the page has other commands now: %r' % migrations)
+for command in migrations[:2]:
     run([tool, '--config', conf] + command.split()[1:])
     if '--dry-run' in command and os.path.exists(home + '/sdbox'):
         sys.exit('a dry run writes')
@@ -61,8 +60,8 @@ if uids('maildir:~/Maildir') != uids('sdbox:~/sdbox'):
     sys.exit('not the same messages')
 before = [line for line in uids(mbox).split('\n') if line.startswith('uid')]
 run(['rm', '-r', home + '/sdbox'])
-command = commands[2].replace('/var/mail/%u', folder + '/mbox').split()
-run(['doveadm', '-c', conf] + command[1:])
+for again in range(2):
+    run([tool, '--config', conf] + migrations[2].replace('/var/mail/%u', folder + '/mbox').split()[1:])
 after = [line for line in uids('sdbox:~/sdbox').split('\n') if line.startswith('uid')]
 if len(before) != 2 or before != after:
     sys.exit('mbox: %r, %r' % (before, after))

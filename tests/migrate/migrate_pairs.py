@@ -8,9 +8,11 @@ SIGKILL at random times, and is run again; then everything must be as after one 
 import json, os, pwd, random, shutil, subprocess, sys, time
 
 FORMATS = {'maildir': 'maildir:~/Maildir', 'maildir-fs': 'maildir:~/MaildirFs:LAYOUT=fs', 'sdbox': 'sdbox:~/sdbox',
-           'mdbox': 'mdbox:~/mdbox', 'mdbox-index': 'mdbox:~/mdboxi:LAYOUT=index'}
+           'mdbox': 'mdbox:~/mdbox', 'mdbox-index': 'mdbox:~/mdboxi:LAYOUT=index', 'mbox': 'mbox:~/mbox'}
 tool, folder, source, target = sys.argv[1:5]
 interrupt = '--interrupt' in sys.argv
+mbox = 'mbox' in (source, target)     # has GUIDs of its own, stores no POP3 UIDLs, and no mailbox below one with messages
+DEEP = 'Folder/Deep' if mbox else 'Work/Deep'
 home = os.path.join(folder, 'home')
 os.makedirs(home)
 if os.getuid() == 0:   # the real server gives root no mail
@@ -55,11 +57,13 @@ def facts(fmt):
     """What clients can see of a store, by the real server."""
     out = {}
     for name in sorted(theirs(fmt, 'mailbox', 'list').split('\n')):
-        if name:
+        if name and name != 'Folder':
             index = 'LAYOUT=index' in FORMATS[source] + FORMATS[target]   # there the GUID is the folder's name
             out[name] = theirs(fmt, 'mailbox', 'status', 'messages uidnext uidvalidity unseen recent' + ('' if index else ' guid'), name)
             messages = theirs(fmt, '-f', 'json', 'fetch', 'uid guid flags date.received size.virtual text', 'mailbox', name, 'all')
             for m in json.loads(messages or '[]'):
+                if mbox:
+                    del m['guid']
                 m['flags'] = sorted(m['flags'].replace('\\Recent', '').split())
                 out[name, m['uid']] = m
     out['subscriptions'] = sorted(theirs(fmt, 'mailbox', 'list', '-s').split())
@@ -67,8 +71,8 @@ def facts(fmt):
 
 
 def modseqs(fmt):
-    boxes = [n for n in sorted(theirs(fmt, 'mailbox', 'list').split('\n')) if n]
-    return {n: theirs(fmt, 'mailbox', 'status', 'highestmodseq', n) + theirs(fmt, 'fetch', 'uid modseq pop3.uidl', 'mailbox', n, 'all')
+    boxes = [n for n in sorted(theirs(fmt, 'mailbox', 'list').split('\n')) if n and n != 'Folder']
+    return {n: theirs(fmt, 'mailbox', 'status', 'highestmodseq', n) + theirs(fmt, 'fetch', 'uid modseq' + ('' if mbox else ' pop3.uidl'), 'mailbox', n, 'all')
             for n in boxes}
 
 
@@ -80,7 +84,7 @@ def compare(what, a, b):
 
 def make():
     rnd = random.Random(7)
-    for box in ('INBOX', 'Work', 'Work/Deep', 'Entw\u00fcrfe', 'Empty'):
+    for box in ('INBOX', 'Work', DEEP, 'Entw\u00fcrfe', 'Empty'):
         if box != 'INBOX':
             theirs(source, 'mailbox', 'create', box)
         for i in range(0 if box == 'Empty' else 12):
@@ -93,7 +97,7 @@ def make():
             theirs(source, 'flags', 'add', '$Label1 other', 'mailbox', box, 'uid', '3,5')
             theirs(source, 'flags', 'add', '\\Draft \\Answered \\Deleted', 'mailbox', box, 'uid', '4')
             theirs(source, 'expunge', 'mailbox', box, 'uid', '1,7,12')
-    theirs(source, 'mailbox', 'subscribe', 'INBOX', 'Work/Deep', 'Nowhere')
+    theirs(source, 'mailbox', 'subscribe', 'INBOX', DEEP, 'Nowhere')
 
 
 def again(what):

@@ -10,10 +10,11 @@ begin()
 
 from()
 {
-    begin
-    for to in maildir maildir-fs sdbox mdbox mdbox-index; do
-        [ $to = "$1" ] || python3 "$TOP_SRC/tests/migrate/migrate_pairs.py" "$dir/yarilo-migrate" "$dir/$to" "$1" $to ||
-            atf_fail "$1 -> $to: see above"
+    source=$1
+    shift
+    for to in "$@"; do
+        [ $to = "$source" ] || python3 "$TOP_SRC/tests/migrate/migrate_pairs.py" "$dir/yarilo-migrate" "$dir/$source-$to" "$source" $to ||
+            atf_fail "$source -> $to: see above"
     done
 }
 
@@ -21,9 +22,27 @@ for format in maildir maildir-fs sdbox mdbox mdbox-index; do
     name=from_$(echo $format | tr - _)
     atf_test_case $name cleanup
     eval "${name}_head() { atf_set require.progs 'doveadm python3'; atf_set timeout 300; }
-          ${name}_body() { from $format; }
+          ${name}_body() { begin; from $format maildir maildir-fs sdbox mdbox mdbox-index; }
           ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
 done
+atf_test_case mbox cleanup
+mbox_head()
+{
+    atf_set descr "from mbox, and to mbox more than once, though it keeps no GUIDs"
+    atf_set require.progs "doveadm python3"
+    atf_set timeout 300
+}
+mbox_body()
+{
+    begin
+    from mbox maildir
+    from mdbox mbox
+}
+mbox_cleanup()
+{
+    [ ! -f dir ] || rm -rf "$(cat dir)"
+}
+
 atf_test_case documented cleanup
 documented_head()
 {
@@ -55,6 +74,7 @@ atf_init_test_cases()
     atf_add_test_case from_sdbox
     atf_add_test_case from_mdbox
     atf_add_test_case from_mdbox_index
+    atf_add_test_case mbox
     atf_add_test_case documented
     atf_add_test_case usage
 }
