@@ -7,6 +7,7 @@
  * dropped. */
 #include "store/internal.h"
 #include "store/list_index.h"
+#include "store/vsize.h"
 
 #include <fcntl.h>
 #include <search.h>
@@ -250,6 +251,8 @@ static void put_row(struct list_index *list, struct mailbox *box, const struct l
         return;
     put_if_changed(list, batch, EXT_MSGS, node->uid, slice_of(msgs, 16));
     put_if_changed(list, batch, EXT_MODSEQ, node->uid, slice_of(modseq, 8));
+    if (vsize_current(box).size > 0)
+        put_if_changed(list, batch, EXT_VSIZE, node->uid, vsize_current(box));
     /* The stamps are those of what we have read: whatever others have done since makes the row stale. */
     bytes_put_le32(log, status.log_size);
     bytes_put_le32(log + 4, status.log_mtime);

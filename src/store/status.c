@@ -1,5 +1,5 @@
 /* status.c - STATUS: from the list index where that is current, else from the mailbox (index-format 11.1). */
-#include "store/internal.h"
+#include "store/vsize.h"
 
 struct status_op {
     struct store_op op;
@@ -9,8 +9,7 @@ struct status_op {
     struct mailbox_status *out;
     struct mailbox *box;
     bool synced;
-    uint32_t next_uid;          /* of the walk over sizes and dates */
-    uint64_t size;
+    struct vsize_sum sum;
 };
 
 static void find_first_saved(struct status_op *s)
@@ -27,30 +26,16 @@ static void find_first_saved(struct status_op *s)
     mail_close(&mail);
 }
 
-/* Adds up virtual sizes, some messages a step. */
 static enum step sum_sizes(struct status_op *s, struct budget *budget, struct error *e)
 {
-    struct index_record rec;
+    enum step r = vsize_step(s->box, &s->sum, budget, e);
 
-    while (index_get_from(s->box->index, s->next_uid, &rec)) {
-        struct mail *mail;
-        uint64_t size;
-        int r;
-
-        if (budget_spent(budget, 1))
-            return STEP_MORE;
-        s->next_uid = rec.uid + 1;
-        if (mail_open_uid(s->box, rec.uid, &mail, e) < 0)
-            return STEP_ERROR;
-        r = mail_size_virtual(mail, &size, e);
-        mail_close(&mail);
-        if (r < 0 && e->class != ERROR_EXPUNGED)
-            return STEP_ERROR;
-        if (r == 0)
-            s->size += size;
-    }
-    s->out->size = s->size;
+    if (r != STEP_DONE)
+        return r;
+    s->out->size = s->sum.bytes;
     index_cache_flush(s->box->index);
+    vsize_remember(s->box, &s->sum);
+    list_index_update(s->box);
     return STEP_DONE;
 }
 
@@ -81,7 +66,7 @@ static enum step run_status(struct store_op *op, struct budget *budget, struct e
     index_status(s->box->index, &status);
     if (!s->synced) {
         s->synced = true;
-        s->next_uid = 1;
+        vsize_begin(s->box, &s->sum);
         *s->out = (struct mailbox_status){
             .messages = status.messages, .recent = status.recent, .uid_next = status.next_uid,
             .uid_validity = status.uid_validity, .unseen = status.unseen, .deleted = status.deleted,

@@ -1,10 +1,9 @@
 /* usage.c - what is used: sums of the mailboxes' indexes, a dictionary, the disk (quota-acl-plugins 1.3).
  *
- * Each index carries the sum of its messages' virtual sizes in the header extension hdr-vsize {u64 bytes, u32 highest UID
- * summed, u32 messages summed}. It holds as long as the messages up to that UID are as many as it says; newer ones are added,
- * and the header is written again, at the next question. A mailbox that is at work in this process is taken as its index is:
+ * The sum of an index is what it remembers, and what is new (vsize.h). A mailbox that is at work in this process is taken as its index is:
  * nothing here waits for another session. */
 #include "store/quota/internal.h"
+#include "store/vsize.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -45,7 +44,7 @@ int quota_each_folder(struct quota_root *root, int (*see)(void *arg, const struc
 
 /* ---- the indexes ---- */
 
-static int size_of(struct mailbox *box, uint32_t uid, bool vsize, uint64_t *size, struct error *e)
+static int physical_size(struct mailbox *box, uint32_t uid, uint64_t *size, struct error *e)
 {
     struct mail *mail;
     int r;
@@ -53,21 +52,21 @@ static int size_of(struct mailbox *box, uint32_t uid, bool vsize, uint64_t *size
     *size = 0;
     if (mail_open_uid(box, uid, &mail, e) < 0)
         return e->class == ERROR_EXPUNGED ? 0 : -1;
-    r = vsize ? mail_size_virtual(mail, size, e) : mail_size_physical(mail, size, e);
+    r = mail_size_physical(mail, size, e);
     mail_close(&mail);
     if (r < 0 && e->class == ERROR_EXPUNGED)
         *size = 0;
     return r < 0 && e->class != ERROR_EXPUNGED ? -1 : 0;
 }
 
-static int sum_from(struct mailbox *box, uint32_t uid, bool vsize, struct quota_amount *out, struct error *e)
+static int sum_physical(struct mailbox *box, struct quota_amount *out, struct error *e)
 {
     struct index_record record;
 
-    while (index_get_from(box->index, uid, &record)) {
+    for (uint32_t uid = 1; index_get_from(box->index, uid, &record);) {
         uint64_t size;
 
-        if (size_of(box, record.uid, vsize, &size, e) < 0)
+        if (physical_size(box, record.uid, &size, e) < 0)
             return -1;
         out->bytes += size;
         out->count++;
@@ -76,53 +75,18 @@ static int sum_from(struct mailbox *box, uint32_t uid, bool vsize, struct quota_
     return 0;
 }
 
-static void write_header(struct mailbox *box, unsigned ext, const struct quota_amount *sum, uint32_t highest)
+static int sum_virtual(struct mailbox *box, struct quota_amount *out, struct error *e)
 {
-    struct arena *arena = arena_new();
-    struct index_batch *batch = index_batch_new(arena, INDEX_EXTERNAL);
-    unsigned char bytes[16];
-    struct error ignored;
+    struct budget budget = BUDGET_UNLIMITED;
+    struct vsize_sum sum;
+    enum step r;
 
-    bytes_put_le64(bytes, sum->bytes);
-    bytes_put_le32(bytes + 8, highest);
-    bytes_put_le32(bytes + 12, (uint32_t)sum->count);
-    index_batch_ext_header(batch, ext, 0, slice_of(bytes, sizeof(bytes)));
-    (void)index_commit(box->index, batch, NULL, &ignored); /* locked or not writable: counted again the next time */
-    arena_free(arena);
-}
-
-static int sum_index(struct mailbox *box, struct quota_amount *out, struct error *e)
-{
-    struct index_ext_def def = {.name = "hdr-vsize", .header_size = 16, .record_align = 8};
-    unsigned ext = index_ext(box->index, &def);
-    struct slice header = index_ext_header(box->index, ext);
-    struct quota_amount sum = {0, 0}, newer = {0, 0};
-    struct index_status status;
-    struct index_record record;
-    uint32_t highest = 0, counted = 0;
-
-    index_status(box->index, &status);
-    if (header.size == 16) {
-        sum.bytes = bytes_le64(header.at);
-        highest = bytes_le32(header.at + 8);
-        counted = bytes_le32(header.at + 12);
-    }
-    for (uint32_t uid = highest + 1; highest > 0 && index_get_from(box->index, uid, &record); uid = record.uid + 1)
-        newer.count++;
-    if (highest == 0 || newer.count > status.messages || status.messages - newer.count != counted) {
-        sum = (struct quota_amount){0, 0};
-        if (sum_from(box, 1, true, &sum, e) < 0)
-            return -1;
-    } else {
-        sum.count = counted;
-        newer.count = 0;
-        if (sum_from(box, highest + 1, true, &newer, e) < 0)
-            return -1;
-        sum.bytes += newer.bytes;
-        sum.count += newer.count;
-    }
-    if (status.next_uid > 1 && box->job == NULL && !box->read_only && (highest + 1 != status.next_uid || sum.count != counted))
-        write_header(box, ext, &sum, status.next_uid - 1);
+    vsize_begin(box, &sum);
+    while ((r = vsize_step(box, &sum, &budget, e)) == STEP_MORE)
+        continue;
+    if (r != STEP_DONE)
+        return -1;
+    vsize_remember(box, &sum);
     out->bytes += sum.bytes;
     out->count += sum.count;
     return 0;
@@ -149,7 +113,7 @@ static int add_mailbox(void *arg, const struct mailbox_place *place, struct erro
     if (box->job == NULL && box->waiting == NULL)
         r = store_op_wait(mailbox_sync(box, NULL, SYNC_POLL), e);
     if (r == 0)
-        r = q->vsizes ? sum_index(box, &s->total, e) : sum_from(box, 1, false, &s->total, e);
+        r = q->vsizes ? sum_virtual(box, &s->total, e) : sum_physical(box, &s->total, e);
     else if (e->class == ERROR_NOT_FOUND)
         r = 0;
     index_cache_flush(box->index);
