@@ -110,6 +110,7 @@ struct store_op {
     struct store_op *inner;               /* runs first: its waiting is ours */
     bool queued, dead, async;             /* async: something will wake us; no polling */
     unsigned retry_ms, tries;
+    unsigned retry_most;                  /* milliseconds; 0 = as always */
     uint64_t wait_since_ns;
 };
 void *store_op_new(size_t size, const struct op_class *);   /* the struct begins with a struct store_op */

@@ -103,7 +103,7 @@ enum step store_op_step(struct store_op *op, struct budget *budget, struct error
     op->async = false;
     r = op->class->run(op, budget, e);
     if (r != STEP_WAIT) {
-        op->tries = 0;
+        op->tries = op->retry_most = 0;
         op->wait_since_ns = 0;
         if (r == STEP_DONE || r == STEP_ERROR) {
             op->class->end(op);
@@ -130,6 +130,10 @@ enum step store_op_step(struct store_op *op, struct budget *budget, struct error
         return STEP_ERROR;
     }
     op->retry_ms = op->tries < 7 ? 1u << op->tries : 100;
+    if (op->retry_most != 0 && op->retry_ms > op->retry_most)
+        op->retry_ms = 1 + op->tries % op->retry_most; /* no rhythm that another's could fall in with */
+    if (op->inner != NULL && op->inner->retry_ms != 0 && op->inner->retry_ms < op->retry_ms)
+        op->retry_ms = op->inner->retry_ms;
     op->tries++;
     return r;
 }

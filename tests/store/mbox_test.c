@@ -1,10 +1,16 @@
 /* The bytes of an mbox: From_ lines, where messages end, hidden headers (maildir-and-layouts 9.1). */
+#include "conf/settings.h"
 #include "index/index.h"
 #include "store/mbox/format.h"
+#include "store/store.h"
 
 #include <atf-c.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define FROM "From a@b Wed Jan  1 10:00:00 2020\n"
 
@@ -176,11 +182,91 @@ ATF_TC_BODY(written, tc)
     arena_free(arena);
 }
 
+/* A child that holds the file until the pipe is closed. */
+static pid_t hold(const char *file, int *keep)
+{
+    int held[2], end[2];
+    char c;
+    pid_t child;
+
+    ATF_REQUIRE(pipe(held) == 0 && pipe(end) == 0);
+    child = fork();
+    if (child == 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        int fd = open(file, O_RDWR);
+
+        close(end[1]);
+        if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0 || write(held[1], "x", 1) != 1)
+            _exit(1);
+        _exit(read(end[0], &c, 1) == 0 ? 0 : 1);
+    }
+    close(held[1]);
+    close(end[0]);
+    ATF_REQUIRE(child > 0 && read(held[0], &c, 1) == 1);
+    close(held[0]);
+    *keep = end[1];
+    return child;
+}
+
+/* Who looks rarely never finds a lock free that others take again at once. */
+ATF_TC_WITHOUT_HEAD(busy);
+ATF_TC_BODY(busy, tc)
+{
+    struct conf *conf = conf_from_tree(conf_tree_new("test"));
+    char *home = realpath(".", NULL), *pair = mem_printf("mail_location=mbox:%s/mail:INBOX=%s/inbox", home, home);
+    struct mail_user_params params = {.username = "ann", .home = home, .no_notify = true};
+    struct budget budget = BUDGET_UNLIMITED;
+    struct mailbox_place place;
+    struct mailbox *box;
+    struct settings *set, *changed;
+    struct mail_user *user;
+    struct arena *arena = arena_new();
+    struct store_op *op;
+    struct error e;
+    bool seen[11] = {false};
+    enum step r;
+    FILE *file;
+    pid_t child;
+    int keep, status;
+
+    (void)tc;
+    ATF_REQUIRE((file = fopen("inbox", "w")) != NULL && fputs(FROM "S: x\n\nb\n\n", file) >= 0 && fclose(file) == 0);
+    set = conf_settings(conf, NULL, &e);
+    ATF_REQUIRE(set != NULL);
+    changed = settings_override_all(set, (const char *const[]){pair, NULL}, &e);
+    ATF_REQUIRE_MSG(changed != NULL && mail_user_open(&user, changed, &params, &e) == 0, "%s", e.admin);
+    ATF_REQUIRE_MSG(mailbox_place(user, arena, SLICE("INBOX"), &place, &e) == 0 && mailbox_open(&box, &place, 0, &e) == 0, "%s", e.admin);
+    child = hold("inbox", &keep);
+    op = mailbox_sync(box, NULL, SYNC_FULL);
+    for (unsigned i = 0; i < 100; i++) {
+        while ((r = store_op_step(op, &budget, &e)) == STEP_MORE)
+            continue;
+        ATF_REQUIRE_EQ(r, STEP_WAIT);
+        ATF_REQUIRE_MSG(store_op_retry_ms(op) >= 1 && store_op_retry_ms(op) <= 10, "%u: %u", i, store_op_retry_ms(op));
+        seen[store_op_retry_ms(op)] = true;
+    }
+    /* and has no rhythm */
+    for (unsigned ms = 1; ms <= 10; ms++)
+        ATF_CHECK_MSG(seen[ms], "%u", ms);
+    close(keep);
+    ATF_REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    ATF_CHECK_MSG(store_op_wait(op, &e) == 0, "%s", e.admin);
+    mailbox_close(&box);
+    mail_user_close(&user);
+    settings_unref(set);
+    settings_unref(changed);
+    conf_free(conf);
+    mem_free(pair);
+    free(home);
+    arena_free(arena);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, from_lines);
     ATF_TP_ADD_TC(tp, ends);
     ATF_TP_ADD_TC(tp, hidden);
     ATF_TP_ADD_TC(tp, written);
+    ATF_TP_ADD_TC(tp, busy);
     return atf_no_error();
 }

@@ -137,10 +137,16 @@ static void release(struct mbox *m, const struct mbox_locks *locks, unsigned cou
     }
 }
 
+/* Who sleeps long between two looks never finds the lock free beside sessions that wait for it in the kernel, or take it again
+ * at once. */
+#define RETRY_MOST_MS 10
+
 static enum step busy(struct mbox *m, struct error *e)
 {
     uint64_t now = time_monotonic_ns();
 
+    if (m->box->job != NULL)
+        m->box->job->retry_most = RETRY_MOST_MS;
     if (m->waiting_since == 0)
         m->waiting_since = now;
     if (now - m->waiting_since < (uint64_t)m->lock_timeout * 1000000000ull)
