@@ -108,7 +108,8 @@ static int delete_by_index(struct mail_storage *storage, struct arena *arena, co
         paths[i] = path == NULL ? NULL : mail_location_path(&storage->at, arena, name, kinds[i]);
     if (list_layout_delete(storage, name, e) < 0)
         return -1;
-    if (path != NULL && lstat(path, &st) == 0 && trash(&storage->at, arena, path, &ignored) < 0)
+    if (path != NULL && lstat(path, &st) == 0 &&
+        (S_ISDIR(st.st_mode) ? trash(&storage->at, arena, path, &ignored) : storage->at.driver->remove(path, &ignored)) < 0)
         log_error_value(storage->ns->user->log_p, &ignored);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (paths[i] != NULL && strcmp(paths[i], path) != 0 && lstat(paths[i], &st) == 0 && folder_remove_tree(paths[i], &ignored) < 0)

@@ -411,6 +411,12 @@ int list_layout_name(struct mail_storage *storage, const char *name, struct erro
     return r;
 }
 
+/* The mailbox itself is a file in some formats. */
+static int remove_any(const char *path, const struct stat *st, struct error *e)
+{
+    return S_ISDIR(st->st_mode) ? folder_remove_tree(path, e) : os_unlink(AT_FDCWD, path, e);
+}
+
 void list_layout_forget(struct mail_storage *storage, const char *name)
 {
     static const enum mail_path kinds[] = {PATH_MAILBOX, PATH_CONTROL, PATH_CACHE, PATH_INDEX};
@@ -424,7 +430,7 @@ void list_layout_forget(struct mail_storage *storage, const char *name)
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         const char *path = mail_location_path(&storage->at, arena, name, kinds[i]);
 
-        if (path != NULL && lstat(path, &st) == 0 && folder_remove_tree(path, &e) < 0)
+        if (path != NULL && lstat(path, &st) == 0 && remove_any(path, &st, &e) < 0)
             log_error_value(storage->ns->user->log_p, &e);
     }
     end_pending(storage);
@@ -496,9 +502,12 @@ static const char *name_in_index(struct mail_storage *storage, struct arena *are
 static void adopt_one(struct mail_storage *storage, struct arena *arena, int dir, const char *hex, const unsigned char guid[16])
 {
     const struct log *log = storage->ns->user->log_p;
-    const char *path = arena_printf(arena, "%s%s%s/%s", storage->at.root, *storage->at.mailboxdir != '\0' ? "/" : "", storage->at.mailboxdir, hex);
-    const char *index_path = storage->at.index == NULL ? path
-                             : arena_printf(arena, "%s%s%s/%s", storage->at.index, *storage->at.mailboxdir != '\0' ? "/" : "", storage->at.mailboxdir, hex);
+    const char *beside = (storage->at.driver->can & DRIVER_IS_FILE) != 0 && *storage->at.dirname == '\0' ? "/.imap" : "";
+    const char *slash = *storage->at.mailboxdir != '\0' ? "/" : "";
+    const char *path = arena_printf(arena, "%s%s%s/%s", storage->at.root, slash, storage->at.mailboxdir, hex);
+    const char *index_path = storage->at.index == NULL && *beside == '\0' ? path
+                             : arena_printf(arena, "%s%s%s%s/%s", storage->at.index == NULL ? storage->at.root : storage->at.index, slash,
+                                            storage->at.mailboxdir, beside, hex);
     struct index_settings settings;
     struct index_where where = {.dir = open(index_path, O_PATH | O_DIRECTORY | O_CLOEXEC), .path = index_path, .no_create = true,
                                 .gid = (gid_t)-1, .settings = &settings};
@@ -517,7 +526,7 @@ static void adopt_one(struct mail_storage *storage, struct arena *arena, int dir
     if (where.dir >= 0)
         close(where.dir);
     if (deleted) {
-        if (folder_remove_tree(path, &e) < 0 || (index_path != path && folder_remove_tree(index_path, &e) < 0))
+        if ((lstat(path, &st) == 0 && remove_any(path, &st, &e) < 0) || (index_path != path && folder_remove_tree(index_path, &e) < 0))
             log_error_value(log, &e);
         return;
     }

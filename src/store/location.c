@@ -395,8 +395,8 @@ static char *fs_path(const struct mail_location *at, struct arena *arena, const 
                         with_dirname ? at->dirname : "");
 }
 
-/* A folder per mailbox, called by its GUID. NULL: no such mailbox. */
-static char *index_path(const struct mail_location *at, struct arena *arena, const char *root, const char *name)
+/* A folder (or file) per mailbox, called by its GUID. NULL: no such mailbox. */
+static char *index_path(const struct mail_location *at, struct arena *arena, const char *root, const char *name, enum mail_path what)
 {
     unsigned char guid[16];
     struct buffer hex = {0};
@@ -405,7 +405,8 @@ static char *index_path(const struct mail_location *at, struct arena *arena, con
     if (at->names == NULL || !list_layout_guid(at->names, name, guid))
         return NULL;
     text_hex_encode(&hex, slice_of(guid, sizeof(guid)));
-    path = arena_printf(arena, "%s%s%s/%s", root, *at->mailboxdir != '\0' ? "/" : "", at->mailboxdir, buffer_cstr(&hex));
+    path = is_beside(at, what) ? beside_path(at, arena, root, buffer_cstr(&hex))
+                               : arena_printf(arena, "%s%s%s/%s", root, *at->mailboxdir != '\0' ? "/" : "", at->mailboxdir, buffer_cstr(&hex));
     buffer_free(&hex);
     return path;
 }
@@ -419,7 +420,7 @@ char *mail_location_path(const struct mail_location *at, struct arena *arena, co
         return NULL;
     if (*name == '\0') {
         /* CONTROL has a root of its own for its files, INDEX has not. */
-        if (at->layout == LAYOUT_FS && is_beside(at, what) && !(what == PATH_CONTROL && at->control != NULL))
+        if ((at->layout == LAYOUT_FS || at->layout == LAYOUT_INDEX) && is_beside(at, what) && !(what == PATH_CONTROL && at->control != NULL))
             return arena_printf(arena, "%s/.imap", root);
         if (at->layout == LAYOUT_FS && *at->mailboxdir != '\0' && what == PATH_MAILBOX && *at->dirname != '\0')
             return arena_printf(arena, "%s/%s/%s", root, at->mailboxdir, at->dirname);
@@ -436,7 +437,7 @@ char *mail_location_path(const struct mail_location *at, struct arena *arena, co
     case LAYOUT_FS:
         return fs_path(at, arena, root, name, what, own);
     case LAYOUT_INDEX:
-        return index_path(at, arena, root, name);
+        return index_path(at, arena, root, name, what);
     case LAYOUT_NONE:
         break;
     }

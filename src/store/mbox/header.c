@@ -122,10 +122,10 @@ static void read_base(struct slice value, bool pseudo, struct arena *arena, stru
     m->base_keywords = arena_slice(arena, slice_trim(value));
 }
 
-/* One field's value without line ends. */
+/* One field's value without line ends, and without one blank behind the colon. */
 static void md5_value(struct md5_ctx *md5, struct slice value)
 {
-    while (value.size > 0 && (value.at[0] == ' ' || value.at[0] == '\t'))
+    if (value.size > 0 && (value.at[0] == ' ' || value.at[0] == '\t'))
         value = slice_from(value, 1);
     while (value.size > 0) {
         size_t size = line_size(value), text = size;
