@@ -303,8 +303,10 @@ static void put_addresses(struct fetch_mail *m, struct slice value, enum filter 
         first = false;
         if (filter == FILTER_ADDRESS) {
             buffer_append_slice(out, a->mailbox);
-            buffer_append_byte(out, '@');
-            buffer_append_slice(out, a->domain);
+            if (a->domain.at != NULL) { /* else a mark of a group */
+                buffer_append_byte(out, '@');
+                buffer_append_slice(out, a->domain);
+            }
         } else if (filter == FILTER_ADDRESS_NAME_UTF8)
             mime_words_decode(out, a->name);
         else
