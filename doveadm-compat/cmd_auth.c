@@ -83,11 +83,16 @@ static const char *ask_password(struct doveadm *d)
     return arena_strdup(d->arena, line);
 }
 
+/* An empty field is shown, too. */
 static void print_fields(const struct rpc_fields *fields)
 {
-    for (size_t i = 0; i < fields->count; i++)
-        printf("  %s%s%s\n", fields->at[i].key, fields->at[i].value == NULL ? "" : "=",
-               fields->at[i].value == NULL ? "" : fields->at[i].value);
+    for (size_t i = 0; i <= fields->count; i++) {
+        if (fields->empty == i + 1)
+            printf("  \n");
+        if (i < fields->count)
+            printf("  %s%s%s\n", fields->at[i].key, fields->at[i].value == NULL ? "" : "=",
+                   fields->at[i].value == NULL ? "" : fields->at[i].value);
+    }
 }
 
 static struct auth_request_info request_info(const struct auth_user_info *info)
@@ -140,15 +145,19 @@ int doveadm_auth_test(struct doveadm *d)
     return test(d, socket != NULL ? socket : doveadm_socket(d, "auth-client"));
 }
 
-/* The first value of each name; a name by itself is followed by blanks only, as the real program prints it. */
-static void print_lookup(const char *kind, const char *user, const struct rpc_fields *fields)
+void doveadm_auth_print(const char *kind, const char *asked, const char *found, const struct rpc_fields *fields)
 {
-    printf("%s: %s\n", kind, user);
-    for (size_t i = 0; i < fields->count; i++)
+    printf("%s: %s\n  %-10s: %s\n", kind, asked, "user", found);
+    for (size_t i = 0; i <= fields->count; i++) {
+        if (fields->empty == i + 1)
+            printf("  %-10s\n", "");
+        if (i == fields->count || (strcmp(kind, "passdb") == 0 && strcmp(fields->at[i].key, "user") == 0))
+            continue;
         if (fields->at[i].value == NULL)
             printf("  %-10s\n", fields->at[i].key);
         else
             printf("  %-10s: %s\n", fields->at[i].key, fields->at[i].value);
+    }
 }
 
 int doveadm_auth_lookup(struct doveadm *d)
@@ -188,14 +197,7 @@ int doveadm_auth_lookup(struct doveadm *d)
                 printf("%s\n", value);
             continue;
         }
-        print_lookup("passdb", users[i], &(struct rpc_fields){&(struct rpc_field){"user", found}, 1});
-        for (size_t j = 0; j < fields.count; j++)
-            if (strcmp(fields.at[j].key, "user") != 0) {
-                if (fields.at[j].value == NULL)
-                    printf("  %-10s\n", fields.at[j].key);
-                else
-                    printf("  %-10s: %s\n", fields.at[j].key, fields.at[j].value);
-            }
+        doveadm_auth_print("passdb", users[i], found, &fields);
     }
     return status;
 }

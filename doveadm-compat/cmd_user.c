@@ -10,7 +10,7 @@ struct lookup {
     const char *socket;
     struct auth_user_info info;
     struct rpc_fields extra;
-    bool header_printed;
+    struct buffer late;        /* what is said behind the rows of all users */
 };
 
 static bool is_mask(const char *user)
@@ -106,10 +106,12 @@ static void show_fields(struct lookup *l, const char *user, const struct rpc_fie
         if (value != NULL)
             print_row(l->d, first[i], value);
     }
-    for (size_t i = 0; i < fields->count; i++) {
-        bool shown = false;
-        for (size_t j = 0; j < 4; j++)
-            shown = shown || strcmp(fields->at[i].key, first[j]) == 0;
+    for (size_t i = 0; i <= fields->count; i++) {
+        bool shown = i == fields->count;
+        if (fields->empty == i + 1)
+            print_row(l->d, "", "");
+        for (size_t j = 0; j < 4 && !shown; j++)
+            shown = strcmp(fields->at[i].key, first[j]) == 0;
         if (!shown)
             print_row(l->d, fields->at[i].key, fields->at[i].value);
     }
@@ -125,8 +127,10 @@ static int show_user(struct lookup *l, const char *user)
 
     if (auth_wait_user(l->socket, user, &l->info, l->d->arena, &found, &fields, &e) < 0) {
         if (e.class == ERROR_NOT_FOUND && e.sys == 0) {
-            fprintf(field != NULL || template != NULL ? stderr : stdout, "%suserdb lookup: user %s doesn't exist\n",
-                    field != NULL || template != NULL || plain ? "" : "\n", user);
+            if (field == NULL && template == NULL && !plain)
+                buffer_printf(&l->late, "\nuserdb lookup: user %s doesn't exist\n", user);
+            else
+                fprintf(plain ? stdout : stderr, "userdb lookup: user %s doesn't exist\n", user);
             return DOVEADM_NOUSER;
         }
         doveadm_auth_error(user, "userdb lookup", &e);
@@ -141,12 +145,7 @@ static int show_user(struct lookup *l, const char *user)
         if (value != NULL)
             printf("%s\n", value);
     } else if (plain) {
-        printf("userdb: %s\n  %-10s: %s\n", user, "user", found);
-        for (size_t i = 0; i < fields.count; i++)
-            if (fields.at[i].value == NULL)
-                printf("  %-10s\n", fields.at[i].key);
-            else
-                printf("  %-10s: %s\n", fields.at[i].key, fields.at[i].value);
+        doveadm_auth_print("userdb", user, found, &fields);
     } else
         show_fields(l, found, &fields);
     return DOVEADM_OK;
@@ -179,12 +178,18 @@ int doveadm_user(struct doveadm *d)
         print_init(d, "tab");
         print_header_simple(d, "field");
         print_header_simple(d, "value");
-        print_begin(d); /* a user who does not exist is told in the midst of the rows */
+        print_begin(d);
     }
     for (size_t i = 0; i < n; i++) {
         if (i > 0)
-            putchar('\n');
+            buffer_append_byte(&l.late, '\n');
+        if (!table) {
+            fputs(buffer_cstr(&l.late), stdout);
+            buffer_reset(&l.late);
+        }
         doveadm_status_add(&status, show_user(&l, users[i]));
     }
+    fputs(buffer_cstr(&l.late), stdout);
+    buffer_free(&l.late);
     return status;
 }

@@ -147,7 +147,7 @@ static int look_up(struct doveadm *d, const char *name, bool iterating, const ch
     }
     if (!iterating)
         log_error(NULL, "User doesn't exist");
-    else if (d->verbose)
+    else
         log_info(NULL, "User no longer exists, skipping");
     return DOVEADM_NOUSER;
 }

@@ -107,6 +107,8 @@ void reply_put_user(struct buffer *b, uint32_t id, struct request *r, const char
     line_field_str(b, r->user);
     for (size_t i = 0; i < f->list.count; i++)
         put_field(b, &f->list.at[i], false);
+    if (f->list.count == 0)
+        buffer_append_byte(b, '\t');
     if (r->master_user != NULL && !fields_has(f, "master_user"))
         line_pair(b, "master_user", r->master_user);
     if (r->successful && r->mech != NULL) {

@@ -31,8 +31,10 @@ struct rpc_fields rpc_fields_parse(struct arena *arena, const struct slice *fiel
     for (size_t i = from; i < count; i++) {
         ptrdiff_t eq = slice_find(fields[i], '=');
 
-        if (fields[i].size == 0)
+        if (fields[i].size == 0) {
+            out.empty = out.count + 1;
             continue;
+        }
         if (eq < 0) {
             out.at[out.count++].key = arena_str(arena, fields[i]);
         } else {
@@ -45,7 +47,7 @@ struct rpc_fields rpc_fields_parse(struct arena *arena, const struct slice *fiel
 
 struct rpc_fields rpc_fields_copy(struct arena *arena, const struct rpc_fields *f)
 {
-    struct rpc_fields out = {.count = f->count};
+    struct rpc_fields out = {.count = f->count, .empty = f->empty};
 
     if (f->count > 0)
         out.at = ARENA_ARRAY(arena, struct rpc_field, f->count);

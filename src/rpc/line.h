@@ -71,11 +71,13 @@ struct rpc_field {
 struct rpc_fields {
     struct rpc_field *at;
     size_t count;
+    size_t empty;              /* an empty field stood behind so many, less one, on the wire; 0: none */
 };
 /* The value of `key`: NULL when absent, "" when it is a bare word. */
 const char *rpc_fields_get(const struct rpc_fields *, const char *key);
 bool rpc_fields_has(const struct rpc_fields *, const char *key);
-/* Splits fields[from...] at their first '='. Empty fields (auth.md 26.3) are left out. */
+/* Splits fields[from...] at their first '='. Empty fields (auth.md 26.3) are left out; `empty` says where
+ * the last one was, for those who show replies. */
 struct rpc_fields rpc_fields_parse(struct arena *, const struct slice *fields, size_t count, size_t from);
 struct rpc_fields rpc_fields_copy(struct arena *, const struct rpc_fields *);
 

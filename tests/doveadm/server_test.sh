@@ -28,6 +28,7 @@ start()
     for user in one two; do
         echo "$user:{PLAIN}pass:$MAIL_UID:$MAIL_GID::$SCENE/home/$user::"
     done >"$SCENE/users"
+    printf '%s\n' "$@" >>"$SCENE/users"
     sed -i "s|driver = static|driver = passwd-file|; s|args = password=pass|args = $SCENE/users|; s|args = uid=.*|args = $SCENE/users|" \
         "$SCENE/dovecot.conf"
     scene_run "$OURS/dovecot"
@@ -55,6 +56,29 @@ users_body()
     scene_stop
 }
 users_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
+# A reply without fields ends in an empty one, and one whose fields are all hidden too; that is shown.
+atf_test_case empty_fields cleanup
+empty_fields_head() { atf_set descr 'user and auth show an empty field of the reply'; }
+empty_fields_body()
+{
+    start bare:{PLAIN}pass::::: hidden:{PLAIN}pass::::::userdb_x=1
+    want 0 "field\tvalue\nmail\tmaildir:~/Maildir\n\t\n" user bare
+    want 67 "field\tvalue\nmail\tmaildir:~/Maildir\n\t\nmail\tmaildir:~/Maildir\nx\t1\n\n\nuserdb lookup: user nobody doesn't exist\n\n" \
+        user bare nobody hidden
+    want 0 "userdb: bare\n  user      : bare\n            \n" user -u bare
+    want 0 "field\tvalue\nmail\tmaildir:~/Maildir\nx\t1\n" user hidden
+    want 0 "passdb: bare\n  user      : bare\n" auth lookup bare
+    want 0 "passdb: hidden\n  user      : hidden\n            \n" auth lookup hidden
+    want 0 'passdb: hidden auth succeeded\nextra fields:\n  user=hidden\n  \n' auth test hidden pass
+    want 0 'passdb: bare auth succeeded\nextra fields:\n  user=bare\nuserdb extra fields:\n  bare\n  \n  auth_mech=PLAIN\n' \
+        auth login bare pass
+    printf 'gone\none\n' >names
+    want 0 'one INBOX\n' mailbox list -F names
+    grep -q '^doveadm(gone): Info: User no longer exists, skipping$' err || { cat err; atf_fail "a user that is gone"; }
+    scene_stop
+}
+empty_fields_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
 # A session is kicked, another user's goes on.
 atf_test_case kick cleanup
@@ -105,6 +129,7 @@ master_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 atf_init_test_cases()
 {
     atf_add_test_case users
+    atf_add_test_case empty_fields
     atf_add_test_case kick
     atf_add_test_case master
 }
