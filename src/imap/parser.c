@@ -106,8 +106,10 @@ static enum imap_parse read_literal_size(struct imap_parser *p, struct slice in,
     for (; i < in.size && in.at[i] >= '0' && in.at[i] <= '9'; i++) {
         unsigned digit = in.at[i] - '0';
 
-        if (size > (UINT64_MAX / 2 - digit) / 10)
-            return bad(p, "Invalid literal size");
+        if (size > (UINT64_MAX / 2 - digit) / 10) {
+            p->problem = "Literal size too large"; /* who has announced it will send it: nothing behind it is a command */
+            return IMAP_PARSE_BYE;
+        }
         size = size * 10 + digit;
     }
     if (i > 32) /* zeros without end: the same answer in whatever pieces they come */
@@ -374,10 +376,35 @@ enum imap_parse imap_line_read(struct slice in, struct imap_line *line, size_t *
     return IMAP_PARSE_DONE;
 }
 
-bool imap_skip_line(struct slice in, size_t *used)
+/* The size of the literal whose "{n+}" ends the line; UINT64_MAX: no number of 64 bits. */
+static uint64_t announced(struct slice line)
 {
+    uint64_t size;
+    size_t from;
+
+    if (line.size > 0 && line.at[line.size - 1] == '\r')
+        line.size--;
+    if (!slice_ends(line, SLICE("+}")))
+        return 0;
+    line.size -= 2;
+    for (from = line.size; from > 0 && line.at[from - 1] >= '0' && line.at[from - 1] <= '9';)
+        from--;
+    if (from == line.size || from == 0 || line.at[from - 1] != '{')
+        return 0;
+    return slice_to_u64(slice_from(line, from), &size) ? size : UINT64_MAX;
+}
+
+bool imap_skip_line(struct slice in, size_t *used, uint64_t *literal)
+{
+    enum { TAIL = 48 }; /* of a line that is not whole: what may be the begin of "{n+}"; longer ones are not taken for it */
     ptrdiff_t lf = slice_find(in, '\n');
 
-    *used = lf < 0 ? in.size : (size_t)lf + 1;
-    return lf >= 0;
+    *literal = 0;
+    if (lf < 0) {
+        *used = in.size > TAIL ? in.size - TAIL : 0;
+        return false;
+    }
+    *used = (size_t)lf + 1;
+    *literal = announced(slice_head(in, (size_t)lf));
+    return true;
 }

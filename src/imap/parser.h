@@ -83,7 +83,8 @@ struct imap_line {
     const char *problem;         /* "Error in IMAP tag: Invalid tag", "Error in IMAP command: Invalid command name" */
 };
 enum imap_parse imap_line_read(struct slice in, struct imap_line *, size_t *used);
-/* Skips to behind the next LF. True: it was there. */
-bool imap_skip_line(struct slice in, size_t *used);
+/* Skips to behind the next LF. True: it was there; `literal`: so many bytes of a literal that does not wait for "+" follow, and
+ * then the rest of the line (UINT64_MAX: more than can be counted). False: more input is needed; a few bytes may stay. */
+bool imap_skip_line(struct slice in, size_t *used, uint64_t *literal);
 
 #endif

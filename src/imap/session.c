@@ -274,15 +274,28 @@ static enum step step_args(struct session *s)
     }
 }
 
-/* The rest of the line, then: the command that stood in it, or the next line. */
+/* The rest of the line, then: the command that stood in it, or the next line. Literals that a client sends without being asked
+ * belong to the line that was refused (RFC 7888 section 4): what stands in them is never a command. */
 static enum step step_skip(struct session *s)
 {
-    size_t used;
-    bool found = imap_skip_line(session_input(s), &used);
+    struct slice in = session_input(s);
+    size_t used = s->skip < in.size ? (size_t)s->skip : in.size;
+    bool found;
 
+    session_consume(s, used);
+    s->skip -= used;
+    if (s->skip > 0)
+        return need_input(s);
+    found = imap_skip_line(session_input(s), &used, &s->skip);
     session_consume(s, used);
     if (!found)
         return need_input(s);
+    if (s->skip > conf_size(s->set, SET_imap_max_line_length)) {
+        session_bye(s, "Literal size too large", "Literal size too large");
+        return STEP_MORE;
+    }
+    if (s->skip > 0)
+        return STEP_MORE;
     if (s->now != NULL)
         begin_command(s);
     else

@@ -115,6 +115,7 @@ struct session {
     ev_timer alarm;                       /* idle notices and the news delay */
 
     enum session_phase phase, after_sync;
+    uint64_t skip;                        /* bytes of a literal that are still to be skipped (PHASE_SKIP) */
     struct request *now;
     struct request *finished, **finished_tail;
     unsigned finished_count;

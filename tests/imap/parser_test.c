@@ -103,7 +103,7 @@ ATF_TC_BODY(problems, tc)
     CHECK_BAD(" ~{3}\r\n", "bad literal8 not allowed here", 1);
     CHECK_BAD(" a\rb\r\n", "bad CR sent without LF", 2);
     CHECK_BAD(" {3}\r\na\0b x\r\n", "+bad NULs not allowed in strings", 9);
-    CHECK_BAD(" {99999999999999999999}\r\n", "bad Invalid literal size", 1);
+    CHECK_BAD(" {99999999999999999999}\r\n", "bye Literal size too large", 1);
     CHECK_BAD(" {00000000000000000000000000000000000003}\r\n", "bad Invalid literal size", 1);
     CHECK_BAD(" {1001}\r\n", "bye Literal size too large", 7);
     check(" {4097+}\r\n", 10, IMAP_PARSER_LITERAL_MINUS, 0, "bye [TOOBIG] Non-synchronizing literal size too large", 8);
@@ -194,6 +194,42 @@ ATF_TC_BODY(lines, tc)
     check_line("a FE%TCH 1\r\n", "a: Error in IMAP command: Invalid command name");
 }
 
+static void check_skip(const char *in, bool found, size_t used_wanted, uint64_t literal_wanted)
+{
+    uint64_t literal;
+    size_t used;
+
+    ATF_CHECK_EQ_MSG(found, imap_skip_line(slice_from_str(in), &used, &literal), "%s", in);
+    ATF_CHECK_EQ_MSG(used_wanted, used, "%s: %zu", in, used);
+    ATF_CHECK_EQ_MSG(literal_wanted, literal, "%s: %llu", in, (unsigned long long)literal);
+}
+
+/* What follows a line that was refused is known from its end (RFC 7888 section 4). */
+ATF_TC_WITHOUT_HEAD(skipped);
+ATF_TC_BODY(skipped, tc)
+{
+    char many[200];
+
+    check_skip(" x y\r\nb", true, 6, 0);
+    check_skip(" {12+}\r\nb", true, 8, 12);
+    check_skip(" ~{12+}\nb", true, 8, 12);
+    check_skip("{0+}\r\n", true, 6, 0);
+    check_skip(" {12}\r\n", true, 7, 0);
+    check_skip(" {+}\r\n", true, 6, 0);
+    check_skip("12+}\r\n", true, 6, 0);
+    check_skip("+}\n", true, 3, 0);
+    check_skip(" {99999999999999999999+}\r\n", true, 26, UINT64_MAX);
+    check_skip("\n", true, 1, 0);
+    check_skip("", false, 0, 0);
+    check_skip(" {12+}\r", false, 0, 0);
+    memset(many, 'x', sizeof(many));
+    memcpy(many + 190, "{345+}", 7);
+    check_skip(many, false, 196 - 48, 0);
+    check_skip(many + 196 - 48, false, 0, 0);
+    memcpy(many + 190, "{345+}\n", 8);
+    check_skip(many + 196 - 48, true, 49, 345);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, trees);
@@ -202,5 +238,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, few_arguments);
     ATF_TP_ADD_TC(tp, messages);
     ATF_TP_ADD_TC(tp, lines);
+    ATF_TP_ADD_TC(tp, skipped);
     return atf_no_error();
 }
