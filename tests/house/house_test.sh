@@ -61,9 +61,30 @@ words_finds_body()
     check_finds words README.md 'see /wo''rk/there' 'a path of one machine'
 }
 
+atf_test_case faults
+faults_body()
+{
+    check_house faults
+}
+
+atf_test_case faults_finds
+faults_finds_body()
+{
+    mkdir -p tree/docs tree/tests/base
+    printf 'ATF_TC_BODY(here, tc)\n' >tree/tests/base/a_test.c
+    for row in '`base/a_test:here`' 'no test yet'; do
+        printf '| fault |\n| a | %s |\n| b | `base/a_test:here` |\n' "$row" >tree/docs/known-faults.md
+        atf_check -o ignore python3 -B "$TOP_SRC/tests/house/faults.py" tree
+    done
+    for row in '`base/a_test:gone`' '`base/b_test:here`' '' '`house/house_test:gone`' '`fuzz/fuzz_test:gone`'; do
+        printf '| fault |\n| a | %s |\n' "$row" >tree/docs/known-faults.md
+        atf_check -s exit:1 -o match:'^docs/known-faults.md:2: ' python3 -B "$TOP_SRC/tests/house/faults.py" tree
+    done
+}
+
 atf_init_test_cases()
 {
-    for name in floors citations words; do
+    for name in floors citations words faults; do
         atf_add_test_case $name
         atf_add_test_case ${name}_finds
     done
