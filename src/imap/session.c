@@ -10,6 +10,7 @@
 #include "imap/urlauth_remote.h"
 
 #include "rpc/auth_home.h"
+#include "rpc/service.h"
 #include "store/log_prefix.h"
 #include "store/quota/quota.h"
 
@@ -625,6 +626,8 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
     s->log.prefix = s->session_id == NULL
                         ? mem_printf("imap(%s)<%ld>: ", login->user, (long)getpid())
                         : mem_printf("imap(%s)<%ld><%s>: ", login->user, (long)getpid(), s->session_id);
+    if (service_titled())
+        s->title = login->remote_ip == NULL ? mem_strdup(login->user) : mem_printf("%s %s", login->user, login->remote_ip);
     s->finished_tail = &s->finished;
     s->last_command_ns = time_monotonic_ns();
     ev_init(&s->retry, on_timer);
@@ -683,6 +686,7 @@ void session_free(struct session *s)
     mail_user_close(&s->user);
     settings_unref(s->set);
     mem_free(s->log.prefix);
+    mem_free(s->title);
     mem_free(s->session_id);
     mem_free(s->origin);
     mem_free(s);

@@ -111,6 +111,7 @@ struct session {
     struct mail_user *user;
     struct log log;
     char *session_id;
+    char *title;                          /* of the process (verbose_proctitle): user and address */
     ev_timer retry;                       /* of a waiting store_op */
     ev_timer alarm;                       /* idle notices and the news delay */
 

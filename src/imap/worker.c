@@ -7,7 +7,9 @@
 #include "imap/urlauth_remote.h"
 
 #include "rpc/auth_home.h"
+#include "rpc/service.h"
 
+#include <stdio.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -39,6 +41,25 @@ struct leftover {
     ev_timer timer;
 };
 
+/* Who is here; of one session alone also the command that is not done yet. */
+static void show_title(const struct imap_worker *w)
+{
+    char text[512];
+    const struct session *s = w->sessions;
+
+    if (!service_titled())
+        return;
+    if (w->count == 0)
+        (void)snprintf(text, sizeof(text), "idling");
+    else if (w->count > 1)
+        (void)snprintf(text, sizeof(text), "%u connections", w->count);
+    else if (s->now != NULL && s->now->command != NULL)
+        (void)snprintf(text, sizeof(text), "%s %s", s->title, s->now->name);
+    else
+        (void)snprintf(text, sizeof(text), "%s", s->title);
+    service_title(text);
+}
+
 static void run_one(struct imap_worker *w, struct session *s)
 {
     struct budget budget = budget_ms(SLICE_MS);
@@ -47,6 +68,7 @@ static void run_one(struct imap_worker *w, struct session *s)
         worker_queue(w, s);
     else if (session_may_go(s))
         worker_session_over(w, s);
+    show_title(w);
 }
 
 static void run_round(struct ev_loop *loop, ev_check *watcher, int events)
@@ -252,6 +274,7 @@ void imap_worker_adopt(struct imap_worker *w, int fd, int out_fd, const struct i
 
     DL_APPEND(w->sessions, s);
     w->count++;
+    show_title(w);
     if (s->phase != PHASE_OVER)
         worker_queue(w, s);
 }
@@ -304,6 +327,7 @@ void worker_session_over(struct imap_worker *w, struct session *s)
     DL_DELETE(w->sessions, s);
     w->count--;
     session_free(s);
+    show_title(w);
     if (index_keep_expire() > 0 && !ev_is_active(&w->kept))
         ev_timer_again(w->loop, &w->kept);
     if (w->handler->ended != NULL)

@@ -136,6 +136,26 @@ void login_client_settings(struct login_client *c)
                  net_ip_equal(&c->real_remote.ip, &c->real_local.ip);
 }
 
+/* What ps shows of the process (verbose_proctitle). */
+static void show_title(const struct login_server *s)
+{
+    const struct login_client *c = s->clients;
+    char text[128], ip[NET_IP_TEXT];
+
+    if (!service_titled())
+        return;
+    if (s->client_count == 0)
+        text[0] = '\0';
+    else if (s->client_count == 1)
+        (void)snprintf(text, sizeof(text), "%s%s%s", c->remote.ip.family == 0 ? "" : net_ip_text(&c->remote.ip, ip),
+                       c->remote.ip.family == 0 ? "" : " ", c->relayed ? "TLS proxy" : "pre-login");
+    else if (s->relay_count == 0)
+        (void)snprintf(text, sizeof(text), "%u pre-login", s->client_count);
+    else
+        (void)snprintf(text, sizeof(text), "%u pre-login + %u TLS proxies", s->client_count - s->relay_count, s->relay_count);
+    service_title(text);
+}
+
 /* ---- end ------------------------------------------------------------------------------------------------------ */
 
 void login_client_free(struct login_client *c)
@@ -154,6 +174,9 @@ void login_client_free(struct login_client *c)
         close(c->relay_fd);
     DL_DELETE(s->clients, c);
     s->client_count--;
+    if (c->relayed)
+        s->relay_count--;
+    show_title(s);
     settings_unref(c->set);
     buffer_wipe(&c->forward_fields);
     mem_free(c->local_name);
@@ -402,6 +425,9 @@ void login_client_resume(struct login_client *c)
         struct stream *server = stream_new(c->server->loop, c->relay_fd, -1, NULL, &handler, c);
         c->relay_fd = -1;
         c->relay = stream_relay_start(c->stream, server, relay_done, c);
+        c->relayed = true;
+        c->server->relay_count++;
+        show_title(c->server);
         return;
     }
     stream_deadline(c->stream, LOGIN_TIMEOUT_SECS);
@@ -413,6 +439,7 @@ void login_client_resume(struct login_client *c)
 static void after_proxy(struct login_client *c)
 {
     make_session(c);
+    show_title(c->server);
     login_client_settings(c);
     if (c->listener->ssl) {
         c->tls_implicit = true;

@@ -18,7 +18,7 @@ struct login_server {
     struct login_handover *handover;   /* the connection to the mail service */
     struct tls_cache *tls;
     struct login_client *clients;      /* oldest first */
-    unsigned client_count;
+    unsigned client_count, relay_count; /* relays: clients that are logged in */
     bool ending;
 };
 
@@ -65,6 +65,7 @@ struct login_client {
     int relay_fd;                      /* our end towards the mail process, -1 */
     bool handover_failed;              /* the reason says everything: nothing stands behind it in the log */
     struct stream_relay *relay;
+    bool relayed;
 };
 
 /* Folder of the sockets below $RUN. */

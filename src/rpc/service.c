@@ -145,6 +145,7 @@ static void open_conf(struct service *service, const char *file, const char *con
     if (set == NULL)
         log_fatal(EXIT_FATAL, "Error reading configuration: %s", error.admin);
     check_version(service, set);
+    service->titled = (service->child || service->worker) && conf_bool(set, SET_verbose_proctitle);
     service->base_dir = mem_strdup(conf_str(set, SET_base_dir));
     settings_unref(set);
     arena_free(arena);
@@ -221,6 +222,8 @@ struct service *service_init(int argc, char **argv, const struct service_options
         log_fatal(EXIT_FATAL, "The event loop could not be made: %s", strerror(errno));
     VEC_FREE(&overrides);
     mem_free(letters);
+    if (service->titled)
+        service_title_init(service, argv);
     return service;
 }
 

@@ -82,6 +82,13 @@ int service_connect(const struct service *, const char *socket, struct error *);
 /* Our own programs: the build tree's libexec while running from the build tree, else the installed one. */
 const char *service_libexec_dir(void);
 
+/* ---- what ps shows --------------------------------------------------------------------------------------------- */
+
+/* With verbose_proctitle, in a process that a master or a dispatcher has started: "dovecot/imap [text]"; "": without brackets.
+ * Else nothing happens. */
+bool service_titled(void);
+void service_title(const char *text);
+
 /* ---- privileges ------------------------------------------------------------------------------------------------ */
 
 enum service_drop {

@@ -20,6 +20,7 @@ struct service {
     bool worker;           /* a dispatcher started us */
     bool unprivileged;
     bool chrooted;
+    bool titled;
     bool running, stopping, finishing;
     char *const *args;
     struct ev_loop *loop;
@@ -43,6 +44,9 @@ struct service {
     pid_t parent;
     unsigned status_sent;  /* the last count that master knows; UINT_MAX = none yet */
 };
+
+/* Makes room for titles; nothing may point into the memory of the arguments or the environment afterwards. */
+void service_title_init(struct service *, char **argv);
 
 /* Starts or stops accepting, and tells master what has changed. */
 void service_clients_update(struct service *);

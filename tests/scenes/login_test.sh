@@ -283,6 +283,42 @@ sandbox_cleanup()
     scene_end
 }
 
+# titles PROGRAM: what ps shows with verbose_proctitle.
+titles()
+{
+    scene_make
+    scene_start "$1" "$(with_tls)" 'verbose_proctitle = yes' 'mail_max_userip_connections = 0' 'service imap-login {' '  service_count = 0' \
+        '  process_limit = 1' '}' 'service imap {' '  service_count = 0' '  client_limit = 20' '}'
+    python3 -B "$TOP_SRC/tests/lib/titles.py" $SERVER "$IP" $IMAP_PORT $IMAPS_PORT || { cat "$SCENE/log"; atf_fail "$1"; }
+    scene_stop
+}
+
+atf_test_case titles cleanup
+titles_body()
+{
+    titles ours
+    scene_log_is_clean
+}
+titles_cleanup()
+{
+    scene_end
+}
+
+atf_test_case titles_dovecot cleanup
+titles_dovecot_head()
+{
+    atf_set require.user root
+    atf_set require.progs dovecot
+}
+titles_dovecot_body()
+{
+    titles dovecot
+}
+titles_dovecot_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case starttls
@@ -292,4 +328,6 @@ atf_init_test_cases()
     atf_add_test_case limit
     atf_add_test_case haproxy
     atf_add_test_case sandbox
+    atf_add_test_case titles
+    atf_add_test_case titles_dovecot
 }
