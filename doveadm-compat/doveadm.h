@@ -137,6 +137,9 @@ int doveadm_dump_dbox(const char *path, struct buffer *out);   /* dump_dbox.c */
 int doveadm_kick(struct doveadm *);
 int doveadm_log_errors(struct doveadm *);
 int doveadm_log_test(struct doveadm *);
+int doveadm_cache_decision(struct doveadm *);
+int doveadm_cache_purge(struct doveadm *);
+int doveadm_cache_remove(struct doveadm *);
 int doveadm_mailbox_path(struct doveadm *);
 int doveadm_cryptokey_export(struct doveadm *);
 int doveadm_cryptokey_generate(struct doveadm *);

@@ -216,6 +216,42 @@ bool index_cache_decision(struct index *index, unsigned field, enum index_decisi
     return true;
 }
 
+bool index_cache_fields(struct index *index, struct arena *arena, const unsigned **fields, size_t *count)
+{
+    unsigned builtin = cache_field_builtin(), *out;
+
+    if (!cache_ready(index))
+        return false;
+    out = ARENA_ARRAY(arena, unsigned, builtin + index->cache->field_count);
+    *count = 0;
+    for (unsigned i = 0; i < builtin; i++)
+        out[(*count)++] = i;
+    for (uint32_t i = 0; i < index->cache->field_count; i++) {
+        unsigned field = index->cache->fields[i].global;
+
+        if (field >= builtin && cache_policy_of(index, field) != NULL)
+            out[(*count)++] = field;
+    }
+    *fields = out;
+    return true;
+}
+
+void index_cache_configure(struct index *index, unsigned field, const enum index_decision *decision, const uint32_t *last_used)
+{
+    struct cache_policy *p;
+
+    cache_ready(index);
+    p = cache_policy_of(index, field);
+    if (p == NULL)
+        return;
+    if (decision != NULL && (p->decision & INDEX_CACHE_FORCED) == 0)
+        p->decision = (uint8_t)(*decision & 0x7f);
+    if (last_used != NULL && *last_used > p->last_used)
+        p->last_used = *last_used;
+    p->dirty = true;
+    index->cache->policy_dirty = true;
+}
+
 int index_cache_set_decision(struct index *index, unsigned field, enum index_decision decision, struct error *e)
 {
     struct cache_policy *p;

@@ -341,6 +341,28 @@ void index_cache_flush(struct index *index)
     }
 }
 
+int index_cache_remove(struct index *index, const struct index_ranges *uids, struct error *e)
+{
+    struct arena *arena = arena_new();
+    struct index_batch *batch = index_batch_new(arena, INDEX_INTERNAL);
+    unsigned ext = cache_ext(index);
+    bool any = false;
+    int r = 0;
+
+    for (uint32_t i = 0; i < index->state.count; i++) {
+        uint32_t uid = state_uid(&index->state, i);
+
+        if (cache_offset(index, uid) == 0 || !index_ranges_has(uids, uid))
+            continue;
+        index_batch_ext_record(batch, ext, uid, slice_of("\0\0\0\0", 4));
+        any = true;
+    }
+    if (any)
+        r = index_commit_wait(index, batch, NULL, e);
+    arena_free(arena);
+    return r;
+}
+
 void index_cache_corrupted(struct index *index, uint32_t uid, const char *why)
 {
     struct arena *arena;

@@ -456,6 +456,13 @@ bool index_cache_decision(struct index *, unsigned field, enum index_decision *,
 /* A mailbox without a cache so far begins with the decisions of another (INBOX's), if that has a cache: then the file is
  * made. False: nothing was done. */
 bool index_cache_inherit(struct index *, struct index *from);
+/* What the mailbox's cache keeps count of: the names of 9.7, then the headers of the file in its order. False: no usable file. */
+bool index_cache_fields(struct index *, struct arena *, const unsigned **fields, size_t *count);
+/* An administrator's word. A decision that the configuration forces stays; of two times the later one counts.
+ * NULL: as it is. */
+void index_cache_configure(struct index *, unsigned field, const enum index_decision *, const uint32_t *last_used);
+/* Forgets what is known of these messages. */
+int index_cache_remove(struct index *, const struct index_ranges *uids, struct error *);
 int index_cache_set_decision(struct index *, unsigned field, enum index_decision, struct error *);
 enum step index_cache_purge(struct index *, struct error *); /* takes the log lock unless held */
 
