@@ -122,7 +122,7 @@ void login_warn_limit(struct dispatcher *d)
 
     if (now != d->last_limit_warning)
         log_warning(NULL, "service(%s): process_limit (%u) reached, client connections are being dropped",
-                    service_name(d->service), d->session_limit);
+                    service_name(d->service), d->per_worker > 0 ? d->session_limit / d->per_worker : d->session_limit);
     d->last_limit_warning = now;
 }
 

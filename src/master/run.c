@@ -347,11 +347,14 @@ static void raise_fd_limit(struct generation *generation)
 {
     rlim_t wanted = FD_LIMIT_WANTED;
     struct rlimit limit;
-    unsigned most = 0;
+    unsigned most = 0, configured = 0; /* sessions of a dispatcher are spread over its workers: nothing to warn of */
 
-    for (size_t i = 0; i < generation->unit_count; i++)
-        if (generation->units[i].client_limit > most)
-            most = generation->units[i].client_limit;
+    for (size_t i = 0; i < generation->unit_count; i++) {
+        const struct unit *unit = &generation->units[i];
+
+        most = unit->client_limit > most ? unit->client_limit : most;
+        configured = unit->configured_client_limit > configured ? unit->configured_client_limit : configured;
+    }
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
     /* Not simply the hard limit: containers set it to a billion, and programs that close all descriptors one by one
@@ -362,9 +365,9 @@ static void raise_fd_limit(struct generation *generation)
         limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
-    if (limit.rlim_cur < most)
+    if (limit.rlim_cur < configured)
         log_warning(NULL, "fd limit (ulimit -n) is lower than required under max. load (%u < %u), because of "
-                          "default_client_limit", (unsigned)limit.rlim_cur, most);
+                          "default_client_limit", (unsigned)limit.rlim_cur, configured);
 }
 
 static void say_starting(struct master *master)

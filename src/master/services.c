@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#define SESSIONS_MAX 1000000
 #define LOGIN_PROCESSES_MAX 4 /* ahead, when nothing is assigned: one a core up to this */
 
 /* Services that our dispatcher answers for, by the name of their program. */
@@ -160,9 +161,12 @@ static void take_limits(struct build *b, struct unit *unit, const struct conf_bl
     unit->configured_process_limit = unit->process_limit;
     unit->configured_client_limit = unit->client_limit;
     if (unit->dispatched) {
-        /* One dispatcher; process_limit is the number of sessions. It gets the limits of its workers as options. */
+        /* One dispatcher, for as many sessions as that many processes of the real server take. It gets the limits of its
+         * workers as options. */
+        uint64_t sessions = (uint64_t)unit->process_limit * (assigned ? unit->client_limit : 1);
+
         prepend_options(unit, assigned ? unit->client_limit : 0, assigned ? unit->service_count : 0);
-        unit->client_limit = unit->process_limit;
+        unit->client_limit = sessions < SESSIONS_MAX ? (unsigned)sessions : SESSIONS_MAX;
         unit->idle_kill = CONF_TIME_NEVER;
         unit->process_limit = 1;
         unit->service_count = 0;

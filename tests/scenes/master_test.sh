@@ -327,15 +327,10 @@ for i in range(3):
 absent_cleanup() { scene_end; }
 
 # process_limit counts sessions; one session a process where client_limit or service_count is assigned.
-atf_test_case limits cleanup
-limits_body()
+# two_fit "!="|"==" LIMIT: two sessions, in two processes or one; the third waits for a place, and the log says which limit it is.
+two_fit()
 {
-    scene_start ours "service imap {
-  executable = dispatch -x $TOP_BUILD/tests/dispatch/echo_worker imap
-  process_limit = 2
-  service_count = 1
-}"
-    python3 -B - "$IP" "$IMAP_PORT" "$SCENE/log" <<'END' || { cat "$SCENE/log"; atf_fail "limits"; }
+    python3 -B - "$IP" "$IMAP_PORT" "$SCENE/log" "$1" "$2" <<'END' || { cat "$SCENE/log"; atf_fail "limits"; }
 import socket, subprocess, sys
 def start(user):
     s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
@@ -349,18 +344,43 @@ def pid(s, f):
     return f.readline()
 a, af = start(b"one")
 b, bf = start(b"one")
-assert pid(a, af) != pid(b, bf)
+assert (pid(a, af) == pid(b, bf)) == (sys.argv[4] == "==")
 c, cf = start(b"one")              # waits for a place
-subprocess.run("timeout 60 tail -n +1 -F '%s' 2>/dev/null | grep -m 1 'process_limit (2) reached'" % sys.argv[3],
+subprocess.run("timeout 60 tail -n +1 -F '%s' 2>/dev/null | grep -m 1 'process_limit (%s) reached'" % (sys.argv[3], sys.argv[5]),
                shell=True, check=True)
 a.sendall(b"bye\n")
 assert af.read() == b""
 assert b"OK user=one" in cf.readline()
 END
-    log_waits 'service\(imap\): process_limit \(2\) reached, client connections are being dropped'
+    log_waits "service\\(imap\\): process_limit \\($2\\) reached, client connections are being dropped"
     scene_stop
 }
+
+atf_test_case limits cleanup
+limits_body()
+{
+    scene_start ours "service imap {
+  executable = dispatch -x $TOP_BUILD/tests/dispatch/echo_worker imap
+  process_limit = 2
+  service_count = 1
+}"
+    two_fit != 2
+}
 limits_cleanup() { scene_end; }
+
+# As many as the processes of the real server would take: process_limit times client_limit.
+atf_test_case limits_shared cleanup
+limits_shared_body()
+{
+    scene_start ours "service imap {
+  executable = dispatch -x $TOP_BUILD/tests/dispatch/echo_worker imap
+  process_limit = 1
+  client_limit = 2
+  service_count = 0
+}"
+    two_fit == 1
+}
+limits_shared_cleanup() { scene_end; }
 
 # process_min_avail processes are there before anybody asks, and again when one is busy.
 atf_test_case min_avail cleanup
@@ -640,7 +660,7 @@ systemd_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in start_and_stop background same_answers bad_services reload reload_tls ends throttling absent limits min_avail isolated_logins login_queue_full log_dies reload_storm killed_master idle_kill log_files systemd; do
+    for name in start_and_stop background same_answers bad_services reload reload_tls ends throttling absent limits limits_shared min_avail isolated_logins login_queue_full log_dies reload_storm killed_master idle_kill log_files systemd; do
         atf_add_test_case $name
     done
 }
