@@ -13,6 +13,7 @@ struct parser {
     struct doveadm *d;
     const char *const *words;
     size_t n, at;
+    bool oldest_only;
 };
 
 static struct query_node *new_node(struct parser *p, enum query_kind kind)
@@ -270,6 +271,10 @@ static struct query_node *other_key(struct parser *p, const char *word)
 
     if (strcmp(word, "ALL") == 0)
         return key_node(p, new_key(p, SEARCH_ALL));
+    if (strcmp(word, "OLDESTONLY") == 0) {
+        p->oldest_only = true;
+        return key_node(p, new_key(p, SEARCH_ALL));
+    }
     if (strcmp(word, "RECENT") == 0)
         return key_node(p, new_key(p, SEARCH_RECENT));
     if (strcmp(word, "OLD") == 0) {
@@ -410,6 +415,7 @@ struct query *query_parse(struct doveadm *d, const char *const *words, size_t n)
     struct query *q = ARENA_NEW(d->arena, struct query);
 
     q->root = parse_list(&p, false);
+    q->oldest_only = p.oldest_only;
     return q;
 }
 

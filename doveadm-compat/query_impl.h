@@ -16,6 +16,7 @@ struct query_node {
 
 struct query {
     struct query_node *root;
+    bool oldest_only;          /* a mailbox ends at the first message that had to be looked into and does not match */
 };
 
 #endif

@@ -176,6 +176,8 @@ static int walk_mailbox(struct doveadm *d, struct query *q, struct mailbox *box,
         }
         if (matches)
             doveadm_status_add(&status, walk->mail(d, view, seq, arg));
+        else if (q->oldest_only && !store_search_glanced(search))
+            break;
     }
     store_search_free(search);
     if (walk->done != NULL)

@@ -27,6 +27,7 @@ struct store_search {
     struct mail *mail;
     bool has_block;
     struct slice block;
+    bool glanced;                  /* the last message was decided in round 1 */
 };
 
 struct search_key *search_key_new(struct arena *arena, enum search_type type)
@@ -368,9 +369,15 @@ enum step store_search_match(struct store_search *q, struct mailbox_view *view, 
         step = judge_bodies(q, budget, &truth, e);
     if (step == STEP_MORE)
         return step;
+    q->glanced = q->round == 1;
     end_message(q);
     *matches = step == STEP_DONE && truth == YES;
     return step;
+}
+
+bool store_search_glanced(const struct store_search *q)
+{
+    return q->glanced;
 }
 
 void store_search_free(struct store_search *q)
