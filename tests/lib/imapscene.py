@@ -336,10 +336,10 @@ def flood(host, port, pids):
     grown = memory(pids) - before
     if grown > FLOOD_GROWTH:
         fail("%d mailboxes cost %d KiB" % (BOXES, grown >> 10))
-    for size, answer in (("9223372036854775808", "BAD"), ("99999999999999999999999", "BAD"), ("70000", "* BYE Literal size too large")):
+    for size in ("9223372036854775808", "99999999999999999999999", "70000"):
         d = Imap(host, port, "u")
         d.send("q LIST \"\" {%s}\r\n" % size)
-        if answer not in d.line():
+        if "* BYE Literal size too large" not in d.line():
             fail("a literal of %s bytes" % size)
         d.sock.close()
     d = Imap(host, port, "u")
