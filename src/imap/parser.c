@@ -110,10 +110,10 @@ static enum imap_parse read_literal_size(struct imap_parser *p, struct slice in,
             p->problem = "Literal size too large"; /* who has announced it will send it: nothing behind it is a command */
             return IMAP_PARSE_BYE;
         }
+        if (i == 32) /* zeros without end: the same answer in whatever pieces they come */
+            return bad(p, "Invalid literal size");
         size = size * 10 + digit;
     }
-    if (i > 32) /* zeros without end: the same answer in whatever pieces they come */
-        return bad(p, "Invalid literal size");
     if (i == in.size)
         return IMAP_PARSE_MORE;
     if (i == 1) {

@@ -261,7 +261,7 @@ file_system_body()
     truncate -s 16M "$SCENE/disk"
     mkfs.ext4 -q -O quota -E root_owner=$MAIL_UID:$MAIL_GID "$SCENE/disk"
     mkdir "$SCENE/mnt"
-    mount -o loop,usrquota,grpquota "$SCENE/disk" "$SCENE/mnt" 2>err || atf_skip "no file system with quotas can be mounted here: $(head -n 1 err)"
+    mount -o loop,usrquota,grpquota "$SCENE/disk" "$SCENE/mnt" 2>err || atf_skip "machine: no file system with quotas can be mounted here: $(head -n 1 err)"
     echo "MOUNTED=$SCENE/mnt" >>scene.vars
     set_limits "$SCENE/mnt" $MAIL_UID 2048 100
     install -d -o $MAIL_UID -g $MAIL_GID "$SCENE/mnt/u1/cur" "$SCENE/mnt/u1/new" "$SCENE/mnt/u1/tmp"
