@@ -238,7 +238,7 @@ no_file_system_quota_body()
     install -d -o $MAIL_UID -g $MAIL_GID "$SCENE/home/u1" "$SCENE/home/u1/cur" "$SCENE/home/u1/new" "$SCENE/home/u1/tmp"
     fs_talk dovecot "$SCENE/home"
     fs_talk ours "$SCENE/home"
-    ! grep -q '[A-Z]* [0-9]* 2048' dovecot.said || atf_skip "this file system keeps quotas"
+    ! grep -q '[A-Z]* [0-9]* 2048' dovecot.said || atf_skip "machine: this file system keeps quotas"
     grep -q '^a2 OK' dovecot.said || atf_fail "the real server was not asked: $(cat dovecot.said)"
     atf_check diff -u dovecot.said ours.said
     scene_log_is_clean 'quota-fs: the file system of .* keeps no quotas'
