@@ -1,6 +1,7 @@
 /* basic.c - commands that need no mailbox: NOOP, CAPABILITY, ID, ENABLE, NAMESPACE, LOGOUT, and CHECK. */
 #include "imap/session.h"
 
+#include <limits.h>
 #include <sys/utsname.h>
 
 void noop_begin(struct session *s, struct request *r)
@@ -176,26 +177,40 @@ enum step enable_run(struct session *s, struct request *r, struct budget *budget
 
 /* ---- NAMESPACE (RFC 2342, imap 8.6) ----------------------------------------------------------------------------------- */
 
+static void put_namespace(const struct session *s, struct buffer *out, const struct mail_namespace *ns)
+{
+    char separator[2] = {ns->separator, '\0'};
+    struct buffer prefix = {0};
+
+    put_shown_name(s, &prefix, ns->prefix); /* as clients write it */
+    buffer_append_byte(out, '(');
+    mime_put_nstring(out, slice_of(prefix.at == NULL ? (const unsigned char *)"" : prefix.at, prefix.size));
+    buffer_free(&prefix);
+    buffer_append_byte(out, ' ');
+    mime_put_nstring(out, slice_from_str(separator));
+    buffer_append_byte(out, ')');
+}
+
 static void put_namespaces(struct session *s, struct buffer *out, enum mail_namespace_type type)
 {
-    bool any = false;
+    bool any = false, more = true;
 
-    for (const struct mail_namespace *ns = mail_user_namespaces(s->user); ns != NULL; ns = ns->next) {
-        char separator[2] = {ns->separator, '\0'};
-
-        if (ns->type != type || ns->hidden || ns->unusable)
-            continue;
-        buffer_append_str(out, any ? "(" : "((");
-        any = true;
-        /* the prefix is shown as clients write it */
-        struct buffer prefix = {0};
-
-        put_shown_name(s, &prefix, ns->prefix);
-        mime_put_nstring(out, slice_of(prefix.at == NULL ? (const unsigned char *)"" : prefix.at, prefix.size));
-        buffer_free(&prefix);
-        buffer_append_byte(out, ' ');
-        mime_put_nstring(out, slice_from_str(separator));
-        buffer_append_byte(out, ')');
+    for (unsigned order = 0, next; more; order = next) { /* one `order` after the other: there are few */
+        more = false;
+        next = UINT_MAX;
+        for (const struct mail_namespace *ns = mail_user_namespaces(s->user); ns != NULL; ns = ns->next) {
+            if (ns->type != type || ns->hidden || ns->unusable || ns->order < order)
+                continue;
+            if (ns->order > order) {
+                more = true;
+                next = ns->order < next ? ns->order : next;
+                continue;
+            }
+            if (!any)
+                buffer_append_byte(out, '(');
+            any = true;
+            put_namespace(s, out, ns);
+        }
     }
     buffer_append_str(out, any ? ")" : "NIL");
 }

@@ -265,6 +265,8 @@ static const struct {
     unsigned item;
 } more_items[] = {{"DELETED", "STATUS=DELETED", STATUS_DELETED},
                   {"DELETED", "IMAP4rev2", STATUS_DELETED},
+                  {"DELETED", "QUOTA=RES-MESSAGE", STATUS_DELETED}, /* RFC 9208 section 4.1.4 */
+                  {"DELETED-STORAGE", "QUOTA=RES-STORAGE", STATUS_DELETED_STORAGE},
                   {"MAILBOXID", "OBJECTID", STATUS_SHOW_MAILBOXID},
                   {"APPENDLIMIT", "APPENDLIMIT", STATUS_SHOW_APPENDLIMIT}};
 
@@ -358,6 +360,8 @@ void put_status(struct session *s, struct buffer *out, struct slice name, unsign
     }
     if ((items & STATUS_DELETED) != 0)
         put_item(out, "DELETED", status->deleted, &first);
+    if ((items & STATUS_DELETED_STORAGE) != 0)
+        put_item(out, "DELETED-STORAGE", status->deleted_storage, &first);
     if ((items & STATUS_SHOW_MAILBOXID) != 0) {
         buffer_printf(out, "%sMAILBOXID (F", first ? "" : " ");
         first = false;

@@ -10,6 +10,7 @@ struct status_op {
     struct mailbox *box;
     bool synced;
     struct vsize_sum sum;
+    uint32_t deleted_uid;       /* up to which deleted_storage is summed */
 };
 
 static void find_first_saved(struct status_op *s)
@@ -36,6 +37,36 @@ static enum step sum_sizes(struct status_op *s, struct budget *budget, struct er
     index_cache_flush(s->box->index);
     vsize_remember(s->box, &s->sum);
     list_index_update(s->box);
+    return STEP_DONE;
+}
+
+/* Adds up what the \Deleted messages take, some messages a step. */
+static enum step sum_deleted(struct status_op *s, struct budget *budget, struct error *e)
+{
+    struct index_record record;
+
+    while (index_get_from(s->box->index, s->deleted_uid + 1, &record)) {
+        struct mail *mail;
+        uint64_t size = 0;
+        int r;
+
+        s->deleted_uid = record.uid;
+        if ((record.flags & INDEX_DELETED) == 0)
+            continue;
+        if (budget_spent(budget, 1)) {
+            s->deleted_uid = record.uid - 1;
+            return STEP_MORE;
+        }
+        r = mail_open_uid(s->box, record.uid, &mail, e);
+        if (r == 0) {
+            r = mail_size_physical(mail, &size, e);
+            mail_close(&mail);
+        }
+        if (r == 0)
+            s->out->deleted_storage += size;
+        else if (e->class != ERROR_EXPUNGED)
+            return STEP_ERROR;
+    }
     return STEP_DONE;
 }
 
@@ -78,6 +109,8 @@ static enum step run_status(struct store_op *op, struct budget *budget, struct e
         if ((s->items & STATUS_FIRST_SAVED) != 0)
             find_first_saved(s);
     }
+    if ((s->items & STATUS_DELETED_STORAGE) != 0 && (r = sum_deleted(s, budget, e)) != STEP_DONE)
+        return r;
     return (s->items & STATUS_SIZE) != 0 ? sum_sizes(s, budget, e) : STEP_DONE;
 }
 

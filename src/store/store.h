@@ -79,7 +79,8 @@ enum mail_namespace_type { MAIL_NAMESPACE_PRIVATE, MAIL_NAMESPACE_SHARED, MAIL_N
 enum mail_namespace_list { MAIL_NAMESPACE_LIST_NO, MAIL_NAMESPACE_LIST_YES, MAIL_NAMESPACE_LIST_CHILDREN };
 
 struct mail_namespace {
-    struct mail_namespace *next;       /* in the order of the NAMESPACE reply */
+    struct mail_namespace *next;       /* in the order of LIST */
+    unsigned order;                    /* in the NAMESPACE reply; equal ones as in LIST */
     struct mail_user *user;
     const char *name, *prefix;         /* section name; vname prefix */
     char separator;                    /* what clients see */
@@ -258,12 +259,13 @@ struct store_op *mailbox_adopt(struct mailbox *, const struct mailbox_identity *
 enum {
     STATUS_MESSAGES = 0x1, STATUS_RECENT = 0x2, STATUS_UIDNEXT = 0x4, STATUS_UIDVALIDITY = 0x8, STATUS_UNSEEN = 0x10,
     STATUS_HIGHESTMODSEQ = 0x20, STATUS_SIZE = 0x40, STATUS_GUID = 0x80, STATUS_DELETED = 0x100,
-    STATUS_FIRST_SAVED = 0x200
+    STATUS_FIRST_SAVED = 0x200, STATUS_DELETED_STORAGE = 0x400
 };
 struct mailbox_status {
     uint32_t messages, recent, uid_next, uid_validity, unseen, deleted;
     uint64_t highest_modseq;
     uint64_t size;              /* virtual */
+    uint64_t deleted_storage;   /* bytes that an expunge of what is \Deleted gives back */
     unsigned char guid[16];
     time_t first_saved;         /* 0 = none */
     bool from_list_index;       /* answered without opening the mailbox */

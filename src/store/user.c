@@ -327,7 +327,7 @@ static void add_root(struct mail_user *user)
 }
 
 struct ordered {
-    unsigned order;
+    size_t length, number;     /* of the prefix; in the configuration */
     struct mail_namespace *ns;
 };
 
@@ -335,10 +335,12 @@ static int compare_ordered(const void *a, const void *b)
 {
     const struct ordered *x = a, *y = b;
 
-    return x->order != y->order ? (x->order < y->order ? -1 : 1) : strcmp(x->ns->prefix, y->ns->prefix);
+    if (x->length != y->length)
+        return x->length < y->length ? -1 : 1;
+    return x->number < y->number ? -1 : 1;
 }
 
-/* The order of NAMESPACE and LIST: `order`, then the prefix. */
+/* The order of LIST: the shorter prefix first, then as they stand in the configuration. NAMESPACE looks at `order` before. */
 static void sort_namespaces(struct mail_user *user, const struct conf_block *const *blocks, size_t n)
 {
     struct ordered *all = ARENA_ARRAY(user->arena, struct ordered, n + 1);
@@ -348,9 +350,11 @@ static void sort_namespaces(struct mail_user *user, const struct conf_block *con
     LL_FOREACH(user->namespaces, ns)
     {
         all[count].ns = ns;
+        all[count].length = strlen(ns->prefix);
+        all[count].number = count;
         for (size_t i = 0; i < n; i++)
             if (conf_block_name(blocks[i]) == ns->name)
-                all[count].order = conf_block_uint(blocks[i], "order");
+                ns->order = conf_block_uint(blocks[i], "order");
         count++;
     }
     qsort(all, count, sizeof(*all), compare_ordered);

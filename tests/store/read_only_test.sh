@@ -43,7 +43,7 @@ no_index_body()
     printf 'Subject: late\n\nx\n' >"$box/new/1000000003.c.h" # has no UID, and cannot get one
     chmod -R a-w "$box"
     state before
-    atf_check -o inline:'INBOX messages=1 uidnext=2\nSub messages=1 uidnext=2\n' -e empty "$admin" mailbox status 'messages uidnext' INBOX Sub
+    atf_check -o inline:'Sub messages=1 uidnext=2\nINBOX messages=1 uidnext=2\n' -e empty "$admin" mailbox status 'messages uidnext' INBOX Sub
     atf_check -o inline:'uid: 1\nflags: \\Seen\nhdr.subject: a\n' -e empty "$admin" fetch 'uid flags hdr.subject' mailbox INBOX
     atf_check -o inline:'uid: 1\nflags: \\Flagged\nhdr.subject: b\n' -e empty "$admin" fetch 'uid flags hdr.subject' mailbox Sub
     atf_check -s not-exit:0 -e not-empty "$admin" expunge mailbox INBOX all
