@@ -159,7 +159,7 @@ read_all = false
 delivered_to = false
 received = false
 EOT
-    set -- getmail --getmaildir "$HOME" --rcfile "$HOME/getmailrc"
+    set -- python3 -B "$TOP_SRC/tests/lib/getmail.py" --getmaildir "$HOME" --rcfile "$HOME/getmailrc"
     run "$@"
     sums files "$HOME/getmail/new" >here
     same there here "getmail"
