@@ -2,7 +2,7 @@
  *
  * A field is a row of a table: its name and the function that prints its value. hdr.NAME, body.SECTION and
  * binary.SECTION carry their rest along. */
-#include "query.h"
+#include "cmd_fetch.h"
 #include "store/driver.h"
 #include "store/location.h"
 
@@ -10,16 +10,6 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <time.h>
-
-struct fetch_mail {
-    struct doveadm *d;
-    struct mailbox_view *view;
-    struct mail *mail;
-    uint32_t seq;
-    struct index_record record;
-    const char *rest;             /* behind "hdr." and the like */
-    struct arena *arena;          /* of this message */
-};
 
 typedef int fetch_fn(struct fetch_mail *, struct error *);
 
@@ -120,7 +110,7 @@ static int put_guid(struct fetch_mail *m, struct error *e)
 
 /* ---- bytes ---------------------------------------------------------------------------------------------------------- */
 
-static ssize_t read_source(const struct mime_source *source, uint64_t offset, void *into, size_t size, struct error *e)
+ssize_t fetch_read(const struct mime_source *source, uint64_t offset, void *into, size_t size, struct error *e)
 {
     if (source->read != NULL)
         return source->read(source->arg, offset, into, size, e);
@@ -173,7 +163,7 @@ static int find_body(const struct mime_source *source, uint64_t *at, struct erro
     bool line_empty = true;
     ssize_t n;
 
-    while ((n = read_source(source, offset, part, sizeof(part), e)) > 0) {
+    while ((n = fetch_read(source, offset, part, sizeof(part), e)) > 0) {
         for (ssize_t i = 0; i < n; i++) {
             if (part[i] == '\n' && line_empty) {
                 *at = offset + (uint64_t)i + 1;
@@ -196,7 +186,7 @@ static int stream_stretch(struct fetch_mail *m, const struct mime_source *source
     ssize_t n = 1;
 
     while (from < to &&
-           (n = read_source(source, from, part, to - from < sizeof(part) ? (size_t)(to - from) : sizeof(part), e)) > 0) {
+           (n = fetch_read(source, from, part, to - from < sizeof(part) ? (size_t)(to - from) : sizeof(part), e)) > 0) {
         print_stream(m->d, slice_of(part, (size_t)n), false);
         from += (uint64_t)n;
     }
@@ -322,6 +312,15 @@ static void put_raw(struct slice value, struct buffer *out)
             buffer_append_byte(out, value.at[i]);
 }
 
+static bool is_blank(struct slice value)
+{
+    size_t i = 0;
+
+    while (i < value.size && (value.at[i] == ' ' || value.at[i] == '\t'))
+        i++;
+    return i == value.size;
+}
+
 static int put_header_field(struct fetch_mail *m, struct error *e)
 {
     const char *dot = strchr(m->rest, '.');
@@ -346,10 +345,12 @@ static int put_header_field(struct fetch_mail *m, struct error *e)
         if (!first)
             buffer_append_byte(&out, '\n');
         first = false;
+        if (is_blank(field.value)) /* the blanks belong to what is in front of the value */
+            continue;
         if (filter == FILTER_NONE)
             put_raw(field.value, &out);
         else if (filter == FILTER_UTF8)
-            mime_words_decode(&out, field.value);
+            fetch_put_decoded(m->arena, field.value, &out);
         else
             put_addresses(m, field.value, filter, &out);
     }
@@ -510,8 +511,11 @@ static int put_order(struct fetch_mail *m, struct error *e)
 
 static int put_refcount(struct fetch_mail *m, struct error *e)
 {
-    (void)e;
-    print_value(m->d, "1"); /* formats that share messages by reference will say more */
+    uint32_t count;
+
+    if (mail_refcount(m->mail, &count, e) < 0)
+        return -1;
+    print_number(m->d, count);
     return 0;
 }
 
@@ -548,6 +552,7 @@ static const struct {
     {"body.preview", put_preview},
     {"body.snippet", put_preview},
     {"text", put_text},
+    {"text.utf8", fetch_put_text_utf8},
     {"size.physical", put_size_physical},
     {"size.virtual", put_size_virtual},
     {"date.received", put_received},

@@ -1,5 +1,6 @@
 /* cmd_mailbox.c - mailbox list, status, create, delete, rename, subscribe, unsubscribe, path (doveadm 6.9). */
 #include "mail.h"
+#include "query.h"
 #include "store/location.h"
 
 #include <stdio.h>
@@ -299,7 +300,8 @@ static int delete_one(struct doveadm *d, struct mail_user *user, const char *nam
 
 struct doomed {
     const char *name;
-    bool bare; /* of a tree: a folder without mail, which may go with the last of its children */
+    bool bare;  /* of a tree: a folder without mail, which may go with the last of its children */
+    bool empty; /* its messages go first: it may be one that stays */
 };
 struct doomed_list {
     struct doomed *at;
@@ -311,7 +313,7 @@ static int compare_doomed(const void *a, const void *b)
     return strcmp(((const struct doomed *)b)->name, ((const struct doomed *)a)->name);
 }
 
-/* The mailbox and all below it. Of everything ("") INBOX stays. */
+/* The mailbox and all below it; everything ("") is all of the namespace without a prefix. */
 static int add_tree(struct doveadm *d, struct mail_user *user, const char *name, struct doomed_list *all)
 {
     struct mail_namespace *ns = mail_user_inbox_namespace(user);
@@ -320,14 +322,15 @@ static int add_tree(struct doveadm *d, struct mail_user *user, const char *name,
     struct budget budget = BUDGET_UNLIMITED;
     const struct mailbox_info *info;
     size_t before = all->count;
-    struct doomed self = {name, false};
+    struct doomed self = {name, false, false};
     enum step step;
     struct error e;
 
     while ((step = mailbox_list_next(list, &budget, &info, &e)) == STEP_MORE || step == STEP_WAIT) {
-        if (step == STEP_MORE && (*name != '\0' || strcmp(info->vname, "INBOX") != 0)) {
+        if (step == STEP_MORE && (*name != '\0' || *info->ns->prefix == '\0')) {
             struct doomed one = {arena_strdup(d->arena, info->vname),
-                                 (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0};
+                                 (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0,
+                                 strcmp(info->vname, "INBOX") == 0};
 
             VEC_PUSH(all, one);
         }
@@ -347,14 +350,44 @@ static int add_tree(struct doveadm *d, struct mail_user *user, const char *name,
     return DOVEADM_OK;
 }
 
+/* Where names are nested folders one may be gone already; where they are flat, the real one says what it did not find. */
 static int delete_bare(struct doveadm *d, struct mail_user *user, const char *name)
 {
     struct mailbox_place place;
     struct error e;
 
-    if (mailbox_place(user, d->arena, slice_from_str(name), &place, &e) < 0 || store_op_wait(mailbox_delete(&place), &e) < 0)
-        return e.class == ERROR_NOT_FOUND ? DOVEADM_OK : doveadm_mail_failed(d, &e, "Can't delete mailbox %s", name);
+    if (mailbox_place(user, d->arena, slice_from_str(name), &place, &e) < 0)
+        return doveadm_mail_failed(d, &e, "Can't delete mailbox %s", name);
+    if (store_op_wait(mailbox_delete(&place), &e) < 0)
+        return e.class == ERROR_NOT_FOUND && place.ns->storage->at.layout == LAYOUT_FS
+                   ? DOVEADM_OK
+                   : doveadm_mail_failed(d, &e, "Can't delete mailbox %s", name);
     return DOVEADM_OK;
+}
+
+/* Where the account shall go, so do the messages of an INBOX that cannot. */
+static int empty_one(struct doveadm *d, struct mail_user *user, const char *name)
+{
+    struct mailbox *box;
+    struct mailbox_view *view;
+    struct index_batch *batch = index_batch_new(d->arena, INDEX_INTERNAL);
+    struct index_view *index;
+    struct error e;
+    int status;
+
+    if (doveadm_mailbox_open(d, user, name, 0, &box, &e) < 0)
+        return e.class == ERROR_NOT_FOUND ? DOVEADM_OK : doveadm_mail_failed(d, &e, "Can't delete mailbox %s", name);
+    view = mailbox_view_open(box, false);
+    index = mailbox_view_index(view);
+    index_view_sync(index, false);
+    for (struct index_change change; index_view_next(index, &change);)
+        ;
+    for (uint32_t seq = 1; seq <= index_view_count(index); seq++)
+        mailbox_batch_expunge(view, batch, index_view_uid(index, seq));
+    status = doveadm_batch_commit(d, view, batch);
+    mailbox_view_close(&view);
+    mailbox_close(&box);
+    return status;
 }
 
 /* Children go first in every case. */
@@ -366,7 +399,7 @@ static int delete_run(struct doveadm *d, struct mail_user *user)
     int status = DOVEADM_OK;
 
     for (size_t i = 0; i < n; i++) {
-        struct doomed one = {names[i], false};
+        struct doomed one = {names[i], false, false};
 
         if (doveadm_flag(d, "recursive"))
             doveadm_status_add(&status, add_tree(d, user, names[i], &all));
@@ -374,8 +407,11 @@ static int delete_run(struct doveadm *d, struct mail_user *user)
             VEC_PUSH(&all, one);
     }
     qsort(all.at, all.count, sizeof(*all.at), compare_doomed);
-    for (size_t i = 0; i < all.count; i++)
+    for (size_t i = 0; i < all.count; i++) {
+        if (all.at[i].empty)
+            doveadm_status_add(&status, empty_one(d, user, all.at[i].name));
         doveadm_status_add(&status, all.at[i].bare ? delete_bare(d, user, all.at[i].name) : delete_one(d, user, all.at[i].name));
+    }
     VEC_FREE(&all);
     return status;
 }

@@ -1,7 +1,10 @@
 /* cmd_maintain.c - index, force-resync, purge: what brings a mailbox and its index together (doveadm 6.7). */
 #include "query.h"
+#include "rpc/line.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static int mask_prepare(struct doveadm *d)
 {
@@ -52,13 +55,39 @@ int doveadm_force_resync(struct doveadm *d)
     return doveadm_mail_run(d, &command);
 }
 
+static bool see_field(void *arg, const char *field, struct slice value)
+{
+    (void)field;
+    (void)value;
+    *(bool *)arg = true;
+    return false;
+}
+
+/* The last message of which the cache has something, whatever that is: the ones behind it are new. */
+static uint32_t last_cached(struct index_view *view)
+{
+    uint32_t seq = index_view_count(view);
+
+    for (bool cached = false; seq > 0; seq--) {
+        index_cache_each(index_view_index(view), index_view_uid(view, seq), see_field, &cached);
+        if (cached)
+            break;
+    }
+    return seq;
+}
+
 /* Fills the cache with what its decisions want of each message. */
-static int cache_messages(struct mailbox_view *view, struct error *e)
+static int cache_messages(struct doveadm *d, struct mailbox_view *view, struct error *e)
 {
     struct index_view *index = mailbox_view_index(view);
-    uint32_t count = index_view_count(index);
+    uint32_t count = index_view_count(index), first = last_cached(index) + 1;
+    const char *name = mailbox_where(mailbox_view_box(view))->vname;
 
-    for (uint32_t seq = 1; seq <= count; seq++) {
+    if (d->verbose && first > count)
+        log_info(NULL, "%s: Cache is already up to date", name);
+    else if (d->verbose)
+        log_info(NULL, "%s: Caching mails seq=%u..%u", name, first, count);
+    for (uint32_t seq = first; seq <= count; seq++) {
         struct mail *mail;
         struct mime_part *root;
         if (mail_open(view, seq, &mail, e) < 0) {
@@ -71,7 +100,11 @@ static int cache_messages(struct mailbox_view *view, struct error *e)
             return -1;
         }
         mail_close(&mail);
+        if (d->verbose && (seq - first + 1) % 100 == 0)
+            printf("\r%u/%u", seq, count);
     }
+    if (d->verbose && first <= count)
+        printf("\r%u/%u\n", count, count);
     index_cache_flush(mailbox_index(mailbox_view_box(view)));
     return 0;
 }
@@ -94,7 +127,7 @@ static int index_one(struct doveadm *d, struct mail_user *user, const char *name
         index_view_sync(mailbox_view_index(view), false);
         for (struct index_change change; index_view_next(mailbox_view_index(view), &change);)
             ;
-        if (cache_messages(view, &e) < 0)
+        if (cache_messages(d, view, &e) < 0)
             status = doveadm_mail_failed(d, &e, "Mailbox %s: indexing failed", name);
     }
     mailbox_view_close(&view);
@@ -102,9 +135,37 @@ static int index_one(struct doveadm *d, struct mail_user *user, const char *name
     return status;
 }
 
+/* The request goes to the indexer service, whose answer nobody waits for. */
+static int queue_one(struct doveadm *d, struct mail_user *user, const char *name)
+{
+    const char *path = doveadm_socket(d, "indexer");
+    struct buffer line = {0}, text = {0};
+    int64_t most = 0;
+    struct error e;
+    int fd = line_connect(path, 0, &e);
+
+    if (fd < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "net_connect_unix(%s) failed: %s", path, strerror(e.sys));
+    (void)doveadm_number(d, "max-recent", &most);
+    line_begin(&line, "APPEND");
+    line_field_num(&line, 0); /* no answer wanted */
+    line_field_str(&line, mail_user_name(user));
+    line_field_str(&line, name);
+    line_field_num(&line, (uint64_t)most);
+    line_end(&line);
+    buffer_append_str(&text, "VERSION\tindexer\t1\t0\n");
+    buffer_append_slice(&text, buffer_slice(&line));
+    if (write(fd, text.at, text.size) != (ssize_t)text.size)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "write(%s) failed: %s", path, strerror(errno));
+    buffer_free(&line);
+    buffer_free(&text);
+    close(fd);
+    return DOVEADM_OK;
+}
+
 static int index_run(struct doveadm *d, struct mail_user *user)
 {
-    return each_mailbox(d, user, index_one);
+    return each_mailbox(d, user, doveadm_flag(d, "queue") ? queue_one : index_one);
 }
 
 int doveadm_index(struct doveadm *d)
@@ -115,8 +176,6 @@ int doveadm_index(struct doveadm *d)
 
     if (most != NULL && !slice_to_u32(slice_from_str(most), &number))
         doveadm_fatal(DOVEADM_USAGE, "Invalid -n parameter number: %s", most);
-    if (doveadm_flag(d, "queue"))
-        doveadm_fatal(DOVEADM_TEMPFAIL, "index -q: the indexer service is not available in this version");
     return doveadm_mail_run(d, &command);
 }
 

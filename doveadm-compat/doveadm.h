@@ -167,6 +167,7 @@ int doveadm_log_find(struct doveadm *);
 int doveadm_log_reopen(struct doveadm *);
 int doveadm_mutf7(struct doveadm *);
 int doveadm_process_status(struct doveadm *);
+int doveadm_rebuild_attachments(struct doveadm *);
 int doveadm_reload(struct doveadm *);
 int doveadm_service_status(struct doveadm *);
 int doveadm_service_stop(struct doveadm *);

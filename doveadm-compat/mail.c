@@ -386,6 +386,58 @@ static bool reaches(const char *mask, const struct mail_namespace *ns)
     return false;
 }
 
+struct subscribed {
+    const char *name;
+    size_t place;            /* in the files; names that the settings subscribe come behind all */
+};
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const struct subscribed *)a)->name, ((const struct subscribed *)b)->name);
+}
+
+static int compare_subscribed(const void *a, const void *b)
+{
+    const struct subscribed *x = a, *y = b;
+
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+/* Subscriptions are shown in the order in which they were made. */
+static int sort_subscribed(struct doveadm *d, struct mail_user *user, const char **names, size_t count, struct error *e)
+{
+    struct subscribed *all = ARENA_ARRAY(d->arena, struct subscribed, count + 1);
+    VEC(struct subscribed) filed = {0};
+    const char **file;
+    size_t n;
+    int r = 0;
+
+    for (struct mail_namespace *ns = mail_user_namespaces(user); r == 0 && ns != NULL; ns = ns->next) {
+        if (ns->alias_for != NULL || ns->unusable)
+            continue;
+        r = mail_namespace_subscriptions(ns, d->arena, &file, &n, e);
+        for (size_t i = 0; r == 0 && i < n; i++) {
+            struct subscribed one = {file[i], filed.count};
+
+            VEC_PUSH(&filed, one);
+        }
+    }
+    if (filed.count > 0)
+        qsort(filed.at, filed.count, sizeof(*filed.at), compare_names);
+    for (size_t i = 0; i < count; i++) {
+        struct subscribed key = {names[i], filed.count + i}, *found = NULL;
+
+        if (filed.count > 0)
+            found = bsearch(&key, filed.at, filed.count, sizeof(*filed.at), compare_names);
+        all[i] = found != NULL ? *found : key;
+    }
+    qsort(all, count, sizeof(*all), compare_subscribed);
+    for (size_t i = 0; i < count; i++)
+        names[i] = all[i].name;
+    VEC_FREE(&filed);
+    return r;
+}
+
 int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char *const *masks, size_t n,
                           enum doveadm_match which, const char ***names, size_t *count, struct error *e)
 {
@@ -398,7 +450,7 @@ int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char 
     bool limited = n == 1, inbox = false, subscribed = (which & DOVEADM_MATCH_SUBSCRIBED) != 0;
     enum step step;
 
-    if (n == 1 && strpbrk(masks[0], "*%") == NULL && !subscribed) {
+    if (n == 1 && strpbrk(masks[0], "*%") == NULL) {
         *names = arena_copy(d->arena, masks, sizeof(*masks));
         *count = 1;
         return 0;
@@ -430,5 +482,5 @@ int doveadm_mailbox_match(struct doveadm *d, struct mail_user *user, const char 
     *names = arena_copy(d->arena, found.at, found.count * sizeof(*found.at));
     *count = found.count;
     VEC_FREE(&found);
-    return 0;
+    return subscribed ? sort_subscribed(d, user, *names, *count, e) : 0;
 }

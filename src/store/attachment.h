@@ -34,4 +34,8 @@ int attachment_refs_link(struct mail_user *, const char *refs, const char *from_
  * first of its kind. A file that is gone is fine. */
 int attachment_deduplicate(const char *root, const char *name, struct error *);
 
+/* attachment_find.c: does the mail have what counts as an attachment by these words of mail_attachment_detection_options? The
+ * tree needs data. */
+bool attachment_find(struct arena *, struct mime_part *root, const char *options);
+
 #endif

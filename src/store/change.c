@@ -8,6 +8,7 @@
 #include "store/quota/quota.h"
 
 #include <stdio.h>
+#include <errno.h>
 #include <unistd.h>
 
 struct change_op {
@@ -296,6 +297,14 @@ static enum step rescue_messages(struct change_op *c, struct budget *budget, str
     return r;
 }
 
+/* INBOX as the mail root itself: it is always there. Elsewhere it comes with the first who opens it, and may be deleted, and renamed before and over. */
+static bool is_root_inbox(const struct mailbox_place *place)
+{
+    const struct mail_location *at = &place->ns->storage->at;
+
+    return is_inbox(place) && place->ns->inbox && (at->driver->can & DRIVER_INBOX_IS_ROOT) != 0 && *at->dirname == '\0';
+}
+
 static enum step run_delete(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct change_op *c = (struct change_op *)op;
@@ -305,7 +314,7 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
     if (c->lock == NULL) {
         if (mailbox_need(&c->place, MAILBOX_RIGHT_DELETE, e) < 0)
             return STEP_ERROR;
-        if (is_inbox(&c->place) && c->place.ns->inbox)
+        if (is_root_inbox(&c->place))
             return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "INBOX can't be deleted."), STEP_ERROR;
         if (c->place.ns->storage->at.layout == LAYOUT_NONE)
             return mailbox_not_found(&c->place, e), STEP_ERROR;
@@ -382,14 +391,6 @@ struct store_op *mailbox_delete(const struct mailbox_place *place)
 
 /* ---- rename ---- */
 
-/* INBOX as the mail root itself: it is always there. Elsewhere it comes with the first who opens it, and may be renamed before and over. */
-static bool is_root_inbox(const struct mailbox_place *place)
-{
-    const struct mail_location *at = &place->ns->storage->at;
-
-    return is_inbox(place) && place->ns->inbox && (at->driver->can & DRIVER_INBOX_IS_ROOT) != 0 && *at->dirname == '\0';
-}
-
 static int check_rename(struct change_op *c, struct error *e)
 {
     const struct mail_storage *from = c->place.ns->storage, *to = c->to.ns->storage;
@@ -399,8 +400,15 @@ static int check_rename(struct change_op *c, struct error *e)
     if (strcmp(c->place.vname, c->to.vname) == 0)
         return refuse(e, ERROR_EXISTS, c->place.vname, "Can't rename mailbox to itself.");
     if (from == to && strncmp(c->to.name, c->place.name, strlen(c->place.name)) == 0 &&
-        c->to.name[strlen(c->place.name)] == from->separator)
+        c->to.name[strlen(c->place.name)] == from->separator) {
+        if (from->at.layout == LAYOUT_FS) { /* whoever asks at this level hears what the file system says of it */
+            errno = EINVAL;
+            return error_sys(e, "rename", arena_printf(c->arena, "%s, %s",
+                                                       mail_location_path(&from->at, c->arena, c->place.name, PATH_DIR),
+                                                       mail_location_path(&to->at, c->arena, c->to.name, PATH_DIR)));
+        }
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Can't rename mailbox under its own child");
+    }
     if (is_root_inbox(&c->place))
         return refuse(e, ERROR_UNSUPPORTED, c->place.vname, "Renaming INBOX isn't supported.");
     if (from != to && (from->at.driver != to->at.driver || from->at.layout != to->at.layout ||

@@ -131,7 +131,8 @@ struct mail_file {
     struct mailbox *owner;         /* store_read's: whose it is when it was asked from a virtual mailbox; NULL = the one asked */
 };
 enum driver_item { ITEM_GUID, ITEM_INTERNAL_DATE, ITEM_SAVE_DATE, ITEM_SIZE_PHYSICAL, ITEM_SIZE_VIRTUAL, ITEM_POP3_UIDL,
-                   ITEM_POP3_ORDER, ITEM_PATH };
+                   ITEM_POP3_ORDER, ITEM_PATH,
+                   ITEM_REFCOUNT /* asked of those that DRIVER_COUNTS_REFERENCES */ };
 struct driver_value {
     bool known;
     uint64_t number;

@@ -397,6 +397,23 @@ int mail_pop3_order(struct mail *mail, uint32_t *out, struct error *e)
     return 0;
 }
 
+int mail_refcount(struct mail *mail, uint32_t *out, struct error *e)
+{
+    struct driver_value value;
+    const char *path;
+    struct stat st;
+
+    if ((mail->box->driver->can & DRIVER_COUNTS_REFERENCES) != 0) {
+        if (item(mail, ITEM_REFCOUNT, &value, e) < 0)
+            return -1;
+        *out = (uint32_t)value.number;
+        return 0;
+    }
+    path = mail_path(mail); /* a copy is a link where the format allows it */
+    *out = path != NULL && stat(path, &st) == 0 ? (uint32_t)st.st_nlink : 1;
+    return 0;
+}
+
 const char *mail_path(struct mail *mail)
 {
     struct driver_value value;

@@ -178,6 +178,8 @@ struct store_op *mailbox_rename(const struct mailbox_place *from, const struct m
 /* The mailbox need not exist for taking a subscription away; IMAP checks existence before setting one. */
 struct store_op *mailbox_subscribe(const struct mailbox_place *, bool on);
 bool mailbox_subscribed(const struct mailbox_place *);
+/* Full names as they stand in the file that keeps this namespace's subscriptions, in its order; in the arena. */
+int mail_namespace_subscriptions(const struct mail_namespace *, struct arena *, const char ***names, size_t *n, struct error *);
 
 /* ---- mailboxes ------------------------------------------------------------------------------------------------- */
 
@@ -298,6 +300,7 @@ int mail_guid(struct mail *, const char **text, struct error *);
 int mail_guid128(struct mail *, unsigned char guid[16], struct error *);
 int mail_pop3_uidl(struct mail *, const char **text, struct error *);      /* NULL = none stored */
 int mail_pop3_order(struct mail *, uint32_t *, struct error *);            /* 0 = none */
+int mail_refcount(struct mail *, uint32_t *, struct error *);              /* how many messages share its bytes */
 
 /* The bytes (decompressed, decrypted). Valid until mail_close. */
 int mail_source(struct mail *, const struct mime_source **, struct error *);

@@ -124,7 +124,7 @@ static bool belongs_to(const struct mail_namespace *ns, const char *vname)
     return found == ns || (found != NULL && found->template != NULL && ns->owner != NULL && ns->type == MAIL_NAMESPACE_SHARED);
 }
 
-int subscriptions_read(const struct mail_namespace *ns, struct arena *arena, struct name_list *out, struct error *e)
+static int read_names(const struct mail_namespace *ns, struct arena *arena, struct name_list *out, struct error *e)
 {
     const struct mail_namespace *keeper = keeper_of(ns);
     struct name_list names = {0};
@@ -153,7 +153,26 @@ int subscriptions_read(const struct mail_namespace *ns, struct arena *arena, str
     }
     VEC_FREE(&names);
     buffer_free(&text);
+    return r;
+}
+
+int subscriptions_read(const struct mail_namespace *ns, struct arena *arena, struct name_list *out, struct error *e)
+{
+    int r = read_names(ns, arena, out, e);
+
     sort_unique(out);
+    return r;
+}
+
+int mail_namespace_subscriptions(const struct mail_namespace *ns, struct arena *arena, const char ***names, size_t *n,
+                                 struct error *e)
+{
+    struct name_list list = {0};
+    int r = read_names(ns, arena, &list, e);
+
+    *names = arena_copy(arena, list.at, list.count * sizeof(*list.at));
+    *n = list.count;
+    VEC_FREE(&list);
     return r;
 }
 

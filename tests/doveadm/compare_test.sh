@@ -23,6 +23,23 @@ run()
     done
 }
 
+# compare_each: the lines of standard input with both, in order.
+compare_each()
+{
+    bad=0
+    while IFS= read -r line; do
+        run theirs doveadm "$line"
+        run ours "$OURS/doveadm" "$line"
+        for part in out err rc; do
+            cmp -s "theirs.$part" "ours.$part" && continue
+            echo "$line: $part"
+            diff "theirs.$part" "ours.$part"
+            bad=$((bad + 1))
+        done
+    done
+    [ $bad = 0 ] || atf_fail "$bad differences"
+}
+
 atf_test_case same cleanup
 same_head()
 {
@@ -166,17 +183,7 @@ namespaces_body()
         printf 'Subject: x\n\ny\n' | $real save -m "$box"
     done
     cp -a "$SCENE/theirs" "$SCENE/ours"
-    bad=0
-    while IFS= read -r line; do
-        run theirs doveadm "$line"
-        run ours "$OURS/doveadm" "$line"
-        for part in out err rc; do
-            cmp -s "theirs.$part" "ours.$part" && continue
-            echo "$line: $part"
-            diff "theirs.$part" "ours.$part"
-            bad=$((bad + 1))
-        done
-    done <<END
+    compare_each <<END
 mailbox list
 mailbox list '*'
 mailbox list '%'
@@ -202,9 +209,55 @@ fetch 'storageid pop3.uidl refcount' mailbox sdbox/one all
 fetch 'storageid pop3.uidl refcount' mailbox mdbox/one all
 fetch storageid mailbox INBOX all
 END
-    [ $bad = 0 ] || atf_fail "$bad differences"
 }
 namespaces_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
+# What mailboxes of dbox do otherwise than Maildir: INBOX can be deleted, messages are shared by reference.
+atf_test_case dbox cleanup
+dbox_head()
+{
+    atf_set descr 'commands on copies of an sdbox and an mdbox answer as the real ones'
+    atf_set require.progs 'doveadm'
+}
+dbox_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    chown "$MAIL_USER" "$SCENE"
+    for format in sdbox mdbox; do
+        printf 'base_dir = %s/run\nmail_location = %s:~/Mail\nstats_writer_socket_path =\nnamespace inbox {\n  inbox = yes\n  separator = /\n}\n' \
+            "$SCENE" $format >"$SCENE/c.conf"
+        rm -rf "$SCENE/theirs" "$SCENE/ours"
+        mkdir "$SCENE/theirs"
+        chown "$MAIL_USER" "$SCENE/theirs"
+        real="as_user env USER=alice HOME=$SCENE/theirs doveadm -c $SCENE/c.conf"
+        $real mailbox create Work || atf_fail "the store cannot be made"
+        for mail in mime plain; do
+            $real save <"$TOP_SRC/tests/recordings/imap/fixture/$mail.eml"
+        done
+        cp -a "$SCENE/theirs" "$SCENE/ours"
+        compare_each <<END
+copy Work mailbox INBOX 1
+fetch 'uid refcount' mailbox INBOX
+rebuild attachments mailbox INBOX
+fetch 'uid flags' mailbox INBOX
+mailbox subscribe Work INBOX Drafts
+mailbox list -s
+mailbox rename Work Work/x
+mailbox delete INBOX
+mailbox status messages INBOX
+save -m INBOX
+mailbox delete -r ''
+mailbox list
+mailbox status messages INBOX
+END
+    done
+}
+dbox_cleanup()
 {
     . "$TOP_SRC/tests/lib/scene.sh"
     scene_end
@@ -214,5 +267,6 @@ atf_init_test_cases()
 {
     atf_add_test_case same
     atf_add_test_case namespaces
+    atf_add_test_case dbox
     atf_add_test_case privileges
 }

@@ -182,6 +182,14 @@ static void take_item(const struct opened *o, enum driver_item item, const struc
     }
 }
 
+static uint64_t refcount_of(struct mdbox *m, uint32_t uid)
+{
+    struct mdbox_map_record where;
+    struct mdbox_record rec;
+
+    return mdbox_record_get(m, uid, &rec) && mdbox_map_get(m->storage->map, rec.map_uid, &where) ? where.ref : 0;
+}
+
 int mdbox_item(struct mailbox *box, uint32_t uid, enum driver_item item, struct arena *arena, struct driver_value *out,
                struct error *e)
 {
@@ -195,7 +203,9 @@ int mdbox_item(struct mailbox *box, uint32_t uid, enum driver_item item, struct 
         return 0;
     if (open_message(m, uid, &o, e) < 0)
         return -1;
-    if (item == ITEM_PATH) {
+    if (item == ITEM_REFCOUNT) {
+        out->number = refcount_of(m, uid);
+    } else if (item == ITEM_PATH) {
         out->text = arena_strdup(arena, o.file->file.path);
     } else if (dbox_message_metadata(&o.file->file, &o.m, arena, &meta, e) < 0) {
         if (e->class == ERROR_CORRUPT)
