@@ -3,7 +3,7 @@
 
 #include "store/quota/quota.h"
 
-static bool put_root(struct session *s, struct quota_root *root)
+static bool put_root(struct session *s, struct request *r, struct quota_root *root)
 {
     struct quota_amount limits, used;
     struct buffer out = {0};
@@ -16,7 +16,7 @@ static bool put_root(struct session *s, struct quota_root *root)
     }
     limits = quota_root_limits(root);
     buffer_append_str(&out, "* QUOTA ");
-    mime_put_astring(&out, slice_from_str(quota_root_name(root)));
+    mime_put_astring(&out, slice_from_str(quota_root_name_for(root, s->user, r->arena)));
     buffer_append_str(&out, " (");
     if (limits.bytes != 0)
         buffer_printf(&out, "STORAGE %llu %llu", (unsigned long long)((used.bytes + 1023) / 1024), (unsigned long long)((limits.bytes + 1023) / 1024));
@@ -109,7 +109,7 @@ void getquotaroot_begin(struct session *s, struct request *r)
     buffer_free(&out);
     for (size_t i = 0; (root = quota_root_at(s->user, i)) != NULL; i++)
         if (is_shown(root, ns))
-            good = put_root(s, root) && good;
+            good = put_root(s, r, root) && good;
     if (!good)
         calculation_failed(r);
     else
@@ -122,32 +122,53 @@ void getquota_begin(struct session *s, struct request *r)
 
     if (!first_string(s, r))
         return;
-    for (size_t i = 0; (root = quota_root_at(s->user, i)) != NULL; i++) {
-        if (quota_root_hidden(root) || !slice_equal_str(r->args->text, quota_root_name(root)))
-            continue;
-        if (put_root(s, root))
-            request_reply(r, "OK Getquota completed.");
-        else
-            calculation_failed(r);
-        return;
-    }
-    request_reply(r, "NO Quota root doesn't exist.");
+    root = quota_root_find(s->user, r->args->text);
+    if (root == NULL || quota_root_hidden(root))
+        request_reply(r, "NO Quota root doesn't exist.");
+    else if (put_root(s, r, root))
+        request_reply(r, "OK Getquota completed.");
+    else
+        calculation_failed(r);
 }
 
-/* No session is an administrator's: limits are the configuration's. */
+/* Pairs are set one after the other, up to the first that cannot be. */
+static bool set_limits(struct session *s, struct request *r, struct quota_root *root, const struct imap_arg *pairs)
+{
+    for (const struct imap_arg *name = pairs, *value; name != NULL; name = value->next) {
+        struct error e;
+        uint64_t limit;
+
+        value = name->next;
+        if (value == NULL || !imap_arg_is_atom(name) || !imap_arg_is_atom(value) || !slice_to_u64(value->text, &limit)) {
+            request_bad(s, r, "Invalid arguments");
+            return false;
+        }
+        if (quota_root_set(root, name->text, limit, &e) < 0) {
+            if (e.class != ERROR_PERMISSION && e.class != ERROR_INVALID)
+                log_error_value(&s->log, &e);
+            request_bad(s, r, "%s", e.user);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Only for an administrator, and only into the dictionary of quota_set. */
 void setquota_begin(struct session *s, struct request *r)
 {
     struct quota_root *root;
 
-    if (r->args == NULL || !imap_arg_is_string(r->args) || r->args->next == NULL || r->args->next->type != IMAP_LIST) {
+    if (r->args == NULL || r->args->next == NULL) {
+        request_bad(s, r, "Missing arguments");
+    } else if (!imap_arg_is_string(r->args) || r->args->next->type != IMAP_LIST) {
         request_bad(s, r, "Invalid arguments");
-        return;
+    } else if (!mail_user_is_admin(s->user)) {
+        request_reply(r, "NO Quota can be changed only by admin.");
+    } else {
+        root = quota_root_find(s->user, r->args->text);
+        if (root == NULL)
+            request_reply(r, "NO Quota root doesn't exist.");
+        else if (set_limits(s, r, root, r->args->next->children))
+            request_reply(r, "OK Setquota completed.");
     }
-    for (size_t i = 0; (root = quota_root_at(s->user, i)) != NULL; i++) {
-        if (slice_equal_str(r->args->text, quota_root_name(root))) {
-            request_reply(r, "NO Quota can be changed only by admin.");
-            return;
-        }
-    }
-    request_reply(r, "NO Quota root doesn't exist.");
 }

@@ -70,6 +70,7 @@ struct mail_user *mail_user_ref(struct mail_user *);
 void mail_user_close(struct mail_user **);             /* drops the reference */
 const char *mail_user_name(const struct mail_user *);
 const char *mail_user_home(const struct mail_user *);  /* NULL = unknown */
+bool mail_user_is_admin(const struct mail_user *);     /* the user database said admin=y: SETQUOTA is allowed */
 const struct settings *mail_user_settings(const struct mail_user *);
 const struct log *mail_user_log(const struct mail_user *);
 /* Expands %-variables of the user (config 9). */

@@ -503,6 +503,13 @@ const char *mail_user_home(const struct mail_user *user)
     return user->home;
 }
 
+bool mail_user_is_admin(const struct mail_user *user)
+{
+    const char first = *field_of(user, "admin", "");
+
+    return first == 'y' || first == 'Y' || first == '1';
+}
+
 const struct settings *mail_user_settings(const struct mail_user *user)
 {
     return user->settings;

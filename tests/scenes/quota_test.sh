@@ -279,8 +279,91 @@ file_system_cleanup()
     scene_end
 }
 
+# set_talk PROGRAM: users whose name begins with y are administrators.
+set_talk()
+{
+    SERVER=
+    scene_make
+    rm -rf "$SCENE"/home/*
+    scene_configure 'mail_plugins = acl quota' 'protocol imap {' '  mail_plugins = acl quota imap_acl imap_quota' '}' \
+        'namespace inbox {' '  separator = /' '}' \
+        'namespace sh {' '  type = shared' '  prefix = shared/%%u/' '  separator = /' '  subscriptions = no' '  list = children' \
+        "  location = maildir:$SCENE/home/%%n/Maildir" '}' \
+        'plugin {' '  acl = vfile' '  quota = maildir:User quota' '  quota2 = count:Second' '  quota_vsizes = yes' '  quota_rule = *:storage=20k' \
+        "  quota2_set = dict:file:$SCENE/home/limits-%u" '  quota3 = count:Third' '  quota3_set = dict:bogus:x' '}'
+    sed -i "s|home=$SCENE/home/%n|& admin=%n|" "$SCENE/dovecot.conf"
+    [ $1 = ours ] && scene_run $OURS/dovecot || scene_run dovecot
+    printf 'a1 LOGIN bob pass\na2 SETACL INBOX yves lr\na3 LOGOUT\n' | scene_talk imap >/dev/null
+    for user in bob yves; do
+        scene_talk imap <<END
+a1 LOGIN $user pass
+a2 SETQUOTA "User quota" (STORAGE 100)
+a3 SETQUOTA nope (STORAGE 100)
+a4 SETQUOTA Second (BOGUS 1)
+a5 SETQUOTA Second ()
+a6 SETQUOTA Second () x
+b1 SETQUOTA Second (STORAGE)
+b2 SETQUOTA Second (STORAGE x)
+b3 SETQUOTA Second (STORAGE -1)
+b4 SETQUOTA Second (STORAGE 99999999999999999999)
+b5 SETQUOTA Second ("STORAGE" "8")
+b6 SETQUOTA Second STORAGE
+b7 SETQUOTA Second
+b8 SETQUOTA
+c1 SETQUOTA Third (STORAGE 7)
+c2 SETQUOTA "$user:Second" (BOGUS 1)
+c3 GETQUOTA "$user:User quota"
+c4 GETQUOTA "bob:User quota"
+c5 STATUS shared/bob (MESSAGES)
+c6 GETQUOTA "bob:User quota"
+c7 SETQUOTA "bob:User quota" (STORAGE 7)
+c8 GETQUOTAROOT shared/bob
+c9 GETQUOTA Second:User
+d1 LOGOUT
+END
+    done | sed "s/ ([0-9. +secs]*)\.$/./; /CAPABILITY/d" >$1.said
+}
+
+# What is set is written: the real server crashes at that.
+atf_test_case set_limits cleanup
+set_limits_head()
+{
+    quota_head
+}
+set_limits_body()
+{
+    for who in dovecot ours; do
+        set_talk $who
+        [ $who = ours ] || scene_stop
+    done
+    grep -q 'a4 BAD .*Unsupported resource' dovecot.said || atf_fail "the real server had no administrator: $(cat dovecot.said)"
+    atf_check diff -u dovecot.said ours.said
+    scene_talk imap >said <<'END'
+a1 LOGIN yves pass
+a2 SETQUOTA Second (STORAGE 100 message 7)
+?^a2 OK Setquota completed
+a3 SETQUOTA bob:Second (STORAGE_BYTES 0)
+?^a3 NO
+a4 STATUS shared/bob (MESSAGES)
+a5 SETQUOTA bob:Second (STORAGE_BYTES 0)
+?^a5 OK
+a6 LOGOUT
+END
+    scene_stop
+    printf 'priv/quota/limit/storage\n100\npriv/quota/limit/messages\n7\n' | atf_check -o file:- cat "$SCENE/home/limits-yves"
+    atf_check -o 'inline:priv/quota/limit/bytes\n0\n' cat "$SCENE/home/limits-bob"
+    scene_start ours 'mail_plugins = quota' 'plugin {' '  quota = count:User quota' '  quota_vsizes = yes' '  quota_set = file:x' '}'
+    printf 'a1 LOGIN bob pass\neof\n' | python3 -B "$TOP_SRC/tests/lib/talk.py" "$IP" $IMAP_PORT >said
+    scene_log_is_clean 'dict_init\(\) failed: Unknown dict module: bogus' 'Invalid quota root quota: quota_set supports only dict backend'
+}
+set_limits_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
+    atf_add_test_case set_limits
     atf_add_test_case trash_and_owner_maildir
     atf_add_test_case trash_and_owner_count
     atf_add_test_case over_flag

@@ -31,6 +31,8 @@ struct quota_root {
     VEC(struct quota_rule) rules;
     VEC(struct quota_warning) warnings;
     struct quota_amount limits;    /* of the default rule */
+    const char *set_uri;           /* quota_set: where SETQUOTA writes; NULL = nothing can be set */
+    struct dict *set;
     struct quota_amount before;    /* usage at the last check, for warnings */
 };
 
@@ -63,6 +65,8 @@ int quota_fs_parameter(struct quota_root *, struct slice text);
 const struct quota_backend *quota_backend_find(struct slice name);
 /* Whose quota a mailbox counts for; NULL = nobody's. */
 struct quota *quota_of(struct mailbox *);
+/* Of another user; NULL = none, or he cannot be asked. */
+struct quota *quota_of_owner(struct quota *, const char *name);
 bool quota_root_covers_box(const struct quota_root *, const struct mailbox *);
 /* What the mailbox is called where rules are looked for: its owner's name of it. */
 const char *quota_name_of(const struct quota *, struct arena *, const struct mailbox *);

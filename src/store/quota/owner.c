@@ -28,7 +28,7 @@ static int open_owner(struct quota *q, const char *name, struct mail_user **out,
     return 0;
 }
 
-static struct quota *owners_quota(struct quota *q, const char *name)
+struct quota *quota_of_owner(struct quota *q, const char *name)
 {
     struct quota_owner owner = {.name = arena_strdup(q->arena, name)};
     struct error e;
@@ -51,7 +51,7 @@ struct quota *quota_of(struct mailbox *box)
 
     if (q == NULL || ns->type != MAIL_NAMESPACE_SHARED || ns->owner == NULL || strcmp(ns->owner, box->user->name) == 0)
         return q;
-    return owners_quota(q, ns->owner);
+    return quota_of_owner(q, ns->owner);
 }
 
 bool quota_root_covers_box(const struct quota_root *root, const struct mailbox *box)

@@ -56,6 +56,14 @@ void quota_close(struct quota **);                 /* NULL is fine */
 /* Roots in their order; NULL: no more. Hidden ones only if asked for. */
 struct quota_root *quota_root_at(const struct mail_user *, size_t i);
 const char *quota_root_name(const struct quota_root *);
+/* By the name that a client gives; an administrator's session has "OWNER:NAME" too, for owners of the shared mailboxes that
+ * it has seen. NULL: there is none. */
+struct quota_root *quota_root_find(const struct mail_user *, struct slice name);
+/* The name with its owner's in front where the root is not the user's. */
+const char *quota_root_name_for(const struct quota_root *, const struct mail_user *, struct arena *);
+/* Writes a limit where quota_set says (nothing else changes: whoever reads that dictionary obeys it). Only for administrators
+ * (mail_user_is_admin). The text for the client is in the error; ERROR_TEMPORARY and the like are for the log too. */
+int quota_root_set(struct quota_root *, struct slice resource, uint64_t value, struct error *);
 bool quota_root_hidden(const struct quota_root *);
 bool quota_root_covers(const struct quota_root *, const struct mail_namespace *);
 bool quota_root_counts(const struct quota_root *);  /* messages too, not only bytes */

@@ -2,6 +2,7 @@
 #include "store/quota/internal.h"
 
 #include <stdio.h>
+#include <utlist.h>
 
 static int read_rules(struct quota_root *root, struct error *e)
 {
@@ -43,6 +44,22 @@ static int read_rules(struct quota_root *root, struct error *e)
             return error_context(e, "Invalid quota root %s: ", root->key);
         VEC_PUSH(&root->warnings, warning);
     }
+    return 0;
+}
+
+/* quota_set, quota2_set: opened when something is set. */
+static int read_set(struct quota_root *root, struct error *e)
+{
+    static const char dict[] = "dict:";
+    const char *text;
+
+    if (mail_user_plugin_text(root->quota->user, root->quota->arena, arena_printf(root->quota->arena, "%s_set", root->key), &text, e) < 0)
+        return -1;
+    if (text == NULL)
+        return 0;
+    if (strncmp(text, dict, sizeof(dict) - 1) != 0)
+        return error_set(e, ERROR_INVALID, "Invalid quota root %s: %s_set supports only dict backend", root->key, root->key);
+    root->set_uri = text + sizeof(dict) - 1;
     return 0;
 }
 
@@ -105,6 +122,8 @@ static int add_root(struct quota *q, const char *key, const char *text, struct e
     if (strcmp(root->backend->name, "count") == 0 && !q->vsizes)
         return error_set(e, ERROR_INVALID, "Quota root %s: count quota init failed: quota count backend requires quota_vsizes=yes", root->name);
     if (read_rules(root, e) < 0)
+        return -1;
+    if (read_set(root, e) < 0)
         return -1;
     quota_limits(root->rules.at, root->rules.count, NULL, &root->limits);
     if (root->backend->init != NULL && root->backend->init(root, e) < 0)
@@ -194,6 +213,7 @@ void quota_close(struct quota **quota_p)
         VEC_FREE(&q->roots.at[i]->rules);
         VEC_FREE(&q->roots.at[i]->warnings);
         dict_close(&q->roots.at[i]->dict);
+        dict_close(&q->roots.at[i]->set);
     }
     VEC_FREE(&q->roots);
     arena_free(q->arena);
@@ -203,6 +223,67 @@ void quota_close(struct quota **quota_p)
 struct quota_root *quota_root_at(const struct mail_user *user, size_t i)
 {
     return user->quota == NULL || i >= user->quota->roots.count ? NULL : user->quota->roots.at[i];
+}
+
+static struct quota_root *root_named(const struct quota *q, struct slice name)
+{
+    for (size_t i = 0; q != NULL && i < q->roots.count; i++)
+        if (slice_equal_str(name, q->roots.at[i]->name))
+            return q->roots.at[i];
+    return NULL;
+}
+
+struct quota_root *quota_root_find(const struct mail_user *user, struct slice name)
+{
+    struct quota_root *root = root_named(user->quota, name);
+    const struct mail_namespace *template, *ns;
+    struct slice owner, rest = name;
+
+    if (root != NULL || user->quota == NULL || !mail_user_is_admin(user) || slice_find(name, ':') < 0 || !slice_split(&rest, ':', &owner))
+        return root;
+    if (slice_equal_str(owner, user->name))
+        return root_named(user->quota, rest);
+    /* Whose mailboxes nobody has asked about yet is not known, as with Dovecot. */
+    LL_FOREACH(user->namespaces, template)
+        LL_FOREACH(template->template == NULL ? NULL : shared_instances(template), ns)
+            if (ns->owner != NULL && slice_equal_str(owner, ns->owner))
+                return root_named(quota_of_owner(user->quota, ns->owner), rest);
+    return NULL;
+}
+
+const char *quota_root_name_for(const struct quota_root *root, const struct mail_user *user, struct arena *arena)
+{
+    const struct mail_user *owner = root->quota->user;
+
+    return owner == user ? root->name : arena_printf(arena, "%s:%s", owner->name, root->name);
+}
+
+int quota_root_set(struct quota_root *root, struct slice resource, uint64_t value, struct error *e)
+{
+    static const struct {
+        const char *resource, *key;
+    } known[] = {{"STORAGE", "priv/quota/limit/storage"}, {"STORAGE_BYTES", "priv/quota/limit/bytes"}, {"MESSAGE", "priv/quota/limit/messages"}};
+    struct dict_change change = {.what = DICT_SET};
+    char text[24];
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (slice_equal_str_nocase(resource, known[i].resource))
+            change.key = known[i].key;
+    if (root->set_uri == NULL) {
+        error_set(e, ERROR_PERMISSION, "Permission denied");
+        return error_user(e, "Permission denied");
+    }
+    if (change.key == NULL) {
+        error_set(e, ERROR_INVALID, "Unsupported resource name: %.*s", (int)resource.size, (const char *)resource.at);
+        return error_user(e, e->admin);
+    }
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    change.value = text;
+    if ((root->set == NULL && mail_user_dict(root->quota->user, root->set_uri, NULL, &root->set, e) < 0 &&
+         error_context(e, "quota: dict_init() failed: ") < 0) ||
+        dict_commit_wait(root->set, &change, 1, e) < 0)
+        return error_user(e, "Internal quota limit update error");
+    return 0;
 }
 
 const char *quota_root_name(const struct quota_root *root)
