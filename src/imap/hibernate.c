@@ -317,6 +317,7 @@ static int open_mailbox(struct session *s, struct arena *arena, struct hibernate
     s->modseq_told = st->modseq_told;
     s->modseq_confirmed = st->has_uids ? st->modseq_confirmed : st->modseq;
     s->modseq_fetched = st->modseq_fetched;
+    s->modseq_heard = st->modseq > 0 ? st->modseq : 1;
     s->keywords_of = mem_strdup(place.vname);
     session_keywords_refresh(s);
     s->keywords_told = st->keywords < HASH_COUNT(s->keywords) ? st->keywords : HASH_COUNT(s->keywords);

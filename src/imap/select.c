@@ -294,6 +294,7 @@ static void tell_mailbox(struct session *s, struct select_state *t)
     index_status(mailbox_index(s->box), &status);
     s->messages = index_view_count(view);
     s->recent = mailbox_view_recent_count(s->view);
+    s->modseq_heard = session_highest_modseq(s);
     session_tell_flags(s);
     session_print(s, "* %u EXISTS", s->messages);
     if (!s->rev2)
@@ -308,7 +309,7 @@ static void tell_mailbox(struct session *s, struct select_state *t)
         s->modseq_told = true;
     } else if (status.modseq_enabled || s->condstore) {
         session_tell_modseq(s);
-        s->modseq_confirmed = session_highest_modseq(s);
+        s->modseq_confirmed = s->modseq_heard;
     }
     tell_extensions(s, t);
     if (t->qresync && t->uid_validity == status.uid_validity && session_modseqs_last(s)) {

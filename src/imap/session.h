@@ -137,7 +137,8 @@ struct session {
     uint32_t messages, recent;            /* as last told */
     uint32_t unseen;                      /* at the last synchronisation */
     uint64_t modseq_confirmed;
-    uint64_t modseq_fetched;              /* the highest that a FETCH of this mailbox has shown */
+    uint64_t modseq_fetched;              /* the highest that a FETCH has shown since the last reply that looked at it */
+    uint64_t modseq_heard;                /* the mailbox's when all that had happened was told last */
     struct index_ranges saved;            /* UIDs of "$" */
     struct mime_hint hint;                /* where the last partial FETCH ended, of message hint_uid */
     uint32_t hint_uid;

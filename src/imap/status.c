@@ -51,6 +51,7 @@ static void from_view(struct session *s, struct status_state *t)
     t->result.unseen = s->unseen;
     t->result.recent = mailbox_view_recent_count(s->view);
     t->result.uid_next = index_view_next_uid(mailbox_view_index(s->view));
+    t->result.highest_modseq = s->modseq_heard;
 }
 
 /* The view may show messages that are gone, and hide new ones: then its size is the sum of what it shows. */

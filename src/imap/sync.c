@@ -176,9 +176,7 @@ bool session_modseqs_last(const struct session *s)
 
 void session_tell_modseq(struct session *s)
 {
-    uint64_t modseq = session_highest_modseq(s);
-
-    session_print(s, "* OK [HIGHESTMODSEQ %llu] Highest", (unsigned long long)modseq);
+    session_print(s, "* OK [HIGHESTMODSEQ %llu] Highest", (unsigned long long)s->modseq_heard);
     s->modseq_told = true;
 }
 
@@ -326,18 +324,29 @@ static bool tell_changes(struct session *s, struct sync *y)
     return true;
 }
 
-/* QRESYNC: does this reply have to say how far the client has heard everything (imap 7.2)? In the arena. */
+/* Expunges that are not told yet: the client must not skip them. */
+static bool holds_expunges(const struct session *s, const struct sync *y)
+{
+    return y->hold && index_view_count(mailbox_view_index(s->view)) > index_count(mailbox_index(s->box));
+}
+
+/* QRESYNC: does this reply have to say how far the client has heard everything (imap 7.2)? A higher MODSEQ in a FETCH says it too;
+ * where it says too much because expunges are held back, the reply takes it back. In the arena. */
 static const char *modseq_code(struct session *s, struct sync *y, struct arena *arena)
 {
-    uint64_t highest = session_highest_modseq(s);
-    /* expunges that are not told yet: the client must not skip them */
-    bool held = y->hold && index_view_count(mailbox_view_index(s->view)) > index_count(mailbox_index(s->box));
+    uint64_t highest = session_highest_modseq(s), shown = s->modseq_fetched;
 
-    if (!s->qresync || highest <= s->modseq_confirmed || !session_modseqs_last(s))
+    if (!s->qresync || !session_modseqs_last(s))
         return NULL;
-    if (!held) {
+    s->modseq_fetched = 0;
+    if (holds_expunges(s, y)) {
+        if (shown <= s->modseq_confirmed)
+            return NULL;
+    } else {
+        if (highest <= s->modseq_confirmed)
+            return NULL;
         s->modseq_confirmed = highest;
-        if (highest <= s->modseq_fetched)
+        if (highest <= shown)
             return NULL;
     }
     return arena_printf(arena, "[HIGHESTMODSEQ %llu] ", (unsigned long long)s->modseq_confirmed);
@@ -410,6 +419,8 @@ static void begin_pass(struct session *s, struct sync *y)
     for (const struct request *r = s->finished; r != NULL; r = r->next)
         y->tell_uid = y->tell_uid || r->send_uid;
     take_changes(s, y);
+    if (!holds_expunges(s, y))
+        s->modseq_heard = session_highest_modseq(s);
     take_unseen(s);
     y->stage = STAGE_TELL;
 }
