@@ -61,7 +61,9 @@ def store(home, *args, fault=None, options=(), trace=None, location=form.locatio
     if args[0] == 'migrate':
         return ours_run([migrate_tool, '--config', write_conf(home), '--user', 'u', '--home', home, '--from', form.location,
                          '--to', form.migrates_to], fault, trace)
-    words = [w for o in form.settings + tuple(options) for w in ('-o', o)]
+    words = [w for o in form.settings + tuple(options) for w in ('-o', o.replace('%h', home))]
+    if form.conf:
+        words += ['-c', write_conf(home)]
     return ours_run([tool, '-u', 'u', '-h', home, '-l', location, *words, *args], fault, trace)
 
 
@@ -80,8 +82,8 @@ def write_conf(home, location=form.location):
     conf = os.path.join(home, 'dovecot.conf')
     with open(conf, 'w') as f:
         f.write('base_dir = %s/run\nlog_path = /dev/stderr\nssl = no\nmail_location = %s\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n'
-                'mail_uid = %d\nmail_gid = %d\ndefault_internal_user = %s\ndefault_login_user = %s\nstats_writer_socket_path =\n%s\n'
-                % (home, location, who.pw_uid, who.pw_gid, who.pw_name, who.pw_name, settings_text()))
+                'mail_uid = %d\nmail_gid = %d\ndefault_internal_user = %s\ndefault_login_user = %s\nstats_writer_socket_path =\n%s\n%s'
+                % (home, location, who.pw_uid, who.pw_gid, who.pw_name, who.pw_name, settings_text(), form.conf))
     return conf
 
 
@@ -120,6 +122,11 @@ def messages(box):
 # ---- the prepared account
 base = os.path.join(folder, 'base')
 os.mkdir(base); os.chown(base, who.pw_uid, who.pw_gid)
+for path, text in form.files.items():
+    subprocess.run(['mkdir', '-p', os.path.dirname(os.path.join(base, path))], check=True)
+    with open(os.path.join(base, path), 'w') as f:
+        f.write(text)
+    subprocess.run(['chown', '-R', '%d:%d' % (who.pw_uid, who.pw_gid), base], check=True)
 ATTACHMENT = 'MIME-Version: 1.0\nContent-Type: application/zip\nContent-Transfer-Encoding: base64\n'
 mails = []
 for i in range(7):
@@ -141,6 +148,8 @@ must(store(base, 'create', 'third'))
 must(store(base, 'select', 'INBOX')); must(store(base, 'list'))
 gone_for_ever = look(base)['INBOX'][5]['sha256']
 must(store(base, 'expunge', 'INBOX', '5'))
+for words in form.prepare:
+    must(store(base, *words))
 # Folders that changed a moment ago are looked at again by the next sync (maildir-and-layouts 8.7): these did long ago.
 for d, _, _ in os.walk(base):
     os.utime(d, (100000000, 100000000))
@@ -161,6 +170,8 @@ OPERATIONS = {  # arguments, then settings of this run alone
 }
 for name in form.without:
     OPERATIONS.pop(name)
+if form.mirror:
+    OPERATIONS = {op: (tuple(form.mirror if w == 'INBOX' else w for w in args), *rest) for op, (args, *rest) in OPERATIONS.items()}
 if form.migrates_to is not None:
     OPERATIONS['migrate'] = (('migrate',),)
 for name, args in form.more.items():
@@ -209,10 +220,10 @@ def check(where, op, args, state, acknowledged):
                         differ(where, '%s UID %d: %s %s -> %s' % (name, uid, key, m[key], new[uid][key]))
                 if op not in ('store', 'unstore', 'rotate') and sorted(new[uid]['flags']) != sorted(m['flags']):
                     differ(where, '%s UID %d flags %s' % (name, uid, new[uid]['flags']))
-            elif not (name == 'INBOX' and uid in gone) and not (name == 'other' and op == 'delete'):
+            elif not (name in ('INBOX', form.mirror) and uid in gone) and not (name == 'other' and op == 'delete'):
                 differ(where, '%s UID %d is lost' % (name, uid))
         extra = [m for uid, m in new.items() if uid not in old]
-        room_here = room if name == to else 0
+        room_here = room if to == ('INBOX' if name == form.mirror else name) else 0
         if len(extra) > room_here:
             differ(where, '%s has %d new messages' % (name, len(extra)))
         shas = [m['sha256'] for m in extra]
@@ -238,7 +249,15 @@ def check(where, op, args, state, acknowledged):
 
 
 def theirs(where, home, location=form.location):
-    r = doveadm(home, '-f', 'tab', 'fetch', 'mailbox uid guid flags', 'mailbox', '*', location=location)
+    rows = []
+    if form.mirror and location == form.location:
+        # Not in "*", and its messages are shown with the name of the one behind. First: what it was asked for it does there.
+        rows = [(form.mirror, *row[1:]) for row in fetch(where, home, form.mirror, location)]
+    return sorted(rows + fetch(where, home, '*', location))
+
+
+def fetch(where, home, pattern, location):
+    r = doveadm(home, '-f', 'tab', 'fetch', 'mailbox uid guid flags', 'mailbox', pattern, location=location)
     noise = [l for l in r.stderr.decode().splitlines() if re.search('Error|Panic|Fatal', l)
              and not (' exit ' in where and 'cache: reset_id mismatch even after locking' in l)  # between a purge's two steps
              # Counts went down, the mailbox was not told: the real one notices, and rebuilds.
@@ -246,7 +265,7 @@ def theirs(where, home, location=form.location):
     if noise:
         differ(where, 'Dovecot: ' + noise[0])
     rows = (l.split('\t') for l in r.stdout.decode().splitlines()[1:])
-    return sorted((b, u, g, ' '.join(sorted(x for x in f.split() if x != '\\Recent'))) for b, u, g, f in rows)
+    return [(b, u, g, ' '.join(sorted(x for x in f.split() if x != '\\Recent'))) for b, u, g, f in rows]
 
 
 def ours(state):
@@ -302,7 +321,7 @@ def aftermath(where, op, args, home, lived, failed_call, acknowledged):
                 os.utime(os.path.join(d, f), (0, 0))
     last = look(home, ('list',))
     if form.message_files is not None:
-        all_of_them = [m['guid'] for b in last.values() for m in messages(b).values()]
+        all_of_them = [m['guid'] for name, b in last.items() if name != form.mirror for m in messages(b).values()]
         count, want = form.message_files(home), len(set(all_of_them) if form.shares else all_of_them)
         if count != want:
             differ(where, '%d messages, %d stored' % (want, count))

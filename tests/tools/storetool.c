@@ -274,14 +274,24 @@ static void dump_one(struct mailbox *box, const struct index_record *rec)
     mail_close(&mail);
 }
 
+/* As a session sees them: with this user's own flags. */
+static void dump_all(struct mailbox *box)
+{
+    struct mailbox_view *view = mailbox_view_open(box, true);
+    struct index_record rec;
+
+    run(mailbox_sync(box, view, SYNC_POLL));
+    for (uint32_t seq = 1; index_view_get(mailbox_view_index(view), seq, &rec); seq++)
+        dump_one(box, &rec);
+    index_cache_flush(mailbox_index(box));
+    mailbox_view_close(&view);
+}
+
 static void cmd_dump(char **args)
 {
     struct mailbox *box = open_box(args[0], SYNC_POLL);
-    struct index_record rec;
 
-    for (uint32_t uid = 1; index_get_from(mailbox_index(box), uid, &rec); uid = rec.uid + 1)
-        dump_one(box, &rec);
-    index_cache_flush(mailbox_index(box));
+    dump_all(box);
     mailbox_close(&box);
 }
 
@@ -305,16 +315,13 @@ static void cmd_state(void)
     for (size_t i = 0; i < names.count; i++) {
         struct mailbox *box = open_box(names.at[i], SYNC_POLL);
         struct index_status st;
-        struct index_record rec;
 
         index_status(mailbox_index(box), &st);
         printf("{\"mailbox\": ");
         json_string(slice_from_str(names.at[i]));
         printf(", \"uidvalidity\": %u, \"uidnext\": %u, \"modseq\": %llu, \"recent\": %u}\n", st.uid_validity, st.next_uid,
                (unsigned long long)st.highest_modseq, st.recent);
-        for (uint32_t uid = 1; index_get_from(mailbox_index(box), uid, &rec); uid = rec.uid + 1)
-            dump_one(box, &rec);
-        index_cache_flush(mailbox_index(box));
+        dump_all(box);
         mailbox_close(&box);
     }
     VEC_FREE(&names);
