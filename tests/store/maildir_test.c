@@ -117,7 +117,7 @@ ATF_TC_BODY(uidlist, tc)
     maildir_uidlist_index(&list, &doubled);
     ATF_CHECK_EQ(doubled, 1);
     ATF_CHECK(maildir_uidlist_find_base(&list, "name", 4)->uid == 9);
-    ATF_CHECK_STREQ("dovecot-uidlist: Duplicate file entry: name (uid 7 -> 9)", last_line);
+    ATF_CHECK_STREQ("/dovecot-uidlist: Duplicate file entry at line 5: name (uid 7 -> 9)", last_line);
     log_capture(NULL, NULL);
     maildir_uidlist_free(&list);
     arena_free(arena);
@@ -136,8 +136,8 @@ ATF_TC_BODY(broken_uidlists, tc)
         {"3 V1 N1\n5 :a\n5 :b\n", "line 3: UIDs not ordered (5 >= 5)"},
         {"3 V1 N1\n4294967295 :a\n", "line 2: UID too high (4294967295)"},
         {"1 5 3\n3 a\n", "line 2: UID larger than next_uid (3 >= 3)"},
-        {"3 V1 N1\n5 name\n", "line 2: Invalid extended fields: 5 name"},
-        {"3 V1 N1\n5 :../x\n", "line 2: Broken filename: ../x"}, {"3 V1 N1\nfoo\n", "line 2: Invalid data: foo"},
+        {"3 V1 N1\n5 name\n", "line 2: Invalid extended fields: name"},
+        {"3 V1 N1\n5 :../x\n", "line 2: /dovecot-uidlist: Broken filename at line 2: ../x"}, {"3 V1 N1\nfoo\n", "line 2: Invalid data: foo"},
     };
     struct error e;
     size_t used;
@@ -160,10 +160,10 @@ ATF_TC_BODY(keywords, tc)
     (void)tc;
     ATF_CHECK_EQ(maildir_keywords_parse(&kw, SLICE("0 one\n2 $Forwarded\n27 x\nbad\n3 ONE\n0 again\n")), 3);
     ATF_CHECK_EQ(maildir_keyword_letter(&kw, SLICE("One")), 0);
-    ATF_CHECK_STREQ("ONE?", kw.names[3]);
+    ATF_CHECK(kw.names[3] == NULL);
     ATF_CHECK_EQ(maildir_keyword_add(&kw, SLICE("new")), 1);
-    for (int i = 0; i < 22; i++)
-        ATF_CHECK(maildir_keyword_add(&kw, SLICE("more")) >= 4);
+    for (int i = 0; i < 23; i++)
+        ATF_CHECK(maildir_keyword_add(&kw, SLICE("more")) >= 3);
     ATF_CHECK_EQ(maildir_keyword_add(&kw, SLICE("full")), -1);
     maildir_keywords_free(&kw);
 }

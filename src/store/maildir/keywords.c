@@ -49,14 +49,9 @@ size_t maildir_keywords_parse(struct maildir_keywords *kw, struct slice text)
             bad++;
             continue;
         }
-        if (maildir_keyword_letter(kw, line) >= 0) {
-            /* The same name for two letters: they must stay apart. */
-            char *name = mem_printf("%.*s?", (int)(line.size > 1000 ? 1000 : line.size), (const char *)line.at);
-
-            kw->names[n] = name;
-        } else {
+        /* The same name for two letters: the second has none, since they must stay apart. */
+        if (maildir_keyword_letter(kw, line) < 0)
             kw->names[n] = mem_strndup(line);
-        }
     }
     return bad;
 }

@@ -55,6 +55,8 @@ struct maildir_uidlist {
     ino_t ino;
     uint64_t size;               /* bytes that were read; whole lines */
     struct timespec mtime;
+    const struct mailbox *box;   /* whose list it is, for the log; NULL = unknown */
+    size_t line;                 /* of the file, which is being parsed */
 };
 
 void maildir_uidlist_free(struct maildir_uidlist *);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define NAME "dovecot-uidlist"
+
 void maildir_uidlist_free(struct maildir_uidlist *list)
 {
     mem_free(list->at);
@@ -27,6 +29,18 @@ struct arena *maildir_uidlist_arena(struct maildir_uidlist *list)
 static int corrupt(struct error *e, const char *fmt, struct slice what)
 {
     return error_set(e, ERROR_CORRUPT, fmt, (int)(what.size > 200 ? 200 : what.size), (const char *)what.at);
+}
+
+/* What is wrong and costs nothing but itself. The texts are the real server's. */
+static void complain(const struct maildir_uidlist *list, const char *what, struct slice text)
+{
+    int size = (int)(text.size > 200 ? 200 : text.size);
+
+    if (list->box == NULL)
+        log_error(NULL, "Broken file " NAME " line %zu: %s: %.*s", list->line, what, size, (const char *)text.at);
+    else
+        mailbox_log(list->box, LOG_LEVEL_ERROR, "Broken file %s/" NAME " line %zu: %s: %.*s", list->box->control_path, list->line, what,
+                    size, (const char *)text.at);
 }
 
 static bool has_nul(struct slice s)
@@ -88,7 +102,7 @@ static int parse_header(struct maildir_uidlist *list, struct slice line, struct 
     list->uid_validity = list->next_uid = 0;
     list->have_guid = false;
     list->other_fields = "";
-    if (has_nul(line) || !slice_split(&line, ' ', &version) || !slice_to_u32(version, &list->version))
+    if (has_nul(line) || slice_find(line, ' ') < 0 || !slice_split(&line, ' ', &version) || !slice_to_u32(version, &list->version))
         return error_set(e, ERROR_CORRUPT, "Corrupted header (invalid version number)");
     if (list->version == 1) {
         if (!slice_split(&line, ' ', &number) || !slice_to_u32(number, &list->uid_validity) ||
@@ -109,10 +123,10 @@ static int parse_header(struct maildir_uidlist *list, struct slice line, struct 
 }
 
 /* "K<value> K<value> " up to the ':' that begins the name. *fields: NULL when a key is no letter. */
-static int parse_fields(struct maildir_uidlist *list, struct slice *rest, struct slice line, const char **fields,
-                        struct error *e)
+static int parse_fields(struct maildir_uidlist *list, struct slice *rest, const char **fields, struct error *e)
 {
     struct buffer out = {0};
+    struct slice all = *rest;
     bool bad = false;
 
     for (;;) {
@@ -123,7 +137,7 @@ static int parse_fields(struct maildir_uidlist *list, struct slice *rest, struct
             *rest = slice_from(*rest, 1);
         if (rest->size == 0) {
             buffer_free(&out);
-            return corrupt(e, "Invalid extended fields: %.*s", line);
+            return corrupt(e, "Invalid extended fields: %.*s", all);
         }
         if (rest->at[0] == ':')
             break;
@@ -131,17 +145,16 @@ static int parse_fields(struct maildir_uidlist *list, struct slice *rest, struct
             n++;
         field = slice_head(*rest, n);
         *rest = slice_from(*rest, n);
-        if (field.at[0] < 'A' || field.at[0] > 'Z')
+        if (field.at[0] < 'A' || field.at[0] > 'Z') {
+            complain(list, "Invalid extension record, removing", field);
             bad = true;
+        }
         if (out.size > 0)
             buffer_append_byte(&out, ' ');
         buffer_append_slice(&out, field);
     }
-    if (bad) {
-        log_warning(NULL, "Invalid extension record, removing: %.*s", (int)(line.size > 200 ? 200 : line.size),
-                    (const char *)line.at);
+    if (bad)
         list->recreate = true;
-    }
     *fields = bad || out.size == 0 ? NULL : arena_str(maildir_uidlist_arena(list), buffer_slice(&out));
     buffer_free(&out);
     return 0;
@@ -164,14 +177,15 @@ static int parse_record(struct maildir_uidlist *list, struct slice line, struct 
         if (uid >= list->next_uid)
             return error_set(e, ERROR_CORRUPT, "UID larger than next_uid (%u >= %u)", uid, list->next_uid);
     } else {
-        if (parse_fields(list, &rest, line, &fields, e) < 0)
+        if (parse_fields(list, &rest, &fields, e) < 0)
             return -1;
         rest = slice_from(rest, 1);
     }
     if (rest.size == 0)
         return corrupt(e, "Invalid data: %.*s", line);
     if (slice_find(rest, '/') >= 0)
-        return corrupt(e, "Broken filename: %.*s", rest);
+        return error_set(e, ERROR_CORRUPT, "%s/" NAME ": Broken filename at line %zu: %.*s", list->box == NULL ? "" : list->box->control_path,
+                         list->line, (int)(rest.size > 200 ? 200 : rest.size), (const char *)rest.at);
     /* An info part in the list is no part of the identity. */
     char *base = arena_str(maildir_uidlist_arena(list), rest);
     base[maildir_base_size(base)] = '\0';
@@ -185,8 +199,8 @@ static int parse_record(struct maildir_uidlist *list, struct slice line, struct 
 int maildir_uidlist_parse(struct maildir_uidlist *list, struct slice text, size_t *used, struct error *e)
 {
     bool header = list->version == 0;
-    size_t line_number = header ? 0 : list->lines + 1;
 
+    list->line = header ? 0 : list->lines + 1;
     *used = 0;
     for (;;) {
         struct slice rest = slice_from(text, *used), line;
@@ -196,10 +210,10 @@ int maildir_uidlist_parse(struct maildir_uidlist *list, struct slice text, size_
         if (end < 0)
             return 0; /* a line without its end is still being written */
         line = slice_head(rest, (size_t)end);
-        line_number++;
+        list->line++;
         r = header ? parse_header(list, line, e) : parse_record(list, line, e);
         if (r < 0)
-            return error_context(e, "line %zu: ", line_number);
+            return error_context(e, "line %zu: ", list->line);
         header = false;
         *used += (size_t)end + 1;
     }
@@ -284,7 +298,8 @@ void maildir_uidlist_index(struct maildir_uidlist *list, size_t *doubled)
 
         if (a->where == WHERE_GONE || b->where == WHERE_GONE || strcmp(a->base, b->base) != 0)
             continue;
-        log_warning(NULL, "dovecot-uidlist: Duplicate file entry: %s (uid %u -> %u)", a->base, a->uid, b->uid);
+        log_warning(NULL, "%s/" NAME ": Duplicate file entry at line %zu: %s (uid %u -> %u)",
+                    list->box == NULL ? "" : list->box->control_path, (size_t)(b - list->at) + 2, a->base, a->uid, b->uid);
         a->where = WHERE_GONE;
         list->gone++;
         list->recreate = true;

@@ -60,7 +60,7 @@ static int read_all(struct maildir *m, int fd, const struct stat *st, struct err
     uint32_t old_next = old.next_uid, old_validity = old.uid_validity;
     int r;
 
-    *list = (struct maildir_uidlist){.other_fields = ""};
+    *list = (struct maildir_uidlist){.other_fields = "", .box = m->box};
     r = os_pread(fd, 0, FILE_MAX, &text, e) < 0 ? -1 : 0;
     if (r == 0)
         r = maildir_uidlist_parse(list, buffer_slice(&text), &used, e);

@@ -1,0 +1,107 @@
+# Damage that a Maildir's files may have (maildir-and-layouts 8), seen by the real server and by ours: the same messages with the same
+# UIDs and flags, the same files afterwards, the same words in the log.
+
+as_user()
+{
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid="$MAIL_UID" --regid="$MAIL_GID" --clear-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# with real|ours COMMAND...
+with()
+{
+    case $1 in real) program=doveadm ;; *) program="$TOP_BUILD/compat/bin/doveadm" ;; esac
+    shift
+    as_user env USER=alice HOME="$SCENE/store" TZ=UTC ASAN_OPTIONS=detect_leaks=0 "$program" -c "$SCENE/c.conf" "$@"
+}
+
+prepare()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    printf 'base_dir = %s/run\nmail_location = maildir:~/m\nstats_writer_socket_path =\nlog_path = /dev/stderr\n' "$SCENE" >"$SCENE/c.conf"
+    mkdir "$SCENE/store"
+    chown "$MAIL_USER" "$SCENE" "$SCENE/store"
+    for n in a b c; do
+        printf 'Subject: %s\n\nbody\n' $n | with real save || atf_fail "the store cannot be made"
+    done
+    cp -a "$SCENE/store" "$SCENE/base"
+}
+
+# both WHAT COMMANDS: shell commands that damage the mailbox they stand in, then both look twice
+both()
+{
+    for who in real ours; do
+        rm -rf "$SCENE/store"
+        cp -a "$SCENE/base" "$SCENE/store"
+        (cd "$SCENE/store/m" && eval "$2") || atf_fail "$1: no damage"
+        {
+            for round in 1 2; do
+                with $who fetch 'uid flags guid hdr.subject' all 2>&1
+            done
+            cut -d' ' -f1 "$SCENE/store/m/dovecot-uidlist"
+            [ ! -e "$SCENE/store/m/dovecot-keywords" ] || cat "$SCENE/store/m/dovecot-keywords"
+        } | grep -vE 'leaked \(parent|^hdr.subject: *$' >$who
+    done
+    cmp -s real ours || { diff real ours; bad="$bad '$1'"; }
+}
+
+result()
+{
+    [ -z "$bad" ] || atf_fail "different:$bad"
+}
+
+head()
+{
+    atf_set require.progs 'doveadm'
+}
+
+atf_test_case uidlist cleanup
+uidlist_head() { head; }
+uidlist_body()
+{
+    prepare
+    for change in 's/^2 .*/x2 :foo/' 's/^3 /2 /' 's/^2 /4294967295 /' 's/^2 :/2 /' '1s/^3/7/' '1s/V[0-9]*/V0/' '1s/N[0-9]*/N0/' \
+        '1s/G.*/Gzz/' '1s/.*/3/' 's|^2 :|2 :a/b|' 's/^2 :/2 x7 y8 :/' '1s/ G.*//' '1s/$/ Znew/' 's/^2 :/2 Qx  P :/'; do
+        both "$change" "sed -i '$change' dovecot-uidlist"
+    done
+    both twice 'sed -i "\$d" dovecot-uidlist; sed -n "2s/^1 /9 /p" dovecot-uidlist >line; cat line >>dovecot-uidlist; rm line dovecot.index*'
+    both lost 'rm dovecot-uidlist'
+    result
+}
+uidlist_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
+atf_test_case keywords cleanup
+keywords_head() { head; }
+keywords_body()
+{
+    prepare
+    letters='mv new/* cur/; cd cur; for f in *; do mv "$f" "$f:2,SXabcdg"; done'
+    both twice "printf '0 a\n3 A\n2 KW\n' >dovecot-keywords; $letters"
+    both space "printf '3 a b\n1 c\n' >dovecot-keywords; $letters"
+    both none "$letters"
+    result
+}
+keywords_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
+atf_test_case names cleanup
+names_head() { head; }
+names_body()
+{
+    prepare
+    both names 'for n in "1.M1P1.h:2,SXa" "1.M2P1.h:2,FS,extra" "1.M3P1.h:1,abc" "1.M4P1.h" "1.M5P1.h:2,SS" "1.M6P1.h:2,:2,F"; do
+            printf "Subject: x\n\nx\n" >"cur/$n"; done
+        for n in 5.M9P1.h 5.M10P1.h 4.x abc 5.a .hidden "7.x:2,T"; do printf "Subject: x\n\nx\n" >"new/$n"; done'
+    result
+}
+names_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
+atf_init_test_cases()
+{
+    atf_add_test_case uidlist
+    atf_add_test_case keywords
+    atf_add_test_case names
+}
