@@ -2,6 +2,7 @@
  * mailbox are not asked for. */
 #include "mail.h"
 #include "store/acl/acl.h"
+#include "store/location.h"
 
 static void parse_id(struct doveadm *d, struct acl_entry *who)
 {
@@ -180,16 +181,10 @@ static bool is(const struct doveadm *d, const char *name)
 
 static int change_prepare(struct doveadm *d)
 {
-    struct acl_entry who;
-    unsigned positive, negative;
     size_t n = 0;
 
-    if (doveadm_text(d, "id") == NULL || (!is(d, "acl delete") && (doveadm_list(d, "right", &n), n == 0)))
-        return doveadm_usage(d);
-    parse_id(d, &who);
-    if (!is(d, "acl delete"))
-        parse_rights(d, &positive, &negative);
-    return DOVEADM_OK;
+    return doveadm_text(d, "id") == NULL || (!is(d, "acl delete") && (doveadm_list(d, "right", &n), n == 0)) ? doveadm_usage(d)
+                                                                                                         : DOVEADM_OK;
 }
 
 static int change_one(struct doveadm *d, const struct mailbox_place *place, bool negative, enum acl_how how, unsigned rights, struct error *e)
@@ -205,13 +200,15 @@ static int change_run(struct doveadm *d, struct mail_user *user)
     enum acl_how how = is(d, "acl set") ? ACL_SET : is(d, "acl add") ? ACL_ADD : is(d, "acl remove") ? ACL_REMOVE : ACL_CLEAR;
     unsigned positive = 0, negative = 0;
     struct mailbox_place place;
+    struct acl_entry who;
     struct error e;
     int status = DOVEADM_OK, r = 0;
 
-    if (how != ACL_CLEAR)
-        parse_rights(d, &positive, &negative);
     if (find_box(d, user, &place, &status) < 0)
         return status;
+    parse_id(d, &who);
+    if (how != ACL_CLEAR)
+        parse_rights(d, &positive, &negative);
     if (positive != 0 || how == ACL_CLEAR)
         r = change_one(d, &place, false, how, positive, &e);
     if (r == 0 && (negative != 0 || how == ACL_CLEAR))
@@ -267,14 +264,16 @@ static int debug_run(struct doveadm *d, struct mail_user *user)
     if (there != MAILBOX_EXISTS_YES) {
         const char *slash = file == NULL ? NULL : strrchr(file, '/');
 
-        log_error(NULL, "Mailbox '%s' in namespace '%s' doesn't exist in %s", name, place.ns->prefix,
+        log_error(NULL, "Mailbox '%s' in namespace '%s' doesn't exist in %s", place.name, place.ns->prefix,
                   slash == NULL ? "" : arena_str(d->arena, slice_of(file, (size_t)(slash - file))));
         return DOVEADM_NOTFOUND;
     }
-    log_info(NULL, "Mailbox '%s' is in namespace '%s'", name, place.ns->prefix);
+    log_info(NULL, "Mailbox '%s' is in namespace '%s'", place.name, place.ns->prefix);
     if (file != NULL)
         log_info(NULL, "Mailbox path: %s", arena_str(d->arena, slice_of(file, (size_t)(strrchr(file, '/') - file))));
-    log_info(NULL, "All message flags are shared across users in mailbox");
+    log_info(NULL, mail_location_path(&place.ns->storage->at, d->arena, place.name, PATH_PRIVATE) != NULL
+                       ? "Per-user private flags in mailbox: \\Seen"
+                       : "All message flags are shared across users in mailbox");
     if (!acl_applies(place.ns)) {
         log_error(NULL, "ACL not enabled for mailbox %s", name);
         return DOVEADM_NOTFOUND;
@@ -285,12 +284,18 @@ static int debug_run(struct doveadm *d, struct mail_user *user)
         log_info(NULL, "User %s has no rights for mailbox", acl_user_name(user));
     else
         log_info(NULL, "User %s has rights: %s", acl_user_name(user), effective(d, rights));
-    if ((rights & MAILBOX_RIGHT_LOOKUP) == 0)
+    if ((rights & MAILBOX_RIGHT_LOOKUP) == 0) {
         log_error(NULL, "User %s is missing 'lookup' right", acl_user_name(user));
-    log_info(NULL, "Mailbox in user's %s namespace",
-             place.ns->type == MAIL_NAMESPACE_PRIVATE ? "private" : place.ns->type == MAIL_NAMESPACE_SHARED ? "shared" : "public");
-    if ((rights & MAILBOX_RIGHT_LOOKUP) != 0)
-        log_info(NULL, "Mailbox %s is visible in LIST", name);
+        log_info(NULL, "Mailbox %s is NOT visible in LIST", name);
+        return DOVEADM_OK;
+    }
+    if (place.ns->type == MAIL_NAMESPACE_PRIVATE) {
+        log_info(NULL, "Mailbox in user's private namespace");
+    } else {
+        log_info(NULL, "Mailbox found from dovecot-acl-list");
+        log_info(NULL, "Mailbox is in %s namespace", place.ns->type == MAIL_NAMESPACE_SHARED ? "shared" : "public");
+    }
+    log_info(NULL, "Mailbox %s is visible in LIST", name);
     return DOVEADM_OK;
 }
 

@@ -35,8 +35,6 @@ static int batch_prepare(struct doveadm *d)
     size_t n, first = 0;
     const char *const *args = doveadm_list(d, "args", &n);
 
-    if (separator == NULL || n == 0)
-        return doveadm_usage(d);
     batch.at = ARENA_ARRAY(d->arena, struct doveadm, n + 1);
     for (size_t i = 0; i <= n; i++) {
         char **words;
@@ -71,7 +69,12 @@ static int batch_run(struct doveadm *d, struct mail_user *user)
 int doveadm_batch(struct doveadm *d)
 {
     static const struct mail_command command = {batch_prepare, batch_run};
-    int status = doveadm_mail_run(d, &command);
+    size_t n;
+    int status;
+
+    if (doveadm_list(d, "args", &n), n == 0)
+        return doveadm_usage(d); /* whoever the user is */
+    status = doveadm_mail_run(d, &command);
 
     for (size_t i = 0; i < batch.count; i++) {
         print_flush(&batch.at[i]);

@@ -1,4 +1,5 @@
-/* cmd_dump.c - doveadm dump: what is in an index, a log (src/index/dump.h) or a dbox file (dump_dbox.c); doveadm 7.4.
+/* cmd_dump.c - doveadm dump: what is in an index, a log (src/index/dump.h), a dbox file (dump_dbox.c) and others
+ * (dump_other.c); doveadm 7.4.
  *
  * Nothing is repaired or created: the files may be a running server's, or an administrator's only copy. */
 #include "doveadm.h"
@@ -51,20 +52,32 @@ static bool is_index(struct doveadm *d, const char *path)
     return ends_with(prefix, ".index") && has_family(d, folder, prefix);
 }
 
-/* A log begins with its major version and the size of its header (index-format 4.1). */
-static bool is_log(const char *path)
+/* The first bytes of a file; false: it has not so many. */
+static bool read_head(const char *path, unsigned char *head, size_t size)
 {
-    unsigned char head[4] = {0};
-    int fd;
-    bool ok;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool ok = fd >= 0 && read(fd, head, size) == (ssize_t)size;
 
-    if (!ends_with(path, ".log") && !ends_with(path, ".log.2"))
-        return false;
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ok = fd >= 0 && read(fd, head, sizeof(head)) == (ssize_t)sizeof(head) && head[0] == 1 && head[2] >= 24 && head[3] == 0;
     if (fd >= 0)
         close(fd);
     return ok;
+}
+
+/* A log begins with its major version and the size of its header (index-format 4.1). */
+static bool is_log(const char *path)
+{
+    unsigned char head[4];
+
+    return (ends_with(path, ".log") || ends_with(path, ".log.2")) && read_head(path, head, sizeof(head)) && head[0] == 1 &&
+           head[2] >= 24 && head[3] == 0;
+}
+
+/* A change log begins with a record of 24 bytes, whose first says what happened: 1 to 6. */
+static bool is_mailbox_log(const char *path)
+{
+    unsigned char record[24];
+
+    return ends_with(path, ".log") && read_head(path, record, sizeof(record)) && record[0] >= 1 && record[0] <= 6;
 }
 
 static bool is_dbox(const char *path)
@@ -76,7 +89,11 @@ static bool is_dbox(const char *path)
 
 static const char *detect(struct doveadm *d, const char *path)
 {
-    return is_dbox(path) ? "dbox" : is_log(path) ? "log" : is_index(d, path) ? "index" : NULL;
+    return is_dbox(path)          ? "dbox"
+           : is_log(path)         ? "log"
+           : is_mailbox_log(path) ? "mailboxlog"
+           : is_index(d, path)    ? "index"
+                                  : NULL;
 }
 
 static int dump_index(struct doveadm *d, const char *path, struct buffer *out)
@@ -94,7 +111,7 @@ static int dump_index(struct doveadm *d, const char *path, struct buffer *out)
         doveadm_fatal(DOVEADM_TEMPFAIL, "Couldn't open index %s", path);
     close(where.dir);
     if (n > 0 && !slice_to_u32(slice_from_str(args[0]), &uid))
-        doveadm_fatal(DOVEADM_USAGE, "Invalid uid number %s", args[0]);
+        doveadm_fatal(DOVEADM_TEMPFAIL, "Invalid uid number %s", args[0]);
     index_dump(index, arena_printf(d->arena, "%s/%s", where.path, where.prefix), uid, out);
     index_close(&index);
     return DOVEADM_OK;
@@ -122,6 +139,18 @@ static int dump_log(const char *path, struct buffer *out)
         return DOVEADM_OK;
     fwrite(out->at, 1, out->size, stdout);
     doveadm_fatal(DOVEADM_TEMPFAIL, "%s", e.admin);
+}
+
+/* Threads are not kept in files any more: there is nothing to show but what is wrong with the name. */
+static int dump_thread(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "open(%s) failed: %s", path, strerror(errno));
+    if (S_ISDIR(st.st_mode))
+        doveadm_fatal(DOVEADM_TEMPFAIL, "mmap() failed: %s", strerror(ENODEV));
+    doveadm_fatal(DOVEADM_TEMPFAIL, "dump -t thread: this type is not available in this version");
 }
 
 static bool is_type(const char *type)
@@ -157,6 +186,14 @@ int doveadm_dump(struct doveadm *d)
         status = dump_log(path, &out);
     else if (strcmp(type, "dbox") == 0)
         status = doveadm_dump_dbox(path, &out);
+    else if (strcmp(type, "mailboxlog") == 0)
+        status = doveadm_dump_mailbox_log(path, &out);
+    else if (strcmp(type, "imapzlib") == 0)
+        status = doveadm_dump_imapzlib(path, &out);
+    else if (strcmp(type, "multiplex") == 0)
+        status = doveadm_dump_multiplex(path, &out);
+    else if (strcmp(type, "thread") == 0)
+        status = dump_thread(path);
     else
         doveadm_fatal(DOVEADM_TEMPFAIL, "dump -t %s: this type is not available in this version", type);
     if (out.size > 0)

@@ -320,7 +320,7 @@ int doveadm_fs_delete(struct doveadm *d)
         fs = open_fs(d);
     if (n == 0)
         return doveadm_usage(d);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && status == DOVEADM_OK; i++) { /* the first that fails ends it, as with the real one */
         size_t length = strlen(paths[i]);
         bool below = doveadm_flag(d, "recursive") && length > 0 && paths[i][length - 1] == '/';
         char *file = arena_strdup(d->arena, full(d, &fs, paths[i]));

@@ -10,11 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *root_of(struct doveadm *d)
+static const char *root_of(struct doveadm *d, bool find)
 {
     const char *root = doveadm_text(d, "root-dir");
     struct stat st;
 
+    if (find && stat(root, &st) < 0 && errno == ENOENT)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "Attachment dir doesn't exist: %s", root);
     if (stat(root, &st) < 0)
         doveadm_fatal(DOVEADM_TEMPFAIL, "stat(%s) failed: %s", root, strerror(errno));
     return root;
@@ -31,13 +33,11 @@ int doveadm_sis_deduplicate(struct doveadm *d)
 
     if (doveadm_text(d, "root-dir") == NULL || doveadm_text(d, "queue-dir") == NULL)
         return doveadm_usage(d);
-    root = root_of(d);
+    root = root_of(d, false);
     queue = doveadm_text(d, "queue-dir");
     dir = opendir(queue);
-    if (dir == NULL) {
-        log_error(NULL, "opendir(%s) failed: %s", queue, strerror(errno));
-        return DOVEADM_TEMPFAIL;
-    }
+    if (dir == NULL)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "opendir(%s) failed: %s", queue, strerror(errno));
     while ((entry = readdir(dir)) != NULL) {
         if (entry->d_name[0] == '.')
             continue;
@@ -59,7 +59,7 @@ int doveadm_sis_find(struct doveadm *d)
 
     if (doveadm_text(d, "root-dir") == NULL || doveadm_text(d, "hash") == NULL)
         return doveadm_usage(d);
-    root = root_of(d);
+    root = root_of(d, true);
     hash = doveadm_text(d, "hash");
     n = strlen(hash);
     if (n < 4 || strchr(hash, '/') != NULL)
@@ -68,10 +68,8 @@ int doveadm_sis_find(struct doveadm *d)
     print_init(d, "table");
     print_header(d, "path", "path", PRINT_HIDE_TITLE);
     dir = opendir(folder);
-    if (dir == NULL && errno != ENOENT) {
-        log_error(NULL, "opendir(%s) failed: %s", folder, strerror(errno));
-        return DOVEADM_TEMPFAIL;
-    }
+    if (dir == NULL && errno != ENOENT)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "opendir(%s) failed: %s", folder, strerror(errno));
     while (dir != NULL && (entry = readdir(dir)) != NULL)
         if (strncmp(entry->d_name, hash, n) == 0 && strchr(entry->d_name, '-') != NULL)
             print_value(d, arena_printf(d->arena, "%s/%s", folder, entry->d_name));

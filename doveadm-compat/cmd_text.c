@@ -25,8 +25,11 @@ int doveadm_mutf7(struct doveadm *d)
         if ((to_utf8 ? text_mutf7_to_utf8(&out, name) : text_utf8_to_mutf7(&out, name)) < 0) {
             log_error(NULL, to_utf8 ? "Mailbox name not valid mUTF-7: %s" : "Mailbox name not valid UTF-8: %s", names[i]);
             status = DOVEADM_DATAERR;
-            if (to_utf8)
-                print_value(d, buffer_cstr(&out)); /* what could be read of it, as the real program does */
+            if (to_utf8) { /* what could be read of it, as the real program does */
+                while (name.size > 0 && text_mutf7_to_utf8(&out, name) < 0)
+                    name.size--;
+                print_value(d, buffer_cstr(&out));
+            }
         } else
             print_value(d, buffer_cstr(&out));
         buffer_free(&out);

@@ -8,11 +8,9 @@
 #include "rpc/anvil_client.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include <uthash.h>
@@ -208,22 +206,8 @@ int doveadm_who(struct doveadm *d)
 static FILE *anvil_stream(struct doveadm *d, FILE **out)
 {
     const char *path = doveadm_text(d, "socket-path");
-    struct timeval patience = {.tv_sec = ANVIL_TIMEOUT_SECS};
-    struct error e;
-    FILE *in;
-    int fd;
+    FILE *in = doveadm_stream(path != NULL ? path : doveadm_socket(d, "anvil"), out);
 
-    if (path == NULL)
-        path = doveadm_socket(d, "anvil");
-    fd = line_connect(path, 0, &e);
-    if (fd < 0)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "net_connect_unix(%s) failed: %s", path, strerror(e.sys));
-    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    in = fdopen(fd, "r");
-    *out = fdopen(dup(fd), "w");
-    if (in == NULL || *out == NULL)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "fdopen() failed: %s", strerror(errno));
     fputs("VERSION\tanvil\t1\t0\n", *out);
     return in;
 }

@@ -9,6 +9,8 @@
 #include "base/base.h"
 #include "conf/conf.h"
 
+#include <stdio.h>
+
 enum doveadm_exit { /* doveadm 2 */
     DOVEADM_OK = 0,
     DOVEADM_USAGE = 64,
@@ -55,6 +57,7 @@ struct doveadm {
     bool debug, verbose, no_titles;
     struct doveadm_value *values;      /* options and positional arguments */
     const char *username;              /* of the mail command at work; NULL = none */
+    bool end_line;                     /* behind all output: the end of the line on which users were counted */
     bool iterating;                    /* several users: rows begin with the user's name */
     struct mail_user *batch_user;      /* inside of doveadm batch: the user at work; NULL = no batch */
     bool batch_prepared;
@@ -79,6 +82,9 @@ int doveadm_usage(const struct doveadm *);
 struct settings *doveadm_settings(struct doveadm *);
 /* Path of a socket below base_dir (an absolute name stays). */
 const char *doveadm_socket(struct doveadm *, const char *name);
+/* A connection to a UNIX socket as two streams, of which the first waits DOVEADM_ANSWER_SECS for a line. Fatal when there is none. */
+enum { DOVEADM_ANSWER_SECS = 5 };
+FILE *doveadm_stream(const char *path, FILE **out);
 /* "Fatal: ..." and exit. */
 void doveadm_fatal(int status, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
 /* Logs nothing: the status that an error means. */
@@ -134,6 +140,9 @@ int doveadm_instance_remove(struct doveadm *);
 int doveadm_auth_login(struct doveadm *);
 int doveadm_dump(struct doveadm *);
 int doveadm_dump_dbox(const char *path, struct buffer *out);   /* dump_dbox.c */
+int doveadm_dump_mailbox_log(const char *path, struct buffer *out);   /* dump_other.c */
+int doveadm_dump_imapzlib(const char *path, struct buffer *out);
+int doveadm_dump_multiplex(const char *path, struct buffer *out);
 int doveadm_kick(struct doveadm *);
 int doveadm_log_errors(struct doveadm *);
 int doveadm_log_test(struct doveadm *);
@@ -171,6 +180,12 @@ int doveadm_rebuild_attachments(struct doveadm *);
 int doveadm_reload(struct doveadm *);
 int doveadm_service_status(struct doveadm *);
 int doveadm_service_stop(struct doveadm *);
+int doveadm_oldstats_dump(struct doveadm *);
+int doveadm_oldstats_reset(struct doveadm *);
+int doveadm_oldstats_top(struct doveadm *);
+int doveadm_stats_add(struct doveadm *);
+int doveadm_stats_dump(struct doveadm *);
+int doveadm_stats_remove(struct doveadm *);
 int doveadm_stop(struct doveadm *);
 
 #endif

@@ -85,6 +85,8 @@ static int run_command(struct doveadm *d, char **args, int words)
         status = d->command->run(d);
     print_flush(d);
     print_free(d);
+    if (d->end_line)
+        putchar('\n');
     return status;
 }
 

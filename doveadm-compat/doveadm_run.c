@@ -1,10 +1,14 @@
 /* doveadm_run.c - what commands share: settings, sockets, what an error means, commands that are not there. */
 #include "doveadm_args.h"
+#include "rpc/line.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 struct settings *doveadm_settings(struct doveadm *d)
 {
@@ -32,6 +36,24 @@ const char *doveadm_socket(struct doveadm *d, const char *name)
     if (*name == '/')
         return name;
     return arena_printf(d->arena, "%s/%s", conf_str(doveadm_settings(d), SET_base_dir), name);
+}
+
+FILE *doveadm_stream(const char *path, FILE **out)
+{
+    struct timeval patience = {.tv_sec = DOVEADM_ANSWER_SECS};
+    struct error e;
+    int fd = line_connect(path, 0, &e);
+    FILE *in;
+
+    if (fd < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "net_connect_unix(%s) failed: %s", path, strerror(e.sys));
+    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    in = fdopen(fd, "r");
+    *out = fdopen(dup(fd), "w");
+    if (in == NULL || *out == NULL)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "fdopen() failed: %s", strerror(errno));
+    return in;
 }
 
 int doveadm_status_of(const struct error *e)

@@ -27,14 +27,23 @@ static bool is_mask(const char *name)
     return strpbrk(name, "*?") != NULL;
 }
 
-static void read_user_file(struct doveadm *d, const char *path, struct users *out)
+static int failed_to_iterate(void)
+{
+    log_set_prefix("doveadm: ");
+    log_error(NULL, "Failed to iterate through some users");
+    return DOVEADM_TEMPFAIL;
+}
+
+static int read_user_file(struct doveadm *d, const char *path, struct users *out)
 {
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
     char *line = NULL;
     size_t room = 0;
 
-    if (f == NULL)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "open(%s) failed: %s", path, strerror(errno));
+    if (f == NULL) {
+        log_error(NULL, "read(%s) failed: open(%s) failed: %s", path, path, strerror(errno));
+        return failed_to_iterate();
+    }
     while (getline(&line, &room, f) >= 0) {
         line[strcspn(line, "\r\n")] = '\0';
         if (*line != '\0')
@@ -43,6 +52,7 @@ static void read_user_file(struct doveadm *d, const char *path, struct users *ou
     free(line);
     if (f != stdin)
         fclose(f);
+    return DOVEADM_OK;
 }
 
 static const char *userdb_socket(struct doveadm *d)
@@ -59,8 +69,7 @@ static int list_users(struct doveadm *d, const char *mask, struct users *out)
 
     if (auth_wait_list(userdb_socket(d), mask, &info, d->arena, &names, &n, &e) < 0) {
         doveadm_auth_error(NULL, "userdb list", &e);
-        log_error(NULL, "Failed to iterate through some users");
-        return DOVEADM_TEMPFAIL;
+        return failed_to_iterate();
     }
     for (size_t i = 0; i < n; i++)
         VEC_PUSH(&out->names, names[i]);
@@ -74,8 +83,7 @@ static int find_users(struct doveadm *d, struct users *out)
 
     if (file != NULL) {
         out->iterating = true;
-        read_user_file(d, file, out);
-        return DOVEADM_OK;
+        return read_user_file(d, file, out);
     }
     if (all || (user != NULL && is_mask(user))) {
         out->iterating = true;
@@ -307,7 +315,10 @@ int doveadm_mail_run(struct doveadm *d, const struct mail_command *command)
             print_sticky(d, "username", users.names.at[i]);
         one = run_for(d, command, users.names.at[i], lookup, users.iterating);
         doveadm_status_add(&status, one);
+        if (users.iterating && d->verbose && (i + 1) % 100 == 0)
+            printf("\r%zu", i + 1);
     }
+    d->end_line = users.iterating && d->verbose;
     doveadm_status_add(&status, list_status);
     VEC_FREE(&users.names);
     return status;

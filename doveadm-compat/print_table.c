@@ -57,20 +57,14 @@ static void fit(struct print *p, struct table *t)
 
     for (size_t i = 0; i < p->headers.count; i++)
         sum += t->columns[i].width;
-    /* Too wide: columns shrink from the right by half of what they have above their shortest value. */
-    for (bool shrunk = true; sum > most && shrunk;) {
-        shrunk = false;
-        for (size_t i = p->headers.count; i-- > 0 && sum > most;) {
-            size_t spare = t->columns[i].width > t->columns[i].narrowest ? t->columns[i].width - t->columns[i].narrowest : 0;
-            size_t less = (spare + 1) / 2;
-            if (less == 0)
-                continue;
-            if (less > sum - most)
-                less = sum - most;
-            t->columns[i].width -= less;
-            sum -= less;
-            shrunk = true;
-        }
+    /* Too wide: from the right, the first column that can give all that is too much does; those before it have each given
+     * half of what is above their shortest text, which nobody subtracts. Tables come out as wide as the real program's. */
+    for (size_t i = p->headers.count; sum > most && i-- > 0;) {
+        size_t spare = t->columns[i].width - t->columns[i].narrowest;
+
+        t->columns[i].width -= spare >= sum - most ? sum - most : spare / 2;
+        if (spare >= sum - most)
+            break;
     }
     if (sum >= most || p->headers.count == 0)
         return;
@@ -105,7 +99,7 @@ static void fix_widths(struct print *p)
     t->columns = mem_zero(p->headers.count, sizeof(*t->columns));
     for (size_t i = 0; i < p->headers.count; i++) {
         t->columns[i].widest = characters(p->headers.at[i].title);
-        t->columns[i].narrowest = SIZE_MAX;
+        t->columns[i].narrowest = t->columns[i].widest;
     }
     for (size_t i = 0; i < t->cells.count; i++) {
         struct column *c = &t->columns[i % p->headers.count];
@@ -113,11 +107,8 @@ static void fix_widths(struct print *p)
         c->widest = n > c->widest ? n : c->widest;
         c->narrowest = n < c->narrowest ? n : c->narrowest;
     }
-    for (size_t i = 0; i < p->headers.count; i++) {
+    for (size_t i = 0; i < p->headers.count; i++)
         t->columns[i].width = t->columns[i].widest;
-        if (t->columns[i].narrowest == SIZE_MAX)
-            t->columns[i].narrowest = t->columns[i].widest;
-    }
     fit(p, t);
     if (!p->no_titles && !all_hidden(p))
         for (size_t i = 0; i < p->headers.count; i++)

@@ -227,7 +227,7 @@ static void answer_lookup(struct auth_master *m, struct arena *arena, const stru
         answer_listed(l, arena, word, count);
     } else if (slice_equal_str(word[0], "DONE") && l->kind == LOOKUP_LIST) {
         if (count >= 3 && slice_equal_str(word[2], "fail"))
-            error_set(&e, ERROR_TEMPORARY, "auth-master: user listing failed");
+            error_set(&e, ERROR_TEMPORARY, "auth-master: userdb list: User listing returned failure");
         (void)finish_lookup(l, &e, NULL, NULL);
     } else if (slice_equal_str(word[0], "OK")) {
         (void)finish_lookup(l, &e, count >= 3 ? arena_str(arena, word[2]) : "0", NULL);

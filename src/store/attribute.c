@@ -154,17 +154,17 @@ static bool is_internal(const char *name)
 int mailbox_attribute_list(struct mailbox *box, enum attribute_scope scope, const char *prefix, bool internal,
                            struct arena *arena, struct attribute_names *out, struct error *e)
 {
-    struct dict *dict;
+    struct dict *dict = NULL; /* where there is none the built-in ones are all there is */
     struct dict_pairs pairs = {0};
     const char *key, *all;
     const char *below = *prefix == '\0' ? "" : arena_printf(arena, "%s/", lower(arena, prefix));
     size_t skip, n = strlen(below);
 
-    if (mail_user_attributes(box->user, &dict, e) < 0 || key_of(box, scope, "", arena, &all, e) < 0 ||
-        key_of(box, scope, below, arena, &key, e) < 0)
+    if ((*conf_str(box->user->settings, SET_mail_attribute_dict) != '\0' && mail_user_attributes(box->user, &dict, e) < 0) ||
+        key_of(box, scope, "", arena, &all, e) < 0 || key_of(box, scope, below, arena, &key, e) < 0)
         return -1;
     skip = all == NULL ? 0 : strlen(all);
-    if (key != NULL && dict_list(dict, arena, key, true, &pairs, e) < 0) {
+    if (dict != NULL && key != NULL && dict_list(dict, arena, key, true, &pairs, e) < 0) {
         VEC_FREE(&pairs);
         return -1;
     }
@@ -179,7 +179,7 @@ int mailbox_attribute_list(struct mailbox *box, enum attribute_scope scope, cons
     for (size_t i = 0; i < BUILT_INS; i++) {
         const struct built_in *known = &built_ins[i];
 
-        if (known->scope == scope && (!known->server || is_inbox(box)) && strncmp(known->name, below, n) == 0 &&
+        if (known->scope == scope && (dict != NULL || known->fixed) && (!known->server || is_inbox(box)) && strncmp(known->name, below, n) == 0 &&
             (internal || !known->server))
             VEC_PUSH(out, known->name + n);
     }

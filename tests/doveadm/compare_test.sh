@@ -263,10 +263,166 @@ dbox_cleanup()
     scene_end
 }
 
+# Files made here, which no mailbox has: their dumps depend on nothing else.
+atf_test_case files cleanup
+files_head()
+{
+    atf_set descr 'dumps of change logs and multiplexed streams, whole and broken, are the real ones'
+    atf_set require.progs 'doveadm'
+}
+files_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    printf 'base_dir = %s/run\n' "$SCENE" >"$SCENE/c.conf"
+    mkdir "$SCENE/theirs" "$SCENE/ours" "$SCENE/files"
+    chmod 755 "$SCENE"
+    : >"$SCENE/files/dovecot.mailbox.log"
+    for type in 1 2 3 4 5 6 7 0; do
+        printf "\\00$type\\0\\0\\0abcdefghijklmno$type\\137\\000\\000\\00$type" >>"$SCENE/files/dovecot.mailbox.log"
+    done
+    { cat "$SCENE/files/dovecot.mailbox.log"; printf abc; } >"$SCENE/files/broken"
+    tail -c 24 "$SCENE/files/dovecot.mailbox.log" >"$SCENE/files/broken.log"
+    printf '\0\0\0\0\6hello\nL\0\0\0\4log\n\0\0\0\0\2ab\7\0\0\0\3\0\1\377' >"$SCENE/files/multiplexed"
+    compare_each <<END
+dump $SCENE/files/dovecot.mailbox.log
+dump -t mailboxlog $SCENE/files/dovecot.mailbox.log
+dump -t mailboxlog $SCENE/files/broken
+dump $SCENE/files/broken
+dump $SCENE/files/broken.log
+dump -t mailboxlog $SCENE/files/multiplexed
+dump -t multiplex $SCENE/files/multiplexed
+dump -t multiplex $SCENE/files
+END
+    # The real one crashes here, as a rule: what it should say is known.
+    printf '* OK hello\r\na OK Begin compression.\r\n\003\000' >"$SCENE/files/imap.z"
+    atf_check -s exit:0 -o inline:'* OK hello\r\na OK Begin compression.\r\n' \
+        env ASAN_OPTIONS=detect_leaks=0 "$OURS/doveadm" -c "$SCENE/c.conf" dump -t imapzlib "$SCENE/files/imap.z"
+}
+files_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
+# Rights in public namespaces, whose mailboxes nobody owns.
+atf_test_case acl cleanup
+acl_head()
+{
+    atf_set descr 'acl commands on private and public mailboxes answer as the real ones'
+    atf_set require.progs 'doveadm'
+}
+acl_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    cat >"$SCENE/c.conf" <<END
+base_dir = $SCENE/run
+mail_location = maildir:~/Maildir
+stats_writer_socket_path =
+mail_plugins = acl
+plugin {
+  acl = vfile
+}
+namespace inbox {
+  inbox = yes
+  separator = /
+}
+namespace public {
+  type = public
+  prefix = Public/
+  separator = /
+  location = maildir:~/public:INDEXPVT=~/private
+}
+namespace other {
+  type = public
+  prefix = Other/
+  separator = /
+  location = maildir:~/other
+}
+END
+    mkdir "$SCENE/theirs"
+    chown "$MAIL_USER" "$SCENE" "$SCENE/theirs"
+    real="as_user env USER=alice HOME=$SCENE/theirs doveadm -c $SCENE/c.conf"
+    $real -o mail_plugins= mailbox create Work/2021 Public/A Public/B Public/Cä Other/A || atf_fail "the store cannot be made"
+    echo 'user=alice lr' | as_user tee "$SCENE/theirs/public/.A/dovecot-acl" >"$SCENE/theirs/other.acl"
+    echo 'anyone r' | as_user tee "$SCENE/theirs/public/.B/dovecot-acl" >"$SCENE/theirs/other.acl"
+    cp -a "$SCENE/theirs" "$SCENE/ours"
+    compare_each <<END
+acl debug INBOX
+acl debug Work/2021
+acl debug nosuch
+acl debug Public/A
+acl debug Public/B
+acl debug Public/Cä
+acl debug Public/nosuch
+acl debug Other/A
+acl set INBOX nosuchid read
+acl set INBOX user=bob lr
+acl set nosuch user=bob lr
+acl delete nosuch foo
+acl add Public/A user=bob lookup read
+acl get Public/A
+acl remove Public/A user=bob read
+acl get Public/A
+acl rights INBOX
+acl rights Public/A
+END
+}
+acl_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
+# With a running stats service of the real server, which knows metrics.
+atf_test_case stats cleanup
+stats_head()
+{
+    atf_set descr 'stats add, dump and remove speak with the stats service as the real ones'
+    atf_set require.user root
+    atf_set require.progs 'dovecot doveadm'
+}
+stats_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    scene_configure
+    scene_run dovecot
+    ln -s "$SCENE/dovecot.conf" "$SCENE/c.conf"
+    mkdir "$SCENE/theirs" "$SCENE/ours"
+    real="doveadm -c $SCENE/dovecot.conf"
+    $real stats add --fields 'a b' --group-by user --description "x y" m1 'event=nosuch AND user=alice' || atf_fail "no stats service"
+    MAIL_UID=0 MAIL_GID=0
+    compare_each <<END
+stats dump
+-f json stats dump
+-f table stats dump -f 'count,stddev variance %10'
+stats dump -f nosuch
+stats dump -r
+stats add m1 event=x
+stats add m2 event=
+stats remove nosuch
+stats dump -s /nonexistent
+END
+    ASAN_OPTIONS=detect_leaks=0 "$OURS/doveadm" -c "$SCENE/dovecot.conf" stats add --description "a b" --fields c m3 event=y
+    ASAN_OPTIONS=detect_leaks=0 "$OURS/doveadm" -c "$SCENE/dovecot.conf" stats remove m1
+    $real stats dump -f count >left
+    atf_check -o inline:'metric_name\tfield\tcount\nm3\tduration\t0\nm3\tc\t0\n' cat left
+}
+stats_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case same
     atf_add_test_case namespaces
     atf_add_test_case dbox
+    atf_add_test_case files
+    atf_add_test_case acl
+    atf_add_test_case stats
     atf_add_test_case privileges
 }

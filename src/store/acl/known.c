@@ -28,6 +28,8 @@ static void add_key(struct known *k, const struct acl_entry *entry)
 {
     const char *key = NULL;
 
+    if (k->owner == NULL) /* a public namespace: nobody's to be found by */
+        return;
     if ((entry->rights & MAILBOX_RIGHT_LOOKUP) == 0 || (entry->name != NULL && (*entry->name == '\0' || strchr(entry->name, '/') != NULL)))
         return;
     switch (entry->kind) {
