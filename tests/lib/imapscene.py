@@ -132,7 +132,7 @@ def slow(host, port, pids):
     print("memory grew by %d KiB" % (grown >> 10))
 
 
-FAIR_MESSAGES, SLICE, NOOP_SLICES = 200, 3, 20
+FAIR_MESSAGES, SLICE, NOOP_SLICES, NOOPS = 200, 3, 20, 20
 SO_TIMESTAMPNS, STAMP = 35, struct.Struct("@qq")
 
 
@@ -182,12 +182,13 @@ def fair(host, port, pids):
         fail("there is no worker")
     a, b = Stamped(busy), Stamped(other)
     for n, command in enumerate(("SEARCH BODY nothing", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 BODY more", "COPY 1:* copies",
-                                 "FETCH 1:* (BODY.PEEK[HEADER])")):
+                                 "FETCH 1:* (BODY.PEEK[HEADER])", "STORE 1:* +FLAGS.SILENT (\\Deleted)", "EXPUNGE")):
         a.lines, b.lines = [], []
         for pid in workers:  # both commands lie there when the worker looks
             os.kill(pid, signal.SIGSTOP)
         busy.send("a%d %s\r\n" % (n, command))
-        other.send("b%d NOOP\r\n" % n)
+        # what changes messages has some steps besides them: several commands, so that their turns are more than those
+        other.send("c NOOP\r\n" * (NOOPS if command.startswith(("STORE", "EXPUNGE")) else 0) + "b%d NOOP\r\n" % n)
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
         answered, done = b.until(b"b%d " % n), a.until(b"a%d " % n)

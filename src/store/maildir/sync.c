@@ -4,7 +4,7 @@
  * UIDs or flags between what is read and what is written. Programs that follow none (mutt, a delivery agent) may rename
  * while readdir goes on: a file that is not seen is looked for once more before it counts as expunged.
  *
- * A scan is cut into steps; the locks stay with the job. A folder that has vanished as a whole (unmounted, renamed) is an
+ * A scan is cut into steps, and so are requests; the locks stay with the job. A folder that has vanished as a whole (unmounted, renamed) is an
  * error, never an empty mailbox. */
 #include "store/maildir/sync.h"
 
@@ -336,7 +336,7 @@ static enum step prepare(struct maildir *m, struct driver_sync *sync, struct mai
     return start_scan(m, s, e) < 0 ? STEP_ERROR : STEP_MORE;
 }
 
-static enum step run(struct maildir *m, struct driver_sync *sync, struct maildir_sync *s, struct error *e)
+static enum step run(struct maildir *m, struct driver_sync *sync, struct maildir_sync *s, struct budget *budget, struct error *e)
 {
     enum step r;
     bool work;
@@ -374,11 +374,11 @@ static enum step run(struct maildir *m, struct driver_sync *sync, struct maildir
             s->scanned = true;
             s->phase = SYNC_APPLYING;
             /* In the same step: nobody may look for files in between, which changes what was seen. */
-            return maildir_sync_apply(m, sync, s, e);
+            return maildir_sync_apply(m, sync, s, budget, e);
         }
         return r;
     case SYNC_APPLYING:
-        return maildir_sync_apply(m, sync, s, e);
+        return maildir_sync_apply(m, sync, s, budget, e);
     }
     return STEP_DONE;
 }
@@ -392,7 +392,7 @@ enum step maildir_sync(struct mailbox *box, struct driver_sync *sync, struct bud
     if (s == NULL)
         s = sync->state = mem_zero(1, sizeof(*s));
     do {
-        r = run(m, sync, s, e);
+        r = run(m, sync, s, budget, e);
     } while (r == STEP_MORE && !budget_spent(budget, NAMES_A_STEP / 4));
     return r;
 }
@@ -413,6 +413,7 @@ void maildir_sync_end(struct mailbox *box, struct driver_sync *sync)
     if (s == NULL)
         return;
     sync->state = NULL;
+    maildir_sync_apply_free(s);
     maildir_sync_release(m, s);
     maildir_uidlist_repack(&m->list);
     if (s->dir != NULL)

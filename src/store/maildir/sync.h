@@ -20,11 +20,13 @@ struct maildir_sync {
     struct stat st_new, st_cur;      /* before the folders were read */
     struct arena *arena;
     struct maildir_entries entries, fresh;
+    struct maildir_apply *apply;     /* that goes on with the next step; NULL: none */
 };
 
-/* UIDs for new files, requests to the files, one batch for the index. Locks are held. STEP_MORE: begin again with both
- * locks. */
-enum step maildir_sync_apply(struct maildir *, struct driver_sync *, struct maildir_sync *, struct error *);
+/* UIDs for new files, requests to the files, one batch for the index. Locks are held. STEP_MORE: to be called again, or s->phase
+ * says that both locks are needed. What a scan has seen is carried out in one step; requests alone are cut into steps. */
+enum step maildir_sync_apply(struct maildir *, struct driver_sync *, struct maildir_sync *, struct budget *, struct error *);
+void maildir_sync_apply_free(struct maildir_sync *);
 void maildir_sync_release(struct maildir *, struct maildir_sync *);
 
 #endif

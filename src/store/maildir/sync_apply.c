@@ -1,7 +1,8 @@
 /* sync_apply.c - the second half of a sync: UIDs for new files, requests carried out, one batch for the index
  * (maildir-and-layouts 8.7-5 to 9; index-format 7.9).
  *
- * Files first, then the uidlist, then the index: a crash in between leaves files that the next sync finds. */
+ * Files first, then the uidlist, then the index: a crash in between leaves files that the next sync finds, and requests that are
+ * still asked for. So does a sync that ends between two steps. */
 #include "store/maildir/sync.h"
 
 #include <errno.h>
@@ -10,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct apply {
+struct maildir_apply {
     struct maildir *m;
     struct maildir_sync *s;
     struct driver_sync *sync;
@@ -27,6 +28,8 @@ struct apply {
     uint32_t letters_known;       /* which keyword letters have a bit in the index */
     signed char letter_of[256];   /* letter of keyword i of the index, -1 = none */
     unsigned keywords;
+    uint64_t generation;          /* of the index before */
+    size_t carried;               /* requests that are done (without a scan) */
 };
 
 /* ---- new files ---- */
@@ -39,7 +42,7 @@ static int compare_fresh(const void *x, const void *y)
 }
 
 /* `given`: as it was elsewhere, where it was new to nobody. */
-static void add_record(struct apply *a, struct maildir_entry *entry, const char *fields, bool given)
+static void add_record(struct maildir_apply *a, struct maildir_entry *entry, const char *fields, bool given)
 {
     struct maildir_uidlist *list = &a->m->list;
     const char *info = entry->name + entry->base_size;
@@ -53,7 +56,7 @@ static void add_record(struct apply *a, struct maildir_entry *entry, const char 
     entry->dropped = true; /* has its UID */
 }
 
-static int add_fresh(struct apply *a, struct error *e)
+static int add_fresh(struct maildir_apply *a, struct error *e)
 {
     struct maildir_uidlist *list = &a->m->list;
     struct maildir_sync *s = a->s;
@@ -84,7 +87,7 @@ static int add_fresh(struct apply *a, struct error *e)
 
 /* ---- keywords ---- */
 
-static void map_keywords(struct apply *a)
+static void map_keywords(struct maildir_apply *a)
 {
     struct index *index = a->m->box->index;
 
@@ -100,7 +103,7 @@ static void map_keywords(struct apply *a)
     }
 }
 
-static uint32_t letters_of(const struct apply *a, const struct index_record *rec)
+static uint32_t letters_of(const struct maildir_apply *a, const struct index_record *rec)
 {
     uint32_t letters = 0;
 
@@ -111,7 +114,7 @@ static uint32_t letters_of(const struct apply *a, const struct index_record *rec
 }
 
 /* The keyword's name; a letter without one gets "unknown-n", which then stands in the file. */
-static struct slice letter_name(struct apply *a, int letter)
+static struct slice letter_name(struct maildir_apply *a, int letter)
 {
     struct maildir_keywords *kw = &a->m->keywords;
 
@@ -123,7 +126,7 @@ static struct slice letter_name(struct apply *a, int letter)
 }
 
 /* New keywords of requests get letters while there are any. */
-static bool give_letters(struct apply *a)
+static bool give_letters(struct maildir_apply *a)
 {
     struct index *index = a->m->box->index;
     bool any = false;
@@ -151,7 +154,7 @@ static bool give_letters(struct apply *a)
 /* ---- requests to files ---- */
 
 struct rename_arg {
-    struct apply *a;
+    struct maildir_apply *a;
     const struct index_record *want;
     struct maildir_record *rec;
 };
@@ -181,7 +184,7 @@ static int rename_file(struct maildir *m, const char *name, void *arg, struct er
 }
 
 /* The index's flags to the file's name; what cannot be written is marked DIRTY. */
-static void carry_flags(struct apply *a, struct maildir_record *rec, const struct index_record *index)
+static void carry_flags(struct maildir_apply *a, struct maildir_record *rec, const struct index_record *index)
 {
     struct rename_arg arg = {a, index, rec};
     struct error e;
@@ -200,7 +203,7 @@ static void carry_flags(struct apply *a, struct maildir_record *rec, const struc
 
 static int unlink_file(struct maildir *m, const char *name, void *arg, struct error *e)
 {
-    struct apply *a = arg;
+    struct maildir_apply *a = arg;
 
     if (os_unlink(m->dir, name, e) == 0) {
         a->touched = true;
@@ -214,7 +217,7 @@ static void guid128(const struct maildir_record *rec, struct arena *arena, unsig
     store_guid_of_text(slice_from_str(maildir_guid_of(rec, arena)), guid);
 }
 
-static void gone(struct apply *a, struct maildir_record *rec)
+static void gone(struct maildir_apply *a, struct maildir_record *rec)
 {
     if (rec->where != WHERE_GONE)
         a->m->list.gone++;
@@ -223,7 +226,7 @@ static void gone(struct apply *a, struct maildir_record *rec)
 }
 
 /* An expunge request: the file, then the record. */
-static void carry_expunge(struct apply *a, const struct index_request *request)
+static void carry_expunge(struct maildir_apply *a, const struct index_request *request)
 {
     struct maildir_record *rec = maildir_uidlist_find(&a->m->list, request->uid);
     unsigned char guid[16];
@@ -247,7 +250,7 @@ static void carry_expunge(struct apply *a, const struct index_request *request)
 
 /* ---- the index ---- */
 
-static void append_message(struct apply *a, struct maildir_record *rec)
+static void append_message(struct maildir_apply *a, struct maildir_record *rec)
 {
     struct index_append *append;
     uint8_t flags;
@@ -266,7 +269,7 @@ static void append_message(struct apply *a, struct maildir_record *rec)
 }
 
 /* The file's flags to the index, where they differ. */
-static void take_flags(struct apply *a, struct maildir_record *rec, const struct index_record *index)
+static void take_flags(struct maildir_apply *a, struct maildir_record *rec, const struct index_record *index)
 {
     uint32_t letters, have = letters_of(a, index);
     uint8_t flags, mine = index->flags & INDEX_FLAGS_CLIENT;
@@ -286,7 +289,7 @@ static void take_flags(struct apply *a, struct maildir_record *rec, const struct
 }
 
 /* A file whose UID the index has expunged. */
-static void reappeared(struct apply *a, struct maildir_record *rec)
+static void reappeared(struct maildir_apply *a, struct maildir_record *rec)
 {
     struct maildir_uidlist *list = &a->m->list;
     const char *base = rec->base, *info = rec->info;
@@ -307,7 +310,7 @@ static void reappeared(struct apply *a, struct maildir_record *rec)
 }
 
 /* Walks uidlist and index side by side. */
-static void compare(struct apply *a)
+static void compare(struct maildir_apply *a)
 {
     struct index *index = a->m->box->index;
     struct maildir_uidlist *list = &a->m->list;
@@ -359,25 +362,30 @@ static void compare(struct apply *a)
     }
 }
 
-/* Only requests: no scan has been made. */
-static void carry_requests(struct apply *a)
+/* Only requests: no scan has been made. Names that others find out between the steps stand in the uidlist's records, which are
+ * looked for each time. */
+static enum step carry_requests(struct maildir_apply *a, struct budget *budget)
 {
     struct index_record rec;
 
-    for (size_t i = 0; i < a->requests.count; i++) {
-        const struct index_request *request = &a->requests.at[i];
+    maildir_list_touch(a->m);
+    while (a->carried < a->requests.count) {
+        const struct index_request *request = &a->requests.at[a->carried++];
         struct maildir_record *file = maildir_uidlist_find(&a->m->list, request->uid);
 
         if (request->expunge)
             carry_expunge(a, request);
         else if (file != NULL && index_get(a->m->box->index, request->uid, &rec))
             carry_flags(a, file, &rec);
+        if (budget_spent(budget, 1) && a->carried < a->requests.count)
+            return STEP_MORE;
     }
+    return STEP_DONE;
 }
 
 /* ---- the storage header ---- */
 
-static void note_times(struct apply *a)
+static void note_times(struct maildir_apply *a)
 {
     struct maildir *m = a->m;
     struct maildir_sync *s = a->s;
@@ -427,7 +435,7 @@ static void note_times(struct apply *a)
         maildir_ext_write(m, a->batch, &ext);
 }
 
-static void note_recent(struct apply *a, uint32_t next_uid)
+static void note_recent(struct maildir_apply *a, uint32_t next_uid)
 {
     uint32_t first = a->first_recent == 0 ? 1 : a->first_recent;
 
@@ -440,7 +448,7 @@ static void note_recent(struct apply *a, uint32_t next_uid)
     }
 }
 
-static int commit(struct apply *a, struct error *e)
+static int commit(struct maildir_apply *a, struct error *e)
 {
     struct index *index = a->m->box->index;
     struct index_commit out;
@@ -452,23 +460,13 @@ static int commit(struct apply *a, struct error *e)
     return index_commit_locked(index, a->batch, &out, e);
 }
 
-static int apply(struct apply *a, struct error *e)
+/* Everything behind the files. */
+static int conclude(struct maildir_apply *a, struct error *e)
 {
     struct maildir *m = a->m;
     struct maildir_uidlist *list = &m->list;
     uint32_t next_uid;
-    size_t before;
 
-    if (a->s->scanned) {
-        if (!m->look_only && add_fresh(a, e) < 0) /* else they have to wait for someone who may give them UIDs */
-            return -1;
-        before = list->count;
-        compare(a);
-        if (list->count != before && maildir_list_write(m, before, e) < 0)
-            return -1;
-    } else {
-        carry_requests(a);
-    }
     if (m->lock != NULL && maildir_keywords_write(m, e) < 0)
         return -1;
     next_uid = a->reset || (a->s->scanned && a->status.next_uid < list->next_uid) ? list->next_uid : a->status.next_uid;
@@ -479,49 +477,98 @@ static int apply(struct apply *a, struct error *e)
     if (a->s->scanned || a->sync->take_recent)
         note_recent(a, next_uid);
     note_times(a);
-    return commit(a, e);
+    if (commit(a, e) < 0)
+        return -1;
+    index_maintain(m->box->index);
+    a->sync->changed = a->sync->changed || index_generation(m->box->index) != a->generation;
+    return 0;
 }
 
-enum step maildir_sync_apply(struct maildir *m, struct driver_sync *sync, struct maildir_sync *s, struct error *e)
+/* What the scan has seen. */
+static int take_scan(struct maildir_apply *a, struct error *e)
 {
-    struct apply a = {.m = m, .s = s, .sync = sync, .arena = arena_new()};
-    uint64_t before = index_generation(m->box->index);
+    struct maildir *m = a->m;
+    size_t before;
+
+    if (!m->look_only && add_fresh(a, e) < 0) /* else they have to wait for someone who may give them UIDs */
+        return -1;
+    before = m->list.count;
+    compare(a);
+    return m->list.count != before ? maildir_list_write(m, before, e) : 0;
+}
+
+/* Expunges and new letters need the uidlist lock, which comes first. */
+static bool needs_both_locks(struct maildir_apply *a)
+{
+    bool both = give_letters(a);
+
+    for (size_t i = 0; !both && i < a->requests.count; i++)
+        both = a->requests.at[i].expunge;
+    return both;
+}
+
+static void look_at_index(struct maildir_apply *a)
+{
+    struct maildir *m = a->m;
     struct index_record record;
-    int r = index_pending(m->box->index, a.arena, &a.requests, e);
 
-    index_status(m->box->index, &a.status);
-    a.first_recent = a.status.first_recent_uid == 0 ? 1 : a.status.first_recent_uid;
-    a.batch = index_batch_new(a.arena, INDEX_EXTERNAL);
-    map_keywords(&a);
-    if (r == 0 && s->index_first) {
-        bool both = give_letters(&a);
+    if (a->s->scanned && a->status.uid_validity != 0 && a->status.uid_validity != m->list.uid_validity) {
+        mailbox_log(m->box, LOG_LEVEL_WARNING, "UIDVALIDITY changed (%u -> %u)", a->status.uid_validity, m->list.uid_validity);
+        a->reset = true;
+        a->first_recent = 1;
+    }
+    a->recent_before = !a->reset && index_get_from(m->box->index, a->first_recent, &record);
+}
 
-        for (size_t i = 0; !both && i < a.requests.count; i++)
-            both = a.requests.at[i].expunge;
-        if (both) {
-            /* Expunges and new letters need the uidlist lock, which comes first. */
-            maildir_sync_release(m, s);
-            s->index_first = false;
-            s->phase = SYNC_LOCKING;
-            arena_free(a.arena);
-            return STEP_MORE;
-        }
-    } else if (r == 0) {
-        give_letters(&a);
+/* STEP_MORE: begin again with both locks. */
+static enum step begin(struct maildir *m, struct driver_sync *sync, struct maildir_sync *s, struct error *e)
+{
+    struct arena *arena = arena_new();
+    struct maildir_apply *a = s->apply = ARENA_NEW(arena, struct maildir_apply);
+
+    *a = (struct maildir_apply){.m = m, .s = s, .sync = sync, .arena = arena, .generation = index_generation(m->box->index)};
+    if (index_pending(m->box->index, arena, &a->requests, e) < 0)
+        return STEP_ERROR;
+    index_status(m->box->index, &a->status);
+    a->first_recent = a->status.first_recent_uid == 0 ? 1 : a->status.first_recent_uid;
+    a->batch = index_batch_new(arena, INDEX_EXTERNAL);
+    map_keywords(a);
+    if (s->index_first && needs_both_locks(a)) {
+        maildir_sync_release(m, s);
+        s->index_first = false;
+        s->phase = SYNC_LOCKING;
+        maildir_sync_apply_free(s);
+        return STEP_MORE;
     }
-    if (r == 0 && s->scanned && a.status.uid_validity != 0 && a.status.uid_validity != m->list.uid_validity) {
-        mailbox_log(m->box, LOG_LEVEL_WARNING, "UIDVALIDITY changed (%u -> %u)", a.status.uid_validity, m->list.uid_validity);
-        a.reset = true;
-        a.first_recent = 1;
-    }
-    a.recent_before = !a.reset && index_get_from(m->box->index, a.first_recent, &record);
-    if (r == 0)
-        r = apply(&a, e);
-    if (r == 0) {
-        index_maintain(m->box->index);
-        sync->changed = sync->changed || index_generation(m->box->index) != before;
-    }
-    arena_free(a.arena);
+    if (!s->index_first)
+        give_letters(a);
+    look_at_index(a);
+    return STEP_DONE;
+}
+
+void maildir_sync_apply_free(struct maildir_sync *s)
+{
+    struct maildir_apply *a = s->apply;
+
+    s->apply = NULL;
+    if (a != NULL)
+        arena_free(a->arena);
+}
+
+enum step maildir_sync_apply(struct maildir *m, struct driver_sync *sync, struct maildir_sync *s, struct budget *budget,
+                             struct error *e)
+{
+    enum step step = s->apply == NULL ? begin(m, sync, s, e) : STEP_DONE;
+
+    if (step == STEP_DONE && !s->scanned)
+        step = carry_requests(s->apply, budget);
+    else if (step == STEP_DONE && take_scan(s->apply, e) < 0)
+        step = STEP_ERROR;
+    if (step == STEP_MORE)
+        return step;
+    if (step == STEP_DONE && conclude(s->apply, e) < 0)
+        step = STEP_ERROR;
+    maildir_sync_apply_free(s);
     maildir_sync_release(m, s);
-    return r == 0 ? STEP_DONE : STEP_ERROR;
+    return step;
 }
