@@ -88,12 +88,14 @@ static enum literal take_literal(struct cursor *c, size_t max, struct imap_wait 
                                  struct imap_arg *out, const char **error)
 {
     size_t start = ++c->at, digits;
-    uint64_t size;
+    uint64_t size = 0;
     bool sync = true;
 
     while (peek(c) >= '0' && peek(c) <= '9')
         c->at++;
-    digits = c->at - start;
+    digits = c->at - start; /* none: zero */
+    if (digits > 0 && !slice_to_u64(slice_of(c->in.at + start, digits), &size))
+        return LITERAL_BIG;
     if (peek(c) == '+') {
         sync = false;
         c->at++;
@@ -102,7 +104,7 @@ static enum literal take_literal(struct cursor *c, size_t max, struct imap_wait 
             return LITERAL_ERROR;
         }
     }
-    if (digits == 0 || peek(c) != '}' || !slice_to_u64(slice_of(c->in.at + start, digits), &size)) {
+    if (peek(c) != '}') {
         *error = "Invalid literal size";
         return LITERAL_ERROR;
     }
@@ -116,7 +118,7 @@ static enum literal take_literal(struct cursor *c, size_t max, struct imap_wait 
     c->at += line_end(c);
     if (sync)
         c->literals++;
-    if (c->in.size - c->at < size) {
+    if (c->in.size - c->at < size || (size == 0 && sync && c->literals > wait->literals_seen)) {
         wait->need = c->at + size;
         return sync && c->literals > wait->literals_seen ? LITERAL_SYNC : LITERAL_MORE;
     }

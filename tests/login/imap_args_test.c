@@ -50,8 +50,13 @@ ATF_TC_BODY(literals, tc)
     ATF_REQUIRE_EQ(parse("a LOGIN {3+}\r\nabc x\r\n", &wait, a, &line), IMAP_LINE);
     ATF_CHECK_EQ(line.count, 2);
     ATF_CHECK_EQ(parse("a LOGIN {101}\r\n", &wait, a, &line), IMAP_LITERAL_TOO_BIG);
-    ATF_CHECK_EQ(parse("a LOGIN {18446744073709551616}\r\n", &wait, a, &line), IMAP_LINE);
-    ATF_CHECK_STREQ(line.error, "Invalid literal size");
+    ATF_CHECK_EQ(parse("a LOGIN {18446744073709551616}\r\n", &wait, a, &line), IMAP_LITERAL_TOO_BIG);
+    ATF_CHECK_EQ(parse("a LOGIN {99999999999999999999999x}\r\n", &wait, a, &line), IMAP_LITERAL_TOO_BIG);
+    wait = (struct imap_wait){0, 0};
+    ATF_CHECK_EQ(parse("a LOGIN x {0}\r\n", &wait, a, &line), IMAP_GO_AHEAD);
+    ATF_CHECK_EQ(parse("a LOGIN x {0}\r\n\r\n", &wait, a, &line), IMAP_LINE);
+    ATF_CHECK_EQ(parse("a LOGIN x {+}\r\n\r\n", &wait, a, &line), IMAP_LINE);
+    ATF_CHECK_EQ(line.error, NULL);
     arena_free(a);
 }
 
@@ -66,6 +71,7 @@ ATF_TC_BODY(errors, tc)
         {"a LOGIN x\xe4\r\n", "8bit data in atom"},
         {"a LOGIN {3+x}\r\n", "Expecting '}' after '+'"},
         {"a LOGIN {x}\r\n", "Invalid literal size"},
+        {"a LOGIN {18446744073709551615x}\r\n", "Invalid literal size"},
         {"a ID ((\r\n", "Too many '('"},
         {"a ID )\r\n", "Unexpected ')'"},
     };
