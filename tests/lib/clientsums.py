@@ -16,7 +16,7 @@ import base64, hashlib, imaplib, os, random, re, socket, sys
 
 FLAGS = {"D": "\\Draft", "F": "\\Flagged", "R": "\\Answered", "S": "\\Seen", "T": "\\Deleted"}
 FOLDERS = ["INBOX", "Work", "Work/Deep", "Entw\u00fcrfe & mehr"]
-OWN = re.compile(rb"(?im)^(?:X-TUID|X-OfflineIMAP|Return-Path|Delivered-To|Received|Status|X-Getmail[^:]*):.*\n(?:[ \t].*\n)*")
+OWN = re.compile(rb"(?im)^(?:X-TUID|X-OfflineIMAP|Return-Path|Delivered-To|Received|Status|X-Status|Lines|Content-Length|X-Getmail[^:]*):.*\n(?:[ \t].*\n)*")
 
 
 def to_mutf7(name):

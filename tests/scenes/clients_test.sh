@@ -16,10 +16,15 @@ same()
     diff -u "$1" "$2" || { tail -40 "$SCENE/log"; atf_fail "$3"; }
 }
 
-# run PROGRAM ...: it must end well; what it says is shown if it does not.
+# well COMMAND ...: it must end well; what it says is shown if it does not.
+well()
+{
+    "$@" >said 2>&1 || { echo "$? from $*"; cat said; tail -40 "$SCENE/log"; atf_fail "$*"; }
+}
+
 run()
 {
-    timeout 100 "$@" >said 2>&1 || { echo "$? from $*"; cat said; tail -40 "$SCENE/log"; atf_fail "$1"; }
+    well timeout 100 "$@"
 }
 
 # synchronises USER PATH PROGRAM ...: the round that is the same for all that keep a tree of Maildirs in step with the server.
@@ -250,20 +255,30 @@ EOT
     grep -qxF ' 1 \Flagged' flags || { cat flags; atf_fail "the flags that Mail::IMAPClient set"; }
 }
 
-all_clients()
+clients_make()
 {
     scene_make
     HOME=$SCENE/client
     mkdir "$HOME"
     export HOME
+}
+
+# clients_start STORE: CLIENTS_SERVER=dovecot: the same with the real server. What is durable has scenes of its own.
+clients_start()
+{
+    scene_start ${CLIENTS_SERVER:-ours} "$1" 'mail_fsync = never' 'namespace inbox {
+  separator = /
+}'
+}
+
+all_clients()
+{
+    clients_make
     for need in mbsync offlineimap fetchmail getmail curl perl; do
         command -v $need >/dev/null || atf_skip "$need is not installed"
     done
     perl -MMail::IMAPClient -e 1 2>/dev/null || atf_skip "Mail::IMAPClient is not installed"
-    # CLIENTS_SERVER=dovecot: the same with the real server. What is durable has scenes of its own.
-    scene_start ${CLIENTS_SERVER:-ours} "$1" 'mail_fsync = never' 'namespace inbox {
-  separator = /
-}'
+    clients_start "$1"
     sums python "$IP" $IMAP_PORT python
     mbsync_runs
     offlineimap_runs
@@ -273,6 +288,129 @@ all_clients()
     perl_runs
     scene_stop
     scene_log_is_clean
+}
+
+# flow COMMAND: what imapflow.mjs does, with the tree in HOME/tree.
+flow()
+{
+    (cd "$HOME/flow" && exec timeout 100 node "$TOP_SRC/tests/lib/imapflow.mjs" "$IP" $IMAP_PORT flow "$1" "$HOME/tree")
+}
+
+atf_test_case imapflow cleanup
+imapflow_head()
+{
+    atf_set descr "imapflow of npm: fetches all, changes, and hears of new mail"
+    atf_set require.user root
+}
+imapflow_body()
+{
+    clients_make
+    command -v npm >/dev/null || atf_skip "machine: Node.js and npm are not installed"
+    mkdir "$HOME/flow"
+    (cd "$HOME/flow" && timeout 100 npm install --no-audit --no-fund imapflow@1 >npm.log 2>&1) ||
+        atf_skip "machine: npm cannot install imapflow: $(tail -1 "$HOME/flow/npm.log")"
+    clients_start 'mail_location = maildir:~/Maildir'
+    sums fill "$IP" $IMAP_PORT flow
+    well flow fetch
+    sums imap "$IP" $IMAP_PORT flow >there
+    sums maildir "$HOME/tree" >here
+    same there here "imapflow fetches"
+    well flow change
+    sums imap "$IP" $IMAP_PORT flow >changed
+    ! cmp -s there changed || atf_fail "imapflow changed nothing"
+    sums maildir "$HOME/tree" >here
+    same changed here "imapflow changes"
+    mkfifo pipe
+    flow wait >pipe 2>said &
+    waiting=$!
+    read -r line <pipe
+    [ "$line" = waiting ] || { cat said; atf_fail "imapflow does not wait"; }
+    sums change-imap "$IP" $IMAP_PORT flow
+    wait $waiting || { cat said; atf_fail "imapflow waits"; }
+    well flow fetch
+    sums imap "$IP" $IMAP_PORT flow >there
+    sums maildir "$HOME/tree" >here
+    same there here "imapflow after news"
+    scene_stop
+    scene_log_is_clean
+}
+imapflow_cleanup()
+{
+    scene_end
+}
+
+# asked FOLDER SEARCH UID ...: what the server finds for mutt is these.
+asked()
+{
+    run curl -sS -u mutt:pass "imap://$IP:$IMAP_PORT/$1" -X "$2"
+    shift 2
+    echo "* SEARCH $*" >wanted
+    tr -d '\r' <said >found
+    same wanted found "neomutt changes"
+}
+
+# mutt COMMANDS: neomutt at a terminal of its own, with the keys that these commands name, on the folder INBOX.
+mutt()
+{
+    cat >"$HOME/muttrc" <<EOT
+set imap_user = mutt
+set imap_pass = pass
+set folder = imap://mutt@$IP:$IMAP_PORT/
+set spoolfile = +INBOX
+set imap_authenticators = plain
+set ssl_starttls = no
+set ssl_force_tls = no
+set mbox_type = Maildir
+set confirmappend = no
+set confirmcreate = no
+set delete = yes
+set move = no
+set quit = yes
+set wait_key = no
+set mark_old = no
+set beep = no
+set sleep_time = 0
+set resume_draft_files = no
+set header_cache = $HOME/headers
+set message_cachedir = $HOME/bodies
+set sort = mailbox-order
+push "$1"
+EOT
+    TERM=xterm timeout 100 script -qec "neomutt -F $HOME/muttrc" /dev/null </dev/null
+}
+
+atf_test_case neomutt cleanup
+neomutt_head()
+{
+    atf_set descr "neomutt at a terminal: copies all, flags, deletes, moves, appends"
+    atf_set require.user root
+}
+neomutt_body()
+{
+    clients_make
+    for need in neomutt script curl; do
+        command -v $need >/dev/null || atf_skip "$need is not installed"
+    done
+    clients_start 'mail_location = maildir:~/Maildir'
+    sums fill "$IP" $IMAP_PORT mutt
+    sums imap "$IP" $IMAP_PORT mutt | sed -n 's/^INBOX\t//p' >there
+    well mutt "<tag-pattern>~A<enter><tag-prefix><copy-message>$HOME/copy<enter><quit>"
+    sums files "$HOME/copy/cur" "$HOME/copy/new" >here
+    cut -f2 there | sort >bodies
+    same bodies here "neomutt copies"
+    well mutt "<delete-pattern>~m 3-5<enter><tag-pattern>~m 6-8<enter><tag-prefix><set-flag>!<tag-prefix><save-message>+Work<enter><tag-pattern>~m 10-12<enter><tag-prefix><clear-flag>N<sync-mailbox><quit>"
+    asked INBOX 'UID SEARCH ALL' 1 2 $(seq -s ' ' 9 24)
+    asked INBOX 'UID SEARCH UID 10:12 SEEN' 10 11 12
+    asked Work 'UID SEARCH UID 10:* FLAGGED' 10 11 12
+    sums files "$HOME/copy/cur" "$HOME/copy/new" >all
+    { sums bodies "$IP" $IMAP_PORT mutt; sums imap "$IP" $IMAP_PORT mutt | sed -n 's/^Work\t//p' | cut -f2; } | sort >left
+    [ "$(comm -12 all left | wc -l)" = 21 ] || atf_fail "neomutt moves other messages than there were"
+    scene_stop
+    scene_log_is_clean
+}
+neomutt_cleanup()
+{
+    scene_end
 }
 
 atf_test_case maildir cleanup
@@ -309,4 +447,6 @@ atf_init_test_cases()
 {
     atf_add_test_case maildir
     atf_add_test_case mdbox
+    atf_add_test_case imapflow
+    atf_add_test_case neomutt
 }
