@@ -155,45 +155,17 @@ int slice_compare(struct slice a, struct slice b)
     return r != 0 ? r : (a.size > b.size) - (a.size < b.size);
 }
 
-void buffer_reserve(struct buffer *b, size_t more)
+void buffer_grow(struct buffer *b, size_t more)
 {
-    size_t need, room;
+    size_t need, room = b->room < 64 ? 64 : b->room;
 
     if (__builtin_add_overflow(b->size, more, &need))
         mem_exhausted(more);
-    if (need <= b->room)
-        return;
-    room = b->room < 64 ? 64 : b->room;
     while (room < need)
         if (__builtin_mul_overflow(room, 2, &room))
             mem_exhausted(need);
     b->at = mem_realloc(b->at, room);
     b->room = room;
-}
-
-void buffer_append(struct buffer *b, const void *at, size_t size)
-{
-    if (size == 0)
-        return;
-    buffer_reserve(b, size);
-    memcpy(b->at + b->size, at, size);
-    b->size += size;
-}
-
-void buffer_append_slice(struct buffer *b, struct slice s)
-{
-    buffer_append(b, s.at, s.size);
-}
-
-void buffer_append_str(struct buffer *b, const char *text)
-{
-    buffer_append(b, text, strlen(text));
-}
-
-void buffer_append_byte(struct buffer *b, unsigned char c)
-{
-    buffer_reserve(b, 1);
-    b->at[b->size++] = c;
 }
 
 void buffer_append_number(struct buffer *b, uint64_t n)

@@ -79,11 +79,40 @@ struct buffer {
     size_t room;
 };
 
-void buffer_reserve(struct buffer *, size_t more);
-void buffer_append(struct buffer *, const void *at, size_t size);
-void buffer_append_slice(struct buffer *, struct slice);
-void buffer_append_str(struct buffer *, const char *text);
-void buffer_append_byte(struct buffer *, unsigned char c);
+void buffer_grow(struct buffer *, size_t more); /* buffer_reserve where there is no room yet */
+
+/* Inline, since answers are put together of small pieces. */
+static inline void buffer_reserve(struct buffer *b, size_t more)
+{
+    if (more > b->room - b->size)
+        buffer_grow(b, more);
+}
+
+static inline void buffer_append(struct buffer *b, const void *at, size_t size)
+{
+    if (size == 0)
+        return;
+    buffer_reserve(b, size);
+    memcpy(b->at + b->size, at, size);
+    b->size += size;
+}
+
+static inline void buffer_append_slice(struct buffer *b, struct slice s)
+{
+    buffer_append(b, s.at, s.size);
+}
+
+static inline void buffer_append_str(struct buffer *b, const char *text)
+{
+    buffer_append(b, text, strlen(text));
+}
+
+static inline void buffer_append_byte(struct buffer *b, unsigned char c)
+{
+    buffer_reserve(b, 1);
+    b->at[b->size++] = c;
+}
+
 void buffer_append_number(struct buffer *, uint64_t);   /* decimal; where printf would be felt */
 void buffer_printf(struct buffer *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buffer_vprintf(struct buffer *, const char *fmt, va_list) __attribute__((format(printf, 2, 0)));

@@ -255,6 +255,15 @@ static void put_placeholder(struct buffer *out, const struct fetch_item *item)
     }
 }
 
+/* The item's label and the head of its literal. */
+static void put_literal(struct buffer *out, const struct fetch_item *item, uint64_t size)
+{
+    buffer_append_str(out, item->label);
+    buffer_append_str(out, " {");
+    buffer_append_number(out, size);
+    buffer_append_str(out, "}\r\n");
+}
+
 static int put_text(struct fetch *f, const struct fetch_item *item, struct buffer *out, struct error *e)
 {
     struct slice text;
@@ -263,7 +272,8 @@ static int put_text(struct fetch *f, const struct fetch_item *item, struct buffe
 
     if (got < 0)
         return -1;
-    buffer_printf(out, "%s (", item->label);
+    buffer_append_str(out, item->label);
+    buffer_append_str(out, " (");
     buffer_append_slice(out, text);
     buffer_append_byte(out, ')');
     return 0;
@@ -283,7 +293,7 @@ static int put_fields(struct fetch *f, const struct fetch_item *item, struct buf
     mime_header_filter(&text, block, mime_names_new(mail_arena(f->mail), section->names, section->names_count), invert);
     part = slice_from(buffer_slice(&text), item->from < text.size ? (size_t)item->from : text.size);
     part = slice_head(part, item->count < part.size ? (size_t)item->count : part.size);
-    buffer_printf(out, "%s {%zu}\r\n", item->label, part.size);
+    put_literal(out, item, part.size);
     buffer_append_slice(out, part);
     buffer_free(&text);
     return 0;
@@ -306,7 +316,7 @@ static int open_section(struct session *s, struct fetch *f, const struct fetch_i
         mime_section_open(mail_arena(f->mail), source, root, &item->section, item->from, item->count, &s->hint,
                           &f->reader, e) < 0)
         return -1;
-    buffer_printf(out, "%s {%llu}\r\n", item->label, (unsigned long long)mime_reader_size(f->reader));
+    put_literal(out, item, mime_reader_size(f->reader));
     return 0;
 }
 

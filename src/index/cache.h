@@ -94,6 +94,9 @@ bool cache_record_get(struct index *, uint32_t offset, struct cache_record *);
 /* 1: a field; 0: the end; -1: broken (reported). */
 int cache_record_next(struct index *, struct slice *rest, uint32_t *number, struct slice *value);
 
+/* ---- cache_read.c ---- */
+void cache_message_drop(const struct index_cache *); /* forgets what it keeps of this file's last message */
+
 /* ---- cache_policy.c ---- */
 struct cache_policy *cache_policy_of(struct index *, unsigned field); /* NULL: not a field that is kept */
 void cache_used(struct index *, uint32_t uid, unsigned field);

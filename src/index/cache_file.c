@@ -68,6 +68,7 @@ void cache_forget(struct index_cache *c)
     c->fd = -1;
     c->file_seq = 0;
     cache_bytes_drop(c);
+    cache_message_drop(c);
     cache_free_fields(c);
 }
 

@@ -531,6 +531,8 @@ static struct slice text_of(struct mail *mail, struct buffer *out)
     return text;
 }
 
+enum { ENVELOPE_ROOM = 512 };      /* enough for most */
+
 /* The cache fields of the ten headers of an envelope; NULL when no more names can be kept. */
 static const unsigned *envelope_fields(void)
 {
@@ -576,6 +578,7 @@ int mail_envelope(struct mail *mail, struct slice *text, struct error *e)
             return -1;
         envelope = mime_envelope_parse(mail->arena, block);
     }
+    buffer_reserve(&out, ENVELOPE_ROOM);
     mime_envelope_put(&out, envelope);
     *text = text_of(mail, &out);
     if (index_cache_wants(mail->box->index, mail->uid, field(F_ENVELOPE)))
