@@ -144,9 +144,11 @@ static struct query *copy_query(struct doveadm *d, const char **source_user)
     const char **all = ARENA_ARRAY(d->arena, const char *, n + 2);
 
     *source_user = NULL;
-    if (strcasecmp(type, "user") == 0 && name != NULL && n > 0)
+    if (strcasecmp(type, "user") == 0 && name != NULL) {
         *source_user = name;
-    else {
+        if (n == 0)
+            all[i++] = "ALL"; /* no query is everything */
+    } else {
         all[i++] = type;
         if (name != NULL)
             all[i++] = name;
@@ -159,15 +161,16 @@ static struct query *copy_query(struct doveadm *d, const char **source_user)
 static int copy_prepare(struct doveadm *d)
 {
     const char *source;
-    size_t n;
+    struct query *query;
 
     if (doveadm_text(d, "destination-mailbox") == NULL || doveadm_text(d, "source-type") == NULL)
         return doveadm_usage(d);
-    /* "user NAME" without a query: everything, says the real one; nobody means that. */
-    if (strcasecmp(doveadm_text(d, "source-type"), "user") == 0 && (doveadm_list(d, "query", &n), n == 0))
-        return doveadm_usage(d);
+    query = copy_query(d, &source);
+    if (source != NULL && d->batch_user == NULL && !doveadm_given(d, "user") && !doveadm_given(d, "all-users") &&
+        !doveadm_given(d, "user-file"))
+        doveadm_fatal(DOVEADM_TEMPFAIL, "Use -u parameter to specify destination user");
     if (strcmp(d->command->name, "move") == 0)
-        query_check_safe(copy_query(d, &source), "move");
+        query_check_safe(query, "move");
     doveadm_mail_print(d, "flow");
     return DOVEADM_OK;
 }

@@ -228,45 +228,27 @@ static int put_body_section(struct fetch_mail *m, struct error *e)
     return stream_section(m, m->rest, e);
 }
 
-/* The decoded content of a leaf; what has no transfer encoding is shown as BODY[] would. */
+/* Without transfer encodings; headers have none. */
 static int put_binary_section(struct fetch_mail *m, struct error *e)
 {
-    const struct mime_source *source;
     struct mime_section section;
-    struct mime_part *root, *part;
-    struct mime_reader *reader;
-    struct mime_decoder decoder;
-    struct mime_hint hint = {0};
-    enum mime_encoding encoding;
-    unsigned char bytes[16 * 1024];
-    bool whole;
-    ssize_t n;
-
-    if (mime_section_parse(m->arena, slice_from_str(m->rest), &section, e) < 0 || mail_source(m->mail, &source, e) < 0 ||
-        mail_parts(m->mail, true, &root, e) < 0)
-        return -1;
-    part = section.depth > 0 && section.what == MIME_SECTION_ALL ? mime_section_part(root, &section, &whole) : NULL;
-    encoding = part == NULL || part->data == NULL || part->children != NULL ? MIME_ENCODING_NONE
-                                                                            : mime_encoding_of(part->data->encoding);
-    if (encoding != MIME_ENCODING_QP && encoding != MIME_ENCODING_BASE64)
-        return stream_section(m, m->rest, e);
-    if (mime_section_open(m->arena, source, root, &section, 0, UINT64_MAX, &hint, &reader, e) < 0)
-        return -1;
-    mime_decoder_init(&decoder, encoding);
-    while ((n = mime_reader_read(reader, bytes, sizeof(bytes), e)) > 0) {
-        struct buffer out = {0};
-        mime_decoder_feed(&decoder, slice_of(bytes, (size_t)n), &out);
-        print_stream(m->d, buffer_slice(&out), false);
-        buffer_free(&out);
-    }
-    mime_reader_free(reader);
-    if (n < 0)
-        return -1;
+    struct mail_binary found;
     struct buffer out = {0};
-    mime_decoder_finish(&decoder, &out);
-    print_stream(m->d, buffer_slice(&out), true);
+    int r;
+
+    if (mime_section_parse(m->arena, slice_from_str(m->rest), &section, e) < 0)
+        return -1;
+    if (section.what != MIME_SECTION_ALL && section.what != MIME_SECTION_TEXT)
+        return stream_section(m, m->rest, e);
+    r = mail_binary(m->mail, &section, &out, &found, e);
+    if (r == 0 && (found.unknown || found.broken)) {
+        r = error_set(e, ERROR_UNSUPPORTED, "UID=%u: cannot be decoded", m->record.uid);
+        error_user(e, found.unknown ? "Unknown Content-Transfer-Encoding." : "Invalid data in MIME part");
+    }
+    if (r == 0)
+        print_stream(m->d, buffer_slice(&out), true);
     buffer_free(&out);
-    return 0;
+    return r;
 }
 
 /* ---- header fields ----------------------------------------------------------------------------------------------------- */

@@ -325,9 +325,9 @@ static int open_section(struct session *s, struct fetch *f, const struct fetch_i
 /* -> 0 decoded, 1 it cannot be (the reply will say why), -1. */
 static int decode_part(struct fetch *f, const struct fetch_item *item, bool *binary, struct error *e)
 {
-    struct binary_result result;
+    struct mail_binary result;
 
-    if (binary_decode(f->mail, &item->section, &f->decoded, &result, e) < 0)
+    if (mail_binary(f->mail, &item->section, &f->decoded, &result, e) < 0)
         return -1;
     if (result.unknown)
         f->unknown_cte = "Unknown Content-Transfer-Encoding.";

@@ -132,7 +132,7 @@ int part_open(struct part *p, struct arena *arena, bool decode, const char **fau
 {
     const struct mime_source *source;
     struct mime_part *root = NULL;
-    struct binary_result result;
+    struct mail_binary result;
 
     *fault = NULL;
     p->binary = false;
@@ -140,7 +140,7 @@ int part_open(struct part *p, struct arena *arena, bool decode, const char **fau
     p->reader = NULL;
     buffer_reset(&p->whole);
     if (decode && is_decodable(&p->section)) {
-        if (binary_decode(p->mail, &p->section, &p->whole, &result, e) < 0)
+        if (mail_binary(p->mail, &p->section, &p->whole, &result, e) < 0)
             return -1;
         if (result.unknown || result.broken) {
             *fault = result.unknown ? "Unknown Content-Transfer-Encoding" : "Invalid data in MIME part";

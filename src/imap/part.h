@@ -1,18 +1,10 @@
-/* Parts of messages as bytes: for CATENATE, URLFETCH and the imap-urlauth services, and BINARY of FETCH. */
+/* Parts of messages as bytes: for CATENATE, URLFETCH and the imap-urlauth services. */
 #ifndef YARILO_IMAP_PART_H
 #define YARILO_IMAP_PART_H
 
 #include "imap/url.h"
 #include "store/store.h"
 
-/* ---- binary.c ---- */
-struct binary_result {
-    bool decoded;              /* something was, or it holds NULs: ~{n} */
-    bool unknown, broken;      /* an encoding that is not known, or invalid: *out is not to be used */
-};
-int binary_decode(struct mail *, const struct mime_section *, struct buffer *out, struct binary_result *, struct error *);
-
-/* ---- part.c ---- */
 
 /* What a URL names, opened in steps: part_begin, run `op` to its end, part_open; then part_read. Refusals that the client is
  * told of are texts in *fault (-1 with *fault NULL: *e). */

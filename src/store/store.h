@@ -305,6 +305,13 @@ int mail_refcount(struct mail *, uint32_t *, struct error *);              /* ho
 
 /* The bytes (decompressed, decrypted). Valid until mail_close. */
 int mail_source(struct mail *, const struct mime_source **, struct error *);
+/* A part without its transfer encodings, those of its children too, whole in memory (binary.c): of the mail, the numbers, or TEXT
+ * there. Nothing in *out: no such part. */
+struct mail_binary {
+    bool decoded;              /* something was, or it holds NULs: ~{n} */
+    bool unknown, broken;      /* an encoding that is not known, or invalid: *out is not to be used */
+};
+int mail_binary(struct mail *, const struct mime_section *, struct buffer *out, struct mail_binary *, struct error *);
 /* The structure; with `data` the headers of all parts (for BODYSTRUCTURE, searches). */
 int mail_parts(struct mail *, bool data, struct mime_part **root, struct error *);
 /* The header up to and with its empty line, as stored. */

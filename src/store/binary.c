@@ -1,5 +1,5 @@
 /* binary.c - a message or part without its transfer encodings (RFC 3516, imap 10.3), whole in memory. */
-#include "imap/part.h"
+#include "store/store.h"
 
 enum { CHUNK = 16 * 1024 };
 
@@ -109,21 +109,23 @@ static int copy_part(struct binary *b, const struct mime_part *part, bool header
     return part->children != NULL ? copy_children(b, part, e) : copy_body(b, part, e);
 }
 
-int binary_decode(struct mail *mail, const struct mime_section *section, struct buffer *out, struct binary_result *result,
-                  struct error *e)
+int mail_binary(struct mail *mail, const struct mime_section *section, struct buffer *out, struct mail_binary *result,
+                struct error *e)
 {
     struct binary b = {.mail = mail, .out = out};
     struct mime_part *root, *part;
     bool whole = true;
 
-    *result = (struct binary_result){0};
+    *result = (struct mail_binary){0};
     buffer_reset(out);
     if (mail_parts(mail, true, &root, e) < 0 || mail_source(mail, &b.source, e) < 0)
         return -1;
     part = section->depth == 0 ? root : mime_section_part(root, section, &whole);
+    if (part != NULL && section->what == MIME_SECTION_TEXT && section->depth > 0)
+        part = (part->flags & MIME_PART_MESSAGE) != 0 ? part->children : NULL;
     if (part == NULL)
         return 0;
-    if (copy_part(&b, part, section->depth == 0, e) < 0)
+    if (copy_part(&b, part, section->depth == 0 && section->what == MIME_SECTION_ALL, e) < 0)
         return -1;
     result->unknown = b.unknown;
     result->broken = b.broken;
