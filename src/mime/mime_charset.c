@@ -213,7 +213,7 @@ bool mime_charset_to_utf8(struct slice name, struct slice text, struct buffer *o
 
 /* ---- decomposed title case ---------------------------------------------------------------------------------- */
 
-static void put_folded(struct buffer *out, UChar32 c)
+static void fold(struct buffer *out, UChar32 c)
 {
     UErrorCode status = U_ZERO_ERROR;
     const UNormalizer2 *nfkd = unorm2_getNFKDInstance(&status);
@@ -232,6 +232,28 @@ static void put_folded(struct buffer *out, UChar32 c)
         }
     }
     text_utf8_put(out, (uint32_t)c);
+}
+
+/* Folded characters are remembered: a mail uses few, and asking ICU for each costs more than all the rest. */
+static void put_folded(struct buffer *out, UChar32 c)
+{
+    static struct folded {
+        UChar32 c;                 /* 0: free */
+        unsigned char size, utf8[11];
+    } known[512];
+    struct folded *slot = &known[(size_t)c % (sizeof(known) / sizeof(known[0]))];
+    size_t from = out->size;
+
+    if (slot->c == c) {
+        buffer_append(out, slot->utf8, slot->size);
+        return;
+    }
+    fold(out, c);
+    if (out->size - from > sizeof(slot->utf8))
+        return;
+    slot->c = c;
+    slot->size = (unsigned char)(out->size - from);
+    memcpy(slot->utf8, out->at + from, slot->size);
 }
 
 void mime_normalise(struct buffer *out, struct slice s)
