@@ -8,6 +8,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static bool is_plain(struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++)
+        if (text.at[i] < 0x20 || text.at[i] > 0x7e)
+            return false;
+    return true;
+}
+
 int doveadm_mutf7(struct doveadm *d)
 {
     bool to_utf8 = doveadm_flag(d, "to-utf8");
@@ -25,7 +33,9 @@ int doveadm_mutf7(struct doveadm *d)
         if ((to_utf8 ? text_mutf7_to_utf8(&out, name) : text_utf8_to_mutf7(&out, name)) < 0) {
             log_error(NULL, to_utf8 ? "Mailbox name not valid mUTF-7: %s" : "Mailbox name not valid UTF-8: %s", names[i]);
             status = DOVEADM_DATAERR;
-            if (to_utf8) { /* what could be read of it, as the real program does */
+            if (to_utf8) { /* what could be read of it, as the real program does: nothing where the plain part in front is bad */
+                if (!is_plain(slice_head(name, strcspn(names[i], "&"))))
+                    name.size = 0;
                 while (name.size > 0 && text_mutf7_to_utf8(&out, name) < 0)
                     name.size--;
                 print_value(d, buffer_cstr(&out));

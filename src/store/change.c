@@ -341,7 +341,7 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
             const struct mail_auto *automatic = mailbox_auto_of(&c->place);
 
             /* One that would be made by opening it. */
-            if (automatic != NULL && automatic->create)
+            if ((automatic != NULL && automatic->create) || (is_inbox(&c->place) && c->place.ns->inbox))
                 return STEP_DONE;
             return mailbox_not_found(&c->place, e), STEP_ERROR;
         }

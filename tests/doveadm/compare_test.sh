@@ -249,6 +249,7 @@ mailbox subscribe Work INBOX Drafts
 mailbox list -s
 mailbox rename Work Work/x
 mailbox delete INBOX
+mailbox delete INBOX
 mailbox status messages INBOX
 save -m INBOX
 mailbox delete -r ''
