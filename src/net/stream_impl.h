@@ -20,6 +20,7 @@ struct stream_tls {
     struct stream *stream; /* for the callback below, in GnuTLS's session pointer */
     struct tls_context *(*choose)(void *arg, const char *name);
     char protocol[16], cipher[64], kx[32], mac[16], alpn[64], sni[256], cert_name[256];
+    bool cert_valid;               /* a client's; cert_name may still be empty */
     unsigned bits;
 };
 

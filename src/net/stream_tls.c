@@ -189,7 +189,7 @@ bool stream_tls_info(struct stream *s, struct tls_session_info *out)
                                      .kx = or_null(t->kx),
                                      .mac = or_null(t->mac),
                                      .bits = t->bits,
-                                     .client_certificate_valid = t->cert_name[0] != '\0',
+                                     .client_certificate_valid = t->cert_valid,
                                      .client_certificate_name = or_null(t->cert_name)};
     return true;
 }

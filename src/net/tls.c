@@ -279,7 +279,7 @@ static void suite_name(gnutls_session_t session, char *out, size_t size)
     snprintf(out, size, "%s%s", kx, word);
 }
 
-/* The name of the client's certificate when it was sent and is valid; "" otherwise. A certificate without the
+/* Was a valid certificate sent by the client, and the name in it; "" where it has none. A certificate without the
  * wanted field names nobody (CVE-2019-3814). */
 static void client_name(struct tls_context *c, struct stream_tls *t)
 {
@@ -291,6 +291,7 @@ static void client_name(struct tls_context *c, struct stream_tls *t)
 
     if (list == NULL || count == 0 || gnutls_certificate_verify_peers2(t->session, &status) < 0 || status != 0)
         return;
+    t->cert_valid = true;
     if (strcmp(c->cert_username_field, "emailAddress") == 0)
         oid = GNUTLS_OID_PKCS9_EMAIL;
     else if (strcmp(c->cert_username_field, "x500UniqueIdentifier") == 0)
