@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
+#include <stdlib.h>
 #include <utlist.h>
 
 enum { LINE_MOST = 1024, OUTPUT_MOST = 64 << 20, FD_LOG_SOCKET = 4, FD_MASTER = 7 };
@@ -34,6 +35,7 @@ struct state {
     struct anvil_penalties *penalties;
     struct peer *peers;
     ev_io log_watcher;
+    bool restarted;                /* another one has died: of the connections that end some are unknown */
 };
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
@@ -140,7 +142,7 @@ static int take_connection(struct peer *peer, struct slice *fields, size_t n, bo
         return error_set(error, ERROR_INVALID, "CONNECT: Invalid owner");
     if (on)
         anvil_connections_add(peer->state->connections, fields[2], (pid_t)pid, (pid_t)owner);
-    else if (!anvil_connections_remove(peer->state->connections, fields[2], (pid_t)pid))
+    else if (!anvil_connections_remove(peer->state->connections, fields[2], (pid_t)pid) && !peer->state->restarted)
         log_error(NULL, "connect limit: disconnection for unknown pid %u + ident %.*s", pid, (int)fields[2].size,
                   (const char *)fields[2].at);
     return 0;
@@ -327,6 +329,7 @@ int main(int argc, char **argv)
 
     state.service = service_init(argc, argv, &options, &state);
     state.connections = anvil_connections_new();
+    state.restarted = getenv("ANVIL_RESTARTED") != NULL;
     state.penalties = anvil_penalties_new();
     service_drop_privileges(state.service, 0);
     if (!service_standalone(state.service)) {

@@ -25,6 +25,14 @@ static void auth_lost(void *arg, const struct error *e)
         log_warning(NULL, "Auth connection lost: %s", e->admin);
 }
 
+/* Limits are counted by anvil, whose socket is out of reach of this process: whoever comes next is another one's. */
+static void anvil_lost(void *arg)
+{
+    struct login_server *s = arg;
+
+    service_retire(s->service);
+}
+
 /* The service has no room: the oldest clients that have not logged in make place (ipc 2.3). */
 static void full(void *arg)
 {
@@ -120,6 +128,7 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     login_handover_prepare(s.handover);
     login_sandbox_enter(s.service);
     service_ready(s.service, &service_events, &s);
+    anvil_client_on_lost(s.anvil, anvil_lost, &s);
     status = service_run(s.service);
 
     drop_all(&s, NULL, "Shutting down", true);

@@ -27,6 +27,8 @@ struct anvil_client {
     ev_tstamp failed_at;
     ev_timer timer;              /* answers are due, or (without connection) failures are told */
     struct anvil_query *queries;
+    void (*lost)(void *arg);
+    void *lost_arg;
     bool *gone;
 };
 
@@ -75,6 +77,12 @@ void anvil_client_give_fd(struct anvil_client *c, int fd)
 {
     line_conn_free(c->conn);
     start_conn(c, fd);
+}
+
+void anvil_client_on_lost(struct anvil_client *c, void (*lost)(void *arg), void *arg)
+{
+    c->lost = lost;
+    c->lost_arg = arg;
 }
 
 bool anvil_client_connected(struct anvil_client *c)
@@ -132,13 +140,20 @@ static void fail_all(struct anvil_client *c)
             return;
 }
 
+static void drop_conn(struct anvil_client *c)
+{
+    line_conn_free(c->conn);
+    c->conn = NULL;
+    if (c->lost != NULL)
+        c->lost(c->lost_arg);
+}
+
 static void handle_closed(void *arg, const struct error *why)
 {
     struct anvil_client *c = arg;
 
     (void)why;
-    line_conn_free(c->conn);
-    c->conn = NULL;
+    drop_conn(c);
     ev_now_update(c->loop);
     c->failed_at = ev_now(c->loop);
     fail_all(c);
@@ -153,8 +168,7 @@ static void timer_ready(struct ev_loop *loop, ev_timer *w, int events)
         return;
     if (c->conn != NULL) {
         log_error(NULL, "Anvil queries timed out after %d secs - aborting queries", ANVIL_TIMEOUT_SECS);
-        line_conn_free(c->conn);
-        c->conn = NULL;
+        drop_conn(c);
     }
     fail_all(c);
 }

@@ -17,6 +17,8 @@ struct anvil_query;
 struct anvil_client *anvil_client_new(struct ev_loop *, const char *path, int fd);
 void anvil_client_free(struct anvil_client *); /* open queries are dropped without a callback */
 void anvil_client_give_fd(struct anvil_client *, int fd);
+/* The connection ended, or was given up. */
+void anvil_client_on_lost(struct anvil_client *, void (*lost)(void *arg), void *arg);
 bool anvil_client_connected(struct anvil_client *); /* connects now if it is not */
 
 /* service "imap", ip "127.0.0.1" (empty: none), user: "imap/127.0.0.1/user", the user escaped. */

@@ -125,6 +125,8 @@ void service_ready(struct service *, const struct service_handler *, void *arg);
 void service_client_begin(struct service *);
 void service_client_end(struct service *);
 unsigned service_clients(const struct service *);
+/* Nothing new is accepted from now on, as when service_count is used up; the process ends with its last client. */
+void service_retire(struct service *);
 bool service_finishing(const struct service *);             /* master is gone, or service_count is used up */
 
 /* CONNECT and DISCONNECT lines on the pipe to anvil; `ident` as anvil_ident makes it. Nothing happens without master.

@@ -131,6 +131,12 @@ void service_client_end(struct service *service)
     service_clients_update(service);
 }
 
+void service_retire(struct service *service)
+{
+    service->count_left = 0;
+    service_clients_update(service);
+}
+
 unsigned service_clients(const struct service *service)
 {
     return service->clients;
