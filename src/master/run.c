@@ -175,6 +175,41 @@ static int check_log(const struct generation *generation, struct error *error)
     return 0;
 }
 
+/* The sockets, and whoever is connected to them, are in the base_dir of the start: services must look for each other there. */
+static int read_keeping_base_dir(struct master *master, struct conf **conf, struct error *error)
+{
+    struct settings *set;
+    struct arena *arena;
+    const char **pairs;
+    size_t n = 0;
+    bool same;
+    int r;
+
+    if (conf_open_file(master->config_path, master->overrides, conf, error) < 0)
+        return -1;
+    set = conf_settings(*conf, NULL, error);
+    if (set == NULL) {
+        conf_free(*conf);
+        return -1;
+    }
+    same = strcmp(conf_str(set, SET_base_dir), master->base_dir) == 0;
+    settings_unref(set);
+    if (same)
+        return 0;
+    log_error(NULL, "base_dir can't be changed by a reload, it stays %s", master->base_dir);
+    conf_free(*conf);
+    arena = arena_new();
+    while (master->overrides != NULL && master->overrides[n] != NULL)
+        n++;
+    pairs = ARENA_ARRAY(arena, const char *, n + 2);
+    for (size_t i = 0; i < n; i++)
+        pairs[i] = master->overrides[i];
+    pairs[n] = arena_printf(arena, "base_dir=%s", master->base_dir);
+    r = conf_open_file(master->config_path, pairs, conf, error);
+    arena_free(arena);
+    return r;
+}
+
 static void reload(struct master *master)
 {
     struct generation *before = master->now, *generation;
@@ -183,7 +218,7 @@ static void reload(struct master *master)
 
     log_warning(NULL, "SIGHUP received - reloading configuration");
     systemd_notify(master, "RELOADING=1");
-    if (conf_open_file(master->config_path, master->overrides, &conf, &error) < 0) {
+    if (read_keeping_base_dir(master, &conf, &error) < 0) {
         log_error(NULL, "Error reading configuration: %s", error.admin);
         goto out;
     }
@@ -192,8 +227,6 @@ static void reload(struct master *master)
         conf_free(conf);
         goto out;
     }
-    if (strcmp(conf_str(generation->set, SET_base_dir), master->base_dir) != 0)
-        log_error(NULL, "base_dir can't be changed by a reload, it stays %s", master->base_dir);
     if (check_log(generation, &error) < 0 || open_generation(generation, &error) < 0) {
         log_error(NULL, "Config reload failed: %s", error.admin);
         generation_free(generation);
