@@ -2,6 +2,10 @@
 #include "base/slice.h"
 
 #include <atf-c.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 ATF_TC_WITHOUT_HEAD(compare);
 ATF_TC_BODY(compare, tc)
@@ -154,6 +158,58 @@ ATF_TC_BODY(endian, tc)
     ATF_CHECK(memcmp(out, b, 2) == 0);
 }
 
+/* Instructions that a comparison takes: a child makes it, from one stop to the next, and is led through it step by step.
+ * -1: this machine does not let us. */
+static long count_steps(struct slice a, struct slice b)
+{
+    volatile bool equal;
+    long steps = 0;
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+            _exit(1);
+        raise(SIGSTOP);
+        equal = slice_equal_secret(a, b);
+        (void)equal;
+        raise(SIGUSR1);
+        _exit(0);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status))
+        return -1;
+    do {
+        steps++;
+        if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) < 0 || waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status))
+            return -1;
+    } while (WSTOPSIG(status) == SIGTRAP);
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    return steps;
+}
+
+/* A secret costs the same whether the first byte, the last one or none is wrong (CVE-2026-27856). */
+ATF_TC_WITHOUT_HEAD(secret);
+ATF_TC_BODY(secret, tc)
+{
+    unsigned char secret[64], guess[64];
+    long right, first, last;
+
+    (void)tc;
+    memset(secret, 'x', sizeof(secret));
+    memset(guess, 'x', sizeof(guess));
+    right = count_steps(slice_of(guess, sizeof(guess)), slice_of(secret, sizeof(secret)));
+    if (right < 0)
+        atf_tc_skip("machine: a process cannot be traced");
+    guess[63] = 'y';
+    last = count_steps(slice_of(guess, sizeof(guess)), slice_of(secret, sizeof(secret)));
+    guess[0] = 'y';
+    first = count_steps(slice_of(guess, sizeof(guess)), slice_of(secret, sizeof(secret)));
+    ATF_CHECK_MSG(right > 20, "%ld steps: nothing was compared", right);
+    ATF_CHECK_EQ(right, last);
+    ATF_CHECK_EQ(right, first);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, compare);
@@ -164,5 +220,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, buffer);
     ATF_TP_ADD_TC(tp, buffer_number);
     ATF_TP_ADD_TC(tp, endian);
+    ATF_TP_ADD_TC(tp, secret);
     return atf_no_error();
 }

@@ -58,6 +58,7 @@ words_finds_body()
 {
     check_finds words src/base/w.c '/* TO''DO */' 'unfinished'
     check_finds words tests/w_test.sh 'sle''ep 1' 'sleep'
+    check_finds words src/auth/w.c 'if (slice_equal(in->password, raw))' 'tells of a secret'
     check_finds words README.md 'see /wo''rk/there' 'a path of one machine'
 }
 

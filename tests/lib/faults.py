@@ -10,10 +10,20 @@ session   NUL in names, numbers beyond 32 bits, what stands behind a cut literal
 thread    reference chains that are long, shuffled, and in circles
 compress  unknown algorithms, empty blocks, and each answer in a window of its own
 restore   a forged session on the socket given
+server_names  a name of a server in each handshake: the memory of the processes given
+certificates  client certificates with and without a name, of the folder given
+forwarded     ID of a trusted and of another address, with fields for the passdb
+proxies       a passdb that says proxy without a host, and in a loop; the processes given go on
+filters       two passdbs that differ in username_filter alone
+counts        socket of anvil, anvil and login processes by pid: the limit after anvil was killed
 """
 import array
+import os
 import re
+import select
+import signal
 import socket
+import ssl
 import sys
 import zlib
 
@@ -115,6 +125,101 @@ def aborted(host, port, *pids):
     grown = resident(pids) - before
     if grown > 1500 * 512:
         fail("%d bytes for each login that was aborted" % (grown // 1500))
+
+
+def server_names(host, port, *pids):
+    """A name of a server in each handshake (2017-15130): nothing of it stays."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def many(first, last):
+        for number in range(first, last):
+            with context.wrap_socket(socket.create_connection((host, port), timeout=280), server_hostname="n%d.%s.example" % (number, "x" * 60)) as s:
+                s.recv(4096)
+
+    many(0, 100)
+    before = resident(pids)
+    many(100, 500)
+    grown = resident(pids) - before
+    if grown > 400 * 1024:
+        fail("%d bytes for each name" % (grown // 400))
+
+
+def certificates(host, port, folder):
+    """With auth_ssl_username_from_cert the certificate's name logs in, whatever the client says; one without the field nobody (2019-3814)."""
+    def login(name):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if name:
+            context.load_cert_chain("%s/%s.crt" % (folder, name), "%s/%s.key" % (folder, name))
+        with context.wrap_socket(socket.create_connection((host, port), timeout=280)) as s, s.makefile("rb") as f:
+            f.readline()
+            s.sendall(b"a LOGIN victim pass\r\n")
+            line = f.readline()
+            while line.startswith(b"*"):
+                line = f.readline()
+            return line
+
+    for name, wanted in (("named", b"a OK"), ("unnamed", b"a NO")):
+        got = login(name)
+        if not got.startswith(wanted):
+            fail("certificate %s: %r, wanted %r" % (name, got, wanted))
+
+
+def forwarded(host, port, trusted, other):
+    """ID of a front in login_trusted_networks sets the client's address and forward_ fields, no other field; anybody else's sets nothing."""
+    def login(source, fields, password=b"wrong", nul=False):
+        c = Client.__new__(Client)
+        c.sock = socket.create_connection((host, port), timeout=280, source_address=(source, 0))
+        c.file = c.sock.makefile("rb")
+        c.file.readline()
+        c.expect(b"i ID (" + fields + b")\r\n", b"i BAD" if nul else b"i OK")
+        c.send(b"a LOGIN f " + password + b"\r\n")
+        return c.until(b"a ")[-1]
+
+    for source in (trusted, other):
+        for name in (b"nopassword", b"nopassword=y\tuser", b"passdb_nopassword", b"userdb_uid"):
+            fields = b'"x-originating-ip" "10.11.12.13" "x-session-id" "fr0nt" "x-forward-' + name.replace(b"\t", b"") + b'" "y"'
+            if not login(source, fields).startswith(b"a NO"):
+                fail("%s let in by x-forward-%s" % (source, name))
+        login(source, b'"x-forward-a" "b\0nopassword=y"', nul=True)
+        if not login(source, b'"x-originating-ip" "10.11.12.13" "x-session-id" "%s"' % source.encode(), b"pass").startswith(b"a OK"):
+            fail("the right password fails")
+
+
+def proxies(host, port, *pids):
+    """A passdb that says proxy, without a host or in a loop: the login fails, nothing crashes."""
+    for user in ("nohost", "loop"):
+        c = Client(host, port)
+        c.expect(b"a LOGIN %s pass\r\n" % user.encode(), b"a NO [UNAVAILABLE]")
+    for pid in pids:
+        os.kill(int(pid), 0)
+
+
+def filters(host, port):
+    """Two passdbs with the same driver and arguments, each with a username_filter of its own (2022-30550)."""
+    for user, wanted in ((b"a1", b"a OK"), (b"b1", b"a OK"), (b"c1", b"a NO")):
+        Client(host, port).expect(b"a LOGIN " + user + b" one\r\n", wanted)
+
+
+def counts(host, port, path, anvil, *logins):
+    """anvil is killed: the limits hold again as soon as there is another one, for the login processes that were there too."""
+    first = Client(host, port, "u")
+    known = b""
+    while b"/u\t" not in known:  # it stands in a pipe until then, and the next anvil would find it there
+        with socket.socket(socket.AF_UNIX) as s, s.makefile("rb") as f:
+            s.connect(path)
+            s.sendall(b"VERSION\tanvil\t1\t0\nCONNECT-DUMP\n")
+            known = f.readline()
+    fds = [os.pidfd_open(int(pid)) for pid in (anvil, *logins)]
+    os.kill(int(anvil), signal.SIGKILL)
+    for fd in fds:
+        if not select.select([fd], [], [], 60)[0]:
+            fail("a login process goes on without anvil")
+    second = Client(host, port, "u")
+    Client(host, port).expect(b"a LOGIN u pass\r\n", b"a NO [LIMIT]")
+    first.expect(b"b NOOP\r\n", b"b OK")
+    second.expect(b"b NOOP\r\n", b"b OK")
 
 
 def session(host, port):

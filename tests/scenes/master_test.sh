@@ -521,6 +521,33 @@ END
 }
 log_dies_cleanup() { scene_end; }
 
+# base_dir of a running master stays what it was, whatever a reload reads; a restart obeys.
+atf_test_case reload_base_dir cleanup
+reload_base_dir_body()
+{
+    scene_start ours
+    sed -i "s|^base_dir = .*|base_dir = $SCENE/run3|" "$SCENE/dovecot.conf"
+    old=$(pgrep -P "$SERVER" -f '^dovecot/imap-login')
+    kill -HUP "$SERVER"
+    for pid in $old; do
+        timeout 60 tail --pid="$pid" -f /dev/null || atf_fail "an old login process goes on"
+    done
+    scene_talk imap <<END >session
+a LOGIN one pass
+b SELECT INBOX
+c LOGOUT
+END
+    atf_check -o match:'^b OK' cat session
+    atf_check -o inline:"$SERVER\n" cat "$SCENE/run/master.pid"
+    [ ! -e "$SCENE/run3" ] || atf_fail "a reload has made the new base_dir"
+    scene_stop
+    scene_log_is_clean 'SIGHUP received' "base_dir can't be changed by a reload, it stays $SCENE/run\$"
+    scene_run "$OURS/dovecot"
+    atf_check -o inline:"$SERVER\n" cat "$SCENE/run3/master.pid"
+    scene_stop
+}
+reload_base_dir_cleanup() { scene_end; }
+
 # Many reloads at once end in one server that works, with as many descriptors as before.
 atf_test_case reload_storm cleanup
 reload_storm_body()
@@ -660,7 +687,7 @@ systemd_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in start_and_stop background same_answers bad_services reload reload_tls ends throttling absent limits limits_shared min_avail isolated_logins login_queue_full log_dies reload_storm killed_master idle_kill log_files systemd; do
+    for name in start_and_stop background same_answers bad_services reload reload_tls ends throttling absent limits limits_shared min_avail isolated_logins login_queue_full log_dies reload_base_dir reload_storm killed_master idle_kill log_files systemd; do
         atf_add_test_case $name
     done
 }
