@@ -9,5 +9,6 @@
 #include "base/text.h"
 #include "base/log.h"
 #include "base/os.h"
+#include "base/os_map.h"
 
 #endif

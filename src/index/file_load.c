@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MAP_MIN_SIZE = 128 * 1024 };
+
 struct loaded_log {
     int fd;                 /* -1 = not there or not usable */
     bool writable;
@@ -104,10 +106,24 @@ static bool is_worthless(const struct load *l)
     return l->state.count > 0 && state_uid(&l->state, l->state.count - 1) == 0 && log->usable && log->h.prev_file_seq == 0;
 }
 
+/* A large one is mapped, with room for messages that come: opening a mailbox must not cost what all its messages cost. */
+static int get_base(struct load *l, int fd, struct buffer *file, struct os_map **map, struct error *e)
+{
+    const size_t size = (size_t)l->base_st.st_size;
+    struct error ignored;
+
+    if (size >= MAP_MIN_SIZE && !l->index->set.mmap_disable && !l->index->no_map &&
+        os_map_open(map, fd, size, size / 8 + MAP_MIN_SIZE, &ignored) == 0)
+        return 0;
+    buffer_reserve(file, size);
+    return os_pread(fd, 0, size, file, e) < 0 ? -1 : 0;
+}
+
 /* The base index; its absence or uselessness leaves the empty state with have_base false. */
 static int read_base(struct load *l, struct error *e)
 {
     struct buffer file = {0};
+    struct os_map *map = NULL;
     char why[128];
     bool writable;
     int fd, ret;
@@ -120,11 +136,11 @@ static int read_base(struct load *l, struct error *e)
         close(fd);
         return error_set(e, ERROR_CORRUPT, "%s/%s is not an index file", l->index->path, l->index->prefix);
     }
-    buffer_reserve(&file, (size_t)l->base_st.st_size);
-    ret = os_pread(fd, 0, (size_t)l->base_st.st_size, &file, e) < 0 ? -1 : 0;
+    ret = get_base(l, fd, &file, &map, e);
     close(fd);
     if (ret == 0) {
-        switch (state_load(&l->state, &file, why, sizeof(why), &l->notes)) {
+        switch (map == NULL ? state_load(&l->state, &file, why, sizeof(why), &l->notes)
+                            : state_load_map(&l->state, &map, (size_t)l->base_st.st_size, why, sizeof(why), &l->notes)) {
         case STATE_GOOD:
             l->have_base = true;
             break;
@@ -146,6 +162,7 @@ static int read_base(struct load *l, struct error *e)
         }
     }
     buffer_free(&file);
+    os_map_close(&map);
     return ret;
 }
 

@@ -159,6 +159,11 @@ static enum step refresh_files(struct index *index, struct error *e)
 
     if (same < 0)
         return STEP_ERROR;
+    if (index->state.map != NULL && os_map_lost(index->state.map)) {
+        index_error(index, "mmaped index file %s/%s: Lost pages of the file, reading it again", index->path, index->prefix);
+        index->no_map = true;
+        return file_load(index, e) < 0 ? STEP_ERROR : STEP_DONE;
+    }
     if (same && (uint64_t)st.st_size == index->log.head)
         return STEP_DONE;
     if (same ? file_log_read(index, index->locked, e) < 0 : follow_rotation(index, e) < 0) {

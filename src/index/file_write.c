@@ -128,6 +128,13 @@ int file_base_write(struct index *index, struct error *e)
     struct stat st = {0};
     int fd, ret;
 
+    if (state_unordered(s)) { /* it was mapped and has not been looked at until now, when all of it is read anyway */
+        struct buffer notes = {0};
+
+        state_mend(s, &notes);
+        index_log_notes(index, &notes);
+        buffer_free(&notes);
+    }
     index_store_modseq(index);
     state_put(s, BASE_AT_LOG_TAIL, (uint32_t)(index_has_pending(index) || index->set.strict_tail ? index->log.tail : index->log.head));
     state_emit_header(s, &header);

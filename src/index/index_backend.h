@@ -91,6 +91,7 @@ struct index {
     unsigned epoch;         /* raised when UIDs begin to mean something else: views are invalid */
     uint32_t reading_seq;   /* the log whose records are being applied */
     bool need_repair, gone; /* gone: the files were removed */
+    bool no_map;            /* the base index could not be read where it was mapped */
     bool need_new_log;      /* the log cannot go on: its good part ends at log.head (12.2) */
     bool fsck_told;         /* "fscking" has been said of the present damage */
 

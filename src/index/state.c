@@ -28,6 +28,21 @@ void state_init(struct state *s, uint32_t indexid)
     state_put(s, BASE_AT_LOG_SEQ, 1);
 }
 
+static void free_block(struct state *s)
+{
+    if (s->map != NULL)
+        os_map_close(&s->map);
+    else
+        mem_free(s->block);
+}
+
+void state_block_replace(struct state *s, unsigned char *block, uint32_t room)
+{
+    free_block(s);
+    s->block = s->records = block;
+    s->room = room;
+}
+
 void state_free(struct state *s)
 {
     state_keywords_free(s);
@@ -35,7 +50,7 @@ void state_free(struct state *s)
         mem_free(s->exts[i].header);
     mem_free(s->exts);
     mem_free(s->base);
-    mem_free(s->block);
+    free_block(s);
     mem_free(s->gone);
     *s = (struct state){.ext_keywords = -1, .ext_modseq = -1, .sink = s->sink, .sink_arg = s->sink_arg};
 }
@@ -224,9 +239,10 @@ static void upgrade_minor(struct state *s)
     s->base[BASE_AT_MINOR] = BASE_MINOR;
 }
 
-enum state_load state_load(struct state *s, struct buffer *file, char *why, size_t why_size, struct buffer *notes)
+/* Everything but the block, which the caller hands over where this is not UNUSABLE. */
+static enum state_load load(struct state *s, struct slice f, size_t room, struct os_map *map, char *why, size_t why_size,
+                            struct buffer *notes)
 {
-    struct slice f = buffer_slice(file);
     struct state n = {.ext_keywords = -1, .ext_modseq = -1, .applying_ext = -1, .sink = s->sink,
                       .sink_arg = s->sink_arg};
     uint32_t header_size, messages, fits;
@@ -256,11 +272,11 @@ enum state_load state_load(struct state *s, struct buffer *file, char *why, size
         state_put(&n, BASE_AT_MESSAGES, fits);
         messages = fits;
     }
-    n.block = file->at;
-    n.records = file->at + header_size;
+    n.block = (unsigned char *)f.at;
+    n.map = map;
+    n.records = n.block + header_size;
     n.count = messages;
-    n.room = (uint32_t)((file->room - header_size) / n.stride);
-    *file = (struct buffer){0};
+    n.room = (uint32_t)((room - header_size) / n.stride);
     upgrade_minor(&n);
     problem = state_keywords_load(&n);
     if (problem != NULL)
@@ -270,6 +286,24 @@ enum state_load state_load(struct state *s, struct buffer *file, char *why, size
     if (s->count > 0 && state_uid(s, s->count - 1) == 0 && notes->size == noted)
         buffer_printf(notes, "!last message has uid=0\n");
     return notes->size > noted || state_damaged(s) ? STATE_MEND : STATE_GOOD;
+}
+
+enum state_load state_load(struct state *s, struct buffer *file, char *why, size_t why_size, struct buffer *notes)
+{
+    enum state_load result = load(s, buffer_slice(file), file->room, NULL, why, why_size, notes);
+
+    if (result != STATE_UNUSABLE)
+        *file = (struct buffer){0};
+    return result;
+}
+
+enum state_load state_load_map(struct state *s, struct os_map **map, size_t size, char *why, size_t why_size, struct buffer *notes)
+{
+    enum state_load result = load(s, slice_of(os_map_bytes(*map), size), os_map_room(*map), *map, why, why_size, notes);
+
+    if (result != STATE_UNUSABLE)
+        *map = NULL;
+    return result;
 }
 
 void state_emit_header(const struct state *s, struct buffer *out)

@@ -31,6 +31,7 @@ struct state {
     int ext_keywords, ext_modseq;   /* positions, -1 = none */
 
     unsigned char *block;           /* what records lies in */
+    struct os_map *map;             /* the block is this one's; NULL = memory of our own */
     unsigned char *records;
     uint32_t count, room, stride;   /* records present (with those marked gone), space, bytes each */
     unsigned char *gone;            /* bit per record; NULL outside of a run with expunges */
@@ -89,6 +90,13 @@ enum state_load {
 /* Takes the file's bytes over (the buffer is empty afterwards) and replaces the state. `notes` gets lines: with a '!'
  * in front what is wrong with the file, without what was done about it. On UNUSABLE the state is untouched. */
 enum state_load state_load(struct state *, struct buffer *file, char *why, size_t why_size, struct buffer *notes);
+/* The same for a file that is mapped; the map is taken over as the bytes are. Its records are not all looked at: whether they
+ * are in order is for state_unordered, when they are read anyway. */
+enum state_load state_load_map(struct state *, struct os_map **, size_t size, char *why, size_t why_size, struct buffer *notes);
+/* A mapped state: records that are out of order, or that could not be read. Reads all of them. */
+bool state_unordered(const struct state *);
+/* Puts another block in the records' place. */
+void state_block_replace(struct state *, unsigned char *block, uint32_t room);
 /* The bytes of a rewrite (2.5) up to the records; the records follow as they are in memory. The caller has put the
  * tail into the base header: the head, unless the storage has still something to carry out. */
 void state_emit_header(const struct state *, struct buffer *);

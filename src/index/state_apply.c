@@ -116,9 +116,7 @@ static void make_room(struct state *s)
     block = mem_alloc((size_t)room * s->stride);
     if (s->count > 0)
         memcpy(block, s->records, (size_t)s->count * s->stride);
-    mem_free(s->block);
-    s->block = s->records = block;
-    s->room = room;
+    state_block_replace(s, block, room);
 }
 
 static void apply_append(const struct run *run)

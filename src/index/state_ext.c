@@ -94,9 +94,7 @@ static void relayout(struct state *s, const struct state_ext *old, unsigned old_
                 memcpy(to + s->exts[x].record_offset, from + old[x].record_offset, size);
         }
     }
-    mem_free(s->block);
-    s->block = s->records = block;
-    s->room = s->count;
+    state_block_replace(s, block, s->count);
     s->stride = stride;
     state_put(s, BASE_AT_RECORD_SIZE, stride);
 }

@@ -6,6 +6,8 @@
 
 #include <time.h>
 
+enum { MAPPED_LOOK = 1000 }; /* of a mapped file only the last records are read to check their order */
+
 struct counts {
     uint32_t seen, deleted, first_unseen, first_deleted;
 };
@@ -30,12 +32,12 @@ static struct counts count_records(const struct state *s)
     return c;
 }
 
-/* One pass over the records: everything that looks messages up relies on the order. */
-static bool is_ordered(const struct state *s)
+/* One pass over records: everything that looks messages up relies on the order. */
+static bool is_ordered(const struct state *s, uint32_t from)
 {
-    uint32_t prev = 0;
+    uint32_t prev = from == 0 ? 0 : state_uid(s, from - 1);
 
-    for (uint32_t i = 0; i < s->count; i++) {
+    for (uint32_t i = from; i < s->count; i++) {
         uint32_t uid = state_uid(s, i);
 
         if (uid <= prev)
@@ -43,6 +45,11 @@ static bool is_ordered(const struct state *s)
         prev = uid;
     }
     return true;
+}
+
+bool state_unordered(const struct state *s)
+{
+    return s->map != NULL && (!is_ordered(s, 0) || os_map_lost(s->map));
 }
 
 bool state_damaged(const struct state *s)
@@ -53,7 +60,8 @@ bool state_damaged(const struct state *s)
     return next == 0 || (state_get(s, BASE_AT_UID_VALIDITY) == 0 && next != 1) || (s->count > 0 && last == 0) ||
            last >= next || state_get(s, BASE_AT_SEEN) > messages || state_get(s, BASE_AT_DELETED) > messages ||
            recent == 0 || recent > next || state_get(s, BASE_AT_UNSEEN_LOWWATER) > next ||
-           state_get(s, BASE_AT_DELETED_LOWWATER) > next || s->keywords_broken || !is_ordered(s);
+           state_get(s, BASE_AT_DELETED_LOWWATER) > next || s->keywords_broken ||
+           !is_ordered(s, s->map != NULL && s->count > MAPPED_LOOK ? s->count - MAPPED_LOOK : 0);
 }
 
 /* Drops records whose UIDs are zero or not ascending, keeping the first of them. */
