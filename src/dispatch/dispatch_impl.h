@@ -163,8 +163,9 @@ void job_conn_forget(struct session *);
 /* restore.c: sessions that come back from imap-hibernate (ipc 14). */
 void restore_conn_new(struct dispatcher *, int fd);
 void restore_answer(struct session *, const char *problem);
-/* The session's fields that decide about rights, under a key that only dispatchers of this master know. In the arena. */
-const char *restore_ticket(struct dispatcher *, struct arena *, const struct dispatch_request *);
+/* The session's fields that decide about rights, under a key that only dispatchers of this master know, and its token, which nobody
+ * else can read. In the session's arena. */
+const char *restore_ticket(struct session *);
 
 int postlogin_start(struct session *, const char *socket, struct error *);
 void postlogin_cancel(struct postlogin *);

@@ -20,26 +20,89 @@ struct restore {
     struct session *session;   /* that has not been answered; NULL: none */
 };
 
-const char *restore_ticket(struct dispatcher *d, struct arena *arena, const struct dispatch_request *request)
+static void digest_of(struct dispatcher *d, struct slice text, uint8_t digest[SHA256_DIGEST_SIZE])
 {
-    struct dispatch_request plain = *request;
-    struct buffer text = {0}, hex = {0};
     struct hmac_sha256_ctx ctx;
-    uint8_t digest[SHA256_DIGEST_SIZE];
-    const char *ticket;
 
-    plain.ticket = NULL;
-    line_begin(&text, d->protocol);
-    line_field_str(&text, request->user);
-    dispatch_origin_write(&text, &plain);
     hmac_sha256_set_key(&ctx, sizeof(d->ticket_key), d->ticket_key);
     hmac_sha256_update(&ctx, text.size, text.at);
-    hmac_sha256_digest(&ctx, sizeof(digest), digest);
-    text_hex_encode(&hex, slice_of(digest, sizeof(digest)));
-    ticket = arena_strdup(arena, buffer_cstr(&hex));
+    hmac_sha256_digest(&ctx, SHA256_DIGEST_SIZE, digest);
+}
+
+/* Hides the session's token in a ticket, and shows it again: each session has bytes of its own to mix it with, and one token. What
+ * was changed on the way is nobody's, since the ticket does not fit then. */
+static void mix_token(struct dispatcher *d, const struct dispatch_request *request, struct buffer *token)
+{
+    uint8_t digest[SHA256_DIGEST_SIZE];
+
+    for (size_t i = 0; i < token->size; i++) {
+        if (i % sizeof(digest) == 0) {
+            struct buffer text = {0};
+
+            line_begin(&text, "token");
+            line_field_str(&text, d->protocol);
+            line_field_str(&text, request->user);
+            line_field_str(&text, request->session);
+            line_field_num(&text, request->created_usecs / 1000000); /* what comes back has no more */
+            line_field_num(&text, i);
+            digest_of(d, buffer_slice(&text), digest);
+            buffer_free(&text);
+        }
+        token->at[i] ^= digest[i % sizeof(digest)];
+    }
+}
+
+static const char *make_ticket(struct dispatcher *d, struct arena *arena, const struct dispatch_request *request, const char *sealed)
+{
+    struct dispatch_request plain = *request;
+    struct buffer text = {0}, ticket = {0};
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    const char *made;
+
+    plain.ticket = NULL;
+    line_begin(&text, "ticket");
+    line_field_str(&text, d->protocol);
+    line_field_str(&text, request->user);
+    line_field_str(&text, sealed);
+    dispatch_origin_write(&text, &plain);
+    digest_of(d, buffer_slice(&text), digest);
+    text_hex_encode(&ticket, slice_of(digest, sizeof(digest)));
+    buffer_append_str(&ticket, sealed);
+    made = arena_strdup(arena, buffer_cstr(&ticket));
     buffer_free(&text);
-    buffer_free(&hex);
+    buffer_free(&ticket);
+    return made;
+}
+
+const char *restore_ticket(struct session *session)
+{
+    struct dispatcher *d = session->dispatcher;
+    struct buffer token = {0}, sealed = {0};
+    const char *ticket;
+
+    if (session->token != NULL) { /* it was made for this process: another one has no use of it */
+        buffer_printf(&token, "%ld:%s", (long)getpid(), session->token);
+        mix_token(d, &session->request, &token);
+        text_hex_encode(&sealed, buffer_slice(&token));
+    }
+    ticket = make_ticket(d, session->arena, &session->request, buffer_cstr(&sealed));
+    buffer_wipe(&token);
+    buffer_free(&sealed);
     return ticket;
+}
+
+/* Takes the token out of a ticket that is believed. */
+static void take_sealed(struct session *session, const char *sealed)
+{
+    struct buffer token = {0};
+    const char *mine = arena_printf(session->arena, "%ld:", (long)getpid());
+
+    if (text_hex_decode(&token, slice_from_str(sealed)) == 0) {
+        mix_token(session->dispatcher, &session->request, &token);
+        if (slice_starts(buffer_slice(&token), slice_from_str(mine)))
+            session->token = arena_str(session->arena, slice_from(buffer_slice(&token), strlen(mine)));
+    }
+    buffer_wipe(&token);
 }
 
 void restore_answer(struct session *session, const char *problem)
@@ -95,9 +158,14 @@ static bool take_rested(struct session *session, const struct rpc_fields *fields
 
 static bool is_believed(struct session *session, const char *ticket)
 {
-    return ticket != NULL && slice_equal_secret(slice_from_str(ticket),
-                                                slice_from_str(restore_ticket(session->dispatcher, session->arena,
-                                                                              &session->request)));
+    const size_t digits = SHA256_DIGEST_SIZE * 2;
+
+    if (ticket == NULL || strlen(ticket) < digits ||
+        !slice_equal_secret(slice_from_str(ticket), slice_from_str(make_ticket(session->dispatcher, session->arena, &session->request,
+                                                                               ticket + digits))))
+        return false;
+    take_sealed(session, ticket + digits);
+    return true;
 }
 
 static void refuse(struct restore *r, int fd, const char *problem)

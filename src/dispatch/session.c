@@ -212,7 +212,7 @@ static int deliver(struct session *session, struct error *error)
     int result;
 
     if (!session->request.job)
-        session->request.ticket = restore_ticket(session->dispatcher, session->arena, &session->request);
+        session->request.ticket = restore_ticket(session);
     result = dispatch_request_write(&packet, &session->request, error);
 
     if (result == 0)

@@ -7,13 +7,14 @@
 
 #include <zlib.h>
 
-enum { INFLATED_MAX = 96 * 1024, PIECE = 16 * 1024 };
+enum { INFLATED_MAX = 96 * 1024, PIECE = 16 * 1024, WINDOW = 1 << MAX_WBITS };
 
 struct compression {
     z_stream in, out;
     struct buffer input;       /* inflated, from `at` on not yet used */
     size_t at;
     bool written, tagged;      /* since the last flush */
+    bool inside;               /* what has come ends inside of a block, or of a byte */
 };
 
 /* ---- output ------------------------------------------------------------------------------------------------------------- */
@@ -66,6 +67,8 @@ void session_flush(struct session *s)
 
 /* ---- input -------------------------------------------------------------------------------------------------------------- */
 
+enum { BITS_LEFT = 63, LAST_BLOCK = 64, BETWEEN_BLOCKS = 128 }; /* of z_stream.data_type */
+
 /* False: the bytes are no deflate stream. */
 static bool inflate_in(struct session *s)
 {
@@ -88,6 +91,8 @@ static bool inflate_in(struct session *s)
         if (c->in.avail_out > 0 && c->in.avail_in == 0)
             break;
     }
+    if (raw.size > c->in.avail_in) /* a call without input tells nothing */
+        c->inside = (c->in.data_type & (BITS_LEFT | LAST_BLOCK | BETWEEN_BLOCKS)) != BETWEEN_BLOCKS;
     stream_consume(s->io, raw.size - c->in.avail_in);
     return got == Z_OK || got == Z_BUF_ERROR;
 }
@@ -154,6 +159,43 @@ void compression_start(struct session *s)
     if (inflateInit2(&c->in, -MAX_WBITS) != Z_OK || deflateInit2(&c->out, n, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         mem_exhausted(sizeof(*c));
     s->compression = c;
+}
+
+/* ---- rest (hibernate.h) ---------------------------------------------------------------------------------------------------- */
+
+bool compression_may_rest(const struct session *s)
+{
+    const struct compression *c = s->compression;
+
+    /* What was written ended with a flush at a whole byte, so that a new stream may follow. What the client sends has to stand
+     * likewise: between two blocks, at a whole byte. */
+    return c == NULL || (!c->written && c->input.size == c->at && !c->inside);
+}
+
+void compression_put_window(struct session *s, struct buffer *out)
+{
+    unsigned char window[WINDOW];
+    uInt size = sizeof(window);
+    uLong packed;
+
+    if (inflateGetDictionary(&s->compression->in, window, &size) != Z_OK)
+        size = 0;
+    packed = compressBound(size);
+    buffer_reserve(out, packed);
+    if (compress2(out->at + out->size, &packed, window, size, Z_BEST_SPEED) != Z_OK)
+        mem_exhausted(packed);
+    out->size += packed;
+}
+
+bool compression_resume(struct session *s, struct slice packed)
+{
+    unsigned char window[WINDOW];
+    uLong size = sizeof(window);
+
+    if (uncompress(window, &size, packed.at, packed.size) != Z_OK)
+        return false;
+    compression_start(s);
+    return size == 0 || inflateSetDictionary(&s->compression->in, window, (uInt)size) == Z_OK;
 }
 
 void compression_free(struct session *s)

@@ -33,7 +33,7 @@ static bool may_rest(struct session *s)
 {
     return s->hibernation == NULL && s->phase == PHASE_RUN && s->now != NULL && s->finished == NULL && s->sync == NULL &&
            !s->news && !s->closed && !stream_ended(s->io) && stream_pending(s->io) == 0 && stream_input(s->io).size == 0 &&
-           s->compression == NULL && !s->compress_next && s->notify == NULL && s->updates == NULL && s->rawlog == NULL &&
+           compression_may_rest(s) && !s->compress_next && s->notify == NULL && s->updates == NULL && s->rawlog == NULL &&
            (s->view == NULL || !index_view_changed(mailbox_view_index(s->view)));
 }
 
@@ -88,6 +88,12 @@ static void put_line(struct session *s, const unsigned char guid[16], const stru
     line_pair(out, "tag", s->now->tag);
     line_pair(out, "stats", session_stats_text(s, arena));
     line_field_str(out, "idle-cmd");
+    if (s->compression != NULL) {
+        line_field_str(out, "compress");
+        compression_put_window(s, &state);
+        put_base64(out, "window", buffer_slice(&state));
+        buffer_reset(&state);
+    }
     if (s->hibernation->notify_fd >= 0)
         line_field_str(out, "notify_fd");
     hibernate_state_put(s, guid, past, &state);
@@ -331,7 +337,13 @@ bool hibernate_resume(struct session *s, const struct imap_login *login)
     struct buffer state = {0}, own = {0};
     struct hibernate_state st;
     struct error e;
-    int ret = hibernate_state_read(s, arena, field_bytes(fields, "state", &state), field_bytes(fields, "yarilo", &own), &st, &e);
+    int ret = 0;
+
+    if (rpc_fields_has(fields, "compress") && !compression_resume(s, field_bytes(fields, "window", &own)))
+        ret = error_set(&e, ERROR_INVALID, "The state of the compression is damaged");
+    buffer_reset(&own);
+    if (ret == 0)
+        ret = hibernate_state_read(s, arena, field_bytes(fields, "state", &state), field_bytes(fields, "yarilo", &own), &st, &e);
 
     if (ret == 0) {
         s->id_logged = st.id_logged;

@@ -40,6 +40,7 @@ struct parked {
     struct handoff *back;           /* on its way to a worker */
     int fd, notify_fd;              /* notify -1: no mailbox is selected */
     bool second, acknowledged;      /* a second descriptor is to come; "+" was said to the last thing */
+    bool compressed;                /* with DEFLATE: only a worker understands what comes */
     unsigned interval;
     uint64_t begun_usecs;
     char *user, *tag, *session;
@@ -89,6 +90,20 @@ static struct log log_of(const struct parked *p, char *prefix, size_t size)
     return (struct log){.prefix = prefix};
 }
 
+/* Whole lines, or what the client's window takes of them. To a client with COMPRESS as a block that is stored (RFC 1951 section
+ * 3.2.4), which may stand between any two. */
+static ssize_t say(const struct parked *p, const char *text, size_t size)
+{
+    unsigned char block[5 + 512] = {0, (unsigned char)size, (unsigned char)(size >> 8), (unsigned char)~size, (unsigned char)(~size >> 8)};
+
+    if (!p->compressed)
+        return send(p->fd, text, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (size > sizeof(block) - 5)
+        return -1;
+    memcpy(block + 5, text, size);
+    return send(p->fd, block, size + 5, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static void disconnect(struct parked *p, const char *reason, const char *bye)
 {
     char prefix[512], line[256];
@@ -97,7 +112,7 @@ static void disconnect(struct parked *p, const char *reason, const char *bye)
     log_info(&log, "Disconnected: %s %s", reason, p->stats);
     if (bye != NULL) {
         (void)snprintf(line, sizeof(line), "* BYE %s\r\n", bye);
-        (void)send(p->fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
+        (void)say(p, line, strlen(line));
     }
     drop(p);
 }
@@ -174,7 +189,7 @@ static void on_keepalive(struct ev_loop *loop, ev_timer *w, int events)
 
     (void)loop, (void)events;
     /* A client whose window is full has been told enough. */
-    (void)send(p->fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)say(p, text, sizeof(text) - 1);
     plan_keepalive(p);
 }
 
@@ -239,8 +254,13 @@ static bool answer_here(struct parked *p, struct slice tag)
 static void take_input(struct parked *p)
 {
     struct slice in = slice_of(p->input, p->have), rest, tag;
-    ptrdiff_t done = find_done(in);
+    ptrdiff_t done;
 
+    if (p->compressed) {
+        give_back(p, in, "idle-continue", INPUT_SECS);
+        return;
+    }
+    done = find_done(in);
     if (done == 0)
         return;
     if (done < 0) {
@@ -346,6 +366,7 @@ static void take_line(void *arg, struct handoff_conn *conn, const struct slice *
         p->interval = interval != NULL && slice_to_u32(slice_from_str(interval), &secs) ? secs : 0;
         p->back_line = make_back_line(fields, count);
         p->second = rpc_fields_has(&all, "notify_fd");
+        p->compressed = rpc_fields_has(&all, "compress");
         (void)clock_gettime(CLOCK_REALTIME, &now);
         p->begun_usecs = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
         tell_anvil(p, arena, &all);

@@ -186,6 +186,11 @@ void session_write(struct session *, struct slice);
 void session_write_tagged(struct session *, struct slice line);
 void session_flush(struct session *);                        /* at the end of a step */
 void compression_start(struct session *);
+/* Can another process go on with what stands between the session and its client (also: nothing)? */
+bool compression_may_rest(const struct session *);
+/* What that process needs: the last bytes that the client has sent, to which it may refer. */
+void compression_put_window(struct session *, struct buffer *out);
+bool compression_resume(struct session *, struct slice window);
 void compression_free(struct session *);
 
 /* ---- worker.c ---- */

@@ -10,6 +10,8 @@ usage: hibernate.py same HOST PORT RUN         a conversation; what clients hear
        hibernate.py kick HOST PORT RUN CMD...  CMD disconnects user u: the resting session of u alone
        hibernate.py tls HOST PORT RUN          behind a login process that does TLS
        hibernate.py limit HOST PORT RUN        room for one: the other one stays
+       hibernate.py urlauth HOST PORT RUN      fetches another user's URL after it has rested twice
+       hibernate.py compress HOST PORT RUN CMD with COMPRESS=DEFLATE; what imap-hibernate says itself too: a keep-alive, BYE after CMD
 
 RUN is base_dir. That a session rests is seen at anvil: its pid is that of imap-hibernate. Exit 1 with a text when it is not so.
 """
@@ -22,6 +24,7 @@ import ssl
 import subprocess
 import sys
 import time
+import zlib
 
 SECS = 30
 
@@ -92,6 +95,7 @@ class Client:
             context.verify_mode = ssl.CERT_NONE
             self.sock = context.wrap_socket(self.sock)
         self.data = b""
+        self.deflate = self.inflate = None
         self.heard = []
         self.line()
         self.command("l", "LOGIN %s pass" % user)
@@ -109,13 +113,22 @@ class Client:
                 self.heard.append("(end)")
                 Client.live = [c for c in Client.live if c is not self]
                 return None
-            self.data += more
+            self.data += self.inflate.decompress(more) if self.inflate else more
         line, self.data = self.data.split(b"\r\n", 1)
         self.heard.append(line.decode())
         return self.heard[-1]
 
     def send(self, text):
-        self.sock.sendall(text.encode())
+        data = text.encode()
+        if self.deflate:
+            data = self.deflate.compress(data) + self.deflate.flush(zlib.Z_SYNC_FLUSH)
+        self.sock.sendall(data)
+
+    def compress(self, tag):
+        if " OK " not in self.command(tag, "COMPRESS DEFLATE"):
+            fail("no COMPRESS")
+        self.deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        self.inflate = zlib.decompressobj(-15)
 
     def until(self, pattern):
         while True:
@@ -128,6 +141,10 @@ class Client:
     def command(self, tag, text):
         self.send("%s %s\r\n" % (tag, text))
         return self.until("^%s (OK|NO|BAD)" % tag)
+
+    def until_url(self, tag, rump):
+        self.command(tag, 'GENURLAUTH "%s" INTERNAL' % rump)
+        return next(re.search('"?(imap://[^" ]+)', line)[1] for line in self.heard if "GENURLAUTH" in line)
 
     def idle(self, tag):
         self.send(tag + " IDLE\r\n")
@@ -361,8 +378,48 @@ def limit():
     a.until("^a OK")
 
 
+def compress(kick_command):
+    a, b = Client("u"), Client("u")
+    for c in (a, b):
+        c.compress("z")
+    a.rest("a0")                # nothing is selected
+    a.send("DONE\r\n")
+    a.until("^a0 OK")
+    a.command("a1", "SELECT INBOX")
+    a.command("a2", "UID SEARCH OR HEADER X-Somewhere something HEADER X-Elsewhere nothing")
+    a.rest("a3")
+    append(b, "b")
+    a.until("^. 1 EXISTS")
+    a.rests()
+    a.until("^. OK Still here")
+    a.send("DONE\r\na4 UID SEARCH OR HEADER X-Somewhere something HEADER X-Elsewhere nothing\r\n")
+    a.until("^a4 OK")
+    a.rest("a5")
+    data = a.deflate.compress(b"DONE\r\n") + a.deflate.flush(zlib.Z_SYNC_FLUSH)
+    for n in range(len(data)):  # byte by byte
+        a.sock.sendall(data[n:n + 1])
+    a.until("^a5 OK")
+    a.rest("a6")
+    subprocess.run(kick_command, check=True)
+    a.until("^. BYE ")
+
+
+def urlauth():
+    owner, a = Client("owner"), Client("u")
+    append(owner, "b")
+    said = owner.until_url("c", "imap://owner@mail.example.com/INBOX/;uid=1;urlauth=authuser")
+    for tag in ("d", "e"):
+        a.rest(tag)
+        a.send("DONE\r\n")
+        a.until("^%s OK" % tag)
+        a.awake()
+    a.command("f", 'URLFETCH "%s"' % said)
+    if not any(line.endswith("{14}") for line in a.heard):
+        fail("the URL was not fetched: %s" % a.heard)
+
+
 HOST, PORT, RUN = sys.argv[2], int(sys.argv[3]), sys.argv[4]
-if sys.argv[1] == "kick":
-    kick(sys.argv[5:])
+if sys.argv[1] in ("kick", "compress"):
+    globals()[sys.argv[1]](sys.argv[5:])
 else:
     globals()[sys.argv[1]](*sys.argv[5:])

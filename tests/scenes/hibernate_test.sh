@@ -121,6 +121,34 @@ kills_cleanup()
     scene_end
 }
 
+atf_test_case compress cleanup
+compress_body()
+{
+    start ours "$SOCKETS" 'imap_idle_notify_interval = 2s' 'protocol imap {
+      mail_plugins = $mail_plugins imap_zlib
+    }'
+    hibernate compress "$OURS/doveadm" -c "$SCENE/dovecot.conf" kick u
+    scene_stop
+    scene_log_is_clean
+}
+compress_cleanup()
+{
+    scene_end
+}
+
+atf_test_case urlauth cleanup
+urlauth_body()
+{
+    start ours "$SOCKETS" 'imap_urlauth_host = mail.example.com' 'mail_attribute_dict = file:%h/attributes'
+    hibernate urlauth
+    scene_stop
+    scene_log_is_clean
+}
+urlauth_cleanup()
+{
+    scene_end
+}
+
 atf_test_case kick cleanup
 kick_body()
 {
@@ -165,7 +193,7 @@ limit_cleanup()
 
 atf_init_test_cases()
 {
-    for name in same count reload stays kills kick tls limit; do
+    for name in same count reload stays kills compress urlauth kick tls limit; do
         atf_add_test_case $name
     done
 }
