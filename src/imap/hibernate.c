@@ -75,7 +75,7 @@ static void put_line(struct session *s, const unsigned char guid[16], const stru
 
     (void)fstat(stream_fd(s->io), &st);
     line_begin(out, text_tab_escaped(arena, slice_from_str(mail_user_name(s->user))));
-    line_field_str(out, "%s(%u)<%{pid}><%{session}>: ");
+    line_field_str(out, conf_str(s->set, SET_mail_log_prefix)); /* imap-hibernate knows what is to be put in */
     put_number(out, "idle_notify_interval", conf_secs(s->set, SET_imap_idle_notify_interval));
     put_number(out, "peer_dev_major", major(st.st_dev));
     put_number(out, "peer_dev_minor", minor(st.st_dev));

@@ -9,6 +9,7 @@
  * stay where they are. */
 #include "imap/keepalive.h"
 
+#include "conf/conf.h"
 #include "net/loop.h"
 #include "rpc/anvil_client.h"
 #include "rpc/handoff.h"
@@ -16,6 +17,7 @@
 #include "rpc/service.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -29,6 +31,7 @@ struct program {
     struct service *service;
     struct ev_loop *loop;
     char *master_path;
+    char hostname[HOST_NAME_MAX + 1];
     struct parked *all;
 };
 
@@ -43,7 +46,8 @@ struct parked {
     bool compressed;                /* with DEFLATE: only a worker understands what comes */
     unsigned interval;
     uint64_t begun_usecs;
-    char *user, *tag, *session;
+    char *user, *tag;
+    char *prefix;                   /* of log lines (mail_log_prefix); NULL: not known yet */
     char *back_line;                /* user and fields, for imap-master */
     char *stats;                    /* of imap_logout_format */
     char *ident;                    /* told to anvil; NULL = not */
@@ -75,7 +79,7 @@ static void drop(struct parked *p)
     DL_DELETE(program->all, p);
     mem_free(p->user);
     mem_free(p->tag);
-    mem_free(p->session);
+    mem_free(p->prefix);
     mem_free(p->back_line);
     mem_free(p->stats);
     mem_free(p->ident);
@@ -83,11 +87,9 @@ static void drop(struct parked *p)
     service_client_end(program->service);
 }
 
-/* The name of the service is the original's; only what follows it is the session's. */
-static struct log log_of(const struct parked *p, char *prefix, size_t size)
+static struct log log_of(const struct parked *p)
 {
-    (void)snprintf(prefix, size, "%s(%s)<%ld><%s>: ", service_name(p->program->service), p->user, (long)getpid(), p->session);
-    return (struct log){.prefix = prefix};
+    return (struct log){.prefix = p->prefix};
 }
 
 /* Whole lines, or what the client's window takes of them. To a client with COMPRESS as a block that is stored (RFC 1951 section
@@ -106,8 +108,8 @@ static ssize_t say(const struct parked *p, const char *text, size_t size)
 
 static void disconnect(struct parked *p, const char *reason, const char *bye)
 {
-    char prefix[512], line[256];
-    struct log log = log_of(p, prefix, sizeof(prefix));
+    char line[256];
+    struct log log = log_of(p);
 
     log_info(&log, "Disconnected: %s %s", reason, p->stats);
     if (bye != NULL) {
@@ -122,8 +124,7 @@ static void disconnect(struct parked *p, const char *reason, const char *bye)
 static void returned(void *arg, enum handoff_end end, const char *text)
 {
     struct parked *p = arg;
-    char prefix[512];
-    struct log log = log_of(p, prefix, sizeof(prefix));
+    struct log log = log_of(p);
 
     if (end == HANDOFF_TAKEN) {
         drop(p);
@@ -325,6 +326,55 @@ static char *make_back_line(const struct slice *fields, size_t count)
     return text;
 }
 
+static const char *text_of(const struct rpc_fields *fields, const char *key)
+{
+    const char *text = rpc_fields_get(fields, key);
+
+    return text == NULL ? "" : text;
+}
+
+/* The name that was given at the login: a field of the userdb. */
+static const char *auth_user_of(struct arena *arena, const struct rpc_fields *fields, const char *user)
+{
+    struct slice all = slice_from_str(text_of(fields, "userdb_fields")), field;
+
+    while (slice_split(&all, '\t', &field)) {
+        if (slice_starts(field, SLICE("auth_user=")))
+            return arena_str(arena, slice_from(field, strlen("auth_user=")));
+    }
+    return user;
+}
+
+static const char *head_of(struct arena *arena, const char *user)
+{
+    return arena_str(arena, slice_head(slice_from_str(user), strcspn(user, "@")));
+}
+
+static const char *domain_of(const char *user)
+{
+    const char *at = strchr(user, '@');
+
+    return at == NULL ? "" : at + 1;
+}
+
+/* mail_log_prefix as the worker has it, with this process's name and pid. */
+static char *make_prefix(const struct parked *p, struct arena *arena, struct slice template, const struct rpc_fields *fields)
+{
+    const char *auth_user = auth_user_of(arena, fields, p->user), *service = service_name(p->program->service);
+    const struct conf_var table[] = {
+        {'u', "user", p->user}, {'n', "username", head_of(arena, p->user)}, {'d', "domain", domain_of(p->user)},
+        {'s', "service", service}, {'l', "lip", text_of(fields, "lip")}, {0, "local_ip", text_of(fields, "lip")},
+        {'r', "rip", text_of(fields, "rip")}, {0, "remote_ip", text_of(fields, "rip")},
+        {'p', "pid", arena_printf(arena, "%ld", (long)getpid())}, {'i', "uid", text_of(fields, "uid")},
+        {0, "gid", text_of(fields, "gid")}, {0, "session", text_of(fields, "session")}, {0, "auth_user", auth_user},
+        {0, "auth_username", head_of(arena, auth_user)}, {0, "auth_domain", domain_of(auth_user)}, {'h', "home", ""},
+        {0, "hostname", p->program->hostname}, {0, NULL, NULL}};
+    const struct conf_vars vars = {table, NULL, NULL, NULL};
+    struct error e;
+
+    return mem_strdup(conf_expand(arena, arena_str(arena, template), &vars, NULL, &e));
+}
+
 static void tell_anvil(struct parked *p, struct arena *arena, const struct rpc_fields *fields)
 {
     const char *ip = rpc_fields_get(fields, "rip");
@@ -344,7 +394,7 @@ static void take_line(void *arg, struct handoff_conn *conn, const struct slice *
     struct arena *arena = arena_new();
     struct rpc_fields all = rpc_fields_parse(arena, fields, count, 2);
     const char *tag = rpc_fields_get(&all, "tag"), *interval = rpc_fields_get(&all, "idle_notify_interval"),
-               *session = rpc_fields_get(&all, "session"), *stats = rpc_fields_get(&all, "stats");
+               *stats = rpc_fields_get(&all, "stats");
     struct timespec now;
     uint32_t secs;
 
@@ -361,7 +411,7 @@ static void take_line(void *arg, struct handoff_conn *conn, const struct slice *
     } else {
         p->user = mem_strdup(p->user);
         p->tag = mem_strdup(tag);
-        p->session = mem_strdup(session == NULL ? "" : session);
+        p->prefix = make_prefix(p, arena, fields[1], &all);
         p->stats = mem_strdup(stats == NULL ? "" : stats);
         p->interval = interval != NULL && slice_to_u32(slice_from_str(interval), &secs) ? secs : 0;
         p->back_line = make_back_line(fields, count);
@@ -470,6 +520,7 @@ int main(int argc, char **argv)
 
     program.service = service_init(argc, argv, &options, &program);
     program.loop = service_loop(program.service);
+    (void)gethostname(program.hostname, sizeof(program.hostname) - 1);
     program.master_path = mem_printf("%s/imap-master", service_base_dir(program.service));
     if (!service_standalone(program.service))
         (void)kicks_start(program.service, kick, &program);

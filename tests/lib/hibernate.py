@@ -10,6 +10,7 @@ usage: hibernate.py same HOST PORT RUN         a conversation; what clients hear
        hibernate.py kick HOST PORT RUN CMD...  CMD disconnects user u: the resting session of u alone
        hibernate.py tls HOST PORT RUN          behind a login process that does TLS
        hibernate.py limit HOST PORT RUN        room for one: the other one stays
+       hibernate.py leaves HOST PORT RUN USER LOG  a client that leaves while it rests; prints its log line without numbers and the session
        hibernate.py urlauth HOST PORT RUN      fetches another user's URL after it has rested twice
        hibernate.py compress HOST PORT RUN CMD with COMPRESS=DEFLATE; what imap-hibernate says itself too: a keep-alive, BYE after CMD
 
@@ -402,6 +403,15 @@ def compress(kick_command):
     a.rest("a6")
     subprocess.run(kick_command, check=True)
     a.until("^. BYE ")
+
+
+def leaves(user, log):
+    a = Client(user)
+    a.user = user.lower()
+    a.rest("a")
+    a.sock.close()
+    line = wait_for("the log line", lambda: re.search(r"<imap-hibernate\|.*> Info: Disconnected: Connection closed", open(log).read()))
+    print(re.sub(r"\|\d+\|\d+\|[^|]{16}\|", "|PID|PID|SESSION|", line[0]))
 
 
 def urlauth():

@@ -136,6 +136,30 @@ compress_cleanup()
     scene_end
 }
 
+# What imap-hibernate writes has the prefix of the real one's, but for its pid and the session.
+atf_test_case prefix cleanup
+prefix_head()
+{
+    atf_set require.user root
+    atf_set require.progs dovecot
+}
+prefix_body()
+{
+    start dovecot "$SOCKETS" 'mail_log_prefix = "<%s|%u|%n|%Ud|%h|%p|%{pid}|%{session}|%{auth_user}|%i|%r|%{gid}|%{hostname}|%{nonsense}> "'
+    hibernate leaves Ann@Example.org "$SCENE/log" >real
+    scene_stop
+    rm "$SCENE/log"
+    scene_run "$OURS/dovecot"
+    hibernate leaves Ann@Example.org "$SCENE/log" >ours
+    scene_stop
+    atf_check -o match:'<imap-hibernate.ann@example.org.ann.EXAMPLE.ORG' cat ours
+    atf_check diff -u real ours
+}
+prefix_cleanup()
+{
+    scene_end
+}
+
 atf_test_case urlauth cleanup
 urlauth_body()
 {
@@ -193,7 +217,7 @@ limit_cleanup()
 
 atf_init_test_cases()
 {
-    for name in same count reload stays kills compress urlauth kick tls limit; do
+    for name in same count reload stays kills compress urlauth prefix kick tls limit; do
         atf_add_test_case $name
     done
 }
