@@ -134,7 +134,7 @@ cases = [
     ([b"a LOGIN " + b"x" * 100000], b"* BYE Input buffer full, aborting"),
     ([b"x" * 100000], b"* BYE Input buffer full, aborting"),
     ([b"a LOGIN {8193}\r\n"], b"* BYE Literal size too large"),
-    ([b"a LOGIN {99999999999999999999}\r\n", b"b FROB\r\nc FROB\r\nd FROB\r\n"], b"* BYE Too many invalid IMAP commands."),
+    ([b"a LOGIN {99999999999999999999}\r\n"], b"* BYE Literal size too large"),
     ([b"a AUTHENTICATE PLAIN\r\n" + b"A" * 100000], b"+ "),
     ([b"a ID (" + b'"k" "v" ' * 30000 + b")\r\n"], b"* BYE Input buffer full, aborting"),
     ([b"a FROB\r\nb FROB\r\nc FROB\r\nd NOOP\r\n"], b"* BYE Too many invalid IMAP commands."),
