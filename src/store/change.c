@@ -18,8 +18,10 @@ struct change_op {
     struct mailbox_place place, to;
     struct list_lock *lock, *lock2;
     struct mailbox *box;
-    bool directory, locked, synced, marked, forgotten, emptied, alias, rescued, inherited;
+    bool directory, locked, synced, marked, removed, emptied, alias, rescued, inherited;
     struct driver_sync sync;      /* that empties a mailbox */
+    unsigned char guid[16];       /* of what was deleted */
+    bool known;                   /* guid is set */
     const char *special_use;
 };
 
@@ -187,11 +189,10 @@ static int commit_undelete(struct mailbox *box, struct error *e)
 static enum step delete_folder(struct change_op *c, struct error *e)
 {
     struct mail_storage *storage = c->place.ns->storage;
-    unsigned char guid[16];
     struct error ignored;
-    bool known = c->box != NULL && mailbox_guid(c->box, guid, &ignored) == 0;
     enum mailbox_existence left;
 
+    c->known = c->box != NULL && mailbox_guid(c->box, c->guid, &ignored) == 0;
     if (folder_delete(storage, c->place.name, e) < 0) {
         if (c->marked && commit_undelete(c->box, &ignored) < 0)
             log_error_value(c->user->log_p, &ignored); /* the next who opens it tries again */
@@ -199,13 +200,32 @@ static enum step delete_folder(struct change_op *c, struct error *e)
     }
     if (c->box != NULL)
         mailbox_set_gone(c->box);
-    if (known)
-        mailbox_log_append(storage, MAILBOX_LOG_DELETE, guid);
+    if (c->known)
+        mailbox_log_append(storage, MAILBOX_LOG_DELETE, c->guid);
     quota_unknown(c->user);
     if (folder_exists(storage, c->place.name, &left, &ignored) == 0 && left == MAILBOX_EXISTS_NO)
         mailbox_log_append_name(storage, MAILBOX_LOG_DELETE_DIR, c->place.vname);
     list_index_refresh_flag(storage);
     return STEP_DONE;
+}
+
+/* Attributes go last: among them is the key without which an encrypted mailbox, if it stays, cannot be read. */
+static enum step delete_with_attributes(struct change_op *c, struct error *e)
+{
+    enum step r;
+
+    if (!c->removed) {
+        r = delete_folder(c, e);
+        if (r != STEP_DONE)
+            return r;
+        c->removed = true;
+    }
+    r = c->known ? attribute_forget(c->user, c->guid, e) : STEP_DONE;
+    if (r == STEP_ERROR) {
+        log_error_value(c->user->log_p, e); /* nobody will ask for them */
+        r = STEP_DONE;
+    }
+    return r;
 }
 
 /* Where others count what this mailbox refers to, or messages have files elsewhere, it gives them up before it goes. */
@@ -356,6 +376,8 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
     }
     if (c->box != NULL && !store_op_take(op, c->box))
         return STEP_WAIT;
+    if (c->removed)
+        return delete_with_attributes(c, e);
     if (!c->emptied && must_be_empty(c->box)) {
         r = empty_mailbox(c, budget, e);
         if (r != STEP_DONE)
@@ -368,17 +390,7 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
         if (r == STEP_WAIT)
             return r;
     }
-    if (!c->forgotten) {
-        unsigned char guid[16];
-
-        r = mailbox_guid(c->box, guid, e) < 0 ? STEP_DONE : attribute_forget(c->user, guid, e);
-        if (r == STEP_WAIT)
-            return r;
-        if (r == STEP_ERROR)
-            log_error_value(c->user->log_p, e);
-        c->forgotten = true;
-    }
-    return delete_folder(c, e);
+    return delete_with_attributes(c, e);
 }
 
 struct store_op *mailbox_delete(const struct mailbox_place *place)
