@@ -196,6 +196,24 @@ static void unlock_file(struct index *index)
         os_unlock_fd(index->log.fd, index->set.lock_method);
 }
 
+bool file_log_lock(struct index *index)
+{
+    struct stat st;
+    struct error e = {0};
+
+    if (index->log.fd < 0 || lock_file(index, &e) != OS_GOT)
+        return false;
+    if (same_file(index, &st, &e) > 0)
+        return true;
+    unlock_file(index);
+    return false;
+}
+
+void file_log_unlock(struct index *index)
+{
+    unlock_file(index);
+}
+
 /* A log that somebody began with less than what had been handed out (14.3): the counter is raised by a record, so that
  * it does not fall back when the log is read again. */
 static int raise_modseq(struct index *index, struct error *e)
@@ -318,6 +336,7 @@ static int open_files(struct index *index, struct error *e)
 
 static void close_files(struct index *index)
 {
+    file_base_finish(index);
     file_log_close(index);
 }
 

@@ -106,71 +106,6 @@ int file_log_create(struct index *index, const struct log_header *h, struct slic
     return ret;
 }
 
-/* ---- base index ---------------------------------------------------------------------------------------------------- */
-
-static void keep_backup(struct index *index)
-{
-    char tmp[FILE_NAME_SIZE], backup[FILE_NAME_SIZE];
-    struct error ignored;
-
-    file_name(index, tmp, ".backup.tmp");
-    os_unlink(index->dir, tmp, &ignored);
-    if (os_link(index->dir, index->prefix, index->dir, tmp, &ignored) == 0)
-        os_rename(index->dir, tmp, index->dir, file_name(index, backup, ".backup"), &ignored);
-}
-
-int file_base_write(struct index *index, struct error *e)
-{
-    struct state *s = &index->state;
-    struct buffer header = {0};
-    char tmp[FILE_NAME_SIZE];
-    struct error ignored;
-    struct stat st = {0};
-    int fd, ret;
-
-    if (state_unordered(s)) { /* it was mapped and has not been looked at until now, when all of it is read anyway */
-        struct buffer notes = {0};
-
-        state_mend(s, &notes);
-        index_log_notes(index, &notes);
-        buffer_free(&notes);
-    }
-    index_store_modseq(index);
-    state_put(s, BASE_AT_LOG_TAIL, (uint32_t)(index_has_pending(index) || index->set.strict_tail ? index->log.tail : index->log.head));
-    state_emit_header(s, &header);
-    os_unlink(index->dir, file_name(index, tmp, ".tmp"), &ignored);
-    fd = os_create(index->dir, tmp, index->mode, index->gid, e);
-    if (fd < 0) {
-        buffer_free(&header);
-        return -1;
-    }
-    ret = os_write(fd, buffer_slice(&header), e);
-    buffer_free(&header);
-    if (ret == 0 && s->count > 0)
-        ret = os_write(fd, slice_of(s->records, (size_t)s->count * s->stride), e);
-    if (ret == 0 && index->set.fsync != INDEX_FSYNC_NEVER)
-        ret = os_sync(fd, e);
-    if (ret == 0 && fstat(fd, &st) < 0)
-        ret = error_sys(e, "fstat", tmp);
-    close(fd);
-    if (ret == 0 && index->set.keep_backup && index->base_size > 0)
-        keep_backup(index);
-    if (ret == 0)
-        ret = os_rename(index->dir, tmp, index->dir, index->prefix, e);
-    if (ret < 0) {
-        os_unlink(index->dir, tmp, &ignored);
-        return error_context(e, "%s/%s: ", index->path, index->prefix);
-    }
-    index->base_dev = st.st_dev;
-    index->base_ino = st.st_ino;
-    index->base_size = (uint64_t)st.st_size;
-    index->base_log_seq = state_get(s, BASE_AT_LOG_SEQ);
-    index->base_log_tail = state_get(s, BASE_AT_LOG_TAIL);
-    index->refreshed_bytes = 0;
-    index->rewrite_wanted = false;
-    return 0;
-}
-
 /* The header of a log that begins now and goes on counting modseqs. */
 static struct log_header new_header(const struct index *index, uint32_t indexid, uint32_t seq, uint32_t prev_seq,
                                     uint32_t prev_offset)
@@ -337,7 +272,7 @@ int file_rotate(struct index *index, struct error *e)
         return -1;
     change_log(index, fd, &h, LOG_HEADER_SIZE);
     state_put(&index->state, BASE_AT_LOG2_TIME, now32());
-    return file_base_write(index, e);
+    return file_base_write_later(index, e);
 }
 
 /* 8.3: once per handle. */
@@ -385,6 +320,8 @@ static bool rewrite_due(const struct index *index)
     uint64_t from = index->base_log_seq == log->h.file_seq ? index->base_log_tail : 0;
     uint64_t behind = log->head > from ? log->head - from : 0;
 
+    if (index->base_job != NULL)
+        return false; /* being done */
     if (index->rewrite_wanted)
         return true;
     if (index->base_log_seq != log->h.file_seq && (index->base_size > 0 || log->h.prev_file_seq != 0))
@@ -432,7 +369,7 @@ void file_maintain(struct index *index)
     if (cache_purge_due(index) && cache_purge_locked(index, &e) < 0)
         index_error(index, "%s", e.admin);
     rotate = rotation_due(index);
-    if ((rotate && file_rotate(index, &e) < 0) || (!rotate && rewrite_due(index) && file_base_write(index, &e) < 0))
+    if ((rotate && file_rotate(index, &e) < 0) || (!rotate && rewrite_due(index) && file_base_write_later(index, &e) < 0))
         index_error(index, "%s", e.admin);
 }
 
@@ -446,7 +383,7 @@ void file_tidy(struct index *index)
         index_lock_try(index, "rewriting", &e) != STEP_DONE)
         return;
     look_at_base(index);
-    if (rewrite_due(index) && file_base_write(index, &e) < 0)
+    if (rewrite_due(index) && file_base_write_later(index, &e) < 0)
         index_error(index, "%s", e.admin);
     index_unlock(index);
 }

@@ -115,6 +115,7 @@ struct index {
     ino_t base_ino;
     uint64_t base_size;
     uint32_t base_log_seq, base_log_tail; /* its position */
+    struct base_job *base_job; /* a new one that is being made durable (file_base.c) */
     uint64_t refreshed_bytes; /* of log read at refreshes since the base was written (8.1) */
     bool log2_checked, rewrite_wanted;
 
@@ -211,7 +212,13 @@ void file_log_close(struct index *);
 /* Makes the log the one that is open now; the descriptor goes over. */
 void file_log_take(struct index *, int fd, const struct log_header *, uint64_t head, uint64_t modseq);
 int file_repair(struct index *, struct error *);             /* under the lock, or with no log to lock */
-int file_base_write(struct index *, struct error *);         /* under the lock */
+int file_base_write(struct index *, struct error *);         /* under the lock; durable afterwards */
+/* The same without waiting for the disk, where the process has a sync pool: it takes the old one's place later, or is dropped. */
+int file_base_write_later(struct index *, struct error *);
+void file_base_finish(struct index *);                       /* waits for one that is being made durable */
+/* The log's lock and nothing else: no refresh, no repair. False: not to be had at once, or another log is there now. */
+bool file_log_lock(struct index *);
+void file_log_unlock(struct index *);
 /* Writes `.newlock` and renames it over the log; the old one becomes `.log.2` when `keep`. Under the old log's lock
  * if there is one; the new descriptor is locked before it gets its name when `lock`. -> descriptor; -1; -2: somebody
  * else has made one meanwhile. */

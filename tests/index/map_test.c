@@ -3,6 +3,8 @@
 
 #include "index/index_backend.h"
 
+#include <poll.h>
+
 enum { MANY = 40000 };
 
 static void write_base(struct index *index)
@@ -126,8 +128,112 @@ ATF_TC_BODY(out_of_order, tc)
     done(&index);
 }
 
+/* ---- written, and put in place when it is durable ---- */
+
+static bool exists(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0;
+}
+
+static void wait_for_sync(void)
+{
+    struct pollfd p = {.fd = os_sync_fd(), .events = POLLIN};
+
+    ATF_REQUIRE_EQ(poll(&p, 1, 30000), 1);
+    os_sync_poll();
+}
+
+/* A base index that is due and is being made durable. */
+static struct index *begin_later(void)
+{
+    struct index *index = open_dir("box", NULL, false);
+
+    REQUIRE_OK(os_sync_pool_start(1, &err));
+    append(index, MANY);
+    ATF_REQUIRE_EQ(index_lock_try(index, "testing", &err), STEP_DONE);
+    REQUIRE_OK(file_base_write_later(index, &err));
+    index_unlock(index);
+    ATF_REQUIRE(index->base_job != NULL);
+    ATF_CHECK(exists("box/dovecot.index.tmp") && !exists("box/dovecot.index"));
+    return index;
+}
+
+ATF_TC_WITHOUT_HEAD(later);
+ATF_TC_BODY(later, tc)
+{
+    struct index *index = begin_later();
+
+    append(index, 1); /* the log goes on meanwhile */
+    wait_for_sync();
+    ATF_CHECK(index->base_job == NULL);
+    ATF_CHECK(!exists("box/dovecot.index.tmp") && exists("box/dovecot.index"));
+    ATF_CHECK_EQ(count_uids(index), MANY + 1);
+    done(&index);
+    index = open_dir("box", NULL, false);
+    ATF_CHECK(index->state.map != NULL);
+    ATF_CHECK_EQ(count_uids(index), MANY + 1);
+    done(&index);
+    os_sync_pool_stop();
+}
+
+/* Another one is written before it is durable: the newer one stays. */
+ATF_TC_WITHOUT_HEAD(later_than_another);
+ATF_TC_BODY(later_than_another, tc)
+{
+    struct index *index = begin_later();
+    struct stat before, after;
+
+    append(index, 1);
+    write_base(index);
+    ATF_REQUIRE_EQ(stat("box/dovecot.index", &before), 0);
+    wait_for_sync();
+    ATF_REQUIRE_EQ(stat("box/dovecot.index", &after), 0);
+    ATF_CHECK_EQ(before.st_ino, after.st_ino);
+    ATF_CHECK(!exists("box/dovecot.index.tmp"));
+    done(&index);
+    os_sync_pool_stop();
+}
+
+/* The log was rotated meanwhile: what follows it needs a base index of its own. */
+ATF_TC_WITHOUT_HEAD(later_than_rotation);
+ATF_TC_BODY(later_than_rotation, tc)
+{
+    struct index *index = begin_later();
+
+    ATF_REQUIRE_EQ(index_lock_try(index, "testing", &err), STEP_DONE);
+    REQUIRE_OK(file_rotate(index, &err));
+    index_unlock(index);
+    wait_for_sync();
+    ATF_CHECK(!exists("box/dovecot.index.tmp"));
+    ATF_CHECK_EQ(index->base_log_seq, index->log.h.file_seq);
+    done(&index);
+    index = open_dir("box", NULL, false);
+    ATF_CHECK_EQ(count_uids(index), MANY);
+    done(&index);
+    os_sync_pool_stop();
+}
+
+/* Closed before it is durable: the close waits. */
+ATF_TC_WITHOUT_HEAD(later_than_close);
+ATF_TC_BODY(later_than_close, tc)
+{
+    struct index *index = begin_later();
+
+    done(&index);
+    ATF_CHECK(!exists("box/dovecot.index.tmp") && exists("box/dovecot.index"));
+    wait_for_sync();
+    ATF_CHECK(exists("box/dovecot.index"));
+    os_sync_pool_stop();
+}
+
 ATF_TP_ADD_TCS(tp)
 {
+    ATF_TP_ADD_TC(tp, later);
+    ATF_TP_ADD_TC(tp, later_than_another);
+    ATF_TP_ADD_TC(tp, later_than_rotation);
+    ATF_TP_ADD_TC(tp, later_than_close);
     ATF_TP_ADD_TC(tp, grows);
     ATF_TP_ADD_TC(tp, not_with_mmap_disable);
     ATF_TP_ADD_TC(tp, cut_off);
