@@ -110,18 +110,6 @@ static int put_guid(struct fetch_mail *m, struct error *e)
 
 /* ---- bytes ---------------------------------------------------------------------------------------------------------- */
 
-ssize_t fetch_read(const struct mime_source *source, uint64_t offset, void *into, size_t size, struct error *e)
-{
-    if (source->read != NULL)
-        return source->read(source->arg, offset, into, size, e);
-    if (offset >= source->whole.size)
-        return 0;
-    if (size > source->whole.size - offset)
-        size = (size_t)(source->whole.size - offset);
-    memcpy(into, source->whole.at + offset, size);
-    return (ssize_t)size;
-}
-
 static int stream_section(struct fetch_mail *m, const char *text, struct error *e)
 {
     const struct mime_source *source;
@@ -163,7 +151,7 @@ static int find_body(const struct mime_source *source, uint64_t *at, struct erro
     bool line_empty = true;
     ssize_t n;
 
-    while ((n = fetch_read(source, offset, part, sizeof(part), e)) > 0) {
+    while ((n = mime_source_read(source, offset, part, sizeof(part), e)) > 0) {
         for (ssize_t i = 0; i < n; i++) {
             if (part[i] == '\n' && line_empty) {
                 *at = offset + (uint64_t)i + 1;
@@ -186,7 +174,7 @@ static int stream_stretch(struct fetch_mail *m, const struct mime_source *source
     ssize_t n = 1;
 
     while (from < to &&
-           (n = fetch_read(source, from, part, to - from < sizeof(part) ? (size_t)(to - from) : sizeof(part), e)) > 0) {
+           (n = mime_source_read(source, from, part, to - from < sizeof(part) ? (size_t)(to - from) : sizeof(part), e)) > 0) {
         print_stream(m->d, slice_of(part, (size_t)n), false);
         from += (uint64_t)n;
     }

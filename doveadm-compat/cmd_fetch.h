@@ -14,8 +14,6 @@ struct fetch_mail {
     struct arena *arena;          /* of this message */
 };
 
-/* Bytes of a mail as they lie there, as pread would give them. */
-ssize_t fetch_read(const struct mime_source *, uint64_t offset, void *into, size_t size, struct error *);
 /* Decoded and unfolded: a line break goes, the white space behind it is one blank. */
 void fetch_put_decoded(struct arena *, struct slice header_value, struct buffer *out);
 /* The field text.utf8. 0, or -1 with *e filled. */

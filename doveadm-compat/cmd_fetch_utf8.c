@@ -68,7 +68,7 @@ static int put_body(struct fetch_mail *m, const struct mime_source *source, cons
         return -1;
     do {
         n = reader != NULL ? mime_reader_read(reader, bytes, sizeof(bytes), e)
-                           : fetch_read(source, at, bytes, end - at < sizeof(bytes) ? (size_t)(end - at) : sizeof(bytes), e);
+                           : mime_source_read(source, at, bytes, end - at < sizeof(bytes) ? (size_t)(end - at) : sizeof(bytes), e);
         if (n <= 0)
             break;
         at += (uint64_t)n;

@@ -68,11 +68,7 @@ static int head_of(struct mail *mail, struct buffer *out, struct error *e)
 
     if (mail_source(mail, &source, e) < 0)
         return -1;
-    if (source->read == NULL) {
-        buffer_append_slice(out, slice_head(source->whole, source->whole.size < PIECE ? source->whole.size : PIECE));
-        return 0;
-    }
-    while (out->size < PIECE && (n = source->read(source->arg, out->size, piece, PIECE - out->size, e)) != 0) {
+    while (out->size < PIECE && (n = mime_source_read(source, out->size, piece, PIECE - out->size, e)) != 0) {
         if (n < 0)
             return -1;
         buffer_append(out, piece, (size_t)n);

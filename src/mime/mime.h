@@ -38,6 +38,9 @@ static inline struct mime_source mime_source_slice(struct slice whole)
     return (struct mime_source){NULL, NULL, whole};
 }
 
+/* As read, of either kind of source. */
+ssize_t mime_source_read(const struct mime_source *, uint64_t offset, void *buf, size_t size, struct error *);
+
 /* Sizes of a whole mail in one pass (RFC822.SIZE without a parse). `lines` counts LFs. */
 struct mime_size {
     uint64_t physical, virtual;

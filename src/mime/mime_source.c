@@ -4,6 +4,18 @@
  * whole mail are counted here too: one pass, a memchr a line. */
 #include "mime/mime_internal.h"
 
+ssize_t mime_source_read(const struct mime_source *source, uint64_t offset, void *buf, size_t size, struct error *e)
+{
+    struct slice rest;
+
+    if (source->read != NULL)
+        return source->read(source->arg, offset, buf, size, e);
+    rest = offset > source->whole.size ? SLICE_EMPTY : slice_head(slice_from(source->whole, (size_t)offset), size);
+    if (rest.size > 0)
+        memcpy(buf, rest.at, rest.size);
+    return (ssize_t)rest.size;
+}
+
 void mime_window_init(struct mime_window *w, const struct mime_source *source, uint64_t offset)
 {
     *w = (struct mime_window){.source = source, .offset = offset};

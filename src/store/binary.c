@@ -18,17 +18,13 @@ static int copy_raw(struct binary *b, uint64_t at, uint64_t end, struct error *e
 
     while (at < end) {
         size_t want = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
-        ssize_t n = (ssize_t)want;
+        ssize_t n;
 
         buffer_reset(&chunk);
-        if (b->source->read == NULL) {
-            buffer_append_slice(&chunk, slice_head(slice_from(b->source->whole, (size_t)at), want));
-        } else {
-            buffer_reserve(&chunk, want);
-            n = b->source->read(b->source->arg, at, chunk.at, want, e);
-            chunk.size = n < 0 ? 0 : (size_t)n;
-        }
-        if (n < 0 || chunk.size == 0) {
+        buffer_reserve(&chunk, want);
+        n = mime_source_read(b->source, at, chunk.at, want, e);
+        chunk.size = n < 0 ? 0 : (size_t)n;
+        if (chunk.size == 0) {
             buffer_free(&chunk);
             return n < 0 ? -1 : 0;
         }

@@ -21,18 +21,6 @@ const struct codec *codec_detect(struct slice head)
 
 /* ---- the first decoder: a source ---- */
 
-ssize_t source_read(const struct mime_source *source, uint64_t offset, void *buf, size_t size, struct error *e)
-{
-    struct slice rest;
-
-    if (source->read != NULL)
-        return source->read(source->arg, offset, buf, size, e);
-    rest = offset > source->whole.size ? SLICE_EMPTY : slice_head(slice_from(source->whole, (size_t)offset), size);
-    if (rest.size > 0)
-        memcpy(buf, rest.at, rest.size);
-    return (ssize_t)rest.size;
-}
-
 struct source_decoder {
     struct decoder decoder;
     struct mime_source source;
@@ -42,7 +30,7 @@ struct source_decoder {
 static ssize_t read_source(struct decoder *decoder, unsigned char *buf, size_t size, struct error *e)
 {
     struct source_decoder *d = (struct source_decoder *)decoder;
-    ssize_t n = source_read(&d->source, d->at, buf, size, e);
+    ssize_t n = mime_source_read(&d->source, d->at, buf, size, e);
 
     if (n > 0)
         d->at += (uint64_t)n;

@@ -15,8 +15,6 @@ struct decoder {
     ssize_t (*read)(struct decoder *, unsigned char *buf, size_t size, struct error *);
     void (*free)(struct decoder *);
 };
-/* As mime_source.read has it, for a source in memory too. */
-ssize_t source_read(const struct mime_source *, uint64_t offset, void *buf, size_t size, struct error *);
 /* The bytes of a source from its beginning; the source stays the caller's. */
 struct decoder *decoder_of_source(const struct mime_source *);
 void decoder_free(struct decoder *);   /* NULL is fine */

@@ -114,7 +114,7 @@ static ssize_t read_decoded(void *arg, uint64_t offset, void *buf, size_t size, 
 
     if (!r->looked && look(r, e) < 0)
         return context(r, e);
-    n = source_read(&r->source, offset, buf, size, e);
+    n = mime_source_read(&r->source, offset, buf, size, e);
     return n < 0 ? context(r, e) : n;
 }
 

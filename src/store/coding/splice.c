@@ -81,7 +81,7 @@ static int short_file(const struct piece *p, struct error *e)
 
 static int read_raw(struct piece *p, uint64_t offset, unsigned char *buf, size_t size, struct error *e)
 {
-    ssize_t n = source_read(&p->file.source, offset, buf, size, e);
+    ssize_t n = mime_source_read(&p->file.source, offset, buf, size, e);
 
     if (n < 0)
         return error_context(e, "attachment %s: ", p->path);
@@ -100,7 +100,7 @@ static int read_base64(struct piece *p, uint64_t offset, unsigned char *buf, siz
     while (r == 0 && size > 0) {
         uint64_t number = offset / (columns + ends);
         size_t skip = (size_t)(offset % (columns + ends));
-        ssize_t n = source_read(&p->file.source, number * step, raw, step, e);
+        ssize_t n = mime_source_read(&p->file.source, number * step, raw, step, e);
         struct slice part;
 
         if (n < 0) {
@@ -163,7 +163,7 @@ ssize_t splice_read(void *arg, uint64_t offset, void *out, size_t size, struct e
         }
         if (p != NULL && want > p->ref.offset - at)
             want = (size_t)(p->ref.offset - at);
-        n = source_read(&s->stored, at - inserted, buf + done, want, e);
+        n = mime_source_read(&s->stored, at - inserted, buf + done, want, e);
         if (n < 0)
             return -1;
         done += (size_t)n;
