@@ -111,6 +111,16 @@ bool slice_split(struct slice *rest, unsigned char sep, struct slice *part)
     return true;
 }
 
+bool slice_has_word(struct slice list, struct slice word)
+{
+    struct slice one;
+
+    while (slice_split(&list, ' ', &one))
+        if (one.size > 0 && slice_equal(one, word))
+            return true;
+    return false;
+}
+
 bool slice_to_u64(struct slice a, uint64_t *out)
 {
     uint64_t n = 0;

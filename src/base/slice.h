@@ -62,6 +62,9 @@ ptrdiff_t slice_find_slice(struct slice a, struct slice what);
  * False when *rest is exhausted; a trailing separator yields one last empty part. */
 bool slice_split(struct slice *rest, unsigned char sep, struct slice *part);
 
+/* Is the word one of those in the list, with blanks between them? */
+bool slice_has_word(struct slice list, struct slice word);
+
 /* Decimal digits only, the whole slice, no sign, no overflow. False: *out is untouched. */
 bool slice_to_u64(struct slice a, uint64_t *out);
 bool slice_to_u32(struct slice a, uint32_t *out);

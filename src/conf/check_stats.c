@@ -3,16 +3,6 @@
 
 #include <stdlib.h>
 
-static bool has_word(const char *words, const char *word)
-{
-    struct slice rest = slice_from_str(words), each;
-    while (check_next_word(&rest, " ", &each)) {
-        if (slice_equal_str(each, word))
-            return true;
-    }
-    return false;
-}
-
 static int check_exporter(struct conf_check *c, const struct conf_block *exporter)
 {
     const char *format = conf_block_str(exporter, "format"), *transport = conf_block_str(exporter, "transport");
@@ -33,7 +23,7 @@ static int check_exporter(struct conf_check *c, const struct conf_block *exporte
         if (!slice_equal_str(word, "time-rfc3339") && !slice_equal_str(word, "time-unix"))
             return error_set(c->e, ERROR_INVALID, "Unknown exporter format arg: %.*s", WORD(word));
     }
-    bool rfc = has_word(args, "time-rfc3339"), epoch = has_word(args, "time-unix");
+    bool rfc = slice_has_word(slice_from_str(args), SLICE("time-rfc3339")), epoch = slice_has_word(slice_from_str(args), SLICE("time-unix"));
     if (rfc && epoch)
         return error_set(c->e, ERROR_INVALID, "Exporter '%s' specifies multiple time format args",
                          conf_block_name(exporter));

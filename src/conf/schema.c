@@ -159,25 +159,15 @@ bool conf_find(const char *name, enum setting *set)
     return true;
 }
 
-static bool has_word(const char *words, const char *word)
-{
-    struct slice rest = slice_from_str(words), part;
-    while (slice_split(&rest, ' ', &part)) {
-        if (slice_equal_str(part, word))
-            return true;
-    }
-    return false;
-}
-
 bool conf_group_in_module(enum conf_group group, const char *module)
 {
-    return group_modules[group][0] == '*' || has_word(group_modules[group], module);
+    return group_modules[group][0] == '*' || slice_has_word(slice_from_str(group_modules[group]), slice_from_str(module));
 }
 
 bool conf_module_known(const char *module)
 {
     for (int g = 0; g < GROUPS; g++) {
-        if (has_word(group_modules[g], module))
+        if (slice_has_word(slice_from_str(group_modules[g]), slice_from_str(module)))
             return true;
     }
     return false;

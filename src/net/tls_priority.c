@@ -57,19 +57,9 @@ struct list {
     unsigned seclevel;
 };
 
-static bool has_word(const char *words, struct slice w)
-{
-    struct slice rest = slice_from_str(words), one;
-
-    while (slice_split(&rest, ' ', &one))
-        if (slice_equal(one, w))
-            return true;
-    return false;
-}
-
 static bool one_of(struct slice w, const char *words)
 {
-    return has_word(words, w);
+    return slice_has_word(slice_from_str(words), w);
 }
 
 static bool exists(const struct suite *s)
@@ -110,7 +100,7 @@ static bool word_selects(struct slice w, const struct suite *s)
         return s->tls12;
     if (one_of(w, "TLSv1.0 TLSv1 SSLv3"))
         return !s->tls12;
-    return has_word(s->words, w);
+    return slice_has_word(slice_from_str(s->words), w);
 }
 
 /* "A+B" is the intersection. */

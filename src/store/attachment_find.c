@@ -35,16 +35,6 @@ static bool is_excluded(struct arena *arena, const struct mime_part *part, const
     return excluded;
 }
 
-static bool has_word(const char *options, const char *wanted)
-{
-    struct slice rest = slice_from_str(options), word;
-
-    while (rest.size > 0 && slice_split(&rest, ' ', &word))
-        if (slice_equal_str(word, wanted))
-            return true;
-    return false;
-}
-
 static bool has_filename(const struct mime_part_data *data)
 {
     for (size_t i = 0; i < data->disposition_params.count; i++)
@@ -55,7 +45,7 @@ static bool has_filename(const struct mime_part_data *data)
 
 bool attachment_find(struct arena *arena, struct mime_part *root, const char *options)
 {
-    bool inlined = !has_word(options, "exclude-inlined");
+    bool inlined = !slice_has_word(slice_from_str(options), SLICE("exclude-inlined"));
 
     for (struct mime_part *part = root; part != NULL; part = mime_part_following(root, part)) {
         const struct mime_part_data *data = part->data;

@@ -140,6 +140,18 @@ ATF_TC_BODY(buffer_number, tc)
     buffer_free(&b);
 }
 
+ATF_TC_WITHOUT_HEAD(has_word);
+ATF_TC_BODY(has_word, tc)
+{
+    (void)tc;
+    ATF_CHECK(slice_has_word(SLICE("one two  three"), SLICE("one")));
+    ATF_CHECK(slice_has_word(SLICE("one two  three"), SLICE("three")));
+    ATF_CHECK(!slice_has_word(SLICE("one two  three"), SLICE("tw")));
+    ATF_CHECK(!slice_has_word(SLICE("one two  three"), SLICE("twos")));
+    ATF_CHECK(!slice_has_word(SLICE("one two  three"), SLICE("")));
+    ATF_CHECK(!slice_has_word(SLICE(""), SLICE("one")));
+}
+
 ATF_TC_WITHOUT_HEAD(endian);
 ATF_TC_BODY(endian, tc)
 {
@@ -219,6 +231,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, numbers);
     ATF_TP_ADD_TC(tp, buffer);
     ATF_TP_ADD_TC(tp, buffer_number);
+    ATF_TP_ADD_TC(tp, has_word);
     ATF_TP_ADD_TC(tp, endian);
     ATF_TP_ADD_TC(tp, secret);
     return atf_no_error();
