@@ -174,6 +174,15 @@ struct conf_vars {
     const char *(*escape)(void *arg, const char *value, struct arena *);
 };
 
+/* The variables of a mail process's user (config 9.3). auth_user: who logged in; NULL = the user. home: has_home = false leaves
+ * the variable out. uid, gid: as text. Values live as long as what they were made from, and the arena. */
+struct conf_user {
+    const char *name, *auth_user, *service, *local_ip, *remote_ip, *uid, *gid, *session, *hostname, *home;
+    bool has_home;
+};
+enum { CONF_USER_VARS = 18 };
+void conf_user_vars(struct arena *, const struct conf_user *, struct conf_var table[CONF_USER_VARS]);
+
 /* Never NULL. On an error *e is filled (class ERROR_INVALID, text as Dovecot's: "Unknown variable '%y'"), the text of
  * the variable becomes UNSUPPORTED_VARIABLE_<name>, and expansion goes on: the caller decides (config 9.1). `failed`
  * may be NULL. */

@@ -333,8 +333,8 @@ static const char *text_of(const struct rpc_fields *fields, const char *key)
     return text == NULL ? "" : text;
 }
 
-/* The name that was given at the login: a field of the userdb. */
-static const char *auth_user_of(struct arena *arena, const struct rpc_fields *fields, const char *user)
+/* The name that was given at the login: a field of the userdb. NULL: the user's own. */
+static const char *auth_user_of(struct arena *arena, const struct rpc_fields *fields)
 {
     struct slice all = slice_from_str(text_of(fields, "userdb_fields")), field;
 
@@ -342,36 +342,21 @@ static const char *auth_user_of(struct arena *arena, const struct rpc_fields *fi
         if (slice_starts(field, SLICE("auth_user=")))
             return arena_str(arena, slice_from(field, strlen("auth_user=")));
     }
-    return user;
-}
-
-static const char *head_of(struct arena *arena, const char *user)
-{
-    return arena_str(arena, slice_head(slice_from_str(user), strcspn(user, "@")));
-}
-
-static const char *domain_of(const char *user)
-{
-    const char *at = strchr(user, '@');
-
-    return at == NULL ? "" : at + 1;
+    return NULL;
 }
 
 /* mail_log_prefix as the worker has it, with this process's name and pid. */
 static char *make_prefix(const struct parked *p, struct arena *arena, struct slice template, const struct rpc_fields *fields)
 {
-    const char *auth_user = auth_user_of(arena, fields, p->user), *service = service_name(p->program->service);
-    const struct conf_var table[] = {
-        {'u', "user", p->user}, {'n', "username", head_of(arena, p->user)}, {'d', "domain", domain_of(p->user)},
-        {'s', "service", service}, {'l', "lip", text_of(fields, "lip")}, {0, "local_ip", text_of(fields, "lip")},
-        {'r', "rip", text_of(fields, "rip")}, {0, "remote_ip", text_of(fields, "rip")},
-        {'p', "pid", arena_printf(arena, "%ld", (long)getpid())}, {'i', "uid", text_of(fields, "uid")},
-        {0, "gid", text_of(fields, "gid")}, {0, "session", text_of(fields, "session")}, {0, "auth_user", auth_user},
-        {0, "auth_username", head_of(arena, auth_user)}, {0, "auth_domain", domain_of(auth_user)}, {'h', "home", ""},
-        {0, "hostname", p->program->hostname}, {0, NULL, NULL}};
+    const struct conf_user values = {
+        .name = p->user, .auth_user = auth_user_of(arena, fields), .service = service_name(p->program->service),
+        .local_ip = text_of(fields, "lip"), .remote_ip = text_of(fields, "rip"), .uid = text_of(fields, "uid"), .gid = text_of(fields, "gid"),
+        .session = text_of(fields, "session"), .hostname = p->program->hostname, .home = "", .has_home = true};
+    struct conf_var table[CONF_USER_VARS];
     const struct conf_vars vars = {table, NULL, NULL, NULL};
     struct error e;
 
+    conf_user_vars(arena, &values, table);
     return mem_strdup(conf_expand(arena, arena_str(arena, template), &vars, NULL, &e));
 }
 

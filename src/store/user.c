@@ -51,26 +51,16 @@ static const char *field_of(const struct mail_user *user, const char *name, cons
 /* `set_up`: the home is known by now. */
 static char *expand(const struct mail_user *user, struct arena *arena, const char *text, bool set_up, bool *failed, struct error *e)
 {
-    const char *at = strchr(user->name, '@'), *auth_user = field_of(user, "auth_user", user->name);
-    const char *auth_at = strchr(auth_user, '@'), *hostname = conf_str(user->settings, SET_hostname);
-    char *local = arena_str(arena, slice_head(slice_from_str(user->name), at == NULL ? strlen(user->name) : (size_t)(at - user->name)));
-    char *auth_local = arena_str(arena, slice_head(slice_from_str(auth_user), auth_at == NULL ? strlen(auth_user) : (size_t)(auth_at - auth_user)));
-    const struct conf_var table[] = {
-        {'u', "user", user->name}, {'n', "username", local}, {'d', "domain", at == NULL ? "" : at + 1},
-        {'s', "service", user->service},
-        {'l', "lip", user->local_ip}, {0, "local_ip", user->local_ip},
-        {'r', "rip", user->remote_ip}, {0, "remote_ip", user->remote_ip},
-        {'p', "pid", arena_printf(arena, "%ld", (long)getpid())},
-        {'i', "uid", arena_printf(arena, "%ld", (long)geteuid())},
-        {0, "gid", arena_printf(arena, "%ld", (long)getegid())},
-        {0, "session", user->session_id}, {0, "auth_user", auth_user}, {0, "auth_username", auth_local},
-        {0, "auth_domain", auth_at == NULL ? "" : auth_at + 1},
-        {0, "hostname", *hostname != '\0' ? hostname : store_hostname()},
-        set_up ? (struct conf_var){'h', "home", user->home} : (struct conf_var){0, NULL, NULL},
-        {0, NULL, NULL}};
+    const char *hostname = conf_str(user->settings, SET_hostname);
+    const struct conf_user values = {
+        .name = user->name, .auth_user = field_of(user, "auth_user", NULL), .service = user->service, .local_ip = user->local_ip,
+        .remote_ip = user->remote_ip, .uid = arena_printf(arena, "%ld", (long)geteuid()), .gid = arena_printf(arena, "%ld", (long)getegid()),
+        .session = user->session_id, .hostname = *hostname != '\0' ? hostname : store_hostname(), .home = user->home, .has_home = set_up};
+    struct conf_var table[CONF_USER_VARS];
     const struct conf_var_func funcs[] = {{"userdb", userdb_field}, {NULL, NULL}};
     struct conf_vars vars = {table, funcs, (void *)(uintptr_t)user, NULL};
 
+    conf_user_vars(arena, &values, table);
     return conf_expand(arena, text, &vars, failed, e);
 }
 
