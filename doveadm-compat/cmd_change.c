@@ -20,27 +20,20 @@ static struct query *parse_query(struct doveadm *d)
     return query_parse(d, words, n);
 }
 
-static void drain(struct mailbox_view *view)
+int doveadm_batch_commit(struct doveadm *d, struct mailbox_view *view, struct index_batch **batch_p)
 {
-    struct index_change change;
-
-    index_view_sync(mailbox_view_index(view), false);
-    while (index_view_next(mailbox_view_index(view), &change))
-        ;
-}
-
-int doveadm_batch_commit(struct doveadm *d, struct mailbox_view *view, struct index_batch *batch)
-{
+    struct index_batch *batch = *batch_p;
     const char *vname = mailbox_where(mailbox_view_box(view))->vname;
     struct error e;
 
-    if (index_batch_empty(batch))
+    *batch_p = NULL;
+    if (batch == NULL || index_batch_empty(batch))
         return DOVEADM_OK;
     /* Rights are not asked (doveadm 6.3). */
     if (store_op_wait(mailbox_commit(view, batch, 0, NULL), &e) < 0 ||
         doveadm_mailbox_sync(mailbox_view_box(view), NULL, SYNC_APPLY, &e) < 0)
         return doveadm_mail_failed(d, &e, "Mailbox %s: Mailbox sync failed", vname);
-    drain(view);
+    doveadm_view_refresh(view);
     return DOVEADM_OK;
 }
 
@@ -163,10 +156,8 @@ static int flags_mail(struct doveadm *d, struct mailbox_view *view, uint32_t seq
 static int flags_done(struct doveadm *d, struct mailbox_view *view, void *arg)
 {
     struct flags_change *c = arg;
-    struct index_batch *batch = c->batch;
 
-    c->batch = NULL;
-    return batch == NULL ? DOVEADM_OK : doveadm_batch_commit(d, view, batch);
+    return doveadm_batch_commit(d, view, &c->batch);
 }
 
 int doveadm_change_failed(struct doveadm *d, const char *mailbox, const struct error *e)
@@ -232,10 +223,8 @@ static int altmove_mail(struct doveadm *d, struct mailbox_view *view, uint32_t s
 static int altmove_done(struct doveadm *d, struct mailbox_view *view, void *arg)
 {
     struct altmove *a = arg;
-    struct index_batch *batch = a->batch;
 
-    a->batch = NULL;
-    return batch == NULL ? DOVEADM_OK : doveadm_batch_commit(d, view, batch);
+    return doveadm_batch_commit(d, view, &a->batch);
 }
 
 /* Only dbox has alternative storage; for other formats the query is read, and nothing moves (doveadm 6.7). */
@@ -286,12 +275,9 @@ static int expunge_mail(struct doveadm *d, struct mailbox_view *view, uint32_t s
 static int expunge_done(struct doveadm *d, struct mailbox_view *view, void *arg)
 {
     struct expunge *x = arg;
-    struct index_batch *batch = x->batch;
-    int status;
+    int status = doveadm_batch_commit(d, view, &x->batch);
     struct error e;
 
-    x->batch = NULL;
-    status = batch == NULL ? DOVEADM_OK : doveadm_batch_commit(d, view, batch);
     if (status == DOVEADM_OK && x->delete_empty && index_view_count(mailbox_view_index(view)) == 0) {
         struct mailbox_place place = *mailbox_where(mailbox_view_box(view));
         if (strcmp(place.vname, "INBOX") == 0)

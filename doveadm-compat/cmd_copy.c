@@ -121,7 +121,7 @@ static int copy_done(struct doveadm *d, struct mailbox_view *view, void *arg)
             batch = index_batch_new(d->arena, INDEX_INTERNAL);
             for (size_t i = 0; i < c->uids.count; i++)
                 mailbox_batch_expunge(view, batch, c->uids.at[i]);
-            status = doveadm_batch_commit(d, view, batch);
+            status = doveadm_batch_commit(d, view, &batch);
         }
     }
     c->saves.count = c->uids.count = 0;

@@ -378,13 +378,11 @@ static int empty_one(struct doveadm *d, struct mail_user *user, const char *name
     if (doveadm_mailbox_open(d, user, name, 0, &box, &e) < 0)
         return e.class == ERROR_NOT_FOUND ? DOVEADM_OK : doveadm_mail_failed(d, &e, "Can't delete mailbox %s", name);
     view = mailbox_view_open(box, false);
+    doveadm_view_refresh(view);
     index = mailbox_view_index(view);
-    index_view_sync(index, false);
-    for (struct index_change change; index_view_next(index, &change);)
-        ;
     for (uint32_t seq = 1; seq <= index_view_count(index); seq++)
         mailbox_batch_expunge(view, batch, index_view_uid(index, seq));
-    status = doveadm_batch_commit(d, view, batch);
+    status = doveadm_batch_commit(d, view, &batch);
     mailbox_view_close(&view);
     mailbox_close(&box);
     return status;

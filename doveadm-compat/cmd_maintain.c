@@ -124,9 +124,7 @@ static int index_one(struct doveadm *d, struct mail_user *user, const char *name
     if (doveadm_mailbox_sync(box, NULL, SYNC_FULL, &e) < 0)
         status = doveadm_mail_failed(d, &e, "Syncing mailbox %s failed", name);
     else if (most < 0 || (int64_t)mailbox_view_recent_count(view) <= most) {
-        index_view_sync(mailbox_view_index(view), false);
-        for (struct index_change change; index_view_next(mailbox_view_index(view), &change);)
-            ;
+        doveadm_view_refresh(view);
         if (cache_messages(d, view, &e) < 0)
             status = doveadm_mail_failed(d, &e, "Mailbox %s: indexing failed", name);
     }

@@ -60,10 +60,8 @@ static int rebuild_mail(struct doveadm *d, struct mailbox_view *view, uint32_t s
 static int rebuild_done(struct doveadm *d, struct mailbox_view *view, void *arg)
 {
     struct rebuild *r = arg;
-    struct index_batch *batch = r->batch;
 
-    r->batch = NULL;
-    return batch == NULL ? DOVEADM_OK : doveadm_batch_commit(d, view, batch);
+    return doveadm_batch_commit(d, view, &r->batch);
 }
 
 /* A mailbox that is missing is silent, as with fetch. */

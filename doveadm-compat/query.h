@@ -27,8 +27,12 @@ struct query_walk {
 };
 int query_run(struct doveadm *, struct query *, struct mail_user *, const struct query_walk *, void *arg);
 
-/* cmd_change.c: commits a batch and carries it out in the files; and the `failed` of commands that change. */
-int doveadm_batch_commit(struct doveadm *, struct mailbox_view *, struct index_batch *);
+/* query_run.c: makes the view one of all that is there now, whatever it has been told of. */
+void doveadm_view_refresh(struct mailbox_view *);
+
+/* cmd_change.c: commits a batch and carries it out in the files, *batch is NULL then (before: there was nothing to do); and the
+ * `failed` of commands that change. */
+int doveadm_batch_commit(struct doveadm *, struct mailbox_view *, struct index_batch **batch);
 int doveadm_change_failed(struct doveadm *, const char *mailbox, const struct error *);
 
 #endif

@@ -126,12 +126,12 @@ static void resolve_stars(struct doveadm *d, struct search_key *key, struct inde
     }
 }
 
-static void drain(struct index_view *view)
+void doveadm_view_refresh(struct mailbox_view *view)
 {
     struct index_change change;
 
-    index_view_sync(view, false);
-    while (index_view_next(view, &change))
+    index_view_sync(mailbox_view_index(view), false);
+    while (index_view_next(mailbox_view_index(view), &change))
         ;
 }
 
@@ -154,7 +154,7 @@ static int walk_mailbox(struct doveadm *d, struct query *q, struct mailbox *box,
         mailbox_view_close(&view);
         return status;
     }
-    drain(index);
+    doveadm_view_refresh(view);
     if (mailbox_guid(box, guid, &e) == 0) {
         text_hex_encode(&hex, slice_of(guid, sizeof(guid)));
         memcpy(chosen.guid, hex.at, 32);
