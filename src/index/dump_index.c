@@ -466,16 +466,14 @@ static void put_flag_names(struct buffer *out, uint8_t flags)
 
 void index_dump(struct index *index, const char *path, uint32_t uid, struct buffer *out)
 {
-    struct buffer head = {0};
+    struct buffer unseen = {0}, *head = uid == 0 ? out : &unseen;
     bool cached;
 
-    put_header(index, path, &head);
-    put_exts(index, &head);
-    cached = put_cache_header(index, path, &head);
-    buffer_printf(&head, "\n-- RECORDS: %u\n", index->state.count);
-    if (uid == 0)
-        buffer_append_slice(out, buffer_slice(&head));
-    buffer_free(&head);
+    put_header(index, path, head);
+    put_exts(index, head);
+    cached = put_cache_header(index, path, head);
+    buffer_printf(head, "\n-- RECORDS: %u\n", index->state.count);
+    buffer_free(&unseen);
     for (uint32_t i = 0; i < index->state.count; i++) {
         uint32_t this = state_uid(&index->state, i);
         uint8_t flags = state_record(&index->state, i)[4];

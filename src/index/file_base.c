@@ -33,12 +33,17 @@ static void keep_backup(struct index *index)
         os_rename(index->dir, tmp, index->dir, file_name(index, backup, ".backup"), &ignored);
 }
 
-static int failed(struct index *index, struct error *e)
+static void drop_tmp(struct index *index)
 {
     char tmp[FILE_NAME_SIZE];
     struct error ignored;
 
     os_unlink(index->dir, file_name(index, tmp, ".tmp"), &ignored);
+}
+
+static int failed(struct index *index, struct error *e)
+{
+    drop_tmp(index);
     return error_context(e, "%s/%s: ", index->path, index->prefix);
 }
 
@@ -48,7 +53,6 @@ static int write_tmp(struct index *index, struct stat *st, struct error *e)
     struct state *s = &index->state;
     struct buffer header = {0};
     char tmp[FILE_NAME_SIZE];
-    struct error ignored;
     int fd, ret;
 
     if (state_unordered(s)) { /* it was mapped and has not been looked at until now, when all of it is read anyway */
@@ -61,8 +65,8 @@ static int write_tmp(struct index *index, struct stat *st, struct error *e)
     index_store_modseq(index);
     state_put(s, BASE_AT_LOG_TAIL, (uint32_t)(index_has_pending(index) || index->set.strict_tail ? index->log.tail : index->log.head));
     state_emit_header(s, &header);
-    os_unlink(index->dir, file_name(index, tmp, ".tmp"), &ignored);
-    fd = os_create(index->dir, tmp, index->mode, index->gid, e);
+    drop_tmp(index);
+    fd = os_create(index->dir, file_name(index, tmp, ".tmp"), index->mode, index->gid, e);
     if (fd < 0) {
         buffer_free(&header);
         return -1;
@@ -144,18 +148,22 @@ static void finish(struct base_job *job, const struct error *synced)
 
     index->base_job = NULL;
     job->index = NULL;
-    if (index->gone || (!held && !file_log_lock(index)))
-        return; /* somebody else writes: what he makes is newer; a left-over .tmp is replaced by whoever needs the name */
-    if (names(index, file_name(index, tmp, ".tmp"), job->st.st_dev, job->st.st_ino)) {
-        if (ret == 0 && is_wanted(index, job))
-            ret = put_in_place(index, &job->st, job->log_seq, job->log_tail, &e);
-        else
-            failed(index, &e);
-    }
+    if (index->gone)
+        return;
+    if (ret < 0)
+        error_context(&e, "%s/%s: ", index->path, index->prefix);
+    if (held || file_log_lock(index)) {
+        if (names(index, file_name(index, tmp, ".tmp"), job->st.st_dev, job->st.st_ino)) {
+            if (ret < 0 || !is_wanted(index, job))
+                drop_tmp(index);
+            else
+                ret = put_in_place(index, &job->st, job->log_seq, job->log_tail, &e);
+        }
+        if (!held)
+            file_log_unlock(index);
+    } /* else somebody writes: what he makes is newer, and a left-over .tmp is replaced by whoever needs the name */
     if (ret < 0)
         index_error(index, "%s", e.admin);
-    if (!held)
-        file_log_unlock(index);
 }
 
 static void synced(void *arg, const struct error *e)

@@ -201,11 +201,13 @@ int mdbox_item(struct mailbox *box, uint32_t uid, enum driver_item item, struct 
     *out = (struct driver_value){.known = true};
     if (known_here(m, uid, item, out))
         return 0;
+    if (item == ITEM_REFCOUNT) { /* the map knows it: no file is looked at */
+        out->number = refcount_of(m, uid);
+        return 0;
+    }
     if (open_message(m, uid, &o, e) < 0)
         return -1;
-    if (item == ITEM_REFCOUNT) {
-        out->number = refcount_of(m, uid);
-    } else if (item == ITEM_PATH) {
+    if (item == ITEM_PATH) {
         out->text = arena_strdup(arena, o.file->file.path);
     } else if (dbox_message_metadata(&o.file->file, &o.m, arena, &meta, e) < 0) {
         if (e->class == ERROR_CORRUPT)
