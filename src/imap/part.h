@@ -5,7 +5,6 @@
 #include "imap/url.h"
 #include "store/store.h"
 
-
 /* What a URL names, opened in steps: part_begin, run `op` to its end, part_open; then part_read. Refusals that the client is
  * told of are texts in *fault (-1 with *fault NULL: *e). */
 struct part {

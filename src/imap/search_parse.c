@@ -265,15 +265,14 @@ static bool plain_key(const char *word, struct search_key *k)
 }
 
 /* *found tells whether the word is one of these. */
-static bool parameter_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg,
-                          const char *word, struct search_key *k, bool *found)
+/* SINCE and its like. `found`: the word is one of them. */
+static bool date_key(struct session *s, struct request *r, const struct imap_arg **arg, const char *word, struct search_key *k,
+                     bool *found)
 {
-    static const char *const headers[] = {"FROM", "TO", "CC", "BCC", "SUBJECT"};
-
-    *found = true;
     for (size_t i = 0; i < sizeof(dates) / sizeof(dates[0]); i++) {
         if (strcmp(dates[i].name, word) != 0)
             continue;
+        *found = true;
         if (!parameter(s, r, arg, word))
             return false;
         k->type = SEARCH_DATE;
@@ -284,47 +283,111 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
         request_bad(s, r, "Invalid search date parameter");
         return false;
     }
+    *found = false;
+    return true;
+}
+
+static bool age_key(struct session *s, struct request *r, const struct imap_arg **arg, const char *word, struct search_key *k)
+{
+    uint64_t now = (uint64_t)time(NULL);
+
+    if (!parameter(s, r, arg, word) || !parse_number(s, r, (*arg)->text, "interval", 1, k))
+        return false;
+    k->type = SEARCH_DATE;
+    k->exact = true;
+    k->when = *word == 'O' ? SEARCH_BEFORE : SEARCH_SINCE;
+    k->number = (k->number < now ? now - k->number : 0) + (*word == 'O' ? 1 : 0); /* OLDER: so old or older */
+    return true;
+}
+
+static bool keyword_key(struct session *s, struct request *r, const struct search *q, const struct imap_arg **arg, const char *word,
+                        struct search_key *k)
+{
+    if (!parameter(s, r, arg, word))
+        return false;
+    k->negate = *word == 'U';
+    k->type = is_keyword(s, (*arg)->text) ? SEARCH_KEYWORD : SEARCH_NONE;
+    k->name = (*arg)->text;
+    if (k->type == SEARCH_KEYWORD && q->where.size == 0) /* else the names are not the selected mailbox's */
+        session_keyword_mention(s, k->name);
+    return true;
+}
+
+/* Keys about what the header or the body says. */
+static bool content_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg, const char *word,
+                        struct search_key *k, bool *found)
+{
+    static const char *const headers[] = {"FROM", "TO", "CC", "BCC", "SUBJECT"};
+    struct slice name;
+
+    *found = true;
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         if (strcmp(headers[i], word) == 0)
-            return parameter(s, r, arg, word) && 
-                   parse_header(s, r, q, *arg, slice_from_str(headers[i]),
-                                *word == 'S' ? MIME_MATCH_SUBJECT : MIME_MATCH_ADDRESSES, k);
+            return parameter(s, r, arg, word) && parse_header(s, r, q, *arg, slice_from_str(headers[i]),
+                                                              *word == 'S' ? MIME_MATCH_SUBJECT : MIME_MATCH_ADDRESSES, k);
     }
     if (strcmp(word, "BODY") == 0 || strcmp(word, "TEXT") == 0)
         return parameter(s, r, arg, word) && parse_body(s, r, q, *arg, *word == 'T', k);
     if (strcmp(word, "HEADER") == 0) {
-        struct slice name;
-
         if (!parameter(s, r, arg, word))
             return false;
         name = (*arg)->text;
         return parameter(s, r, arg, word) && parse_header(s, r, q, *arg, name, MIME_MATCH_VALUE, k);
     }
+    if (strcmp(word, "MIMEPART") == 0)
+        return search_parse_mimepart(s, r, q, arg, k);
+    *found = false;
+    return true;
+}
+
+/* Names of messages and of the mailbox that do not change. */
+static bool identity_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg, const char *word,
+                         struct search_key *k, bool *found)
+{
+    bool email = strcmp(word, "EMAILID") == 0 && session_extension(s, "OBJECTID");
+
+    *found = true;
+    if (email || strcmp(word, "X-GUID") == 0) {
+        if (!parameter(s, r, arg, word))
+            return false;
+        k->type = SEARCH_GUID;
+        k->exact = email;
+        k->name = slice_from((*arg)->text, email ? 1 : 0);
+        return true;
+    }
+    if (strcmp(word, "THREADID") == 0 && session_extension(s, "OBJECTID")) {
+        k->type = SEARCH_NONE; /* messages have none */
+        return parameter(s, r, arg, word);
+    }
+    if (strcmp(word, "X-MAILBOX") == 0) {
+        k->type = SEARCH_MAILBOX;
+        return parameter(s, r, arg, word) && search_text(s, r, q, *arg, &k->name);
+    }
+    *found = false;
+    return true;
+}
+
+/* A key with parameters. `found` false: the word is none. */
+static bool parameter_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg,
+                          const char *word, struct search_key *k, bool *found)
+{
+    bool good = date_key(s, r, arg, word, k, found);
+
+    if (!*found)
+        good = content_key(s, r, q, arg, word, k, found);
+    if (!*found)
+        good = identity_key(s, r, q, arg, word, k, found);
+    if (*found)
+        return good;
+    *found = true;
     if (strcmp(word, "LARGER") == 0 || strcmp(word, "SMALLER") == 0) {
         k->type = *word == 'L' ? SEARCH_LARGER : SEARCH_SMALLER;
         return parameter(s, r, arg, word) && parse_number(s, r, (*arg)->text, "size", 0, k);
     }
-    if (strcmp(word, "OLDER") == 0 || strcmp(word, "YOUNGER") == 0) {
-        uint64_t now = (uint64_t)time(NULL);
-
-        if (!parameter(s, r, arg, word) || !parse_number(s, r, (*arg)->text, "interval", 1, k))
-            return false;
-        k->type = SEARCH_DATE;
-        k->exact = true;
-        k->when = *word == 'O' ? SEARCH_BEFORE : SEARCH_SINCE;
-        k->number = (k->number < now ? now - k->number : 0) + (*word == 'O' ? 1 : 0); /* OLDER: so old or older */
-        return true;
-    }
-    if (strcmp(word, "KEYWORD") == 0 || strcmp(word, "UNKEYWORD") == 0) {
-        if (!parameter(s, r, arg, word))
-            return false;
-        k->negate = *word == 'U';
-        k->type = is_keyword(s, (*arg)->text) ? SEARCH_KEYWORD : SEARCH_NONE;
-        k->name = (*arg)->text;
-        if (k->type == SEARCH_KEYWORD && q->where.size == 0) /* else the names are not the selected mailbox's */
-            session_keyword_mention(s, k->name);
-        return true;
-    }
+    if (strcmp(word, "OLDER") == 0 || strcmp(word, "YOUNGER") == 0)
+        return age_key(s, r, arg, word, k);
+    if (strcmp(word, "KEYWORD") == 0 || strcmp(word, "UNKEYWORD") == 0)
+        return keyword_key(s, r, q, arg, word, k);
     if (strcmp(word, "MODSEQ") == 0)
         return parameter(s, r, arg, word) && parse_modseq(s, r, q, arg, k);
     if (strcmp(word, "UID") == 0)
@@ -333,35 +396,6 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
         return parameter(s, r, arg, word) && parse_uid_bound(s, r, q, (*arg)->text, word[3] == 'A', k);
     if (strcmp(word, "X-REAL-UID") == 0)
         return parameter(s, r, arg, word) && parse_real_uids(s, r, q, (*arg)->text, k);
-    if (strcmp(word, "X-GUID") == 0) {
-        k->type = SEARCH_GUID;
-        if (!parameter(s, r, arg, word))
-            return false;
-        k->name = (*arg)->text;
-        return true;
-    }
-    if (strcmp(word, "EMAILID") == 0 && session_extension(s, "OBJECTID")) {
-        k->type = SEARCH_GUID;
-        k->exact = true;
-        if (!parameter(s, r, arg, word))
-            return false;
-        k->name = slice_from((*arg)->text, 1);
-        return true;
-    }
-    if (strcmp(word, "THREADID") == 0 && session_extension(s, "OBJECTID")) {
-        k->type = SEARCH_NONE; /* messages have none */
-        return parameter(s, r, arg, word);
-    }
-    if (strcmp(word, "X-MAILBOX") == 0) {
-        if (!parameter(s, r, arg, word))
-            return false;
-        k->type = SEARCH_MAILBOX;
-        if (!search_text(s, r, q, *arg, &k->name))
-            return false;
-        return true;
-    }
-    if (strcmp(word, "MIMEPART") == 0)
-        return search_parse_mimepart(s, r, q, arg, k);
     if (strcmp(word, "INTHREAD") == 0)
         return parameter(s, r, arg, word) && inthread_parse(s, r, q, arg, k);
     *found = false;
