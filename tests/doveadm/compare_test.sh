@@ -2,15 +2,6 @@
 # standard error are equal. The commands are in the file commands; a line that begins with "~" names several mailboxes, whose
 # order is the store's affair, so its lines are compared sorted.
 
-as_user()
-{
-    if [ "$(id -u)" = 0 ]; then
-        setpriv --reuid="$MAIL_UID" --regid="$MAIL_GID" --clear-groups "$@"
-    else
-        "$@"
-    fi
-}
-
 # run COPY PROGRAM LINE: leaves COPY.out, COPY.err, COPY.rc.
 run()
 {

@@ -1,15 +1,6 @@
 # quota get and quota recalc with the real doveadm and with ours, each on its own copy of one Maildir: with every backend both say the same,
 # also of usage that has become wrong, and leave the same files.
 
-as_user()
-{
-    if [ "$(id -u)" = 0 ]; then
-        setpriv --reuid="$MAIL_UID" --regid="$MAIL_GID" --clear-groups "$@"
-    else
-        "$@"
-    fi
-}
-
 # run COPY PROGRAM ARGUMENT...: adds what it says to COPY.said.
 run()
 {

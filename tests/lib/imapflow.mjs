@@ -10,6 +10,9 @@ const [host, port, user, command, path] = process.argv.slice(2);
 const LETTERS = { "\\Draft": "D", "\\Flagged": "F", "\\Answered": "R", "\\Seen": "S", "\\Deleted": "T" };
 const client = new ImapFlow({ host, port: Number(port), secure: false, doSTARTTLS: false, auth: { user, pass: "pass" }, logger: false });
 
+// The folder of a mailbox in the tree that holds its messages.
+const messages = name => [path, ...name.split("/"), "cur"].join("/");
+const fileOf = (cur, uid) => readdirSync(cur).find(name => name.startsWith(`${uid}:2,`));
 const letters = flags => [...flags].map(f => LETTERS[f]).filter(Boolean).sort().join("");
 
 function must(good, what) {
@@ -19,9 +22,9 @@ function must(good, what) {
 async function fetchAll() {
     rmSync(path, { recursive: true, force: true });
     for (const folder of await client.list()) {
-        const cur = `${path}/${folder.pathAsListed}/cur`;
+        const cur = messages(folder.pathAsListed);
         mkdirSync(cur, { recursive: true });
-        mkdirSync(`${path}/${folder.pathAsListed}/new`, { recursive: true });
+        mkdirSync(cur.replace(/cur$/, "new"), { recursive: true });
         const lock = await client.getMailboxLock(folder.path);
         try {
             if (client.mailbox.exists === 0) continue;
@@ -39,14 +42,14 @@ async function fetchAll() {
 }
 
 function rename(cur, uid, change) {
-    const old = readdirSync(cur).find(name => name.startsWith(`${uid}:2,`));
+    const old = fileOf(cur, uid);
     const flags = new Set(old.split(":2,")[1]);
     change(flags);
     renameSync(`${cur}/${old}`, `${cur}/${uid}:2,${[...flags].sort().join("")}`);
 }
 
 async function change() {
-    const cur = `${path}/Work/cur`, deep = `${path}/Work/Deep/cur`;
+    const cur = messages("Work"), deep = messages("Work/Deep");
     const lock = await client.getMailboxLock("Work");
     try {
         const uids = await client.search({ all: true }, { uid: true });
@@ -58,11 +61,11 @@ async function change() {
         const found = await client.search({ seen: true, flagged: false, since: "2020-01-01", header: { subject: "Work" } }, { uid: true });
         must(uids.slice(1, 3).every(uid => found.includes(uid)), "search by flags");
         must(await client.messageDelete(uids.slice(5, 7).join(), { uid: true }), "delete");
-        for (const uid of uids.slice(5, 7)) unlinkSync(`${cur}/${readdirSync(cur).find(name => name.startsWith(`${uid}:2,`))}`);
+        for (const uid of uids.slice(5, 7)) unlinkSync(`${cur}/${fileOf(cur, uid)}`);
         const moved = await client.messageMove(uids.slice(7).join(), "Work/Deep", { uid: true });
         must(moved && moved.uidMap.size === 2, "move tells the new UIDs");
         for (const [from, to] of moved.uidMap) {
-            const old = readdirSync(cur).find(name => name.startsWith(`${from}:2,`));
+            const old = fileOf(cur, from);
             renameSync(`${cur}/${old}`, `${deep}/${to}:2,${old.split(":2,")[1]}`);
         }
         const text = "Subject: of imapflow\r\n\r\nsent by imapflow\r\n";

@@ -30,6 +30,24 @@ scene_make()
     MAIL_UID=$(id -u $MAIL_USER) MAIL_GID=$(id -g $MAIL_USER)
 }
 
+# as_user COMMAND ...: as the user whom mail belongs to.
+as_user()
+{
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid="$MAIL_UID" --regid="$MAIL_GID" --clear-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# scene_doveadm real|ours COMMAND ...: a doveadm without a server, for alice with the home $store, as $SCENE/c.conf and $options say.
+scene_doveadm()
+{
+    case $1 in real) program=doveadm ;; *) program=$OURS/doveadm ;; esac
+    shift
+    as_user env USER=alice HOME="$store" TZ=UTC ASAN_OPTIONS=detect_leaks=0 "$program" -c "$SCENE/c.conf" $options "$@"
+}
+
 # A certificate: $SCENE/cert.pem, $SCENE/key.pem.
 scene_certificate()
 {

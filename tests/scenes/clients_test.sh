@@ -382,7 +382,7 @@ EOT
 atf_test_case neomutt cleanup
 neomutt_head()
 {
-    atf_set descr "neomutt at a terminal: copies all, flags, deletes, moves, appends"
+    atf_set descr "neomutt at a terminal: copies all, flags, deletes, moves"
     atf_set require.user root
 }
 neomutt_body()

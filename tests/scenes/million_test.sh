@@ -37,6 +37,7 @@ million()
     done
     scene_stop
     scene_log_is_clean
+    [ -n "$pages" ] || atf_skip "machine: what was read cannot be told, pages of a file do not leave the memory"
 }
 
 for format in sdbox maildir; do

@@ -1,21 +1,10 @@
 # Compressed and encrypted mail and attachments, by the real server and by ours in the same mailboxes: what one has written the
 # other reads, copies are readable, expunged attachments are gone. The plain store of the real server says what must be read.
 
-as_user()
-{
-    if [ "$(id -u)" = 0 ]; then
-        setpriv --reuid="$MAIL_UID" --regid="$MAIL_GID" --clear-groups "$@"
-    else
-        "$@"
-    fi
-}
-
-# with real|ours COMMAND...: a doveadm on the current store ($store, $options)
+# with real|ours COMMAND ...: what it says of errors goes to err.
 with()
 {
-    case $1 in real) program=doveadm ;; *) program="$TOP_BUILD/compat/bin/doveadm" ;; esac
-    shift
-    as_user env USER=alice HOME="$store" TZ=UTC ASAN_OPTIONS=detect_leaks=0 "$program" -c "$SCENE/c.conf" $options "$@" 2>>err
+    scene_doveadm "$@" 2>>err
 }
 
 make_mails()

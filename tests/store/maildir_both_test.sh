@@ -1,49 +1,33 @@
 # Damage that a Maildir's files may have (maildir-and-layouts 8), seen by the real server and by ours: the same messages with the same
 # UIDs and flags, the same files afterwards, the same words in the log.
 
-as_user()
-{
-    if [ "$(id -u)" = 0 ]; then
-        setpriv --reuid="$MAIL_UID" --regid="$MAIL_GID" --clear-groups "$@"
-    else
-        "$@"
-    fi
-}
-
-# with real|ours COMMAND...
-with()
-{
-    case $1 in real) program=doveadm ;; *) program="$TOP_BUILD/compat/bin/doveadm" ;; esac
-    shift
-    as_user env USER=alice HOME="$SCENE/store" TZ=UTC ASAN_OPTIONS=detect_leaks=0 "$program" -c "$SCENE/c.conf" "$@"
-}
-
 prepare()
 {
     . "$TOP_SRC/tests/lib/scene.sh"
     scene_make
     printf 'base_dir = %s/run\nmail_location = maildir:~/m\nstats_writer_socket_path =\nlog_path = /dev/stderr\n' "$SCENE" >"$SCENE/c.conf"
-    mkdir "$SCENE/store"
-    chown "$MAIL_USER" "$SCENE" "$SCENE/store"
+    store=$SCENE/store
+    mkdir "$store"
+    chown "$MAIL_USER" "$SCENE" "$store"
     for n in a b c; do
-        printf 'Subject: %s\n\nbody\n' $n | with real save || atf_fail "the store cannot be made"
+        printf 'Subject: %s\n\nbody\n' $n | scene_doveadm real save || atf_fail "the store cannot be made"
     done
-    cp -a "$SCENE/store" "$SCENE/base"
+    cp -a "$store" "$SCENE/base"
 }
 
 # both WHAT COMMANDS: shell commands that damage the mailbox they stand in, then both look twice
 both()
 {
     for who in real ours; do
-        rm -rf "$SCENE/store"
-        cp -a "$SCENE/base" "$SCENE/store"
-        (cd "$SCENE/store/m" && eval "$2") || atf_fail "$1: no damage"
+        rm -rf "$store"
+        cp -a "$SCENE/base" "$store"
+        (cd "$store/m" && eval "$2") || atf_fail "$1: no damage"
         {
             for round in 1 2; do
-                with $who fetch 'uid flags guid hdr.subject' all 2>&1
+                scene_doveadm $who fetch 'uid flags guid hdr.subject' all 2>&1
             done
-            cut -d' ' -f1 "$SCENE/store/m/dovecot-uidlist"
-            [ ! -e "$SCENE/store/m/dovecot-keywords" ] || cat "$SCENE/store/m/dovecot-keywords"
+            cut -d' ' -f1 "$store/m/dovecot-uidlist"
+            [ ! -e "$store/m/dovecot-keywords" ] || cat "$store/m/dovecot-keywords"
         } | grep -vE 'leaked \(parent|^hdr.subject: *$' >$who
     done
     cmp -s real ours || { diff real ours; bad="$bad '$1'"; }
