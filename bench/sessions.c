@@ -32,16 +32,19 @@ struct script {
     int count;
 };
 
-static int start(struct session *session, const struct script *script)
+/* A session begins in this place. -1: an error, which has been said */
+static int start(struct session *session, struct pollfd *place, const struct script *script)
 {
     int on = 1;
 
-    session->answered = -1;
-    session->length = 0;
-    session->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (session->fd < 0 || connect(session->fd, (const struct sockaddr *)&script->server, sizeof script->server) < 0)
+    *session = (struct session){ .answered = -1, .fd = socket(AF_INET, SOCK_STREAM, 0) };
+    if (session->fd < 0 || connect(session->fd, (const struct sockaddr *)&script->server, sizeof script->server) < 0 ||
+        setsockopt(session->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0) {
+        perror("connect");
         return -1;
-    return setsockopt(session->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    *place = (struct pollfd){ .fd = session->fd, .events = POLLIN };
+    return 0;
 }
 
 static int send_next(struct session *session, const struct script *script)
@@ -117,14 +120,9 @@ static int play(const struct script *script, long count, int parallel)
         goto out;
     for (int i = 0; i < parallel; i++) {
         polls[i].fd = -1;
-        if (begun == count)
-            continue;
-        if (start(&sessions[i], script) < 0) {
-            perror("connect");
+        if (begun < count && start(&sessions[i], &polls[i], script) < 0)
             goto out;
-        }
-        polls[i] = (struct pollfd){ .fd = sessions[i].fd, .events = POLLIN };
-        begun++;
+        begun += polls[i].fd >= 0;
     }
     while (over < count) {
         if (poll(polls, (nfds_t)parallel, 120 * 1000) <= 0) {
@@ -144,14 +142,9 @@ static int play(const struct script *script, long count, int parallel)
             close(sessions[i].fd);
             polls[i].fd = -1;
             over++;
-            if (begun == count)
-                continue;
-            if (start(&sessions[i], script) < 0) {
-                perror("connect");
+            if (begun < count && start(&sessions[i], &polls[i], script) < 0)
                 goto out;
-            }
-            polls[i].fd = sessions[i].fd;
-            begun++;
+            begun += polls[i].fd >= 0;
         }
     }
     result = 0;
