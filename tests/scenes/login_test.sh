@@ -275,7 +275,7 @@ LHLO x
 /^250 
 QUIT
 END
-    pid=$(sed -n 's/.*lmtp(\([0-9]*\)): Info: Connect from.*/\1/p' "$SCENE/log")
+    pid=$(pgrep -P "$SERVER" -f '^dovecot/lmtp$') || atf_fail "no lmtp was found"
     [ "$(stat -c %U "/proc/$pid")" = dovecot ] || atf_fail "lmtp runs as $(stat -c %U "/proc/$pid")"
 }
 sandbox_cleanup()
