@@ -1,6 +1,7 @@
-# A mail server of another house beside ours, as it comes: Postfix asks our auth socket who may send, and delivers into our LMTP
-# service. Its package would take the place of the mail server that a machine has, so ./check does not install it (tools/install
-# mta does), and without it this is skipped. It runs with folders and a configuration of its own on a loopback address, next to the installed one.
+# Mail servers of other houses beside ours, as they come: Postfix or Exim asks our auth socket who may send, and delivers into our
+# LMTP service. Their packages would take the place of the mail server that a machine has, and of each other, so ./check does not
+# install them (tools/install mta does for Postfix, tools/install exim for Exim), and without them this is skipped. They run with
+# folders and a configuration of their own on a loopback address, next to the installed one.
 
 mta_auth='auth_mechanisms = plain login
 service auth {
@@ -192,8 +193,118 @@ postfix_inet_head()
 postfix_inet_body() { postfix_here 'lmtp:inet:$IP:$LMTP_PORT'; }
 postfix_inet_cleanup() { postfix_end; }
 
+# ---- Exim -----------------------------------------------------------------------------------------------------------------
+
+# exim_start TRANSPORT_LINES: $SCENE/exim, SMTP at port 10025.
+exim_start()
+{
+    mkdir -p "$SCENE/exim/spool"
+    chown -R Debian-exim:Debian-exim "$SCENE/exim"
+    cat >exim.conf <<END
+primary_hostname = mx.example.org
+spool_directory = $SCENE/exim/spool
+log_file_path = $SCENE/exim/%slog
+pid_file_path = $SCENE/exim/pid
+local_interfaces = $IP.10025
+daemon_smtp_ports = 10025
+domainlist local_domains = example.org
+acl_smtp_rcpt = check_recipient
+queue_run_max = 5
+keep_environment =
+tls_advertise_hosts =
+begin acl
+check_recipient:
+  accept authenticated = *
+  deny message = relay not permitted
+begin routers
+store:
+  driver = accept
+  domains = +local_domains
+  transport = store
+begin transports
+store:
+$1
+begin retry
+* * F,1h,1m
+begin authenticators
+plain:
+  driver = dovecot
+  public_name = PLAIN
+  server_socket = $SCENE/run/auth-client
+  server_set_id = \$auth1
+login:
+  driver = dovecot
+  public_name = LOGIN
+  server_socket = $SCENE/run/auth-client
+  server_set_id = \$auth1
+END
+    chmod 644 exim.conf
+    "$exim" -C "$PWD/exim.conf" -bd >exim.out 2>&1 || { cat exim.out "$SCENE"/exim/*log; atf_fail "Exim does not start"; }
+    python3 -B "$TOP_SRC/tests/lib/talk.py" --wait 30 "$IP" 10025 </dev/null >/dev/null || atf_fail "Exim does not answer"
+}
+
+exim_stop()
+{
+    pid=$(cat "$1/exim/pid" 2>/dev/null) || return 0
+    [ -n "$pid" ] && kill "$pid" && timeout 20 tail --pid="$pid" -f /dev/null
+    return 0
+}
+
+exim_here()
+{
+    exim=$(command -v exim4) || atf_skip "machine: Exim is not installed"
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_start ours "$mta_auth"
+    exim_start "$(eval echo "\"$1\"")"
+    mta_talk "$IP" 10025 "$IMAP_PORT" exim || { cat "$SCENE"/exim/*log "$SCENE/log"; atf_fail "the conversation failed"; }
+    exim_stop "$SCENE"
+    scene_stop
+    scene_log_is_clean
+}
+
+exim_end()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    [ ! -f scene.vars ] || { eval "$(head -n 1 scene.vars)"; exim_stop "$SCENE"; }
+    scene_end
+}
+
+atf_test_case exim_unix cleanup
+exim_unix_head()
+{
+    atf_set descr 'Exim: its dovecot authenticator at our auth socket, delivery over the LMTP socket'
+    atf_set require.user root
+}
+exim_unix_body()
+{
+    exim_here '  driver = lmtp
+  socket = $SCENE/run/lmtp
+  batch_max = 10'
+}
+exim_unix_cleanup() { exim_end; }
+
+atf_test_case exim_inet cleanup
+exim_inet_head()
+{
+    atf_set descr 'Exim: the same, delivery over TCP'
+    atf_set require.user root
+}
+exim_inet_body()
+{
+    exim_here '  driver = smtp
+  protocol = lmtp
+  hosts = $IP
+  port = $LMTP_PORT
+  hosts_override
+  allow_localhost
+  max_rcpt = 10'
+}
+exim_inet_cleanup() { exim_end; }
+
 atf_init_test_cases()
 {
     atf_add_test_case postfix_unix
     atf_add_test_case postfix_inet
+    atf_add_test_case exim_unix
+    atf_add_test_case exim_inet
 }
