@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- the map ---- */
@@ -385,6 +386,103 @@ ATF_TC_BODY(backup, tc)
     arena_free(arena);
 }
 
+/* ---- a conversion dies ---- */
+
+enum { GIVEN_FIRST = 7, GIVEN_LAST = 9 };
+
+static struct save *stage_given(struct mailbox *box, uint32_t uid)
+{
+    char guid[33], text[600];
+    struct mail_meta meta = {.uid = uid, .guid = guid};
+    struct save *save;
+    struct error e;
+
+    snprintf(guid, sizeof(guid), "%032u", uid);
+    memset(text, 'x', sizeof(text));
+    memcpy(text, "Subject: x\n\n", 12);
+    ATF_REQUIRE_MSG(save_begin(box, &meta, &save, &e) == 0, "%s", e.admin);
+    ATF_REQUIRE(save_write(save, slice_of(text, sizeof(text)), &e) == 0 && save_finish(save, &e) == 0);
+    return save;
+}
+
+/* What the conversion does to a mailbox: takes its identity, and saves what is not there. */
+static void convert(const struct os_fault *fault)
+{
+    struct mailbox_identity id = {.uid_validity = 5};
+    struct arena *arena = arena_new();
+    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mailbox *box = open_box(user, arena, "INBOX");
+    struct save_result result;
+    struct index_record rec;
+    struct error e;
+
+    ATF_REQUIRE_MSG(store_op_wait(mailbox_sync(box, NULL, SYNC_FULL), &e) == 0, "%s", e.admin);
+    ATF_REQUIRE_MSG(store_op_wait(mailbox_adopt(box, &id), &e) == 0, "%s", e.admin);
+    ATF_REQUIRE_MSG(store_op_wait(mailbox_sync(box, NULL, SYNC_FULL), &e) == 0, "%s", e.admin);
+    if (!index_get(mailbox_index(box), GIVEN_FIRST, &rec)) {
+        struct save *saves[] = {stage_given(box, GIVEN_FIRST), stage_given(box, GIVEN_LAST)};
+
+        os_fault_arm(fault);
+        ATF_REQUIRE_MSG(store_op_wait(save_commit(box, saves, 2, true, NULL, arena, &result), &e) == 0, "%s", e.admin);
+        ATF_CHECK_EQ(GIVEN_FIRST, result.uids[0]);
+        ATF_CHECK_EQ(GIVEN_LAST, result.uids[1]);
+    }
+    os_fault_arm(NULL);
+    mailbox_close(&box);
+    mail_user_close(&user);
+    arena_free(arena);
+}
+
+static void check_converted(unsigned at)
+{
+    struct arena *arena = arena_new();
+    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mailbox *box = open_box(user, arena, "INBOX");
+    struct index_record rec;
+    struct error e;
+
+    ATF_REQUIRE_MSG(store_op_wait(mailbox_sync(box, NULL, SYNC_RESYNC), &e) == 0, "%s", e.admin);
+    ATF_REQUIRE_MSG(store_op_wait(mail_namespace_purge(mail_user_namespaces(user)), &e) == 0, "%s", e.admin);
+    ATF_CHECK_EQ_MSG(2, index_count(mailbox_index(box)), "call %u: %u messages", at, index_count(mailbox_index(box)));
+    ATF_CHECK(index_get(mailbox_index(box), GIVEN_FIRST, &rec) && index_get(mailbox_index(box), GIVEN_LAST, &rec));
+    ATF_CHECK_MSG(system("test $(cat mail/storage/m.* | grep -ac '^.*N   *[0-9A-F]*$') = 2 && test -z \"$(ls mail/storage | grep given)\"") == 0,
+                  "call %u: more than the messages is left", at);
+    mailbox_close(&box);
+    mail_user_close(&user);
+    arena_free(arena);
+}
+
+/* Whichever call it dies before, the next run ends with the same UIDs, and nothing twice. */
+ATF_TC_WITHOUT_HEAD(given_uids);
+ATF_TC_BODY(given_uids, tc)
+{
+#ifdef FAULTS
+    unsigned at = 0;
+    int status = 0;
+
+    do {
+        struct os_fault fault = {.at = ++at, .how = OS_EXIT_BEFORE};
+        pid_t pid;
+
+        ATF_REQUIRE(system("rm -rf mail") == 0);
+        fflush(NULL);
+        pid = fork();
+        ATF_REQUIRE(pid >= 0);
+        if (pid == 0) {
+            convert(&fault);
+            _exit(0);
+        }
+        ATF_REQUIRE(waitpid(pid, &status, 0) == pid);
+        ATF_REQUIRE(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == OS_FAULT_EXIT));
+        convert(NULL);
+        check_converted(at);
+    } while (WEXITSTATUS(status) != 0);
+    ATF_CHECK(at > 10);
+#else
+    atf_tc_skip("machine: built without --enable-faults");
+#endif
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, records);
@@ -396,5 +494,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, cancelled);
     ATF_TP_ADD_TC(tp, again);
     ATF_TP_ADD_TC(tp, backup);
+    ATF_TP_ADD_TC(tp, given_uids);
     return atf_no_error();
 }

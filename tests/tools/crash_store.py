@@ -22,7 +22,7 @@ undisturbed run makes, in the eyes of both, the files on the disk are the messag
 the figures."""
 import argparse, base64, hashlib, json, multiprocessing, os, pwd, re, shutil, subprocess, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from store_formats import FORMATS, migrated_files
+from store_formats import FORMATS, files_below, migrated_files
 
 ap = argparse.ArgumentParser()
 ap.add_argument('tool'); ap.add_argument('folder'); ap.add_argument('format', choices=sorted(FORMATS))
@@ -373,6 +373,8 @@ def after_migration(where, home, lived, failed_call):
     count = migrated_files(to)(os.path.join(home, 'to'))
     if count != sum(len(messages(b)) for b in last.values()):
         differ(where, '%d messages stored in the target' % count)
+    if files_below(os.path.join(home, 'to'), r'/given\.|\.given\.'):
+        differ(where, 'a list of UIDs to give is left')
     if known(last) != want:
         differ(where, 'after a resync the target is another one')
 

@@ -215,7 +215,7 @@ static enum step scan(struct mbox *m, struct mbox_sync *s, struct error *e)
 
 static enum step run(struct mbox *m, struct driver_sync *sync, struct mbox_sync *s, struct error *e)
 {
-    bool work;
+    bool work = false;
     enum step r;
 
     switch (s->phase) {

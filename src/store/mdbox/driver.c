@@ -344,6 +344,7 @@ static void mdbox_driver_purge_end(void *arg)
 static enum step mdbox_adopt(struct mailbox *box, const struct mailbox_identity *id, struct error *e)
 {
     static const unsigned char none[16];
+    struct mdbox *m = box->data;
     struct mdbox_header h;
     struct index_batch *batch;
     struct arena *arena;
@@ -367,6 +368,8 @@ static enum step mdbox_adopt(struct mailbox *box, const struct mailbox_identity 
     }
     index_unlock(box->index);
     arena_free(arena);
+    if (r == STEP_DONE && mdbox_given_left(m->storage))
+        mdbox_storage_set_corrupted(m->storage); /* the sync that follows puts an end to what an interrupted run has begun */
     return r;
 }
 

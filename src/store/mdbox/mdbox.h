@@ -158,6 +158,20 @@ int mdbox_stage_again(struct staged *, const struct staged *first, struct error 
 int mdbox_stage_read(const struct staged *, struct arena *, struct mail_file *, struct error *);
 void mdbox_discard(struct staged *);
 
+/* ---- given.c: UIDs that a conversion gives ---- */
+
+struct mdbox_given {
+    char *name;                      /* NULL = no file was made */
+    int fd;
+};
+/* Nothing to do where no message brings a UID, or the file is there already. After -1 too mdbox_given_end is called. */
+int mdbox_given_begin(struct mdbox_given *, struct mdbox_storage *, struct staged *const *, size_t count, bool sync, struct arena *,
+                      struct error *);
+void mdbox_given_end(struct mdbox_given *, struct mdbox_storage *, const struct log *);
+void mdbox_given_keep(struct mdbox_given *);         /* for the rebuild that must come */
+/* A process died while it saved with given UIDs: the storage wants a rebuild. */
+bool mdbox_given_left(const struct mdbox_storage *);
+
 /* ---- publish.c ---- */
 
 enum step mdbox_publish(struct mailbox *, struct driver_publish *, struct budget *, struct error *);

@@ -18,6 +18,7 @@ struct publish {
     struct arena *arena;
     struct mdbox_writer writer;
     struct mdbox_rebuild *rebuild;
+    struct mdbox_given given;
     struct mdbox_map_record *records;      /* one per staged message; size 0 = a reference */
     struct mdbox_target **targets;         /* where each went */
     size_t next;
@@ -88,6 +89,8 @@ static int place_one(struct mailbox *box, struct publish *p, struct staged *s, s
 static enum step choose(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
 {
     if (!p->writing) {
+        if (mdbox_given_begin(&p->given, mdbox_of(box)->storage, pub->staged, pub->count, !mdbox_of(box)->fsync_never, p->arena, e) < 0)
+            return STEP_ERROR;
         mdbox_writer_begin(&p->writer, mdbox_of(box)->storage, box->user, p->arena);
         p->records = ARENA_ARRAY(p->arena, struct mdbox_map_record, pub->count);
         p->targets = ARENA_ARRAY(p->arena, struct mdbox_target *, pub->count);
@@ -271,6 +274,7 @@ static void uncommit_map(struct mailbox *box, struct driver_publish *pub, struct
         mdbox_storage_confirm(storage, &e) < 0) {
         log_error_value(log_of(box), &e);
         /* What the map names must stay where it is. */
+        mdbox_given_keep(&p->given);
         if (p->writing)
             mdbox_writer_end(&p->writer);
         p->writing = false;
@@ -374,6 +378,7 @@ static enum step commit(struct mailbox *box, struct driver_publish *pub, struct 
     index_maintain(box->index);
     index_unlock(box->index);
     p->box_locked = false;
+    mdbox_given_end(&p->given, mdbox_of(box)->storage, log_of(box));
     if (mdbox_storage_confirm(mdbox_of(box)->storage, &confirm) < 0)
         log_error_value(log_of(box), &confirm); /* the next one rebuilds, and finds everything in order */
     unlock(box, p);
@@ -443,6 +448,7 @@ void mdbox_publish_end(struct mailbox *box, struct driver_publish *pub)
     pub->state = NULL;
     mdbox_rebuild_end(&p->rebuild);
     take_back(box, pub, p); /* failed, or cancelled half-way */
+    mdbox_given_end(&p->given, mdbox_of(box)->storage, log_of(box));
     unlock(box, p);
     arena_free(p->arena);
     mem_free(p);

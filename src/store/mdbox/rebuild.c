@@ -39,6 +39,8 @@ void mdbox_rebuild_end(struct mdbox_rebuild **r_p)
     VEC_FREE(&r->found);
     VEC_FREE(&r->lost);
     VEC_FREE(&r->places);
+    VEC_FREE(&r->given);
+    VEC_FREE(&r->given_names);
     mem_free(r->by_guid);
     mem_free(r->by_uid);
     arena_free(r->arena);
@@ -264,6 +266,8 @@ static enum step match(struct mdbox_rebuild *r, struct error *e)
         return STEP_ERROR;
     r->by_uid = order(r, compare_uids);
     list_places(r, e);
+    if (mdbox_rebuild_read_given(r, e) < 0)
+        return STEP_ERROR;
     r->phase = REBUILD_BOXES;
     return STEP_MORE;
 }
@@ -275,10 +279,13 @@ static enum step finish(struct mdbox_rebuild *r, struct error *e)
     struct mdbox_storage *s = r->storage;
     struct mdbox_change change;
 
-    /* Before its count becomes 0, and a purge may take it. */
-    for (size_t i = 0; i < r->found.count; i++)
-        if (r->found.at[i].extra && r->found.at[i].count == 0 && mdbox_disown(s, &r->found.at[i].where, e) < 0)
+    /* Before its count becomes 0, and a purge may take it. One whose count was 0 already has what is its own. */
+    for (size_t i = 0; i < r->found.count; i++) {
+        const struct rebuild_message *m = &r->found.at[i];
+
+        if (m->extra && m->count == 0 && !(m->known && m->where.ref == 0) && mdbox_disown(s, &m->where, e) < 0)
             return STEP_ERROR;
+    }
     mdbox_change_begin(&change, s->map, r->arena, true);
     if (r->highest != mdbox_map_highest_file_id(s->map))
         mdbox_change_highest_file_id(&change, r->highest);
@@ -294,7 +301,9 @@ static enum step finish(struct mdbox_rebuild *r, struct error *e)
             mdbox_change_set_ref(&change, m->where.uid, (uint16_t)count);
     }
     mdbox_change_clear_fscked(&change);
-    if (mdbox_change_commit(&change, NULL, e) < 0 || mdbox_map_confirm(s->map, e) < 0)
+    /* A count of 0 is known before what told of it goes, and confirmed after that. */
+    if (mdbox_change_commit(&change, NULL, e) < 0 || (!r->skipped && mdbox_rebuild_remove_given(r, e) < 0) ||
+        mdbox_map_confirm(s->map, e) < 0)
         return STEP_ERROR;
     s->corrupted = s->refused = false;
     mdbox_map_unlock(s->map);

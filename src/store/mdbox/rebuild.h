@@ -13,6 +13,9 @@ struct rebuild_message {
     bool known;                          /* the old map had it just so */
     bool extra;                          /* another of the same GUID and size counts */
 };
+struct rebuild_guid {
+    unsigned char guid[16];
+};
 struct rebuild_id {
     uint32_t id;
     bool in_alt;
@@ -28,6 +31,8 @@ struct mdbox_rebuild {
     VEC(struct rebuild_message) found;
     VEC(uint32_t) lost;                  /* map UIDs whose messages are not there any more */
     VEC(struct mailbox_place) places;
+    VEC(struct rebuild_guid) given;      /* of conversions that died (given.c), sorted */
+    VEC(const char *) given_names;       /* the files that say so */
     size_t *by_guid;                     /* indexes into found, sorted */
     size_t *by_uid;
     size_t next;
@@ -46,5 +51,10 @@ enum step mdbox_rebuild_scan_files(struct mdbox_rebuild *, struct error *);
 /* rebuild_boxes.c: one mailbox a step: counts what they have in r->found, then gives messages that none has a place. */
 enum step mdbox_rebuild_mend_boxes(struct mdbox_rebuild *, struct error *);
 enum step mdbox_rebuild_restore_orphans(struct mdbox_rebuild *, struct error *);
+
+/* given.c: r->given; whose messages are not given to a mailbox; what is not needed any more. */
+int mdbox_rebuild_read_given(struct mdbox_rebuild *, struct error *);
+bool mdbox_rebuild_is_given(const struct mdbox_rebuild *, const unsigned char guid[16]);
+int mdbox_rebuild_remove_given(struct mdbox_rebuild *, struct error *);
 
 #endif

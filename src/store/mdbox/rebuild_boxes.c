@@ -260,7 +260,7 @@ enum step mdbox_rebuild_mend_boxes(struct mdbox_rebuild *r, struct error *e)
 
 static bool is_orphan(const struct mdbox_rebuild *r, const struct rebuild_message *m)
 {
-    return m->count == 0 && !m->extra && !(m->known && (m->where.ref == 0 || r->skipped));
+    return m->count == 0 && !m->extra && !(m->known && (m->where.ref == 0 || r->skipped)) && !mdbox_rebuild_is_given(r, m->guid);
 }
 
 static bool place_of(struct mdbox_rebuild *r, const char *name, struct mailbox_place *out)
