@@ -119,6 +119,19 @@ static bool pair_at(const struct settings *set, enum conf_strlist which, size_t 
     return false;
 }
 
+bool conf_imap_extension(const struct settings *set, const char *name)
+{
+    struct slice rest = slice_from_str(conf_str(set, SET_imap_capability)), word;
+
+    if (rest.size > 0 && rest.at[0] == '+')
+        rest = slice_from(rest, 1);
+    while (rest.size > 0 && slice_split(&rest, ' ', &word)) {
+        if (slice_equal_str_nocase(word, name))
+            return true;
+    }
+    return false;
+}
+
 const char *conf_plugin(const struct settings *set, const char *key)
 {
     const struct conf_ready_pair *pair = find_pair(set, STRLIST_plugin, key);

@@ -111,6 +111,8 @@ const char *conf_text(const struct settings *, enum setting);
 /* plugin { key = value }; NULL = absent. Booleans by the plugins' common rule (config 5): absent = false; n, N, 0,
  * f, F first = false; else true. */
 const char *conf_plugin(const struct settings *, const char *key);
+/* Is the word one of imap_capability's, with or without a '+' in front of them? Extensions are turned on so. */
+bool conf_imap_extension(const struct settings *, const char *word);
 bool conf_plugin_bool(const struct settings *, const char *key);
 const char *conf_dict(const struct settings *, const char *key);    /* dict { key = value } */
 /* Walks all pairs in order: for (size_t i = 0; conf_plugin_at(set, i, &key, &value); i++). */

@@ -27,7 +27,7 @@ struct login_request {
     uint32_t tag, auth_pid, auth_id, client_pid;
     unsigned char cookie[16];
     struct net_endpoint local, remote;
-    bool compressed, secured, tls, tls_implicit;
+    bool compressed, secured, tls, tls_implicit, returns;
     uint32_t data_size;
     uint64_t inode;
 };

@@ -104,6 +104,7 @@ static struct session *make_session(struct login_conn *conn)
     to->tls = conn->request.tls;
     to->tls_implicit = conn->request.tls_implicit;
     to->compressed = conn->request.compressed;
+    to->returns = conn->request.returns;
     to->login_pid = (pid_t)conn->request.client_pid;
     session->login = conn;
     session->origin_id = conn->request.tag;

@@ -1,7 +1,8 @@
 /* The binary request of login processes (ipc 7.2): native layout of x86-64, every field checked. */
 #include "dispatch/dispatch_impl.h"
 
-enum { FLAG_COMPRESSED = 1, FLAG_SECURED = 2, FLAG_TLS = 4, FLAG_TLS_IMPLICIT = 8 };
+enum { FLAG_COMPRESSED = 1, FLAG_SECURED = 2, FLAG_TLS = 4, FLAG_TLS_IMPLICIT = 8,
+       FLAG_RETURNS = 0x100 /* of our own login processes */ };
 
 static uint32_t word(const unsigned char *at)
 {
@@ -40,6 +41,7 @@ int login_request_read(const unsigned char bytes[LOGIN_REQUEST_SIZE], struct log
     request.secured = (flags & FLAG_SECURED) != 0;
     request.tls = (flags & FLAG_TLS) != 0;
     request.tls_implicit = (flags & FLAG_TLS_IMPLICIT) != 0;
+    request.returns = (flags & FLAG_RETURNS) != 0;
     if (read_endpoint(bytes + 32, bytes + 72, &request.local, error) < 0 ||
         read_endpoint(bytes + 52, bytes + 74, &request.remote, error) < 0)
         return -1;

@@ -203,8 +203,6 @@ static void take_packet(void *arg, struct slice packet, int fd)
     struct session *session = NULL;
     uint32_t id;
 
-    if (fd >= 0)
-        (void)close(fd);
     if (slice_equal_str(fields[0], "READY")) {
         worker_is_ready(worker);
     } else if (count >= 2 && slice_to_u32(fields[1], &id)) {
@@ -221,6 +219,8 @@ static void take_packet(void *arg, struct slice packet, int fd)
         else if (slice_equal_str(fields[0], "ANSWER"))
             session_answered(session, fields + 2, count - 2);
     }
+    if (fd >= 0)
+        (void)close(fd); /* of END: now its login process may count the user's sessions */
     arena_free(arena);
 }
 

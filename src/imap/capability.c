@@ -36,9 +36,34 @@ bool session_plugin(const struct session *s, const char *name)
     return false;
 }
 
+/* imap_capability as it holds for this session. */
+static const char *own_words(struct session *s, struct arena *arena)
+{
+    struct slice rest = slice_from_str(conf_str(s->set, SET_imap_capability)), word;
+    struct buffer out = {0};
+    const char *text;
+
+    if (!conf_imap_extension(s->set, "UNAUTHENTICATE") || session_extension(s, "UNAUTHENTICATE"))
+        return conf_str(s->set, SET_imap_capability);
+    if (rest.at[0] == '+') {
+        buffer_append_byte(&out, '+');
+        rest = slice_from(rest, 1);
+    }
+    for (const char *between = ""; rest.size > 0 && slice_split(&rest, ' ', &word);) {
+        if (slice_equal_str_nocase(word, "UNAUTHENTICATE"))
+            continue;
+        buffer_append_str(&out, between);
+        buffer_append_slice(&out, word);
+        between = " ";
+    }
+    text = arena_str(arena, buffer_slice(&out));
+    buffer_free(&out);
+    return text;
+}
+
 const char *session_capabilities(struct session *s, struct arena *arena)
 {
-    const char *own = conf_str(s->set, SET_imap_capability), *more = "";
+    const char *own = own_words(s, arena), *more = "";
 
     if (*own != '\0' && *own != '+')
         return arena_strdup(arena, own);

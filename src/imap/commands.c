@@ -65,6 +65,7 @@ static const struct command commands[] = {
     {"UID SORT", SEL | SYNC | FAST, ARGS_ALL, search_begin, search_run, search_end},
     {"UID STORE", SEL | SYNC | FAST, ARGS_ALL, store_begin, store_run, store_end},
     {"UID THREAD", SEL | SYNC | FAST, ARGS_ALL, search_begin, search_run, search_end},
+    {"UNAUTHENTICATE", ALONE, ARGS_NONE, unauthenticate_begin, NULL, NULL, NULL, "UNAUTHENTICATE"},
     {"UNSELECT", SEL | ALONE, ARGS_NONE, unselect_begin, NULL, NULL},
     {"UNSUBSCRIBE", 0, 1, unsubscribe_begin, mailbox_run, NULL},
     {"URLFETCH", 0, ARGS_ALL, urlfetch_begin, urlfetch_run, urlfetch_end},

@@ -15,6 +15,7 @@ struct compression {
     size_t at;
     bool written, tagged;      /* since the last flush */
     bool inside;               /* what has come ends inside of a block, or of a byte */
+    bool held;                 /* the last line may be the layer's last: nothing behind it is read yet */
 };
 
 /* ---- output ------------------------------------------------------------------------------------------------------------- */
@@ -69,6 +70,27 @@ void session_flush(struct session *s)
 
 enum { BITS_LEFT = 63, LAST_BLOCK = 64, BETWEEN_BLOCKS = 128 }; /* of z_stream.data_type */
 
+/* The end of what was inflated is a line that ends the layer; what follows it is plain then (RFC 8437 section 4). */
+static bool ends_layer(const struct session *s)
+{
+    static const char line[] = " UNAUTHENTICATE";
+    const struct compression *c = s->compression;
+    struct slice text = slice_from(buffer_slice(&c->input), c->at);
+
+    if (!s->returns || text.size == 0 || text.at[text.size - 1] != '\n')
+        return false;
+    text.size--;
+    if (text.size > 0 && text.at[text.size - 1] == '\r')
+        text.size--;
+    return text.size > sizeof(line) - 1 &&
+           slice_equal_str_nocase(slice_from(text, text.size - (sizeof(line) - 1)), line);
+}
+
+static bool is_inside(const struct compression *c)
+{
+    return (c->in.data_type & (BITS_LEFT | LAST_BLOCK | BETWEEN_BLOCKS)) != BETWEEN_BLOCKS;
+}
+
 /* False: the bytes are no deflate stream. */
 static bool inflate_in(struct session *s)
 {
@@ -86,15 +108,19 @@ static bool inflate_in(struct session *s)
         buffer_reserve(&c->input, PIECE);
         c->in.next_out = c->input.at + c->input.size;
         c->in.avail_out = PIECE;
-        got = inflate(&c->in, Z_SYNC_FLUSH);
+        got = inflate(&c->in, s->returns ? Z_BLOCK : Z_SYNC_FLUSH);
         c->input.size += PIECE - c->in.avail_out;
+        if ((got == Z_STREAM_END || !is_inside(c)) && ends_layer(s)) {
+            c->held = true;
+            break;
+        }
         if (c->in.avail_out > 0 && c->in.avail_in == 0)
             break;
     }
     if (raw.size > c->in.avail_in) /* a call without input tells nothing */
-        c->inside = (c->in.data_type & (BITS_LEFT | LAST_BLOCK | BETWEEN_BLOCKS)) != BETWEEN_BLOCKS;
+        c->inside = got != Z_STREAM_END && is_inside(c);
     stream_consume(s->io, raw.size - c->in.avail_in);
-    return got == Z_OK || got == Z_BUF_ERROR;
+    return got == Z_OK || got == Z_BUF_ERROR || c->held;
 }
 
 struct slice session_input(struct session *s)
@@ -103,6 +129,9 @@ struct slice session_input(struct session *s)
 
     if (c == NULL)
         return stream_input(s->io);
+    if (c->held && c->input.size > c->at)
+        return slice_from(buffer_slice(&c->input), c->at);
+    c->held = false;
     if ((stream_input(s->io).size > 0 || c->input.size - c->at == 0) && !inflate_in(s)) {
         session_bye(s, NULL, "Invalid compressed input");
         return SLICE_EMPTY;
@@ -159,6 +188,50 @@ void compression_start(struct session *s)
     if (inflateInit2(&c->in, -MAX_WBITS) != Z_OK || deflateInit2(&c->out, n, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         mem_exhausted(sizeof(*c));
     s->compression = c;
+}
+
+/* ---- the end of the layer -------------------------------------------------------------------------------------------------- */
+
+void compression_finish(struct session *s)
+{
+    if (s->compression == NULL)
+        return;
+    deflate_out(s, SLICE_EMPTY, Z_FINISH);
+    s->compression->written = s->compression->tagged = false;
+}
+
+/* The bytes of the client's last flush that stand behind its last line. */
+static void skip_flush(struct session *s)
+{
+    static const unsigned char empty_block[] = {0, 0, 0, 0xff, 0xff};
+    struct compression *c = s->compression;
+    struct slice raw = stream_input(s->io);
+    unsigned char none[64];
+    int got = Z_OK;
+
+    c->in.next_in = (unsigned char *)(uintptr_t)raw.at;
+    c->in.avail_in = (uInt)raw.size;
+    while (c->inside && got == Z_OK && c->in.avail_in > 0) {
+        c->in.next_out = none;
+        c->in.avail_out = sizeof(none);
+        got = inflate(&c->in, Z_BLOCK);
+        c->inside = got == Z_OK && is_inside(c);
+    }
+    stream_consume(s->io, raw.size - c->in.avail_in);
+    /* The block before it ended at a whole byte by chance. */
+    if (slice_starts(stream_input(s->io), slice_of(empty_block, sizeof(empty_block))))
+        stream_consume(s->io, sizeof(empty_block));
+}
+
+void compression_put_rest(struct session *s, struct buffer *out)
+{
+    struct compression *c = s->compression;
+
+    if (c != NULL) {
+        buffer_append_slice(out, slice_from(buffer_slice(&c->input), c->at));
+        skip_flush(s);
+    }
+    buffer_append_slice(out, stream_input(s->io));
 }
 
 /* ---- rest (hibernate.h) ---------------------------------------------------------------------------------------------------- */

@@ -4,15 +4,8 @@
 
 bool session_extension(const struct session *s, const char *name)
 {
-    struct slice rest = slice_from_str(conf_str(s->set, SET_imap_capability)), word;
-
-    if (rest.size > 0 && rest.at[0] == '+')
-        rest = slice_from(rest, 1);
-    while (rest.size > 0 && slice_split(&rest, ' ', &word)) {
-        if (slice_equal_str_nocase(word, name))
-            return true;
-    }
-    return false;
+    /* Somebody has to take the client back: not where a session is served by hand, or behind a foreign login process. */
+    return conf_imap_extension(s->set, name) && (s->returns || strcmp(name, "UNAUTHENTICATE") != 0);
 }
 
 /* Words of ENABLE beside CONDSTORE and QRESYNC. */

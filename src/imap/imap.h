@@ -17,7 +17,8 @@ struct imap_worker;
 struct session;
 
 struct imap_worker_handler {
-    void (*ended)(void *arg, uint32_t id);   /* the session of that id is over and freed */
+    /* The session of that id is over and freed. fd: of a client that has left it for the login process, the callee's; else -1. */
+    void (*ended)(void *arg, uint32_t id, int fd);
     /* The session wants a connection to the imap-urlauth services: imap_worker_urlauth answers. NULL: there is none to be had. */
     void (*urlauth)(void *arg, uint32_t id);
 };
@@ -32,6 +33,7 @@ struct imap_login {
     const char *tag;                   /* answer this command; NULL: greet with PREAUTH */
     bool nocap;                        /* the client has asked for the capabilities before */
     bool tls;
+    bool returns;                      /* the login process takes the client back (UNAUTHENTICATE) */
     struct slice input;                /* read ahead of us */
     const char *origin;                /* for imap-hibernate (dispatch_origin_write); NULL: the session never goes there */
     const struct rpc_fields *rested;   /* it comes back from there: no greeting; NULL: a new session */

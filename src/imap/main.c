@@ -37,11 +37,13 @@ static bool take_option(void *arg, int letter, const char *value)
 
 /* ---- worker ------------------------------------------------------------------------------------------------------------ */
 
-static void session_ended(void *arg, uint32_t id)
+static void session_ended(void *arg, uint32_t id, int fd)
 {
     struct program *p = arg;
 
-    if (p->dispatch != NULL)
+    if (fd >= 0)
+        dispatch_worker_leave(p->dispatch, id, fd);
+    else if (p->dispatch != NULL)
         dispatch_worker_end(p->dispatch, id);
     else
         service_stop(p->service);
@@ -86,7 +88,7 @@ static void take_session(void *arg, const struct dispatch_request *request, int 
                                .fields = field_texts(arena, &request->userdb),
                                .local_ip = host_text(arena, &request->local),
                                .remote_ip = host_text(arena, &request->remote), .tag = request->tag,
-                               .nocap = request->nocap, .tls = request->tls, .input = request->input,
+                               .nocap = request->nocap, .tls = request->tls, .returns = request->returns, .input = request->input,
                                .rested = request->rested.count > 0 ? &request->rested : NULL};
 
     dispatch_origin_write(&origin, request);

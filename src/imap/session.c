@@ -454,6 +454,8 @@ static void on_closed(void *arg, const struct error *e)
 
 bool session_may_go(struct session *s)
 {
+    if (s->leaving != LEAVING_NOT)
+        return unauthenticate_step(s);
     /* `closed` comes once: a client that closed its side first may still read the rest. */
     if (s->phase != PHASE_OVER || !s->closed)
         return false;
@@ -507,13 +509,13 @@ const char *session_stats_text(struct session *s, struct arena *arena)
 }
 
 /* The line at the end of a session (imap 14.2). */
-static void log_end(struct session *s)
+void session_log_end(struct session *s, const char *reason)
 {
     struct arena *arena = worker_arena(s->worker);
     const char *format = session_stats_text(s, arena), *last;
 
-    if (s->end_reason != NULL) {
-        log_info(&s->log, "Disconnected: %s %s", s->end_reason, format);
+    if (reason != NULL) {
+        log_info(&s->log, "Disconnected: %s %s", reason, format);
     } else {
         uint64_t ago = time_monotonic_ns() - s->last_command_ns;
 
@@ -552,10 +554,7 @@ void session_bye(struct session *s, const char *bye, const char *reason)
         return;
     if (bye != NULL)
         session_print(s, "* BYE %s", bye);
-    s->end_reason = reason == NULL ? NULL : mem_strdup(reason);
-    log_end(s);
-    mem_free((void *)(uintptr_t)s->end_reason);
-    s->end_reason = NULL;
+    session_log_end(s, reason);
     end_phase(s);
 }
 
@@ -622,6 +621,7 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
 
     s->worker = worker;
     s->id = login->id;
+    s->returns = login->returns;
     s->session_id = login->session == NULL || *login->session == '\0' ? NULL : mem_strdup(login->session);
     s->log.prefix = s->session_id == NULL
                         ? mem_printf("imap(%s)<%ld>: ", login->user, (long)getpid())

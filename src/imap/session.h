@@ -86,6 +86,9 @@ struct session_keyword {
     UT_hash_handle hh;
 };
 
+/* On the way back to the login process: output is written, the rest of the input awaited, given back, it may go. */
+enum session_leaving { LEAVING_NOT, LEAVING_OUTPUT, LEAVING_INPUT, LEAVING_REST, LEAVING_DONE };
+
 enum session_phase { PHASE_LINE, PHASE_ARGS, PHASE_CONDSTORE, PHASE_RUN, PHASE_SKIP, PHASE_SYNC, PHASE_NOTIFY, PHASE_OVER };
 
 struct session_stats {
@@ -102,6 +105,8 @@ struct session {
     bool queued;
     bool closed;                          /* the stream has told that the client's side has ended */
     uint64_t over_ns;                     /* since when the session is over */
+    bool returns;                         /* UNAUTHENTICATE is possible */
+    enum session_leaving leaving;
 
     struct stream *io;
     struct rawlog *rawlog;                /* NULL: none */
@@ -122,7 +127,6 @@ struct session {
     unsigned finished_count;
     struct sync *sync;                    /* a synchronisation in progress (sync.c) */
     unsigned bad_count;
-    const char *end_reason;               /* for the log line; NULL = the connection was closed */
     char *end_text;                       /* owned */
     char *last_command;
     uint64_t last_command_ns;
@@ -176,6 +180,8 @@ struct store_op *session_enable_modseqs(struct session *, struct request *);
 size_t session_memory(const struct session *);
 /* imap_logout_format with its values. */
 const char *session_stats_text(struct session *, struct arena *);
+/* The line of the log at the end of a session. */
+void session_log_end(struct session *, const char *reason);
 /* An IDLE that was begun in another process goes on; `reply`: it has ended there, this is its (untimed) answer. */
 void session_resume_idle(struct session *, const char *tag, const char *reply);
 
@@ -192,6 +198,10 @@ bool compression_may_rest(const struct session *);
 void compression_put_window(struct session *, struct buffer *out);
 bool compression_resume(struct session *, struct slice window);
 void compression_free(struct session *);
+/* The layer ends with what was written last. */
+void compression_finish(struct session *);
+/* What the client has sent behind the end of its own, or without a layer at all: all that was not used. */
+void compression_put_rest(struct session *, struct buffer *out);
 
 /* ---- worker.c ---- */
 void worker_queue(struct imap_worker *, struct session *);
@@ -222,6 +232,12 @@ void request_error_as(struct session *, struct request *, const struct error *, 
 const char *error_reply(struct session *, struct arena *, const struct error *, enum error_use);
 void reply_send(struct session *, struct request *);
 void reply_bad_line(struct session *, struct slice tag, const char *problem);
+
+/* ---- unauthenticate.c ---- */
+/* One step of a session that leaves. True: it may be freed. */
+bool unauthenticate_step(struct session *);
+/* The connection of one that has left, which is the caller's then; else -1. */
+int unauthenticate_fd(struct session *);
 
 /* ---- rawlog.c ---- */
 void rawlog_open(struct session *);
@@ -414,6 +430,8 @@ void getquota_begin(struct session *, struct request *);
 void setquota_begin(struct session *, struct request *);
 
 void compress_begin(struct session *, struct request *);
+
+void unauthenticate_begin(struct session *, struct request *);
 
 void idle_begin(struct session *, struct request *);
 void idle_resume(struct session *, struct request *, const char *reply);

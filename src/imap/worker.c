@@ -322,6 +322,7 @@ void imap_worker_shutdown(struct imap_worker *w, const char *bye)
 void worker_session_over(struct imap_worker *w, struct session *s)
 {
     uint32_t id = s->id;
+    int fd = unauthenticate_fd(s);
 
     unqueue(w, s);
     DL_DELETE(w->sessions, s);
@@ -331,7 +332,7 @@ void worker_session_over(struct imap_worker *w, struct session *s)
     if (index_keep_expire() > 0 && !ev_is_active(&w->kept))
         ev_timer_again(w->loop, &w->kept);
     if (w->handler->ended != NULL)
-        w->handler->ended(w->arg, id);
+        w->handler->ended(w->arg, id, fd);
 }
 
 struct ev_loop *worker_loop(const struct imap_worker *w)

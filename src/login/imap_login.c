@@ -96,6 +96,19 @@ static void starttls_done(struct login_client *c)
     *imap = (struct imap_login){.id_logged = imap->id_logged, .capability_asked = imap->capability_asked};
 }
 
+static bool returns(struct login_client *c)
+{
+    return conf_imap_extension(login_settings(c), "UNAUTHENTICATE");
+}
+
+/* ID alone outlives UNAUTHENTICATE (RFC 8437 section 4). */
+static void returned(struct login_client *c)
+{
+    struct imap_login *imap = login_state(c);
+
+    *imap = (struct imap_login){.id_logged = imap->id_logged};
+}
+
 static void handover(struct login_client *c, struct buffer *out)
 {
     struct imap_login *imap = login_state(c);
@@ -364,6 +377,8 @@ static const struct login_protocol imap_protocol = {
     .bye = bye,
     .notice = notice,
     .starttls_done = starttls_done,
+    .returns = returns,
+    .returned = returned,
     .handover = handover,
 };
 

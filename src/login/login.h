@@ -63,6 +63,10 @@ struct login_protocol {
     void (*bye)(struct login_client *, const char *text);
     void (*notice)(struct login_client *, const char *text);   /* "Waiting for authentication process to respond.." */
     void (*starttls_done)(struct login_client *);              /* forget what was said in plain text */
+    /* May the mail process give a client back that has logged in (IMAP's UNAUTHENTICATE)? NULL: never. */
+    bool (*returns)(struct login_client *);
+    /* It has: as after the greeting, but nothing is said. */
+    void (*returned)(struct login_client *);
     /* What goes in front of the unread input in the request to the mail process (ipc 7.2). */
     void (*handover)(struct login_client *, struct buffer *);
 };

@@ -5,6 +5,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+enum { RELAY_INPUT_MAX = 32 * 1024 }; /* read at once of a client that has logged in */
+
 static void greet(struct login_client *c);
 
 /* ---- facts --------------------------------------------------------------------------------------------------- */
@@ -419,12 +421,55 @@ static void relay_done(void *arg, bool client_ended)
     login_client_free(c);
 }
 
+/* The mail process has given the client back: it is as if it had just connected, but for TLS, and for what is known of its address.
+ * Nothing of the user who was logged in stays here. */
+static void forget_user(struct login_client *c)
+{
+    login_auth_stop(c);
+    mem_free(c->mech);
+    mem_free(c->user);
+    mem_free(c->auth_user);
+    c->mech = c->user = c->auth_user = NULL;
+    buffer_wipe(&c->forward_fields);
+    c->attempts = c->successes = c->bad_commands = 0;
+    c->auth_id = 0;
+    c->attempt_open = c->attempt_aborted = c->auth_broke = c->handover_failed = false;
+    c->mail_pid = 0;
+    c->connected_at = ev_now(c->server->loop);
+}
+
+static void relay_returned(void *arg, struct slice rest)
+{
+    struct login_client *c = arg;
+
+    c->relay = NULL;
+    c->relayed = false;
+    c->server->relay_count--;
+    stream_set_handler(c->stream, &handler, c);
+    stream_input_max(c->stream, LOGIN_INPUT_MAX);
+    forget_user(c);
+    make_session(c);
+    show_title(c->server);
+    login_client_settings(c);
+    c->stage = STAGE_COMMAND;
+    if (c->server->ending) { /* this process has no services behind it for another login */
+        login_client_kick(c, "Disconnected: Shutting down", "Shutting down");
+        return;
+    }
+    c->server->protocol->returned(c);
+    stream_unread(c->stream, rest);
+    login_client_resume(c);
+}
+
 void login_client_resume(struct login_client *c)
 {
     if (c->stage == STAGE_RELAY) {
         struct stream *server = stream_new(c->server->loop, c->relay_fd, -1, NULL, &handler, c);
         c->relay_fd = -1;
+        stream_input_max(c->stream, RELAY_INPUT_MAX);
         c->relay = stream_relay_start(c->stream, server, relay_done, c);
+        if (c->returns)
+            stream_relay_returns(c->relay, relay_returned);
         c->relayed = true;
         c->server->relay_count++;
         show_title(c->server);

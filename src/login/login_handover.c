@@ -4,8 +4,8 @@
  * of 96 bytes, the data, and the client's descriptor; the answer is 12 bytes with our tag. A stock imap process
  * closes the connection after its answer; then the next request makes a new one.
  *
- * A plain connection is given away itself. Under TLS, or when more input waits than the request may carry, the mail
- * process gets one end of a socket pair and this process relays. */
+ * A plain connection is given away itself. Under TLS, when more input waits than the request may carry, or when the client
+ * may come back (UNAUTHENTICATE), the mail process gets one end of a socket pair and this process relays. */
 #include "login/login_impl.h"
 
 #include <errno.h>
@@ -23,6 +23,7 @@ enum {
     ANSWER_SIZE = 12,
     DATA_MAX = 1218,
     FLAG_SECURED = 2, FLAG_TLS = 4, FLAG_TLS_IMPLICIT = 8,
+    FLAG_RETURNS = 0x100, /* our own: the client may be given back */
     STATUS_OK = 0,
     TIMEOUT_SECS = 90
 };
@@ -223,7 +224,7 @@ static int choose_fd(struct login_client *c, size_t room, struct slice *input, i
     int ends[2];
 
     *input = stream_input(c->stream);
-    if (!c->tls && input->size <= room && stream_pending(c->stream) == 0) {
+    if (!c->tls && !c->returns && input->size <= room && stream_pending(c->stream) == 0) {
         *pair = -1;
         return stream_fd(c->stream);
     }
@@ -237,7 +238,7 @@ static int choose_fd(struct login_client *c, size_t room, struct slice *input, i
 static void fill_request(struct login_client *c, unsigned tag, size_t data_size, ino_t inode, unsigned char *out)
 {
     uint32_t flags = (c->secured ? FLAG_SECURED : 0) | (c->tls ? FLAG_TLS | FLAG_SECURED : 0) |
-                     (c->tls_implicit ? FLAG_TLS_IMPLICIT : 0);
+                     (c->tls_implicit ? FLAG_TLS_IMPLICIT : 0) | (c->returns ? FLAG_RETURNS : 0);
     uint32_t words[4] = {tag, auth_client_server_pid(c->server->auth), c->auth_id, auth_client_cpid(c->server->auth)};
     uint32_t size = (uint32_t)data_size;
     uint64_t ino = inode;
@@ -288,6 +289,7 @@ void login_handover_start(struct login_client *c)
     int fd, pair = -1;
 
     c->stage = STAGE_HANDOVER;
+    c->returns = c->server->protocol->returns != NULL && c->server->protocol->returns(c);
     buffer_append(&message, request, sizeof(request));
     buffer_append(&message, c->session, strlen(c->session) + 1);
     c->server->protocol->handover(c, &message);

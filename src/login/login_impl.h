@@ -66,6 +66,7 @@ struct login_client {
     bool handover_failed;              /* the reason says everything: nothing stands behind it in the log */
     struct stream_relay *relay;
     bool relayed;
+    bool returns;                      /* the mail process may give the client back */
 };
 
 /* Folder of the sockets below $RUN. */

@@ -5,6 +5,7 @@
  * `closed` is never called from inside a handler's own call.
  *
  * A callback may free its stream. After each one `guard_call` tells whether it did. */
+#include "net/fdpass.h"
 #include "net/stream_impl.h"
 
 #include <assert.h>
@@ -14,6 +15,7 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -139,6 +141,19 @@ void stream_fail(struct stream *s, const struct error *e)
     stream_mark_dirty(s);
 }
 
+/* The kernel ends a read behind bytes that a descriptor came with: a mark is always its last byte. */
+static ssize_t read_marked(struct stream *s, void *at, size_t size)
+{
+    int fd;
+    ssize_t n = net_receive_fd(s->fd, at, size, &fd);
+
+    if (fd >= 0) {
+        close(fd);
+        s->mark_read = s->marked = true;
+    }
+    return n;
+}
+
 ssize_t stream_raw_read(struct stream *s, void *at, size_t size)
 {
     ssize_t n;
@@ -157,6 +172,8 @@ ssize_t stream_raw_read(struct stream *s, void *at, size_t size)
         errno = n == GNUTLS_E_PULL_ERROR || n == GNUTLS_E_PUSH_ERROR ? ECONNRESET : EPROTO;
         return -1;
     }
+    if (s->marks)
+        return read_marked(s, at, size);
     do
         n = read(s->fd, at, size);
     while (n < 0 && errno == EINTR);
@@ -265,8 +282,12 @@ static bool read_once(struct stream *s, bool *again)
         stream_mark_dirty(s);
         return true;
     }
-    s->bytes_in += (uint64_t)n;
     *again = (size_t)n == room;
+    if (s->mark_read) {
+        s->mark_read = false;
+        n--;
+    }
+    s->bytes_in += (uint64_t)n;
     if (s->finishing)
         return true;
     if (have > 0)
@@ -558,6 +579,36 @@ void stream_finish(struct stream *s, double seconds)
     buffer_wipe(&s->input);
     stream_deadline(s, seconds);
     stream_mark_dirty(s);
+}
+
+int stream_send_mark(struct stream *s)
+{
+    int fd = eventfd(0, EFD_CLOEXEC), sent;
+
+    assert(s->tls == NULL && stream_pending(s) == 0);
+    if (fd < 0)
+        return -1;
+    sent = net_send_fd(s->out_fd, SLICE("\n"), fd) == 1 ? 0 : -1;
+    close(fd);
+    return sent;
+}
+
+void stream_expect_mark(struct stream *s)
+{
+    s->marks = true;
+}
+
+bool stream_marked(const struct stream *s)
+{
+    return s->marked;
+}
+
+void stream_take_output(struct stream *s, struct buffer *out)
+{
+    assert(s->tls == NULL);
+    buffer_append_slice(out, slice_from(buffer_slice(&s->output), s->output_at));
+    buffer_free(&s->output);
+    s->output_at = 0;
 }
 
 void stream_deadline(struct stream *s, double seconds)

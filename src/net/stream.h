@@ -65,6 +65,14 @@ void stream_deadline(struct stream *, double seconds);       /* 0 = off; replace
 int stream_fd(const struct stream *);
 /* Gives the descriptor away (plain streams with empty output): the stream is freed, unread input appended to *rest. */
 int stream_release(struct stream *, struct buffer *rest);
+/* Between two processes of ours, over a UNIX socket: a mark is one byte with a descriptor beside it, which no bytes of a session
+ * can make. The one side sends it when everything else is written (0; -1 with errno: EAGAIN, or it is broken). The other side,
+ * when it expects one, does not see the byte: `readable` is called when all that was written before it is there. */
+int stream_send_mark(struct stream *);
+void stream_expect_mark(struct stream *);
+bool stream_marked(const struct stream *);
+/* Output that is not written yet, taken back (plain streams). */
+void stream_take_output(struct stream *, struct buffer *out);
 uint64_t stream_bytes_in(const struct stream *);             /* of the protocol, not of TLS records */
 uint64_t stream_bytes_out(const struct stream *);
 size_t stream_memory(const struct stream *);
@@ -98,6 +106,10 @@ bool stream_tls_info(struct stream *, struct tls_session_info *);
 struct stream_relay;
 struct stream_relay *stream_relay_start(struct stream *client, struct stream *server,
                                         void (*done)(void *arg, bool client_ended), void *arg);
+/* The server side may give the client back (RFC 8437), which it announces by a mark: then it gets nothing more, and ends with what
+ * it had got and not used: four bytes of size, and the bytes. `returned` is called then instead of `done`: the client's stream is
+ * the caller's again, with `rest` to be read in front of its input; the relay is gone. An end without all of that ends the client. */
+void stream_relay_returns(struct stream_relay *, void (*returned)(void *arg, struct slice rest));
 void stream_relay_stop(struct stream_relay *); /* ends both at once; done is not called */
 
 #endif

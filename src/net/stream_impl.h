@@ -44,6 +44,8 @@ struct stream {
     struct stream *next_dirty, **link_dirty; /* list of streams that the loop looks at before it sleeps */
     bool *freed;           /* set by stream_free during a callback */
     bool want_input, ended, failed, closed_told, finishing, was_full, call_readable, shut;
+    bool marks;            /* a descriptor that comes along is a mark */
+    bool mark_read, marked; /* by the read that is under way; ever */
     struct error error;
 };
 

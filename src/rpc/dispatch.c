@@ -53,6 +53,7 @@ int dispatch_request_write(struct buffer *out, const struct dispatch_request *re
     put_word(out, "tls", request->tls);
     put_word(out, "tls-implicit", request->tls_implicit);
     put_word(out, "compressed", request->compressed);
+    put_word(out, "returns", request->returns);
     line_pair(out, "tag", request->tag);
     put_word(out, "nocap", request->nocap);
     (void)snprintf(number, sizeof(number), "%ld", (long)request->login_pid);
@@ -100,6 +101,7 @@ static const struct {
              {"tls", offsetof(struct dispatch_request, tls)},
              {"tls-implicit", offsetof(struct dispatch_request, tls_implicit)},
              {"compressed", offsetof(struct dispatch_request, compressed)},
+             {"returns", offsetof(struct dispatch_request, returns)},
              {"nocap", offsetof(struct dispatch_request, nocap)}};
 
 static void take_field(struct dispatch_request *request, const struct rpc_field *field)
@@ -188,6 +190,7 @@ void dispatch_origin_write(struct buffer *out, const struct dispatch_request *re
     put_word(out, "secured", request->secured);
     put_word(out, "tls", request->tls);
     put_word(out, "tls-implicit", request->tls_implicit);
+    put_word(out, "returns", request->returns);
     line_pair(out, "ticket", request->ticket);
 }
 

@@ -16,11 +16,11 @@
  * | READY | may be sent work; the first thing a worker says |
  * | TAKEN id | the session or job was read; if the worker dies before, another one gets it |
  * | URLAUTH id | wants a connection to imap-urlauth with the session's token shown (ipc 16) |
- * | END id | the session is over |
+ * | END id [, fd] | the session is over; the descriptor is closed when anvil has been told |
  * | ANSWER id field... | the job is done; the fields go to whoever asked for it |
  *
  * Keys of SESSION and JOB: session lip rip lport rport real_lip real_rip real_lport real_rport (absent = unknown),
- * secured, tls, tls-implicit, compressed (bare words), tag (IMAP: of the command that logged in), nocap (the client
+ * secured, tls, tls-implicit, compressed, returns (bare words), tag (IMAP: of the command that logged in), nocap (the client
  * ignores CAPABILITY in the answer), login-pid, created (microseconds since 1970), and every userdb field with '+'
  * before its name ("+home=/srv/u"). ticket: the dispatcher's word for what it says here, which a session that comes back
  * from imap-hibernate shows. Of such a session, what imap-hibernate says about it with '!' before the key ("!state=...");
@@ -38,7 +38,8 @@
 
 #define DISPATCH_FD_ENV "YARILO_WORKER_FD"
 #define DISPATCH_TICKET_ENV "YARILO_TICKET_KEY" /* master to its dispatchers: 32 bytes in hex */
-#define DISPATCH_MESSAGE_MAX (64 * 1024) /* bytes of a packet; a longer one is refused by the sender */
+/* Bytes of a packet; a longer one is refused by the sender. A socket's buffer takes one of this size (net.core.wmem_default). */
+#define DISPATCH_MESSAGE_MAX (128 * 1024)
 
 struct dispatch_request {
     uint32_t id;                 /* of the dispatcher: names the session in KICK and END */
@@ -48,6 +49,7 @@ struct dispatch_request {
     const char *session;         /* session id, "" = none */
     struct net_endpoint local, remote, real_local, real_remote; /* family 0 = unknown */
     bool secured, tls, tls_implicit, compressed;
+    bool returns;                /* the login process takes the client back when the session is over (stream_relay_returns) */
     const char *tag;             /* NULL = no command waits for its answer */
     bool nocap;
     pid_t login_pid;
@@ -96,6 +98,8 @@ struct dispatch_worker *dispatch_worker_new(struct service *, const struct dispa
 /* Asks for a connection to the imap-urlauth services in the name of the session. */
 void dispatch_worker_urlauth(struct dispatch_worker *, uint32_t id);
 void dispatch_worker_end(struct dispatch_worker *, uint32_t id);
+/* The same of a session whose client goes on without it: the connection (yours no longer) ends when the session is no longer counted. */
+void dispatch_worker_leave(struct dispatch_worker *, uint32_t id, int fd);
 void dispatch_worker_answer(struct dispatch_worker *, uint32_t id, const char *const *fields, size_t count);
 void dispatch_worker_free(struct dispatch_worker *);
 

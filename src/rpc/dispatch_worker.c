@@ -36,7 +36,7 @@ static void finish(struct dispatch_worker *worker)
 }
 
 static void send_words(struct dispatch_worker *worker, const char *command, uint32_t id, const char *const *fields,
-                       size_t count)
+                       size_t count, int fd)
 {
     struct buffer out = {0};
     struct error error;
@@ -48,7 +48,7 @@ static void send_words(struct dispatch_worker *worker, const char *command, uint
         line_field_num(&out, id);
     for (size_t i = 0; i < count; i++)
         line_field_str(&out, fields[i]);
-    if (packet_conn_send(worker->conn, buffer_slice(&out), -1, &error) < 0)
+    if (packet_conn_send(worker->conn, buffer_slice(&out), fd, &error) < 0)
         log_error_value(NULL, &error);
     buffer_free(&out);
 }
@@ -66,7 +66,7 @@ static void take_request(struct dispatch_worker *worker, struct arena *arena, st
     }
     worker->open++;
     service_client_begin(worker->service);
-    send_words(worker, "TAKEN", request.id, NULL, 0);
+    send_words(worker, "TAKEN", request.id, NULL, 0, -1);
     if (request.job && worker->handler->job != NULL) {
         worker->handler->job(worker->arg, &request, fd);
     } else if (!request.job && fd >= 0) {
@@ -132,7 +132,7 @@ struct dispatch_worker *dispatch_worker_new(struct service *service, const struc
     worker->handler = handler;
     worker->arg = arg;
     worker->conn = packet_conn_new(service_loop(service), (int)fd, DISPATCH_MESSAGE_MAX, &packets, worker);
-    send_words(worker, "READY", 0, NULL, 0);
+    send_words(worker, "READY", 0, NULL, 0, -1);
     return worker;
 }
 
@@ -151,18 +151,25 @@ void dispatch_worker_urlauth(struct dispatch_worker *worker, uint32_t id)
         worker->handler->urlauth(worker->arg, id, -1);
         return;
     }
-    send_words(worker, "URLAUTH", id, NULL, 0);
+    send_words(worker, "URLAUTH", id, NULL, 0, -1);
 }
 
 void dispatch_worker_end(struct dispatch_worker *worker, uint32_t id)
 {
-    send_words(worker, "END", id, NULL, 0);
+    send_words(worker, "END", id, NULL, 0, -1);
+    close_one(worker);
+}
+
+void dispatch_worker_leave(struct dispatch_worker *worker, uint32_t id, int fd)
+{
+    send_words(worker, "END", id, NULL, 0, fd);
+    (void)close(fd);
     close_one(worker);
 }
 
 void dispatch_worker_answer(struct dispatch_worker *worker, uint32_t id, const char *const *fields, size_t count)
 {
-    send_words(worker, "ANSWER", id, fields, count);
+    send_words(worker, "ANSWER", id, fields, count, -1);
     close_one(worker);
 }
 

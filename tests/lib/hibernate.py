@@ -12,11 +12,13 @@ usage: hibernate.py same HOST PORT RUN         a conversation; what clients hear
        hibernate.py limit HOST PORT RUN        room for one: the other one stays
        hibernate.py leaves HOST PORT RUN USER LOG  a client that leaves while it rests; prints its log line without numbers and the session
        hibernate.py urlauth HOST PORT RUN      fetches another user's URL after it has rested twice
+       hibernate.py gaps HOST PORT RUN HOME    a mailbox whose UIDs are full of gaps, which is a long text; HOME is the users' folder
        hibernate.py compress HOST PORT RUN CMD with COMPRESS=DEFLATE; what imap-hibernate says itself too: a keep-alive, BYE after CMD
 
 RUN is base_dir. That a session rests is seen at anvil: its pid is that of imap-hibernate. Exit 1 with a text when it is not so.
 """
 import os
+import random
 import re
 import select
 import signal
@@ -428,8 +430,48 @@ def urlauth():
         fail("the URL was not fetched: %s" % a.heard)
 
 
-HOST, PORT, RUN = sys.argv[2], int(sys.argv[3]), sys.argv[4]
-if sys.argv[1] in ("kick", "compress"):
-    globals()[sys.argv[1]](sys.argv[5:])
-else:
-    globals()[sys.argv[1]](*sys.argv[5:])
+def gaps(home):
+    """25 000 messages, 64 to 200 UIDs apart: 67 KB as they are written, and no two alike."""
+    chance = random.Random(5)
+    box, uid, lines = home + "/gaps/Maildir", 1, []
+    for part in ("cur", "new", "tmp"):
+        os.makedirs(box + "/" + part)
+    with open(box + "/cur/0:2,S", "w") as f:
+        f.write("Subject: x\n\n")
+    for i in range(25000):
+        if i > 0:
+            os.link(box + "/cur/0:2,S", box + "/cur/%d:2,S" % i)
+        lines.append("%d :%d\n" % (uid, i))
+        uid += chance.randrange(64, 200)
+    with open(box + "/dovecot-uidlist", "w") as f:
+        f.write("3 V1 N%d G00000000000000000000000000000001\n" % uid)
+        f.writelines(lines)
+    for path in (home + "/gaps", box, box + "/cur", box + "/cur/0:2,S", box + "/new", box + "/tmp", box + "/dovecot-uidlist"):
+        os.chown(path, os.stat(home).st_uid, os.stat(home).st_gid)
+    a, b = Client("gaps"), Client("gaps")
+    a.command("a1", "SELECT INBOX")
+    if "* 25000 EXISTS" not in a.heard:
+        fail("not 25000 messages: %s" % a.heard)
+    a.rest("a2")
+    b.command("b1", "SELECT INBOX")
+    b.command("b2", "STORE 1,12345 +FLAGS (\\Deleted)")
+    b.command("b3", "EXPUNGE")
+    a.until("^[*] 12345 EXPUNGE")
+    a.until("^[*] 1 EXPUNGE")
+    append(b, "b")
+    a.until("^[*] 24999 EXISTS")
+    a.rests()
+    a.send("DONE\r\n")
+    a.until("^a2 OK")
+    a.command("a3", "FETCH 20000 UID")
+    expected = "* 20000 FETCH (UID %s)" % lines[20001].split()[0]
+    if expected not in a.heard:
+        fail("not %s: %s" % (expected, a.heard[-2:]))
+
+
+if __name__ == "__main__":
+    HOST, PORT, RUN = sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    if sys.argv[1] in ("kick", "compress"):
+        globals()[sys.argv[1]](sys.argv[5:])
+    else:
+        globals()[sys.argv[1]](*sys.argv[5:])
