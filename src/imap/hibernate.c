@@ -15,7 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { HANDOFF_SECS = 10, LINE_MOST = 48 * 1024, LOOKS_MOST = 3 };
+enum { HANDOFF_SECS = 10, LINE_MOST = 112 * 1024, LOOKS_MOST = 3 };
 
 struct hibernation {
     struct handoff *handoff;

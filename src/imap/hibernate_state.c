@@ -2,7 +2,8 @@
  *
  * `state=` is Dovecot's: "base" LF, then blocks: B the mailbox, F a feature, 1 the saved search result, I the ID was logged.
  * Its UIDs are a checksum: who reads it has to find them again in the log. `yarilo=` holds them in full, with the place in
- * the log up to which the client has heard everything, and the counters of the log line: nothing has to be guessed.
+ * the log up to which the client has heard everything, and the counters of the log line: nothing has to be guessed. UIDs full
+ * of gaps are long: it is deflated.
  *
  * Both come from other processes: every length is checked, and a set of UIDs is no larger than the mailbox says. */
 #include "imap/hibernate.h"
@@ -10,7 +11,9 @@
 #include <zlib.h>
 
 static const char head[] = "base\n";
-enum { OWN_VERSION = 1 };
+enum { OWN_VERSION = 2 };
+/* Of what `yarilo=` may inflate to: 2^32 UIDs would not fit, but no mailbox is so large. */
+enum { OWN_MAX = 64 * 1024 * 1024 };
 
 /* ---- numbers and sets ---------------------------------------------------------------------------------------------------- */
 
@@ -161,13 +164,12 @@ void hibernate_state_put(struct session *s, const unsigned char guid[16], const 
         buffer_append_byte(out, 'I');
 }
 
-void hibernate_own_put(struct session *s, const struct index_past *past, struct buffer *out)
+static void put_own(struct session *s, const struct index_past *past, struct buffer *out)
 {
     const struct session_stats *t = &s->stats;
     const uint64_t numbers[] = {t->bytes_in + stream_bytes_in(s->io), t->bytes_out + stream_bytes_out(s->io), t->hdr_count,
                                 t->hdr_bytes, t->body_count, t->body_bytes, t->deleted, t->expunged, t->trashed, t->appended};
 
-    put_num(out, OWN_VERSION);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         put_num(out, numbers[i]);
     if (s->view == NULL)
@@ -178,6 +180,22 @@ void hibernate_own_put(struct session *s, const struct index_past *past, struct 
     put_num(out, past->log_seq);
     put_num(out, past->log_offset);
     put_ranges(out, &past->uids);
+}
+
+void hibernate_own_put(struct session *s, const struct index_past *past, struct buffer *out)
+{
+    struct buffer plain = {0};
+    uLong size;
+
+    put_own(s, past, &plain);
+    size = compressBound(plain.size);
+    put_num(out, OWN_VERSION);
+    put_num(out, plain.size);
+    buffer_reserve(out, size);
+    if (compress2(out->at + out->size, &size, plain.at, plain.size, Z_BEST_SPEED) != Z_OK)
+        mem_exhausted(size);
+    out->size += size;
+    buffer_free(&plain);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------------------- */
@@ -254,9 +272,9 @@ static bool take_block(struct session *s, struct slice *in, struct arena *arena,
 static bool take_own(struct session *s, struct slice in, struct hibernate_state *st)
 {
     struct session_stats *t = &s->stats;
-    uint64_t version, told = 0, offset = 0;
+    uint64_t told = 0, offset = 0;
 
-    if (!take_num(&in, &version) || version != OWN_VERSION || !take_num(&in, &t->bytes_in) || !take_num(&in, &t->bytes_out) ||
+    if (!take_num(&in, &t->bytes_in) || !take_num(&in, &t->bytes_out) ||
         !take_num(&in, &t->hdr_count) || !take_num(&in, &t->hdr_bytes) || !take_num(&in, &t->body_count) ||
         !take_num(&in, &t->body_bytes) || !take_u32(&in, &t->deleted) || !take_u32(&in, &t->expunged) ||
         !take_u32(&in, &t->trashed) || !take_u32(&in, &t->appended))
@@ -272,6 +290,23 @@ static bool take_own(struct session *s, struct slice in, struct hibernate_state 
     return imap_ranges_count(&st->past.uids) == st->messages;
 }
 
+static bool inflate_own(struct session *s, struct slice in, struct hibernate_state *st)
+{
+    struct buffer plain = {0};
+    uint64_t version, size;
+    uLong got;
+    bool good = take_num(&in, &version) && version == OWN_VERSION && take_num(&in, &size) && size <= OWN_MAX;
+
+    if (good) {
+        got = size;
+        buffer_reserve(&plain, size);
+        good = uncompress(plain.at, &got, in.at, in.size) == Z_OK && got == size &&
+               take_own(s, slice_of(plain.at, got), st);
+    }
+    buffer_free(&plain);
+    return good;
+}
+
 int hibernate_state_read(struct session *s, struct arena *arena, struct slice state, struct slice own, struct hibernate_state *st,
                          struct error *e)
 {
@@ -282,7 +317,7 @@ int hibernate_state_read(struct session *s, struct arena *arena, struct slice st
     while (good && state.size > 0)
         good = take_block(s, &state, arena, st);
     if (good && own.size > 0)
-        good = take_own(s, own, st);
+        good = inflate_own(s, own, st);
     if (good)
         return 0;
     hibernate_state_free(st);

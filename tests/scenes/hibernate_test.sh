@@ -215,9 +215,22 @@ limit_cleanup()
     scene_end
 }
 
+atf_test_case gaps cleanup
+gaps_body()
+{
+    start ours "$SOCKETS"
+    hibernate gaps "$SCENE/home"
+    scene_stop
+    scene_log_is_clean
+}
+gaps_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
-    for name in same count reload stays kills compress urlauth prefix kick tls limit; do
+    for name in same count reload stays kills compress urlauth prefix kick tls limit gaps; do
         atf_add_test_case $name
     done
 }
