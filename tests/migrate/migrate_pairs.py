@@ -140,6 +140,13 @@ if interrupt:
         killed.kill()
         killed.wait()
         again('killed after mailbox %d' % (i + 1))
+    left = {'maildir': 'dovecot-uidlist.given.tmp', 'mdbox': 'storage/given.temp.1'}.get(target)
+    if left:
+        with open(os.path.join(where, left), 'w') as f:
+            f.write('%032d\n' % 0)
+        again('a list of UIDs to give was left')
+        if os.path.exists(os.path.join(where, left)):
+            differ('the list of UIDs to give stays', left)
     print('%s -> %s: %d interruptions, %d differences' % (source, target, ended + 5, bad))
     sys.exit(1 if bad else 0)
 

@@ -348,7 +348,8 @@ static int adopt_locked(struct mailbox *box, const struct mailbox_identity *id, 
         list->next_uid = id->next_uid;
     if (memcmp(id->guid, none, 16) != 0 && store_adopt_guid(box))
         memcpy(list->guid, id->guid, 16);
-    if (maildir_list_recreate(m, e) < 0)
+    /* UIDNEXT comes last: all UIDs that were to be given have been. */
+    if (maildir_list_recreate(m, e) < 0 || (id->next_uid > 0 && maildir_given_end(m, e) < 0))
         return -1;
     store_adopt_index(box, id, batch);
     return index_commit_locked(box->index, batch, NULL, e);

@@ -4,10 +4,11 @@
  * sync takes for new ones: with the next free UIDs, and without the GUIDs and UIDLs that they were to have. For a delivery
  * that is right; where the UIDs were given, what is to be written stands beforehand in a file of its own, in the form of a
  * uidlist, and whoever finds new files under the uidlist's lock looks there first. It is removed when the uidlist has it.
- * One that was left behind harms nobody: no other file will ever have these names. */
+ * One that was left behind harms nobody, since no other file will ever have these names; the end of the conversion removes it. */
 #include "store/internal.h"
 #include "store/maildir/maildir.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -50,6 +51,12 @@ int maildir_given_remove(struct maildir *m, struct error *e)
         return 0;
     m->given = false;
     return os_unlink(m->control, NAME, e) == 0 || e->class == ERROR_NOT_FOUND ? 0 : -1;
+}
+
+int maildir_given_end(struct maildir *m, struct error *e)
+{
+    m->given = m->given || faccessat(m->control, NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return maildir_given_remove(m, e);
 }
 
 static int compare_uid(const void *a, const void *b)
