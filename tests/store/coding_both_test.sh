@@ -179,6 +179,53 @@ folder_keys_body()
 }
 folder_keys_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
+# An RSA key as the user's: set by hand, as the real server only makes curves. It writes keys that are wrapped for it, but ends with
+# a segmentation fault when it has to read one, so ours reads what it wrote, and it what can be told without reading.
+atf_test_case folder_rsa cleanup
+folder_rsa_head() { both_head; }
+folder_rsa_body()
+{
+    prepare
+    openssl genrsa -traditional -out user.pem 2048 2>/dev/null
+    store=$SCENE/rsa
+    mkdir "$store"
+    chown "$MAIL_USER" "$store"
+    : >err
+    options="-o mail_location=sdbox:~/mail -o mail_plugins=mail_crypt -o plugin/mail_crypt_save_version=2 -o plugin/mail_crypt_curve=prime256v1"
+    with real mailbox cryptokey generate -U >out || { cat err out; atf_fail "no key of the user"; }
+    python3 - "$store/attributes" user.pem <<'END' || atf_fail "the key cannot be replaced"
+import hashlib, subprocess, sys
+def der(*how):
+    return subprocess.run(('openssl', 'rsa', '-in', sys.argv[2], '-outform', 'DER') + how, capture_output=True, check=True).stdout
+public, private = der('-pubout'), der('-traditional')
+id = hashlib.sha256(public).hexdigest()
+key = next(line for line in open(sys.argv[1]) if 'privkeys/' in line)
+at = key[len('priv'):key.index('privkeys/')]
+with open(sys.argv[1], 'w') as f:
+    f.write('priv%sprivkeys/%s\n2:1.2.840.113549.1.1.1:0:%s:%s\n' % (at, id, private.hex(), id))
+    f.write('shared%sactive\n%s\nshared%spubkeys/%s\n2:%s:%s\n' % (at, id, at, id, public.hex(), id))
+END
+    for who in real ours; do
+        with $who mailbox cryptokey export -U >out || atf_fail "$who: export: $(cat err)"
+        sed -n 's/.*-----BEGIN/-----BEGIN/; /BEGIN/,/END/p' out >"key.$who"
+        with $who mailbox cryptokey list -U >"list.$who"
+        with $who mailbox create "By$who"
+        with $who save -m "By$who" <"$SCENE/mail4" || atf_fail "$who does not save: $(cat err)"
+    done
+    cmp key.real key.ours && [ -s key.real ] || atf_fail "exported otherwise"
+    cmp list.real list.ours || atf_fail "listed otherwise"
+    for who in real ours; do
+        with ours fetch text mailbox "By$who" all >seen
+        grep -q one seen || atf_fail "what $who saved is not read: $(cat err)"
+    done
+    # With a password on it.
+    with ours mailbox cryptokey password -n secret >out || atf_fail "password: $(cat out err)"
+    ! with ours fetch text mailbox Byreal all >seen || atf_fail "read without the password"
+    with ours -o plugin/mail_crypt_private_password=secret fetch text mailbox Byreal all >seen
+    grep -q one seen || atf_fail "not read with the password: $(cat err)"
+}
+folder_rsa_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
 atf_test_case attachments cleanup
 attachments_head() { both_head; }
 attachments_body()
@@ -200,5 +247,6 @@ atf_init_test_cases()
     atf_add_test_case crypt
     atf_add_test_case rsa
     atf_add_test_case folder_keys
+    atf_add_test_case folder_rsa
     atf_add_test_case attachments
 }

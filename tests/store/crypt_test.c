@@ -160,18 +160,43 @@ ATF_TC_BODY(crypt_vectors, tc)
     crypt_key_free(&key);
 }
 
+static struct crypt_key *new_rsa(unsigned bits, struct crypt_key **public, struct error *e)
+{
+    struct crypt_key *key = NULL;
+    gnutls_x509_privkey_t private;
+    gnutls_pubkey_t half;
+    gnutls_privkey_t whole;
+    gnutls_datum_t pem;
+
+    ATF_REQUIRE(gnutls_x509_privkey_init(&private) == 0 && gnutls_x509_privkey_generate(private, GNUTLS_PK_RSA, bits, 0) == 0);
+    ATF_REQUIRE(gnutls_pubkey_init(&half) == 0 && gnutls_privkey_init(&whole) == 0 &&
+                gnutls_privkey_import_x509(whole, private, 0) == 0 && gnutls_pubkey_import_privkey(half, whole, 0, 0) == 0);
+    ATF_REQUIRE_EQ(0, gnutls_x509_privkey_export2_pkcs8(private, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &pem));
+    (void)crypt_key_private(slice_of(pem.data, pem.size), NULL, &key, e);
+    gnutls_free(pem.data);
+    ATF_REQUIRE_EQ(0, gnutls_pubkey_export2(half, GNUTLS_X509_FMT_PEM, &pem));
+    if (key != NULL)
+        ATF_REQUIRE_EQ_MSG(0, crypt_key_public(slice_of(pem.data, pem.size), public, e), "%s", e->admin);
+    gnutls_free(pem.data);
+    gnutls_privkey_deinit(whole);
+    gnutls_pubkey_deinit(half);
+    gnutls_x509_privkey_deinit(private);
+    return key;
+}
+
 ATF_TC_WITHOUT_HEAD(key_texts);
 ATF_TC_BODY(key_texts, tc)
 {
     static const char *const curves[] = {"prime256v1", "secp384r1", "secp521r1", "prime192v1"};
     static const char *const bad[] = {"", "x", "2:", "2:a:b", "1:a:b:c", "2:1.2.840.10045.3.1.7:0:00000001ff:aa", "-----BEGIN X",
-                                      "2:1.2.3:0:00000001ff:aa"};
+                                      "2:1.2.3:0:00000001ff:aa", "2:1.2.840.113549.1.1.1:0:3003020100:aa"};
     struct error e;
 
     (void)tc;
-    for (size_t c = 0; c < 4; c++) {
-        struct crypt_key *key = crypt_key_generate(crypt_curve_find(slice_from_str(curves[c]))), *again = NULL;
-        struct crypt_key *owner = crypt_key_generate(crypt_curve_find(SLICE("prime256v1")));
+    for (size_t c = 0; c < 6; c++) { /* 4: an RSA key; 5: a key wrapped for one */
+        struct crypt_key *half = NULL, *again = NULL;
+        struct crypt_key *key = c == 4 ? new_rsa(1024, &half, &e) : crypt_key_generate(crypt_curve_find(slice_from_str(curves[c % 4])));
+        struct crypt_key *owner = c == 5 ? new_rsa(1024, &half, &e) : crypt_key_generate(crypt_curve_find(SLICE("prime256v1")));
         struct buffer text = {0};
         unsigned char id[CRYPT_ID_SIZE];
 
@@ -204,6 +229,7 @@ ATF_TC_BODY(key_texts, tc)
         }
         crypt_key_free(&key);
         crypt_key_free(&owner);
+        crypt_key_free(&half);
         buffer_free(&text);
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
@@ -212,30 +238,6 @@ ATF_TC_BODY(key_texts, tc)
         ATF_CHECK_EQ(crypt_key_private(slice_from_str(bad[i]), NULL, &key, &e), -1);
         ATF_CHECK_EQ(crypt_key_public(slice_from_str(bad[i]), &key, &e), -1);
     }
-}
-
-static struct crypt_key *new_rsa(unsigned bits, struct crypt_key **public, struct error *e)
-{
-    struct crypt_key *key = NULL;
-    gnutls_x509_privkey_t private;
-    gnutls_pubkey_t half;
-    gnutls_privkey_t whole;
-    gnutls_datum_t pem;
-
-    ATF_REQUIRE(gnutls_x509_privkey_init(&private) == 0 && gnutls_x509_privkey_generate(private, GNUTLS_PK_RSA, bits, 0) == 0);
-    ATF_REQUIRE(gnutls_pubkey_init(&half) == 0 && gnutls_privkey_init(&whole) == 0 &&
-                gnutls_privkey_import_x509(whole, private, 0) == 0 && gnutls_pubkey_import_privkey(half, whole, 0, 0) == 0);
-    ATF_REQUIRE_EQ(0, gnutls_x509_privkey_export2_pkcs8(private, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &pem));
-    (void)crypt_key_private(slice_of(pem.data, pem.size), NULL, &key, e);
-    gnutls_free(pem.data);
-    ATF_REQUIRE_EQ(0, gnutls_pubkey_export2(half, GNUTLS_X509_FMT_PEM, &pem));
-    if (key != NULL)
-        ATF_REQUIRE_EQ_MSG(0, crypt_key_public(slice_of(pem.data, pem.size), public, e), "%s", e->admin);
-    gnutls_free(pem.data);
-    gnutls_privkey_deinit(whole);
-    gnutls_pubkey_deinit(half);
-    gnutls_x509_privkey_deinit(private);
-    return key;
 }
 
 /* RSA keys: every secret comes back, whatever is wrong with a block does not. */

@@ -104,7 +104,11 @@ const struct ecc_curve *crypt_curve_ecc(const struct crypt_curve *);
 int crypt_rsa_public(struct slice der, struct crypt_key **, struct error *);
 int crypt_rsa_private(gnutls_x509_privkey_t, struct crypt_key **, struct error *);
 void crypt_rsa_free(struct crypt_rsa *);
-struct slice crypt_rsa_der(const struct crypt_rsa *);   /* SubjectPublicKeyInfo */
+struct slice crypt_rsa_der(const struct crypt_rsa *);     /* SubjectPublicKeyInfo */
+/* The private key as RSAPrivateKey (DER), and as PEM of PKCS #8. */
+struct slice crypt_rsa_pkcs1(const struct crypt_rsa *);
+int crypt_rsa_pkcs1_read(struct slice der, struct crypt_key **, struct error *);
+int crypt_rsa_pem(const struct crypt_rsa *, struct buffer *out, struct error *);
 /* -1: the key is too small for the secret; not encrypted for this key. */
 int crypt_rsa_wrap(const struct crypt_key *, struct slice secret, struct buffer *out);
 int crypt_rsa_unwrap(const struct crypt_key *, struct slice wrapped, struct buffer *secret);

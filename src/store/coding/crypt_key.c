@@ -6,7 +6,8 @@
  *     2:<curve>:2:<cipher>:<salt>:<digest>:<rounds>:<hex>:<id>                               private, with a password
  *
  * The curve is its OID in dots. The private number is a big-endian integer behind its length (4 bytes), with a zero byte in front
- * where its first bit is set. An identity is the SHA-256 of the SubjectPublicKeyInfo. Secrets are wiped where they end. */
+ * where its first bit is set. An RSA key has RSA's OID and a PKCS #1 RSAPrivateKey there, and as ephemeral point the secret that was
+ * encrypted for it. An identity is the SHA-256 of the SubjectPublicKeyInfo. Secrets are wiped where they end. */
 #include "store/coding/crypt.h"
 
 #include <gmp.h>
@@ -21,6 +22,8 @@
 #define ROUNDS 2048
 #define ROUNDS_MAX 10000000            /* what somebody else's text may make us count */
 #define SALT_SIZE 8
+#define RSA_SECRET_SIZE 16             /* what an RSA key is given to encrypt, when it wraps another key */
+#define RSA_OID "1.2.840.113549.1.1.1"
 
 struct crypt_curve {
     const char *names[3];              /* NULL-ended */
@@ -400,7 +403,11 @@ static bool is_rsa(struct slice der)
     return get_der(&der, 0x30, &info) && get_der(&info, 0x30, &algorithm) && get_der(&algorithm, 0x06, &oid) && slice_equal(oid, rsa_oid);
 }
 
-/* Keys in Dovecot's form wrap others, which only curves do here: RSA comes as PEM. */
+static int public_of(struct slice der, struct crypt_key **out, struct error *e)
+{
+    return is_rsa(der) ? crypt_rsa_public(der, out, e) : public_of_der(der, out, e);
+}
+
 int crypt_key_public(struct slice text, struct crypt_key **out, struct error *e)
 {
     struct buffer der = {0};
@@ -409,11 +416,9 @@ int crypt_key_public(struct slice text, struct crypt_key **out, struct error *e)
 
     text = slice_trim(text);
     if (is_pem(text))
-        r = pem_body(text, "PUBLIC KEY", &der) < 0 ? bad(e, "Unknown key format")
-            : is_rsa(buffer_slice(&der))           ? crypt_rsa_public(buffer_slice(&der), out, e)
-                                                   : public_of_der(buffer_slice(&der), out, e);
+        r = pem_body(text, "PUBLIC KEY", &der) < 0 ? bad(e, "Unknown key format") : public_of(buffer_slice(&der), out, e);
     else if (split(text, fields, 3) == 3 && text_hex_decode(&der, fields[1]) == 0)
-        r = public_of_der(buffer_slice(&der), out, e);
+        r = public_of(buffer_slice(&der), out, e);
     else
         r = bad(e, "Unknown key format");
     buffer_free(&der);
@@ -491,7 +496,7 @@ int crypt_key_pem(const struct crypt_key *key, struct buffer *out, struct error 
     if (!key->has_private)
         return bad(e, "No private key");
     if (key->rsa != NULL)
-        return bad(e, "Only EC key supported");
+        return crypt_rsa_pem(key->rsa, out, e);
     mpz_init(k);
     ecc_scalar_get(&key->scalar, k);
     nettle_mpz_get_str_256(key->curve->bytes, number, k);
@@ -548,16 +553,17 @@ enum crypt_wrap crypt_key_wrap_of(struct slice text, unsigned char id[CRYPT_ID_S
     return wrap;
 }
 
-/* The number behind its length. */
-static int key_of_number(const struct crypt_curve *curve, struct slice mpi, struct slice id, struct crypt_key **out,
-                         struct error *e)
+/* What stands for the private key: the number behind its length, or RSA's whole structure. */
+static int key_of_bytes(const struct crypt_curve *curve, struct slice bytes, struct slice id, struct crypt_key **out,
+                        struct error *e)
 {
-    struct crypt_key *key;
+    struct crypt_key *key = NULL;
     char hex[2 * CRYPT_ID_SIZE + 1];
 
-    if (mpi.size < 4 || bytes_be32(mpi.at) != mpi.size - 4 || mpi.size - 4 > curve->bytes + 1)
-        return bad(e, "Corrupted data");
-    key = key_of_scalar(curve, slice_from(mpi, 4));
+    if (curve == NULL && crypt_rsa_pkcs1_read(bytes, &key, e) < 0)
+        return -1;
+    if (curve != NULL && bytes.size >= 4 && bytes_be32(bytes.at) == bytes.size - 4 && bytes.size - 4 <= curve->bytes + 1)
+        key = key_of_scalar(curve, slice_from(bytes, 4));
     if (key == NULL)
         return bad(e, "Corrupted data");
     crypt_id_hex(key->id, hex);
@@ -569,6 +575,43 @@ static int key_of_number(const struct crypt_curve *curve, struct slice mpi, stru
     return 0;
 }
 
+/* The secret that two keys agree on, or that was encrypted for an RSA key. `peer`: the text's field. */
+static int secret_of_peer(const struct crypt_key *with, struct slice peer, struct buffer *secret)
+{
+    unsigned char shared[CRYPT_SECRET_MAX];
+    struct ecc_point ephemeral;
+    int r;
+
+    if (with->rsa != NULL)
+        return crypt_rsa_unwrap(with, peer, secret);
+    ecc_point_init(&ephemeral, with->curve->ecc());
+    r = crypt_point_get(&ephemeral, with->curve, peer);
+    if (r == 0)
+        buffer_append(secret, shared, crypt_agree(with, &ephemeral, shared));
+    ecc_point_clear(&ephemeral);
+    explicit_bzero(shared, sizeof(shared));
+    return r;
+}
+
+static void secret_for_peer(const struct crypt_key *with, struct buffer *secret, struct buffer *peer)
+{
+    unsigned char shared[CRYPT_SECRET_MAX];
+    struct crypt_key *ephemeral;
+
+    if (with->rsa != NULL) {
+        random_bytes(NULL, RSA_SECRET_SIZE, shared);
+        buffer_append(secret, shared, RSA_SECRET_SIZE);
+        if (crypt_rsa_wrap(with, buffer_slice(secret), peer) < 0)
+            log_fatal(EXIT_OUT_OF_MEMORY, "An RSA key is too small to encrypt with");
+    } else {
+        ephemeral = crypt_key_generate(with->curve);
+        crypt_point_put(ephemeral, false, peer);
+        buffer_append(secret, shared, crypt_agree(ephemeral, &with->point, shared));
+        crypt_key_free(&ephemeral);
+    }
+    explicit_bzero(shared, sizeof(shared));
+}
+
 static int unwrap(struct slice text, const char *password, const struct crypt_key *with, struct crypt_key **out,
                   struct error *e)
 {
@@ -577,20 +620,18 @@ static int unwrap(struct slice text, const char *password, const struct crypt_ke
     const struct crypt_curve *curve = n < 5 ? NULL : crypt_curve_find(f[F_CURVE]);
     const struct crypt_cipher *cipher;
     const struct crypt_digest *digest;
-    struct buffer data = {0}, salt = {0}, point = {0}, plain = {0};
-    unsigned char derived[64], shared[CRYPT_SECRET_MAX];
-    struct slice secret;
+    struct buffer data = {0}, salt = {0}, peer = {0}, plain = {0}, secret = {0};
+    unsigned char derived[64];
     struct crypt_symmetric s;
     uint32_t rounds;
     int r = -1;
 
-    if (with != NULL && with->rsa != NULL)
-        return bad(e, "Only EC key supported");
-    if (curve == NULL)
-        return bad(e, n < 5 ? "Corrupted data" : "Unsupported curve");
+    if (n < 5)
+        return bad(e, "Corrupted data");
+    if (curve == NULL && !slice_equal_str(f[F_CURVE], RSA_OID))
+        return bad(e, "Unsupported curve");
     if (n == 5) {
-        r = text_hex_decode(&data, f[3]) < 0 ? bad(e, "Corrupted data")
-                                             : key_of_number(curve, buffer_slice(&data), f[4], out, e);
+        r = text_hex_decode(&data, f[3]) < 0 ? bad(e, "Corrupted data") : key_of_bytes(curve, buffer_slice(&data), f[4], out, e);
         buffer_wipe(&data);
         return r;
     }
@@ -599,44 +640,30 @@ static int unwrap(struct slice text, const char *password, const struct crypt_ke
     if (cipher == NULL || digest == NULL || cipher->mode == CRYPT_GCM || !slice_to_u32(f[F_ROUNDS], &rounds) || rounds == 0 ||
         rounds > ROUNDS_MAX)
         return bad(e, "Unsupported cipher or digest");
-    if (text_hex_decode(&data, f[F_DATA]) < 0 || text_hex_decode(&salt, f[F_SALT]) < 0) {
+    if (with == NULL)
+        buffer_append_str(&secret, password);
+    if (text_hex_decode(&data, f[F_DATA]) < 0 || text_hex_decode(&salt, f[F_SALT]) < 0 ||
+        (with != NULL && (text_hex_decode(&peer, f[F_EPHEMERAL]) < 0 || secret_of_peer(with, buffer_slice(&peer), &secret) < 0))) {
         bad(e, "Corrupted data");
         goto end;
     }
-    if (with != NULL) {
-        struct ecc_point ephemeral;
-        int on_curve;
-
-        ecc_point_init(&ephemeral, with->curve->ecc());
-        on_curve = text_hex_decode(&point, f[F_EPHEMERAL]) < 0
-                       ? -1
-                       : crypt_point_get(&ephemeral, with->curve, buffer_slice(&point));
-        secret = slice_of(shared, on_curve < 0 ? 0 : crypt_agree(with, &ephemeral, shared));
-        ecc_point_clear(&ephemeral);
-        if (on_curve < 0) {
-            bad(e, "Corrupted data");
-            goto end;
-        }
-    } else {
-        secret = slice_from_str(password);
-    }
-    crypt_derive(digest, secret, buffer_slice(&salt), rounds, derived, cipher->key_size + cipher->iv_size);
+    crypt_derive(digest, buffer_slice(&secret), buffer_slice(&salt), rounds, derived, cipher->key_size + cipher->iv_size);
     crypt_symmetric_init(&s, cipher, false, derived, derived + cipher->key_size, SLICE_EMPTY);
     crypt_symmetric_put(&s, buffer_slice(&data), &plain);
     if (crypt_symmetric_end(&s, &plain, NULL) < 0)
         bad(e, "Decryption failed");
     else
-        r = key_of_number(curve, buffer_slice(&plain), f[n - 1], out, e);
+        r = key_of_bytes(curve, buffer_slice(&plain), f[n - 1], out, e);
     if (r < 0 && with == NULL)
         bad(e, "Invalid password");
     explicit_bzero(&s, sizeof(s));
     explicit_bzero(derived, sizeof(derived));
-    explicit_bzero(shared, sizeof(shared));
 end:
     buffer_wipe(&plain);
+    buffer_wipe(&secret);
     buffer_free(&data);
     buffer_free(&salt);
-    buffer_free(&point);
+    buffer_free(&peer);
     return r;
 }
 
@@ -664,38 +691,48 @@ int crypt_key_private(struct slice text, const char *password, struct crypt_key 
     }
 }
 
-void crypt_key_private_text(const struct crypt_key *key, const struct crypt_key *with, const char *password,
-                            struct buffer *out)
+static void put_private(const struct crypt_key *key, struct buffer *out)
 {
-    const struct crypt_cipher *cipher = crypt_cipher_find(SLICE("aes-256-ctr"));
-    const struct crypt_digest *digest = crypt_digest_find(SLICE("sha256"));
-    unsigned char number[5 + CRYPT_SECRET_MAX], salt[SALT_SIZE], derived[64], shared[CRYPT_SECRET_MAX];
-    struct crypt_key *ephemeral = NULL;
-    struct buffer coded = {0}, point = {0};
-    struct slice secret = slice_from_str(password);
-    struct crypt_symmetric s;
+    unsigned char number[5 + CRYPT_SECRET_MAX];
     size_t size;
     mpz_t k;
 
+    if (key->rsa != NULL) {
+        buffer_append_slice(out, crypt_rsa_pkcs1(key->rsa));
+        return;
+    }
     mpz_init(k);
     ecc_scalar_get(&key->scalar, k);
     size = mpz_sizeinbase(k, 2) / 8 + 1; /* a zero byte where the first bit would be set */
     bytes_put_be32(number, (uint32_t)size);
     nettle_mpz_get_str_256(size, number + 4, k);
     mpz_clear(k);
-    buffer_printf(out, "2:%s:%d:", key->curve->oid, with != NULL ? 1 : password != NULL ? 2 : 0);
+    buffer_append(out, number, size + 4);
+    explicit_bzero(number, sizeof(number));
+}
+
+void crypt_key_private_text(const struct crypt_key *key, const struct crypt_key *with, const char *password,
+                            struct buffer *out)
+{
+    const struct crypt_cipher *cipher = crypt_cipher_find(SLICE("aes-256-ctr"));
+    const struct crypt_digest *digest = crypt_digest_find(SLICE("sha256"));
+    unsigned char salt[SALT_SIZE], derived[64];
+    struct buffer plain = {0}, coded = {0}, peer = {0}, secret = {0};
+    struct crypt_symmetric s;
+
+    put_private(key, &plain);
+    buffer_printf(out, "2:%s:%d:", key->rsa != NULL ? RSA_OID : key->curve->oid, with != NULL ? 1 : password != NULL ? 2 : 0);
     if (with == NULL && password == NULL) {
-        text_hex_encode(out, slice_of(number, size + 4));
+        text_hex_encode(out, buffer_slice(&plain));
     } else {
         random_bytes(NULL, sizeof(salt), salt);
-        if (with != NULL) {
-            ephemeral = crypt_key_generate(with->curve);
-            crypt_point_put(ephemeral, false, &point);
-            secret = slice_of(shared, crypt_agree(ephemeral, &with->point, shared));
-        }
-        crypt_derive(digest, secret, slice_of(salt, sizeof(salt)), ROUNDS, derived, cipher->key_size + cipher->iv_size);
+        if (with != NULL)
+            secret_for_peer(with, &secret, &peer);
+        else
+            buffer_append_str(&secret, password);
+        crypt_derive(digest, buffer_slice(&secret), slice_of(salt, sizeof(salt)), ROUNDS, derived, cipher->key_size + cipher->iv_size);
         crypt_symmetric_init(&s, cipher, true, derived, derived + cipher->key_size, SLICE_EMPTY);
-        crypt_symmetric_put(&s, slice_of(number, size + 4), &coded);
+        crypt_symmetric_put(&s, buffer_slice(&plain), &coded);
         crypt_symmetric_end(&s, &coded, NULL);
         buffer_printf(out, "%s:", cipher->name);
         text_hex_encode(out, slice_of(salt, sizeof(salt)));
@@ -703,18 +740,17 @@ void crypt_key_private_text(const struct crypt_key *key, const struct crypt_key 
         text_hex_encode(out, buffer_slice(&coded));
         if (with != NULL) {
             buffer_append_byte(out, ':');
-            text_hex_encode(out, buffer_slice(&point));
+            text_hex_encode(out, buffer_slice(&peer));
             buffer_append_byte(out, ':');
             text_hex_encode(out, slice_of(with->id, CRYPT_ID_SIZE));
         }
         explicit_bzero(&s, sizeof(s));
         explicit_bzero(derived, sizeof(derived));
-        explicit_bzero(shared, sizeof(shared));
     }
     buffer_append_byte(out, ':');
     text_hex_encode(out, slice_of(key->id, CRYPT_ID_SIZE));
-    explicit_bzero(number, sizeof(number));
-    crypt_key_free(&ephemeral);
+    buffer_wipe(&plain);
+    buffer_wipe(&secret);
     buffer_free(&coded);
-    buffer_free(&point);
+    buffer_free(&peer);
 }

@@ -19,6 +19,7 @@ struct crypt_rsa {
     struct rsa_public_key public;
     struct rsa_private_key private;
     struct buffer der;             /* SubjectPublicKeyInfo */
+    struct buffer pkcs1;           /* RSAPrivateKey (RFC 8017 appendix A.1.2), if there is one */
 };
 
 static int bad(struct error *e, const char *why)
@@ -35,12 +36,18 @@ void crypt_rsa_free(struct crypt_rsa *rsa)
         explicit_bzero((*secrets[i])->_mp_d, (size_t)(*secrets[i])->_mp_alloc * sizeof(mp_limb_t));
     rsa_private_key_clear(&rsa->private);
     buffer_free(&rsa->der);
+    buffer_wipe(&rsa->pkcs1);
     mem_free(rsa);
 }
 
 struct slice crypt_rsa_der(const struct crypt_rsa *rsa)
 {
     return buffer_slice(&rsa->der);
+}
+
+struct slice crypt_rsa_pkcs1(const struct crypt_rsa *rsa)
+{
+    return buffer_slice(&rsa->pkcs1);
 }
 
 static void take(mpz_t out, gnutls_datum_t *in)
@@ -107,12 +114,18 @@ int crypt_rsa_private(gnutls_x509_privkey_t pem, struct crypt_key **out, struct 
 {
     gnutls_datum_t n = {0}, exponent = {0}, d = {0}, p = {0}, q = {0}, u = {0}, e1 = {0}, e2 = {0};
     gnutls_pubkey_t public;
+    gnutls_datum_t pkcs1 = {0};
     struct crypt_key *key;
     int r;
 
     if (gnutls_x509_privkey_export_rsa_raw2(pem, &n, &exponent, &d, &p, &q, &u, &e1, &e2) < 0)
         return bad(e, "Unsupported key type");
     key = key_new();
+    if (gnutls_x509_privkey_export2(pem, GNUTLS_X509_FMT_DER, &pkcs1) >= 0) {
+        buffer_append(&key->rsa->pkcs1, pkcs1.data, pkcs1.size);
+        explicit_bzero(pkcs1.data, pkcs1.size);
+        gnutls_free(pkcs1.data);
+    }
     if (gnutls_pubkey_init(&public) < 0)
         log_fatal(EXIT_OUT_OF_MEMORY, "gnutls_pubkey_init failed");
     r = gnutls_pubkey_import_rsa_raw(public, &n, &exponent) < 0 ? bad(e, "Corrupted data") : 0;
@@ -134,6 +147,42 @@ int crypt_rsa_private(gnutls_x509_privkey_t pem, struct crypt_key **out, struct 
         crypt_key_free(&key);
     *out = key;
     return r;
+}
+
+int crypt_rsa_pkcs1_read(struct slice der, struct crypt_key **out, struct error *e)
+{
+    const gnutls_datum_t data = {(unsigned char *)(uintptr_t)der.at, (unsigned)der.size};
+    gnutls_x509_privkey_t private;
+    int r;
+
+    if (gnutls_x509_privkey_init(&private) < 0)
+        return error_set(e, ERROR_BUG, "gnutls_x509_privkey_init failed");
+    r = gnutls_x509_privkey_import(private, &data, GNUTLS_X509_FMT_DER) < 0 ||
+                gnutls_x509_privkey_get_pk_algorithm(private) != GNUTLS_PK_RSA
+            ? bad(e, "Corrupted data")
+            : crypt_rsa_private(private, out, e);
+    gnutls_x509_privkey_deinit(private);
+    return r;
+}
+
+int crypt_rsa_pem(const struct crypt_rsa *rsa, struct buffer *out, struct error *e)
+{
+    const gnutls_datum_t data = {rsa->pkcs1.at, (unsigned)rsa->pkcs1.size};
+    gnutls_x509_privkey_t private;
+    gnutls_datum_t pem = {0};
+    int r = -1;
+
+    if (gnutls_x509_privkey_init(&private) < 0)
+        return error_set(e, ERROR_BUG, "gnutls_x509_privkey_init failed");
+    if (gnutls_x509_privkey_import(private, &data, GNUTLS_X509_FMT_DER) >= 0 &&
+        gnutls_x509_privkey_export2_pkcs8(private, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &pem) >= 0) {
+        buffer_append(out, pem.data, pem.size);
+        explicit_bzero(pem.data, pem.size);
+        gnutls_free(pem.data);
+        r = 0;
+    }
+    gnutls_x509_privkey_deinit(private);
+    return r < 0 ? bad(e, "No private key") : 0;
 }
 
 /* ---- OAEP: 00, masked seed, masked (hash of the label, zeros, 01, message) ---- */

@@ -362,8 +362,6 @@ int crypt_user_encode(struct mailbox *box, struct byte_sink **first, struct erro
 
     if (c->save_version == 0)
         return 0;
-    if (c->save_version == 1 && c->global != NULL && c->global->rsa != NULL)
-        return error_set(e, ERROR_TEMPORARY, "Key hash failed: Only EC key supported");
     if (c->global == NULL) {
         r = crypt_user_active(box->user, box, &key, e);
         if (r == 0 && key == NULL) {
@@ -375,6 +373,8 @@ int crypt_user_encode(struct mailbox *box, struct byte_sink **first, struct erro
             }
         }
     }
+    if (r == 0 && c->save_version == 1 && (key != NULL ? key : c->global)->rsa != NULL)
+        r = error_set(e, ERROR_TEMPORARY, "Key hash failed: Only EC key supported");
     if (r == 0)
         *first = crypt_encode(key != NULL ? key : c->global, c->save_version, *first);
     crypt_key_free(&key);
