@@ -32,6 +32,16 @@ int mail_user_attributes(struct mail_user *user, struct dict **out, struct error
     return 0;
 }
 
+int mailbox_attributes(struct mailbox *box, enum attribute_scope scope, struct dict **out, struct error *e)
+{
+    const char *owner = scope == ATTRIBUTE_SHARED ? mailbox_foreign_owner(box) : NULL;
+    struct mail_user *user = owner == NULL ? box->user : mail_user_other(box->user, owner, "attributes of the owner of a shared mailbox,");
+
+    if (user == NULL)
+        return not_enabled(e);
+    return mail_user_attributes(user, out, e);
+}
+
 static const char *guid_text(struct arena *arena, const unsigned char guid[16])
 {
     struct buffer hex = {0};
@@ -135,7 +145,7 @@ int mailbox_attribute_get(struct mailbox *box, enum attribute_scope scope, const
 
     *value = NULL;
     if (known == NULL || !known->fixed) {
-        if (mail_user_attributes(box->user, &dict, e) < 0 || key_of(box, scope, name, arena, &key, e) < 0 ||
+        if (mailbox_attributes(box, scope, &dict, e) < 0 || key_of(box, scope, name, arena, &key, e) < 0 ||
             (key != NULL && dict_get(dict, arena, key, value, e) < 0))
             return -1;
     }
@@ -160,7 +170,7 @@ int mailbox_attribute_list(struct mailbox *box, enum attribute_scope scope, cons
     const char *below = *prefix == '\0' ? "" : arena_printf(arena, "%s/", lower(arena, prefix));
     size_t skip, n = strlen(below);
 
-    if ((*conf_str(box->user->settings, SET_mail_attribute_dict) != '\0' && mail_user_attributes(box->user, &dict, e) < 0) ||
+    if ((*conf_str(box->user->settings, SET_mail_attribute_dict) != '\0' && mailbox_attributes(box, scope, &dict, e) < 0) ||
         key_of(box, scope, "", arena, &all, e) < 0 || key_of(box, scope, below, arena, &key, e) < 0)
         return -1;
     skip = all == NULL ? 0 : strlen(all);
@@ -205,7 +215,7 @@ int mailbox_attribute_settable(struct mailbox *box, const struct attribute_chang
         error_set(e, ERROR_INVALID, "%s", text);
         return error_user(e, text);
     }
-    return mail_user_attributes(box->user, &dict, e);
+    return mailbox_attributes(box, change->scope, &dict, e);
 }
 
 struct attribute_op {
@@ -214,8 +224,8 @@ struct attribute_op {
     struct mailbox *box;
     struct attribute_change *changes;
     struct dict_change *dict_changes;
-    size_t count;
-    bool written, synced;
+    size_t count, written;
+    bool synced;
 };
 
 static int prepare(struct attribute_op *a, struct error *e)
@@ -235,6 +245,29 @@ static int prepare(struct attribute_op *a, struct error *e)
     return 0;
 }
 
+/* One commit for all; where private and shared ones have different dictionaries, one for each. */
+static enum step write_changes(struct attribute_op *a, struct error *e)
+{
+    struct dict *dict;
+    size_t n;
+    enum step r;
+
+    while (a->written < a->count) {
+        enum attribute_scope scope = a->changes[a->written].scope;
+
+        for (n = 1; a->written + n < a->count; n++)
+            if (a->changes[a->written + n].scope != scope && mailbox_foreign_owner(a->box) != NULL)
+                break;
+        if (mailbox_attributes(a->box, scope, &dict, e) < 0)
+            return STEP_ERROR;
+        r = dict_commit(dict, a->dict_changes + a->written, n, e);
+        if (r != STEP_DONE)
+            return r;
+        a->written += n;
+    }
+    return STEP_DONE;
+}
+
 static enum step tell_log(struct attribute_op *a, struct error *e)
 {
     struct index_batch *batch = index_batch_new(a->arena, INDEX_INTERNAL);
@@ -250,7 +283,6 @@ static enum step tell_log(struct attribute_op *a, struct error *e)
 static enum step run_set(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct attribute_op *a = (struct attribute_op *)op;
-    struct dict *dict;
     enum step r;
 
     if (a->count == 0)
@@ -266,14 +298,11 @@ static enum step run_set(struct store_op *op, struct budget *budget, struct erro
             return r;
         a->synced = true;
     }
-    if (!a->written) {
-        if ((a->dict_changes == NULL && prepare(a, e) < 0) || mail_user_attributes(a->box->user, &dict, e) < 0)
-            return STEP_ERROR;
-        r = dict_commit(dict, a->dict_changes, a->count, e);
-        if (r != STEP_DONE)
-            return r;
-        a->written = true;
-    }
+    if (a->dict_changes == NULL && prepare(a, e) < 0)
+        return STEP_ERROR;
+    r = write_changes(a, e);
+    if (r != STEP_DONE)
+        return r;
     if (!store_op_take(op, a->box))
         return STEP_WAIT;
     r = tell_log(a, e);

@@ -19,6 +19,9 @@ enum attribute_scope { ATTRIBUTE_PRIVATE, ATTRIBUTE_SHARED };
 /* Is mail_attribute_dict set? Opens it. ERROR_UNSUPPORTED "Mailbox attributes not enabled". */
 int mail_user_attributes(struct mail_user *, struct dict **, struct error *);
 
+/* Where a mailbox's are: shared ones of another user's mailbox in his dictionary, private ones always in one's own. */
+int mailbox_attributes(struct mailbox *, enum attribute_scope, struct dict **, struct error *);
+
 /* *value NULL: there is none. Built-in values (comment, specialuse, the server's comment and admin) included. */
 int mailbox_attribute_get(struct mailbox *, enum attribute_scope, const char *name, struct arena *, const char **value,
                           struct error *);

@@ -33,6 +33,7 @@ struct mail_user {
     bool unchecked;              /* rights are not asked for (doveadm) */
     struct acl *acl;             /* acl/user.c's; NULL = no access control lists */
     struct quota *quota;         /* quota/user.c's; NULL = no quota */
+    struct mail_others *others;  /* other.c's; NULL = nobody was asked about */
 };
 int coding_open(struct mail_user *, struct error *);
 void coding_close(struct coding **);   /* NULL is fine */
@@ -76,6 +77,13 @@ int shared_instance_find(struct mail_namespace *template, const char *vname, str
 int shared_instances_load(struct mail_namespace *template, struct error *);
 struct mail_namespace *shared_instances(const struct mail_namespace *template);   /* list */
 void shared_template_close(struct mail_namespace *);
+
+/* ---- other.c: other users ---- */
+/* Opened once, borrowed; NULL: there is no such user, or the log says why ("WHY NAME: ...") he cannot be opened. */
+struct mail_user *mail_user_other(struct mail_user *, const char *name, const char *why);
+/* The owner of a mailbox in a shared namespace, if that is not its user. */
+const char *mailbox_foreign_owner(const struct mailbox *);
+void mail_others_close(struct mail_user *);
 
 /* ---- plugin.c: mail_plugins and plugin {} of a user ---- */
 /* The value, expanded, in the arena; *value NULL: not set. */

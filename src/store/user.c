@@ -473,6 +473,7 @@ void mail_user_close(struct mail_user **user_p)
         if (ns->template != NULL)
             shared_template_close(ns);
     }
+    mail_others_close(user);
     dict_close(&user->attributes);
     dict_close(&user->shared);
     coding_close(&user->coding);

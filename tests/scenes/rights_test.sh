@@ -143,8 +143,102 @@ one_store_cleanup()
     scene_end
 }
 
+# do_as real|ours USER COMMAND WORD ARGUMENTS: "acl set" takes two words. Errors go to err.
+do_as()
+{
+    program=doveadm
+    [ "$1" = real ] || program=$OURS/doveadm
+    user=$2 words="$3"
+    shift 3
+    ASAN_OPTIONS=detect_leaks=0 $program -c "$SCENE/dovecot.conf" $options $words -u "$user" "$@" 2>>err
+}
+
+deliver() { printf 'Subject: %s\n\nhello\n' "$4" | do_as "$1" "$2" save -m "$3" || { cat err; atf_fail "$1: $2 cannot save into $3"; }; }
+
+# What both read in a mailbox as a user: readable USER MAILBOX SUBJECT ...
+readable()
+{
+    reader=$1 from=$2
+    shift 2
+    printf '%s\n' "$@" >wanted
+    for side in real ours; do
+        do_as $side "$reader" fetch text mailbox "$from" all | sed -n 's/^Subject: //p' >seen
+        cmp -s wanted seen || { cat err seen; atf_fail "$side: $reader does not read $from: $*"; }
+    done
+}
+
+# The keys of mail_crypt that are shared: those of a user, or "" for everybody.
+shared_keys() { grep -c "^shared/.*/privkeys/$1[0-9a-f]\{64\}\$" "$SCENE/home/alice/attributes"; }
+
+atf_test_case keys cleanup
+keys_head()
+{
+    atf_set descr "keys of mail_crypt go to those who may read (mail_crypt_acl)"
+    rights_head
+}
+keys_body()
+{
+    scene_make
+    scene_start ours 'mail_plugins = acl mail_crypt mail_crypt_acl' 'mail_attribute_dict = file:%h/attributes' \
+        'namespace inbox {' '  separator = /' '}' \
+        'namespace sh {' '  type = shared' '  prefix = shared/%%u/' '  separator = /' '  subscriptions = no' '  list = children' \
+        "  location = maildir:$SCENE/home/%%n/Maildir:INDEX=~/shared/%%u" '}' \
+        'plugin {' '  acl = vfile' "  acl_shared_dict = file:$SCENE/home/shared.db" '  mail_crypt_save_version = 2' \
+        '  mail_crypt_curve = prime256v1' '}'
+    bob=$(printf bob | od -An -tx1 | tr -d ' ')/
+    for user in alice bob carol; do
+        deliver real $user INBOX own
+    done
+    for who in real ours; do
+        other=$([ $who = real ] && echo ours || echo real)
+        box=By$who
+        do_as $who alice "mailbox create" $box
+        deliver $who alice $box one
+        # The right to see it is none to read it.
+        do_as $who alice "acl set" $box user=bob lookup
+        [ "$(shared_keys $bob)" = 0 ] || atf_fail "$who: a key went to one who may not read"
+        do_as $who alice "acl set" $box user=bob lookup read insert post
+        [ "$(shared_keys $bob)" = 1 ] || atf_fail "$who: no key for bob"
+        # A new pair is shared, too, and what bob saves is for alice.
+        do_as $other alice "mailbox cryptokey generate" -f $box >out || { cat err; atf_fail "$other: no new key"; }
+        [ "$(shared_keys $bob)" = 2 ] || atf_fail "$other: the new key is not shared"
+        deliver $who alice $box two
+        deliver $other bob shared/alice/$box three
+        readable bob shared/alice/$box one two three
+        readable alice $box one two three
+        do_as $who alice "acl delete" $box user=bob
+        [ "$(shared_keys $bob)" = 0 ] || atf_fail "$who: bob keeps his keys"
+    done
+    # For everybody: bare. The real server mixes names up where there are several keys, and leaves the keys there when nobody may
+    # read any more; ours takes them away.
+    do_as ours alice "mailbox create" All
+    deliver real alice All one
+    do_as ours alice "acl set" All anyone lookup read insert post
+    [ "$(shared_keys '')" = 1 ] || atf_fail "no key for everybody"
+    readable carol shared/alice/All one
+    do_as ours alice "acl delete" All anyone
+    [ "$(shared_keys '')" = 0 ] || atf_fail "everybody keeps the keys"
+    # The first message of a mailbox comes from another user: the pair is its owner's (the real server makes one that nobody can use).
+    do_as ours alice "mailbox create" First
+    do_as ours alice "acl set" First user=bob lookup read insert post
+    deliver ours bob shared/alice/First one
+    readable alice First one
+    readable bob shared/alice/First one
+    [ ! -s err ] || { cat err; atf_fail "something was logged"; }
+    options="-o plugin/mail_crypt_acl_require_secure_key_sharing=yes"
+    for who in real ours; do
+        : >err
+        ! do_as $who alice "acl set" First group=staff lookup read || atf_fail "$who: keys went to a group"
+        grep -q 'mail-crypt-acl-plugin: Secure key sharing is enabled' err || { cat err; atf_fail "$who: refused otherwise"; }
+    done
+    scene_stop
+    scene_log_is_clean
+}
+keys_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
+    atf_add_test_case keys
     atf_add_test_case same
     atf_add_test_case one_store
 }

@@ -2,6 +2,7 @@
  *
  * The lock file is the new file. When the last entry goes, an empty file stays, as there. */
 #include "store/acl/internal.h"
+#include "store/coding/crypt_user.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -167,10 +168,14 @@ static enum step run_update(struct store_op *op, struct budget *budget, struct e
 
     (void)budget;
     if (!o->written) {
+        if (crypt_share_allowed(o->user, &o->change, e) < 0)
+            return STEP_ERROR;
         r = write_change(o, e);
         if (r != STEP_DONE)
             return r;
         o->written = true;
+        if (crypt_share_update_place(&o->place, e) < 0)
+            return STEP_ERROR;
     }
     r = acl_known_step(o->place.ns, e);
     if (r == STEP_ERROR) {

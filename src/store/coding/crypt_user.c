@@ -160,12 +160,7 @@ static int need_guid(struct mailbox *box, unsigned char guid[16], struct error *
     return mailbox_guid(box, guid, e);
 }
 
-struct change {
-    enum attribute_scope scope;
-    const char *name, *value;
-};
-
-static int put(struct mail_user *user, struct mailbox *box, const struct change *changes, size_t count, struct error *e)
+int crypt_user_put(struct mail_user *user, struct mailbox *box, const struct attribute_change *changes, size_t count, struct error *e)
 {
     struct arena *arena = arena_new();
     struct dict_change *keys = ARENA_ARRAY(arena, struct dict_change, count);
@@ -175,16 +170,17 @@ static int put(struct mail_user *user, struct mailbox *box, const struct change 
     struct dict *dict;
     int r = -1;
 
-    if (mail_user_attributes(user, &dict, e) < 0 || box_of(user, box, &at, e) < 0) {
+    if (box_of(user, box, &at, e) < 0) {
         arena_free(arena);
         return -1;
     }
-    if (need_guid(at, guid, e) == 0) {
+    /* In another user's mailbox there are only shared ones to change. */
+    if (mailbox_attributes(at, changes[0].scope, &dict, e) == 0 && need_guid(at, guid, e) == 0) {
         enum step step = STEP_WAIT;
 
         text_hex_encode(&hex, slice_of(guid, 16));
         for (size_t i = 0; i < count; i++) {
-            keys[i].what = DICT_SET;
+            keys[i].what = changes[i].value == NULL ? DICT_UNSET : DICT_SET;
             keys[i].key = arena_printf(arena, "%s/%s/%s%s", changes[i].scope == ATTRIBUTE_PRIVATE ? "priv" : "shared",
                                        buffer_cstr(&hex), box == NULL ? USER_PREFIX : ATTRIBUTE_CRYPT_PREFIX, changes[i].name);
             keys[i].value = changes[i].value;
@@ -226,7 +222,7 @@ static int store_pair(struct mail_user *user, struct mailbox *box, const struct 
 {
     struct buffer public_text = {0}, private_text = {0};
     char id[2 * CRYPT_ID_SIZE + 1], public_name[100], private_name[100];
-    struct change changes[3] = {{ATTRIBUTE_PRIVATE, private_name, NULL}, {ATTRIBUTE_SHARED, public_name, NULL},
+    struct attribute_change changes[3] = {{ATTRIBUTE_PRIVATE, private_name, NULL}, {ATTRIBUTE_SHARED, public_name, NULL},
                                 {ATTRIBUTE_SHARED, "active", id}};
     int r;
 
@@ -237,18 +233,44 @@ static int store_pair(struct mail_user *user, struct mailbox *box, const struct 
     crypt_key_private_text(key, with, password, &private_text);
     changes[0].value = buffer_cstr(&private_text);
     changes[1].value = buffer_cstr(&public_text);
-    r = put(user, box, changes, 3, e);
+    r = crypt_user_put(user, box, changes, 3, e);
     buffer_wipe(&private_text);
     buffer_free(&public_text);
+    return r;
+}
+
+/* A pair of another user's mailbox is his: wrapped for him, in his dictionary, then shared with those who may read. */
+static int generate_for_owner(struct mailbox *box, const char *name, struct crypt_key **out, struct error *e)
+{
+    struct mail_user *owner = mail_user_other(box->user, name, "mail-crypt-acl-plugin:");
+    struct mailbox_place place;
+    struct mailbox *own = NULL;
+    struct arena *arena;
+    int r;
+
+    if (owner == NULL || owner->inbox == NULL || owner->coding == NULL || owner->coding->crypt_user == NULL)
+        return error_set(e, ERROR_TEMPORARY, "generate_keypair(%s) failed: its owner %s is not known", box->place.vname, name);
+    arena = arena_new();
+    r = mailbox_place(owner, arena, slice_from_str(mailbox_vname_of(owner->inbox, arena, box->place.name)), &place, e);
+    if (r == 0)
+        r = mailbox_open(&own, &place, 0, e);
+    if (r == 0)
+        r = crypt_user_generate(owner, own, out, e);
+    if (own != NULL)
+        mailbox_close(&own);
+    arena_free(arena);
     return r;
 }
 
 int crypt_user_generate(struct mail_user *user, struct mailbox *box, struct crypt_key **out, struct error *e)
 {
     struct crypt_user *c = user->coding->crypt_user;
+    const char *foreign = box == NULL ? NULL : mailbox_foreign_owner(box);
     struct crypt_key *key = NULL, *owner = NULL;
     int r = 0;
 
+    if (foreign != NULL)
+        return generate_for_owner(box, foreign, out, e);
     if (c->curve == NULL)
         return error_set(e, ERROR_INVALID, "%s",
                          c->curve_name == NULL ? "mail_crypt_curve not set, cannot generate EC key" : "Unknown EC curve");
@@ -264,6 +286,12 @@ int crypt_user_generate(struct mail_user *user, struct mailbox *box, struct cryp
         r = store_pair(user, box, key, owner, box == NULL && c->password != NULL && *c->password != '\0' ? c->password : NULL, e);
     }
     crypt_key_free(&owner);
+    if (r == 0 && box != NULL) {
+        struct error sub;
+
+        if (crypt_share_update(box, &sub) < 0)
+            log_error_value(user->log_p, &sub); /* the key is there */
+    }
     if (r < 0)
         crypt_key_free(&key);
     else
@@ -321,6 +349,23 @@ static const struct crypt_key *unwrap(struct mail_user *user, struct mailbox *bo
     return key;
 }
 
+/* The text of a private key: in one's own mailbox the owner's, else what is shared with this user, or with everybody. */
+static int private_text(struct mail_user *user, struct mailbox *box, const char *id, struct arena *arena, const char **text,
+                        struct error *e)
+{
+    const bool foreign = box != NULL && mailbox_foreign_owner(box) != NULL;
+    int r = 0;
+
+    *text = NULL;
+    if (!foreign)
+        r = get(user, box, ATTRIBUTE_PRIVATE, arena_printf(arena, "privkeys/%s", id), arena, text, e);
+    else
+        r = get(user, box, ATTRIBUTE_SHARED, crypt_share_name(arena, user->name, id), arena, text, e);
+    if (r == 0 && *text == NULL && foreign)
+        r = get(user, box, ATTRIBUTE_SHARED, crypt_share_name(arena, NULL, id), arena, text, e);
+    return r;
+}
+
 const struct crypt_key *crypt_user_private(struct mail_user *user, struct mailbox *box, const char *id, struct error *e)
 {
     const struct crypt_key *key = NULL;
@@ -336,7 +381,7 @@ const struct crypt_key *crypt_user_private(struct mail_user *user, struct mailbo
     if (key != NULL)
         return key;
     arena = arena_new();
-    if (get(user, box, ATTRIBUTE_PRIVATE, arena_printf(arena, "privkeys/%s", id), arena, &text, e) == 0) {
+    if (private_text(user, box, id, arena, &text, e) == 0) {
         if (text == NULL)
             error_set(e, ERROR_NOT_FOUND, "Private key %s not found", id);
         else
@@ -457,14 +502,14 @@ static int put_private(struct mail_user *user, struct mailbox *box, const struct
 {
     char id[2 * CRYPT_ID_SIZE + 1], name[100];
     struct buffer text = {0};
-    struct change change = {ATTRIBUTE_PRIVATE, name, NULL};
+    struct attribute_change change = {ATTRIBUTE_PRIVATE, name, NULL};
     int r;
 
     crypt_id_hex(key->id, id);
     snprintf(name, sizeof(name), "privkeys/%s", id);
     crypt_key_private_text(key, with, password, &text);
     change.value = buffer_cstr(&text);
-    r = put(user, box, &change, 1, e);
+    r = crypt_user_put(user, box, &change, 1, e);
     buffer_wipe(&text);
     return r;
 }

@@ -3,6 +3,7 @@
 #ifndef YARILO_STORE_CODING_CRYPT_USER_H
 #define YARILO_STORE_CODING_CRYPT_USER_H
 
+#include "store/attribute.h"
 #include "store/coding/coding.h"
 #include "store/coding/crypt.h"
 
@@ -14,6 +15,7 @@ void crypt_user_close(struct crypt_user **);   /* NULL is fine */
 /* Are new messages encrypted? */
 bool crypt_user_saves(const struct mail_user *);
 int crypt_user_encode(struct mailbox *, struct byte_sink **first, struct error *);
+/* A key that somebody else shared with this user counts, too. */
 struct decoder *crypt_user_decode(struct mailbox *, struct input *, struct error *);
 /* Do mailboxes have keys of their own? Then a file of one cannot be read in another. */
 bool crypt_user_by_folder(const struct mail_user *);
@@ -37,9 +39,23 @@ struct crypt_pairs {
 int crypt_user_pairs(struct mail_user *, struct mailbox *box, struct crypt_pairs *, struct error *);
 /* The unwrapped private key; owned by the user. NULL with *e. */
 const struct crypt_key *crypt_user_private(struct mail_user *, struct mailbox *box, const char *id, struct error *);
+/* Below the keys' prefix (box NULL: the user's); value NULL takes away. Waits for the dictionary's lock. */
+int crypt_user_put(struct mail_user *, struct mailbox *box, const struct attribute_change *, size_t count, struct error *);
 /* Wraps the mailbox's private keys for the user's active key. *count: how many. */
 int crypt_user_rewrap(struct mail_user *, struct mailbox *box, size_t *count, struct error *);
 /* Stores the user's private keys with another password; NULL = bare. Texts as Dovecot's. */
 int crypt_user_password(struct mail_user *, const char *old, const char *fresh, size_t *count, struct error *);
+
+/* ---- crypt_share.c: mail_crypt_acl ---- */
+
+struct acl_change;
+bool crypt_share_wanted(const struct mail_user *);
+/* ERROR_PERMISSION: mail_crypt_acl_require_secure_key_sharing forbids to give keys to everybody. */
+int crypt_share_allowed(const struct mail_user *, const struct acl_change *, struct error *);
+/* Makes what is shared follow the mailbox's list; nothing where the plugin is not loaded. */
+int crypt_share_update(struct mailbox *, struct error *);
+int crypt_share_update_place(const struct mailbox_place *, struct error *);
+/* "privkeys/..." of a key for a user; NULL: for everybody. */
+const char *crypt_share_name(struct arena *, const char *user, const char *id);
 
 #endif

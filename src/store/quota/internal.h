@@ -36,12 +36,6 @@ struct quota_root {
     struct quota_amount before;    /* usage at the last check, for warnings */
 };
 
-/* Another user into whose mailboxes this one saves; user NULL: he cannot be asked. */
-struct quota_owner {
-    const char *name;
-    struct mail_user *user;
-};
-
 struct trash;
 
 struct quota {
@@ -53,7 +47,6 @@ struct quota {
     struct quota_limit grace;
     bool vsizes;
     struct quota_amount staged;
-    VEC(struct quota_owner) owners;
     struct trash *trash;           /* trash.c's; NULL = nothing makes room */
     bool over_checked;             /* quota_over_flag */
 };

@@ -206,9 +206,6 @@ void quota_close(struct quota **quota_p)
         return;
     *quota_p = NULL;
     quota_trash_close(q);
-    for (size_t i = 0; i < q->owners.count; i++)
-        mail_user_close(&q->owners.at[i].user);
-    VEC_FREE(&q->owners);
     for (size_t i = 0; i < q->roots.count; i++) {
         VEC_FREE(&q->roots.at[i]->rules);
         VEC_FREE(&q->roots.at[i]->warnings);
