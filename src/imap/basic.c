@@ -249,7 +249,7 @@ void state_begin(struct session *s, struct request *r)
 void cancel_begin(struct session *s, struct request *r)
 {
     if (!imap_arg_is_string(r->args))
-        request_bad(s, r, "Missing arguments");
+        request_bad(s, r, r->args == NULL ? "Missing arguments" : "Invalid arguments");
     else
         request_reply(r, "NO Command tag not found.");
 }

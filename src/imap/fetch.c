@@ -156,7 +156,7 @@ static int put_preview(struct session *s, struct request *r, struct fetch *f, co
     if (preview_text(s, r, f, item, &text, e) < 0)
         return -1;
     buffer_printf(out, "%s ", item->label);
-    if (text.at != NULL && item->fuzzy) {
+    if (item->fuzzy && (text.at != NULL || (item->lazy && f->mail != NULL))) {
         buffer_append_str(out, "(FUZZY ");
         mime_put_nstring(out, text);
         buffer_append_byte(out, ')');
@@ -320,6 +320,20 @@ static int open_section(struct session *s, struct fetch *f, const struct fetch_i
     return 0;
 }
 
+/* BINARY.SIZE of a header. */
+static int put_section_size(struct session *s, struct fetch *f, const struct fetch_item *item, struct buffer *out, struct error *e)
+{
+    struct buffer head = {0};
+    int got = open_section(s, f, item, &head, e);
+
+    if (got == 0)
+        buffer_printf(out, "%s %llu", item->label, (unsigned long long)mime_reader_size(f->reader));
+    mime_reader_free(f->reader);
+    f->reader = NULL;
+    buffer_free(&head);
+    return got;
+}
+
 /* ---- BINARY (RFC 3516) ------------------------------------------------------------------------------------------------- */
 
 /* -> 0 decoded, 1 it cannot be (the reply will say why), -1. */
@@ -367,7 +381,9 @@ static int put_streamed(struct session *s, struct fetch *f, const struct fetch_i
         f->issued = true;
         return 0;
     }
-    if (item->kind == FETCH_SECTION && item->section.depth == 0 &&
+    if (item->kind == FETCH_BINARY_SIZE && item->header)
+        got = put_section_size(s, f, item, out, e);
+    else if (item->kind == FETCH_SECTION && item->section.depth == 0 &&
         (item->section.what == MIME_SECTION_FIELDS || item->section.what == MIME_SECTION_FIELDS_NOT))
         got = put_fields(f, item, out, e);
     else if (item->kind == FETCH_SECTION)

@@ -61,10 +61,11 @@ static const struct {
              {"RFC822.HEADER", FETCH_SECTION, MIME_SECTION_HEADER, false},
              {"RFC822.TEXT", FETCH_SECTION, MIME_SECTION_TEXT, true}};
 
-static void add_plain(struct request *r, struct fetch *f, const char *name)
+/* False: there is no such item. */
+static bool add_plain_of(struct request *r, struct fetch *f, struct slice name)
 {
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
-        if (strcmp(plain[i].name, name) == 0) {
+        if (slice_equal_str(name, plain[i].name)) {
             struct fetch_item *item = new_item(r, plain[i].kind, plain[i].name);
 
             item->sees = plain[i].sees;
@@ -73,9 +74,15 @@ static void add_plain(struct request *r, struct fetch *f, const char *name)
             if (plain[i].kind == FETCH_MODSEQ)
                 r->condstore = true;
             add_item(f, item);
-            return;
+            return true;
         }
     }
+    return false;
+}
+
+static void add_plain(struct request *r, struct fetch *f, const char *name)
+{
+    (void)add_plain_of(r, f, slice_from_str(name));
 }
 
 /* Names of HEADER.FIELDS as the reply repeats them: upper case, quoted if they came so or are no atoms. */
@@ -149,7 +156,8 @@ static const char *parse_partial(struct slice rest, struct fetch_item *item, str
     }
     if (rest.size > 1)
         return "Unexpected data after '>'";
-    buffer_printf(label, "<%llu>", (unsigned long long)item->from);
+    if (item->kind != FETCH_BINARY_SIZE)
+        buffer_printf(label, "<%llu>", (unsigned long long)item->from);
     return NULL;
 }
 
@@ -210,6 +218,8 @@ done:
         item->label = arena_str(r->arena, buffer_slice(&label));
         item->sees = !peek && kind != FETCH_BINARY_SIZE;
         item->header = item->section.what != MIME_SECTION_ALL && item->section.what != MIME_SECTION_TEXT;
+        if (kind == FETCH_BINARY && item->header)
+            item->kind = FETCH_SECTION; /* headers have no encoding */
         add_item(f, item);
     }
     buffer_free(&label);
@@ -227,16 +237,16 @@ static bool parse_preview(struct session *s, struct request *r, struct fetch *f,
     const struct imap_arg *list = (*arg)->next;
 
     item->fuzzy = strcmp(name, "SNIPPET") == 0;
-    if (list != NULL && list->type == IMAP_LIST) {
+    if (list != NULL && list->type == IMAP_LIST && list->children != NULL) {
         for (const struct imap_arg *a = list->children; a != NULL; a = a->next) {
             if (!imap_arg_is_atom(a)) {
-                request_bad(s, r, "Invalid %s modifier", name);
+                request_bad(s, r, "Invalid PREVIEW modifier");
                 return false;
             }
             if (slice_equal_str_nocase(a->text, "LAZY") || slice_equal_str_nocase(a->text, "LAZY=FUZZY")) {
                 item->lazy = true;
             } else if (!slice_equal_str_nocase(a->text, "FUZZY")) {
-                request_bad(s, r, "'%s' is not a supported %s modifier", request_upper(r, a->text), name);
+                request_bad(s, r, "'%s' is not a supported PREVIEW modifier", request_upper(r, a->text));
                 return false;
             }
             item->fuzzy = item->fuzzy || strcmp(request_upper(r, a->text), "LAZY") != 0;
@@ -247,40 +257,65 @@ static bool parse_preview(struct session *s, struct request *r, struct fetch *f,
     return true;
 }
 
+/* What stands in front of the first character that is none of a name. Most items do not look at what follows, as in the real
+ * server: FLAGS[] is FLAGS. */
+static struct slice name_of(const char *word)
+{
+    size_t n = 0;
+
+    while ((word[n] >= 'A' && word[n] <= 'Z') || (word[n] >= '0' && word[n] <= '9') || word[n] == '-')
+        n++;
+    return slice_of(word, n);
+}
+
+static bool parse_body(struct session *s, struct request *r, struct fetch *f, const struct imap_arg **arg, const char *rest)
+{
+    bool peek = strncmp(rest, ".PEEK", 5) == 0;
+
+    if (*rest == '\0')
+        return add_plain_of(r, f, SLICE("BODY"));
+    return parse_section(s, r, f, arg, "BODY", peek ? 9 : 4, FETCH_SECTION, peek);
+}
+
+static bool parse_binary(struct session *s, struct request *r, struct fetch *f, const struct imap_arg **arg, const char *rest)
+{
+    if (strncmp(rest, ".PEEK", 5) == 0)
+        return parse_section(s, r, f, arg, "BINARY", 11, FETCH_BINARY, true);
+    if (strncmp(rest, ".SIZE", 5) == 0)
+        return parse_section(s, r, f, arg, "BINARY", 11, FETCH_BINARY_SIZE, true);
+    return parse_section(s, r, f, arg, "BINARY", 6, FETCH_BINARY, false);
+}
+
 static bool parse_item(struct session *s, struct request *r, struct fetch *f, const struct imap_arg **arg)
 {
     const char *word = request_upper(r, (*arg)->text);
+    struct slice name = name_of(word);
 
-    if (strcmp(word, "PREVIEW") == 0 || strcmp(word, "SNIPPET") == 0)
-        return parse_preview(s, r, f, arg, word);
-    if (strcmp(word, "BODY.PEEK") == 0 || strncmp(word, "BODY.PEEK[", 10) == 0)
-        return parse_section(s, r, f, arg, "BODY", 9, FETCH_SECTION, true);
-    if (strncmp(word, "BODY[", 5) == 0)
-        return parse_section(s, r, f, arg, "BODY", 4, FETCH_SECTION, false);
-    if (strcmp(word, "BINARY.PEEK") == 0 || strncmp(word, "BINARY.PEEK[", 12) == 0)
-        return parse_section(s, r, f, arg, "BINARY", 11, FETCH_BINARY, true);
-    if (strcmp(word, "BINARY.SIZE") == 0 || strncmp(word, "BINARY.SIZE[", 12) == 0)
-        return parse_section(s, r, f, arg, "BINARY", 11, FETCH_BINARY_SIZE, true);
-    if (strcmp(word, "BINARY") == 0 || strncmp(word, "BINARY[", 7) == 0)
-        return parse_section(s, r, f, arg, "BINARY", 6, FETCH_BINARY, false);
-    if (strcmp(word, "MODSEQ") == 0 && !session_modseqs_last(s)) {
+    if (slice_equal_str(name, "PREVIEW"))
+        return parse_preview(s, r, f, arg, "PREVIEW");
+    if (slice_equal_str(name, "SNIPPET"))
+        return parse_preview(s, r, f, arg, "SNIPPET");
+    if (slice_equal_str(name, "BODY"))
+        return parse_body(s, r, f, arg, word + name.size);
+    if (slice_equal_str(name, "BINARY"))
+        return parse_binary(s, r, f, arg, word + name.size);
+    if (slice_equal_str(name, "RFC822")) {
+        if (add_plain_of(r, f, slice_from_str(word)))
+            return true;
+        request_bad(s, r, "Unknown parameter %s", word);
+        return false;
+    }
+    if (slice_equal_str(name, "MODSEQ") && !session_modseqs_last(s)) {
         request_bad(s, r, "FETCH MODSEQ can't be used with non-permanent modseqs");
         return false;
     }
-    for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
-        if (strcmp(plain[i].name, word) == 0) {
-            add_plain(r, f, word);
-            return true;
-        }
-    }
+    if (add_plain_of(r, f, name))
+        return true;
     if ((strcmp(word, "EMAILID") == 0 || strcmp(word, "THREADID") == 0) && session_extension(s, "OBJECTID")) {
         add_item(f, new_item(r, *word == 'E' ? FETCH_EMAILID : FETCH_THREADID, *word == 'E' ? "EMAILID" : "THREADID"));
         return true;
     }
-    if (strncmp(word, "RFC822.", 7) == 0)
-        request_bad(s, r, "Unknown parameter %s", word);
-    else
-        request_bad(s, r, "Unknown parameter: %s", word);
+    request_bad(s, r, "Unknown parameter: %s", word);
     return false;
 }
 

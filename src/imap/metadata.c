@@ -67,9 +67,9 @@ static const char *stored_name(const struct metadata_state *t, struct request *r
     return t->server ? arena_printf(r->arena, ATTRIBUTE_SERVER_PREFIX "%s", name) : name;
 }
 
-static bool check_entry(struct session *s, struct request *r, const struct imap_arg *a)
+static bool check_entry(struct session *s, struct request *r, const struct imap_arg *a, const char *otherwise)
 {
-    const char *fault = imap_arg_is_string(a) ? entry_fault(a->text) : "Entry isn't astring";
+    const char *fault = imap_arg_is_string(a) ? entry_fault(a->text) : otherwise;
 
     if (fault != NULL)
         request_bad(s, r, "%s", fault);
@@ -152,6 +152,19 @@ static bool parse_options(struct session *s, struct request *r, struct metadata_
     return true;
 }
 
+/* The entries of a list, or the one that stands alone: what stands behind it is not looked at. */
+static const struct imap_arg *entries_of(struct request *r, const struct imap_arg *a)
+{
+    struct imap_arg *alone;
+
+    if (a->type == IMAP_LIST)
+        return a->children;
+    alone = ARENA_NEW(r->arena, struct imap_arg);
+    *alone = *a;
+    alone->next = NULL;
+    return alone;
+}
+
 void getmetadata_begin(struct session *s, struct request *r)
 {
     struct metadata_state *t = r->state = ARENA_NEW(r->arena, struct metadata_state);
@@ -162,14 +175,14 @@ void getmetadata_begin(struct session *s, struct request *r)
             return;
         a = a->next;
     }
-    if (!imap_arg_is_string(a) || a->next == NULL || a->next->next != NULL) {
+    if (!imap_arg_is_string(a) || a->next == NULL) {
         request_bad(s, r, "Invalid arguments");
         return;
     }
     t->name = a;
-    t->entries = a->next->type == IMAP_LIST ? a->next->children : a->next;
+    t->entries = entries_of(r, a->next);
     for (const struct imap_arg *entry = t->entries; entry != NULL; entry = entry->next)
-        if (!check_entry(s, r, entry))
+        if (!check_entry(s, r, entry, "Entry isn't astring"))
             return;
     t->server = a->text.size == 0;
     t->many = slice_find(a->text, '*') >= 0 || slice_find(a->text, '%') >= 0;
@@ -248,14 +261,15 @@ static void tell_box(struct session *s, struct request *r, struct metadata_state
 
     for (const struct imap_arg *entry = t->entries; entry != NULL; entry = entry->next) {
         enum attribute_scope scope;
+        struct slice told = text_lowered(r->arena, entry->text);
         const char *name = entry_name(r, entry->text, &scope), *value = NULL;
         struct error e = {0};
         int result = 0;
 
         if (t->depth > 0)
-            result = is_internal(name) ? 0 : put_below(t, r, box, entry->text, scope, name, &to, &e);
+            result = is_internal(name) ? 0 : put_below(t, r, box, told, scope, name, &to, &e);
         else if (is_internal(name) || (result = mailbox_attribute_get(box, scope, stored_name(t, r, name), r->arena, &value, &e)) == 0)
-            put_entry(t, &to, entry->text, value);
+            put_entry(t, &to, told, value);
         if (result < 0)
             buffer_printf(&faults, "* NO %s\r\n", error_reply(s, r->arena, &e, ERROR_PLAIN));
     }
@@ -283,7 +297,7 @@ bool metadata_entries(struct session *s, struct request *r, const struct imap_ar
         return false;
     }
     for (const struct imap_arg *entry = list->children; entry != NULL; entry = entry->next)
-        if (!check_entry(s, r, entry))
+        if (!check_entry(s, r, entry, "Entry isn't astring"))
             return false;
     return true;
 }
@@ -428,7 +442,7 @@ static bool read_changes(struct session *s, struct request *r, struct metadata_s
         struct attribute_change *change = &changes[(*count)++];
         struct error e = {0};
 
-        if (!check_entry(s, r, a))
+        if (!check_entry(s, r, a, "Entry name isn't astring"))
             return false;
         if (a->next == NULL || a->next->type == IMAP_LIST) {
             request_bad(s, r, a->next == NULL ? "Entry value missing" : "Entry value can't be a list");

@@ -26,16 +26,22 @@ static bool invalid(struct parse *p)
     return false;
 }
 
+/* What stands behind NONE is not looked at. */
+static bool is_none(const struct imap_arg *a)
+{
+    return imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "NONE");
+}
+
 /* "(MessageNew (items) MessageExpunge ...)" or NONE */
 static bool parse_events(struct parse *p, const struct imap_arg *a, bool selected, unsigned *out)
 {
     const unsigned both = NOTIFY_NEW | NOTIFY_EXPUNGE;
 
     *out = 0;
+    if (is_none(a))
+        return true;
     if (a == NULL || a->next != NULL)
         return invalid(p);
-    if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "NONE"))
-        return true;
     if (a->type != IMAP_LIST || a->children == NULL)
         return invalid(p);
     for (a = a->children; a != NULL; a = a->next) {
@@ -85,6 +91,7 @@ static bool parse_selected(struct parse *p, const struct imap_arg *a, bool delay
 static bool parse_group(struct parse *p, const struct imap_arg *a, struct notify_group ***tail)
 {
     struct notify_group *g;
+    const struct imap_arg *name = a->children;
 
     if (a->type != IMAP_LIST || !imap_arg_is_atom(a->children))
         return invalid(p);
@@ -93,7 +100,7 @@ static bool parse_group(struct parse *p, const struct imap_arg *a, struct notify
         return parse_selected(p, a->next, a->text.size > 8);
     g = ARENA_NEW(p->r->arena, struct notify_group);
     if (!mailbox_filter_parse(p->s, p->r, &a, &g->filter))
-        return invalid(p);
+        return is_none(name->next) || invalid(p); /* no mailboxes, no events */
     if (g->filter.kind == FILTER_SUBTREE_ONE && !session_extension(p->s, "MULTISEARCH"))
         return invalid(p);
     p->too_many = p->too_many || g->filter.too_many;

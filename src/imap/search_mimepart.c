@@ -64,16 +64,22 @@ static struct search_part_key *new_key(struct parse *p, enum search_part_type ty
 
 /* [LARGER|SMALLER, or MIN|MAX] number */
 static bool parse_number(struct parse *p, struct search_part_key *k, const char *more, const char *less, uint64_t shift,
-                         const char *fault)
+                         const char *none, const char *fault)
 {
     const struct imap_arg *a = p->at->next;
     bool compared = false;
 
+    if (a == NULL)
+        return bad(p, none);
     if (more != NULL && imap_arg_is_atom(a) && (slice_equal_str_nocase(a->text, more) || slice_equal_str_nocase(a->text, less))) {
         k->compare = slice_equal_str_nocase(a->text, more) ? PART_LARGER : PART_SMALLER;
         compared = true;
         p->at = a;
         a = a->next;
+    }
+    if (a == NULL) {
+        request_bad(p->s, p->r, "Invalid MIMEPART %s value", k->type == PART_SIZE ? "SIZE" : "DEPTH");
+        return false;
     }
     if (!imap_arg_is_string(a) || !imap_number(a->text, &k->number))
         return bad(p, fault);
@@ -213,15 +219,15 @@ static bool parse_word(struct parse *p, struct search_part_key *k, const char *w
     }
     if (strcmp(word, "SIZE") == 0) {
         k->type = PART_SIZE;
-        return parse_number(p, k, "LARGER", "SMALLER", 0, "Invalid MIMEPART SIZE value");
+        return parse_number(p, k, "LARGER", "SMALLER", 0, "Invalid MIMEPART SIZE key type", "Invalid MIMEPART SIZE value");
     }
     if (strcmp(word, "DEPTH") == 0) {
         k->type = PART_DEPTH;
-        return parse_number(p, k, "MIN", "MAX", 1, "Invalid MIMEPART DEPTH level");
+        return parse_number(p, k, "MIN", "MAX", 1, "Invalid MIMEPART DEPTH key", "Invalid MIMEPART DEPTH level");
     }
     if (strcmp(word, "INDEX") == 0) {
         k->type = PART_INDEX;
-        return parse_number(p, k, NULL, NULL, 0, "Invalid MIMEPART INDEX number");
+        return parse_number(p, k, NULL, NULL, 0, "Invalid MIMEPART INDEX value", "Invalid MIMEPART INDEX number");
     }
     if (strcmp(word, "PARENT") == 0 || strcmp(word, "CHILD") == 0) {
         k->type = *word == 'P' ? PART_PARENT : PART_CHILD;

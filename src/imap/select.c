@@ -54,50 +54,60 @@ static uint64_t set_size(const struct imap_set *set)
     return n;
 }
 
+/* A set without '*'. */
+static bool is_known_set(struct request *r, const struct imap_arg *a, struct imap_set *set)
+{
+    return imap_arg_is_atom(a) && imap_set_parse(r->arena, a->text, set) == 0 && set_size(set) > 0;
+}
+
+/* "(sequence-set uid-set)": a sample of what the client knows. */
+static const char *known_fault(struct request *r, const struct imap_arg *list)
+{
+    const struct imap_arg *first = list->children;
+    struct imap_set seqs, uids;
+
+    if (!is_known_set(r, first, &seqs))
+        return "Invalid QRESYNC known-sequence-set";
+    if (!is_known_set(r, first->next, &uids))
+        return "Invalid QRESYNC known-uid-set";
+    if (first->next->next != NULL)
+        return "Too many parameters to QRESYNC known set";
+    return set_size(&seqs) == set_size(&uids) ? NULL : "Invalid QRESYNC sets";
+}
+
 static bool parse_qresync(struct session *s, struct request *r, struct select_state *t, const struct imap_arg *list)
 {
     const struct imap_arg *a = list != NULL && list->type == IMAP_LIST ? list->children : NULL;
-    uint64_t modseq;
+    const char *fault = NULL;
+    uint64_t modseq = 0;
 
-    if (!s->qresync) {
-        request_bad(s, r, "QRESYNC not enabled");
-        return false;
-    }
-    if (a == NULL) {
-        request_bad(s, r, "QRESYNC parameters missing");
-        return false;
-    }
-    if (!imap_arg_is_atom(a) || !slice_to_u32(a->text, &t->uid_validity) || !imap_arg_is_atom(a->next) ||
-        !imap_number(a->next->text, &modseq)) {
-        request_bad(s, r, "Invalid QRESYNC parameters");
-        return false;
-    }
-    t->modseq = modseq;
-    t->qresync = true;
-    a = a->next->next;
-    if (a != NULL && a->type != IMAP_LIST) {
-        if (imap_set_parse(r->arena, a->text, &t->known) < 0 || slice_find(a->text, '*') >= 0) {
-            request_bad(s, r, "Invalid QRESYNC known-uids");
-            return false;
+    if (!s->qresync)
+        fault = "QRESYNC not enabled";
+    else if (list == NULL || list->type != IMAP_LIST)
+        fault = "QRESYNC parameters missing";
+    else if (!imap_arg_is_atom(a) || !slice_to_u32(a->text, &t->uid_validity) || !imap_arg_is_atom(a->next) ||
+             !imap_number(a->next->text, &modseq))
+        fault = "Invalid QRESYNC parameters";
+    if (fault == NULL) {
+        t->modseq = modseq;
+        t->qresync = true;
+        a = a->next->next;
+        if (imap_arg_is_atom(a)) {
+            if (imap_set_parse(r->arena, a->text, &t->known) < 0 || slice_find(a->text, '*') >= 0)
+                fault = "Invalid QRESYNC known-uids";
+            t->has_known = true;
+            a = a->next;
         }
-        t->has_known = true;
+    }
+    if (fault == NULL && a != NULL && a->type == IMAP_LIST) {
+        fault = known_fault(r, a);
         a = a->next;
     }
-    if (a != NULL && a->type == IMAP_LIST) {
-        struct imap_set seqs, uids;
-        const struct imap_arg *first = a->children;
-
-        if (!imap_arg_is_atom(first) || !imap_arg_is_atom(first->next)) {
-            request_bad(s, r, "Invalid QRESYNC known-uid-set");
-            return false;
-        }
-        if (imap_set_parse(r->arena, first->text, &seqs) < 0 || imap_set_parse(r->arena, first->next->text, &uids) < 0 ||
-            set_size(&seqs) != set_size(&uids) || set_size(&seqs) == 0) {
-            request_bad(s, r, "Invalid QRESYNC sets");
-            return false;
-        }
-    }
-    return true;
+    if (fault == NULL && a != NULL)
+        fault = "Invalid QRESYNC parameters";
+    if (fault != NULL)
+        request_bad(s, r, "%s", fault);
+    return fault == NULL;
 }
 
 static bool parse_options(struct session *s, struct request *r, struct select_state *t, const struct imap_arg *list)

@@ -219,11 +219,11 @@ static bool in_alphabet(struct slice s)
 
 static bool run_authenticate(struct login_client *c, struct imap_login *imap, const struct imap_line *line)
 {
-    struct slice initial = SLICE_EMPTY;
+    struct slice initial = SLICE_EMPTY, mech = line->count > 0 && line->args[0].kind == IMAP_ATOM ? line->args[0].value : SLICE_EMPTY;
 
-    if (line->count < 1 || line->args[0].kind != IMAP_ATOM)
+    if (line->count < 1)
         return false;
-    if (line->count > 1) {
+    if (line->count > 1 && mech.size > 0) {
         initial = line->args[1].value;
         if (line->count > 2 || line->args[1].kind != IMAP_ATOM ||
             (!slice_equal_str(initial, "=") && !decodes(initial))) {
@@ -233,7 +233,7 @@ static bool run_authenticate(struct login_client *c, struct imap_login *imap, co
         if (slice_equal_str(initial, "="))
             initial = SLICE_EMPTY;
     }
-    login_auth_start(c, line->args[0].value, line->count > 1, initial);
+    login_auth_start(c, mech, line->count > 1, initial); /* a name that is no atom is none that there is */
     return true;
 }
 

@@ -655,7 +655,7 @@ versus_body()
     scene_start ours 'mail_max_userip_connections = 50' 'mail_attribute_dict = file:%h/dovecot-attributes' 'imap_metadata = yes' \
         'imap_urlauth_host = imap.example.com'
     scene_second dovecot
-    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count || atf_fail "answers differ"
+    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --jobs 4 || atf_fail "answers differ"
     scene_stop
 }
 versus_cleanup()
@@ -678,7 +678,7 @@ versus_mdbox_body()
     scene_start ours 'mail_location = mdbox:~/mdbox' 'mailbox_list_index = no' 'mail_max_userip_connections = 50' 'mail_attribute_dict = file:%h/dovecot-attributes' 'imap_metadata = yes' \
         'imap_urlauth_host = imap.example.com'
     scene_second dovecot
-    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --mdbox || atf_fail "answers differ"
+    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --mdbox --jobs 4 || atf_fail "answers differ"
     scene_stop
 }
 versus_mdbox_cleanup()

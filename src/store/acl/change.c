@@ -73,7 +73,8 @@ static void apply_half(const struct acl_change *change, bool *has, unsigned *rig
         break;
     }
     /* Nothing at all is a list entry too, but for what is taken away: then nothing is. */
-    *has = change->negative ? *rights != 0 || *more != NULL : change->how != ACL_CLEAR && (*has || change->how != ACL_REMOVE);
+    *has = change->negative ? *rights != 0 || *more != NULL
+                            : change->how != ACL_CLEAR && (*has || change->how == ACL_SET || *rights != 0);
 }
 
 static void apply(struct acl_entries *entries, const struct acl_change *change)

@@ -295,6 +295,8 @@ bool quota_root_hidden(const struct quota_root *root)
 
 bool quota_root_covers(const struct quota_root *root, const struct mail_namespace *ns)
 {
+    if (ns->storage != NULL && ns->storage->at.driver == &virtual_driver)
+        return false; /* its messages are others' */
     if (ns->unusable || ns->type != MAIL_NAMESPACE_PRIVATE || ns->alias_for != NULL)
         return false;
     return root->ns_prefix == NULL || strcmp(root->ns_prefix, ns->prefix) == 0;
