@@ -25,6 +25,8 @@ static int save_prepare(struct doveadm *d)
         doveadm_fatal(DOVEADM_TEMPFAIL, "read(%s) failed: %s", path == NULL ? "stdin" : path, strerror(errno));
     if (fd != STDIN_FILENO)
         close(fd);
+    d->input = buffer_slice(&message);
+    d->has_input = true;
     return DOVEADM_OK;
 }
 

@@ -151,6 +151,88 @@ static int show_user(struct lookup *l, const char *user)
     return DOVEADM_OK;
 }
 
+/* ---- for doveadm-server: objects (doveadm 9) ------------------------------------------------------------------------ */
+
+static int serve_list(struct lookup *l, const char *const *masks, size_t n)
+{
+    const char *between = "";
+
+    print_json_raw("{\"userList\":[");
+    for (size_t i = 0; i < n; i++) {
+        const char **users = &((const char *[]){masks[i]})[0];
+        size_t count = 1;
+        struct error e;
+        if (is_mask(masks[i]) && auth_wait_list(l->socket, masks[i], &l->info, l->d->arena, &users, &count, &e) < 0) {
+            log_error(NULL, "user listing failed: %s", e.admin);
+            return DOVEADM_TEMPFAIL;
+        }
+        for (size_t j = 0; j < count; j++) {
+            print_json_raw(between);
+            print_json_text(users[j]);
+            between = ",";
+        }
+    }
+    print_json_raw("]}");
+    return DOVEADM_OK;
+}
+
+static void serve_pair(const char **between, const char *key, const char *value)
+{
+    if (value == NULL)
+        return;
+    print_json_raw(*between);
+    print_json_text(key);
+    print_json_raw(":");
+    print_json_text(value);
+    *between = ",";
+}
+
+static void serve_fields(struct lookup *l, const char *user, const struct rpc_fields *fields)
+{
+    static const char *const first[] = {"uid", "gid", "home", "mail"};
+    const char *only = doveadm_text(l->d, "field"), *template = doveadm_text(l->d, "expand-field"), *between = "";
+
+    if (template != NULL) {
+        serve_pair(&between, template, expand(l, template, user, home_of(l, user, fields)));
+        return;
+    }
+    if (only != NULL) {
+        serve_pair(&between, only, basic_field(l, user, fields, only));
+        return;
+    }
+    for (size_t i = 0; i < 4; i++)
+        serve_pair(&between, first[i], basic_field(l, user, fields, first[i]));
+    for (size_t i = 0; i < fields->count; i++) {
+        bool shown = false;
+        for (size_t j = 0; j < 4 && !shown; j++)
+            shown = strcmp(fields->at[i].key, first[j]) == 0;
+        if (!shown)
+            serve_pair(&between, fields->at[i].key, fields->at[i].value == NULL ? "" : fields->at[i].value);
+    }
+}
+
+static int serve_users(struct lookup *l, const char *const *users, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct rpc_fields fields;
+        const char *found;
+        struct error e;
+        if (auth_wait_user(l->socket, users[i], &l->info, l->d->arena, &found, &fields, &e) < 0) {
+            if (e.class == ERROR_NOT_FOUND && e.sys == 0)
+                return DOVEADM_NOUSER;
+            doveadm_auth_error(users[i], "userdb lookup", &e);
+            return DOVEADM_TEMPFAIL;
+        }
+        print_json_raw(i == 0 ? "{" : ",");
+        print_json_text(users[i]);
+        print_json_raw(":{");
+        serve_fields(l, found, &fields);
+        print_json_raw("}");
+    }
+    print_json_raw("}");
+    return DOVEADM_OK;
+}
+
 int doveadm_user(struct doveadm *d)
 {
     struct lookup l = {.d = d, .info = {.service = "doveadm"}};
@@ -171,6 +253,8 @@ int doveadm_user(struct doveadm *d)
         l.socket = doveadm_socket(d, conf_str(doveadm_settings(d), SET_auth_socket_path));
     for (size_t i = 0; i < n; i++)
         masks = masks || is_mask(users[i]);
+    if (d->server)
+        return masks ? serve_list(&l, users, n) : serve_users(&l, users, n);
     if (masks)
         return list_users(&l, users, n);
     table = !doveadm_given(d, "field") && !doveadm_given(d, "expand-field") && !doveadm_flag(d, "userdb-only");

@@ -29,7 +29,8 @@ enum doveadm_flags {
     DOVEADM_RAW_ARGS = 2,    /* everything behind the name is an argument, options too */
     DOVEADM_NO_PERMUTE = 4,  /* options end at the first argument */
     DOVEADM_NO_PLUGINS = 8,  /* works with a broken mail_plugins */
-    DOVEADM_PLUGIN = 16      /* exists only with the mail plugin of its first word (acl, quota, fts) */
+    DOVEADM_PLUGIN = 16,     /* exists only with the mail plugin of its first word (acl, quota, fts) */
+    DOVEADM_LOCAL = 32       /* on the command line only: doveadm-server does not know it */
 };
 
 struct doveadm;
@@ -61,6 +62,12 @@ struct doveadm {
     bool iterating;                    /* several users: rows begin with the user's name */
     struct mail_user *batch_user;      /* inside of doveadm batch: the user at work; NULL = no batch */
     bool batch_prepared;
+    bool server;                       /* in doveadm-server: output is its client's */
+    const char *server_user;           /* there: the user that the client names, once for each */
+    const char *server_ip;             /* there: the client's address, "" when it has none */
+    struct slice input;                /* what the command reads, once it has been read (save) */
+    bool has_input;
+    bool remote;                       /* a server runs the command, the rows come from there whole */
 };
 
 /* ---- arguments ------------------------------------------------------------------------------------------------ */
@@ -73,6 +80,9 @@ const char *doveadm_text(const struct doveadm *, const char *name);           /*
 const char *const *doveadm_list(const struct doveadm *, const char *name, size_t *n);
 bool doveadm_number(const struct doveadm *, const char *name, int64_t *out);  /* false = not given, or no number */
 
+/* All that was given, as another doveadm takes it: mail options first, then the others, "--", the arguments. Not -S, nor a
+ * file that is to be sent (`file`). NULL-ended. */
+const char **doveadm_args_again(const struct doveadm *, const char *without);
 /* Usage of the command on stderr; returns 64. */
 int doveadm_usage(const struct doveadm *);
 

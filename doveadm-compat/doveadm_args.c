@@ -202,6 +202,49 @@ bool doveadm_args_missing(const struct doveadm *d)
     return false;
 }
 
+static void again(struct doveadm_value *v, struct arena *a, const char **out, size_t *n)
+{
+    const char *option = v->letter != '-' ? arena_printf(a, "-%c", v->letter) : arena_printf(a, "--%s", v->name);
+
+    if (v->type == 'b')
+        out[(*n)++] = option;
+    for (size_t i = 0; i < v->texts.count; i++) {
+        out[(*n)++] = option;
+        out[(*n)++] = strcmp(v->name, "user-file") == 0 ? "" : v->texts.at[i];
+    }
+}
+
+static bool is_mail_option(const struct doveadm_value *v)
+{
+    static const char *const names[] = {"user", "all-users", "user-file", "socket-path", "trans-flags"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(v->name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+const char **doveadm_args_again(const struct doveadm *d, const char *without)
+{
+    size_t most = 2, n = 0;
+    const char **out;
+
+    for (const struct doveadm_value *v = d->values; v != NULL; v = v->next)
+        most += 2 * v->texts.count + 1;
+    out = ARENA_ARRAY(d->arena, const char *, most);
+    for (int mail = 1; mail >= 0; mail--)
+        for (struct doveadm_value *v = d->values; v != NULL; v = v->next)
+            if (v->given && v->type != 'p' && v->type != 'P' && is_mail_option(v) == (mail == 1) &&
+                strcmp(v->name, "socket-path") != 0)
+                again(v, d->arena, out, &n);
+    out[n++] = "--";
+    for (const struct doveadm_value *v = d->values; v != NULL; v = v->next)
+        for (size_t i = 0; (v->type == 'p' || v->type == 'P') && i < v->texts.count; i++)
+            if (without == NULL || strcmp(v->name, without) != 0)
+                out[n++] = v->texts.at[i];
+    return out;
+}
+
 void doveadm_args_free(struct doveadm *d)
 {
     for (struct doveadm_value *v = d->values; v != NULL; v = v->next)

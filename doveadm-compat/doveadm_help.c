@@ -5,6 +5,8 @@
 
 int doveadm_usage(const struct doveadm *d)
 {
+    if (d->server && (d->command->flags & DOVEADM_MAIL) != 0)
+        doveadm_fatal(DOVEADM_USAGE, "Client sent invalid command. Usage: doveadm %s %s", d->command->name, d->command->usage);
     fprintf(stderr, "doveadm %s %s\n", d->command->name, d->command->usage);
     return DOVEADM_USAGE;
 }

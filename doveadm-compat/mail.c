@@ -6,6 +6,7 @@
 #include "mail.h"
 
 #include "cmd_auth.h"
+#include "remote.h"
 #include "rpc/auth_home.h"
 #include "rpc/credentials.h"
 #include "store/quota/quota.h"
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,6 +83,11 @@ static int find_users(struct doveadm *d, struct users *out)
     const char *user = doveadm_text(d, "user"), *file = doveadm_text(d, "user-file");
     bool all = doveadm_flag(d, "all-users");
 
+    if (d->server_user != NULL) { /* the client asks for each user by name */
+        out->iterating = file != NULL || all || (user != NULL && is_mask(user));
+        VEC_PUSH(&out->names, d->server_user);
+        return DOVEADM_OK;
+    }
     if (file != NULL) {
         out->iterating = true;
         return read_user_file(d, file, out);
@@ -146,9 +153,9 @@ static int look_up(struct doveadm *d, const char *name, bool iterating, const ch
     struct auth_user_info info = {.service = "doveadm"};
     struct error e;
 
-    if (auth_wait_user(userdb_socket(d), name, &info, d->arena, username, fields, &e) == 0)
+    if (*name != '\0' && auth_wait_user(userdb_socket(d), name, &info, d->arena, username, fields, &e) == 0)
         return DOVEADM_OK;
-    if (e.class != ERROR_NOT_FOUND || e.sys != 0) {
+    if (*name != '\0' && (e.class != ERROR_NOT_FOUND || e.sys != 0)) {
         doveadm_auth_error(name, "userdb lookup", &e);
         log_error(NULL, "User lookup failed: %s", "Internal error occurred. Refer to server log for more information.");
         return DOVEADM_TEMPFAIL;
@@ -204,6 +211,28 @@ static int become_for_now(struct doveadm *d, const struct settings *set, const c
     return become(d, set, user, fields, false, home, e);
 }
 
+/* Whose lines the log has: before the user is known to exist, and with his mail open (doveadm 1.2, 8). */
+static void name_user(const struct doveadm *d, const char *name)
+{
+    if (d->server && *d->server_ip != '\0')
+        log_set_prefix("doveadm(%s,%s): ", d->server_ip, name);
+    else
+        log_set_prefix("doveadm(%s): ", name);
+}
+
+static void name_session(const struct doveadm *d, const char *name)
+{
+    unsigned char raw[16];
+    struct buffer session = {0};
+
+    if (!d->server)
+        return;
+    (void)getrandom(raw, sizeof(raw), 0);
+    text_base64_encode(&session, slice_of(raw, sizeof(raw)));
+    log_set_prefix("doveadm(%s)<%ld><%.22s>: ", name, (long)getpid(), buffer_cstr(&session));
+    buffer_free(&session);
+}
+
 static int run_for(struct doveadm *d, const struct mail_command *command, const char *name, bool lookup, bool iterating)
 {
     struct rpc_fields fields = {NULL, 0};
@@ -222,6 +251,7 @@ static int run_for(struct doveadm *d, const struct mail_command *command, const 
         status = iterating ? DOVEADM_OK : DOVEADM_TEMPFAIL;
     } else {
         d->username = username;
+        name_session(d, username);
         status = command->run(d, at_work.user);
     }
     close_user(&at_work);
@@ -289,10 +319,17 @@ void doveadm_source_close(struct doveadm_source *source)
 
 /* ---- the run ------------------------------------------------------------------------------------------------------------ */
 
+static int run_remotely(struct doveadm *d, const struct users *users)
+{
+    if (d->command->run == doveadm_batch)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "doveadm batch -S: not available in this version");
+    return doveadm_remote_run(d, users->names.at, users->names.count);
+}
+
 int doveadm_mail_run(struct doveadm *d, const struct mail_command *command)
 {
     struct users users = {0};
-    bool lookup = doveadm_given(d, "user") || doveadm_given(d, "all-users") || doveadm_given(d, "user-file");
+    bool lookup = d->server_user != NULL || doveadm_given(d, "user") || doveadm_given(d, "all-users") || doveadm_given(d, "user-file");
     int status, list_status;
 
     if (d->batch_user != NULL) {
@@ -302,18 +339,19 @@ int doveadm_mail_run(struct doveadm *d, const struct mail_command *command)
             print_sticky(d, "username", d->username);
         return status == DOVEADM_OK ? command->run(d, d->batch_user) : status;
     }
-    if (doveadm_given(d, "socket-path"))
-        doveadm_fatal(DOVEADM_TEMPFAIL, "doveadm -S: doveadm-server is not available in this version");
     (void)umask(0);
     list_status = find_users(d, &users);
     d->iterating = users.iterating;
+    d->remote = doveadm_is_remote(d);
     status = command->prepare == NULL ? DOVEADM_OK : command->prepare(d);
-    for (size_t i = 0; status != DOVEADM_USAGE && i < users.names.count; i++) {
+    if (d->remote)
+        status = status != DOVEADM_OK ? status : run_remotely(d, &users);
+    for (size_t i = 0; !d->remote && status != DOVEADM_USAGE && i < users.names.count; i++) {
         int one;
-        log_set_prefix("doveadm(%s): ", users.names.at[i]);
+        name_user(d, users.names.at[i]);
         if (users.iterating && d->print != NULL)
             print_sticky(d, "username", users.names.at[i]);
-        one = run_for(d, command, users.names.at[i], lookup, users.iterating);
+        one = run_for(d, command, users.names.at[i], lookup, users.iterating && !d->server);
         doveadm_status_add(&status, one);
         if (users.iterating && d->verbose && (i + 1) % 100 == 0)
             printf("\r%zu", i + 1);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 static const struct print_ops *const formatters[] = {&print_flow,  &print_tab,  &print_table,
-                                                     &print_pager, &print_json, &print_formatted};
+                                                     &print_pager, &print_json, &print_formatted, &print_server};
 
 static const struct print_ops *find(const char *name)
 {
@@ -16,7 +16,7 @@ static const struct print_ops *find(const char *name)
 
 bool print_known(const char *formatter)
 {
-    return find(formatter) != NULL;
+    return find(formatter) != NULL && find(formatter) != &print_server;
 }
 
 void print_init(struct doveadm *d, const char *fallback)
@@ -32,6 +32,9 @@ void print_init(struct doveadm *d, const char *fallback)
 void print_header(struct doveadm *d, const char *key, const char *title, unsigned flags)
 {
     struct print_header h = {arena_strdup(d->arena, key), arena_strdup(d->arena, title), flags};
+
+    if (d->remote)
+        h.flags &= ~(unsigned)PRINT_STICKY; /* it comes with each row */
 
     VEC_PUSH(&d->print->headers, h);
     VEC_PUSH(&d->print->sticky, NULL);

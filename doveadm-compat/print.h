@@ -25,7 +25,8 @@ struct print_ops {
     void (*stream)(struct print *, struct slice, bool end);      /* pieces of one value */
     void (*flush)(struct print *);                               /* the end of the output */
 };
-extern const struct print_ops print_flow, print_tab, print_table, print_pager, print_json, print_formatted;
+extern const struct print_ops print_flow, print_tab, print_table, print_pager, print_json, print_formatted,
+    print_server;
 
 struct print {
     const struct print_ops *ops;
@@ -53,6 +54,11 @@ void print_stream(struct doveadm *, struct slice, bool end);
 void print_sticky(struct doveadm *, const char *key, const char *value);
 /* The template of `formatted`: "%{key}". */
 void print_template(struct doveadm *, const char *);
+/* In doveadm-server: where the formatters server and json write (standard output otherwise); then a string, quoted, and
+ * what stands between strings, for the command whose answer is no rows. */
+void print_to(FILE *);
+void print_json_text(const char *);
+void print_json_raw(const char *);
 void print_flush(struct doveadm *);
 void print_free(struct doveadm *);
 

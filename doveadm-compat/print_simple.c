@@ -1,4 +1,4 @@
-/* print_simple.c - the formatters that keep nothing: flow, tab, pager, json, formatted. */
+/* print_simple.c - the formatters that keep nothing: flow, tab, pager, json, formatted, server. */
 #include "print.h"
 
 #include <stdio.h>
@@ -6,6 +6,19 @@
 static bool last_column(const struct print *p)
 {
     return p->column + 1 >= p->headers.count;
+}
+
+/* Where server and json write: in doveadm-server what commands print past their formatter goes nowhere. */
+static FILE *file;
+
+void print_to(FILE *f)
+{
+    file = f;
+}
+
+static FILE *out(void)
+{
+    return file == NULL ? stdout : file;
 }
 
 static void put(struct slice s)
@@ -141,60 +154,69 @@ static void json_escape(struct slice s)
         int32_t c = text_utf8_next(&s);
         switch (c) {
         case -1:
-            fputs("\xef\xbf\xbd", stdout);
+            fputs("\xef\xbf\xbd", out());
             break;
         case '"':
         case '\\':
-            printf("\\%c", c);
+            fprintf(out(), "\\%c", c);
             break;
         case '\b':
-            fputs("\\b", stdout);
+            fputs("\\b", out());
             break;
         case '\f':
-            fputs("\\f", stdout);
+            fputs("\\f", out());
             break;
         case '\n':
-            fputs("\\n", stdout);
+            fputs("\\n", out());
             break;
         case '\r':
-            fputs("\\r", stdout);
+            fputs("\\r", out());
             break;
         case '\t':
-            fputs("\\t", stdout);
+            fputs("\\t", out());
             break;
         default:
             if (c < 0x20 || c == 0x2028 || c == 0x2029)
-                printf("\\u%04x", (unsigned)c);
+                fprintf(out(), "\\u%04x", (unsigned)c);
             else
-                fwrite(at, 1, (size_t)(s.at - at), stdout);
+                fwrite(at, 1, (size_t)(s.at - at), out());
             break;
         }
     }
 }
 
+void print_json_text(const char *text)
+{
+    fputc('"', out());
+    json_escape(slice_from_str(text));
+    fputc('"', out());
+}
+
+void print_json_raw(const char *text)
+{
+    fputs(text, out());
+}
+
 static void json_begin(struct print *p)
 {
     if (p->column == 0)
-        fputs(p->rows == 0 ? "[{" : ",{", stdout);
+        fputs(p->rows == 0 ? "[{" : ",{", out());
     else
-        putchar(',');
-    printf("\"%s\":", p->headers.at[p->column].key);
+        fputc(',', out());
+    fprintf(out(), "\"%s\":", p->headers.at[p->column].key);
 }
 
 static void json_value(struct print *p, const char *value)
 {
     json_begin(p);
     if (value == NULL)
-        fputs("null", stdout);
+        fputs("null", out());
     else if ((p->headers.at[p->column].flags & PRINT_NUMBER) != 0)
-        fputs(value, stdout);
-    else {
-        putchar('"');
-        json_escape(slice_from_str(value));
-        putchar('"');
-    }
+        fputs(value, out());
+    else
+        print_json_text(value);
     if (last_column(p))
-        putchar('}');
+        fputc('}', out());
 }
 
 /* A character may be cut between two pieces: up to 3 bytes of it wait. */
@@ -206,7 +228,7 @@ static void json_stream(struct print *p, struct slice bytes, bool end)
 
     if (!p->started) {
         json_begin(p);
-        putchar('"');
+        fputc('"', out());
         waiting = 0;
     }
     p->started = !end;
@@ -228,15 +250,15 @@ static void json_stream(struct print *p, struct slice bytes, bool end)
     } else
         json_escape(bytes);
     if (end) {
-        putchar('"');
+        fputc('"', out());
         if (last_column(p))
-            putchar('}');
+            fputc('}', out());
     }
 }
 
 static void json_flush(struct print *p)
 {
-    fputs(p->rows == 0 ? "[]" : "]", stdout);
+    fputs(p->rows == 0 ? "[]" : "]", out());
 }
 
 const struct print_ops print_json = {"json", NULL, json_value, json_stream, json_flush};
@@ -285,3 +307,31 @@ static void formatted_stream(struct print *p, struct slice bytes, bool end)
 }
 
 const struct print_ops print_formatted = {"formatted", NULL, formatted_value, formatted_stream, no_flush};
+
+/* ---- server: what the client of doveadm-server gets, who knows the headers -------------------------------------------- */
+
+static void server_put(struct slice bytes, bool end)
+{
+    struct buffer text = {0};
+
+    text_tab_escape(&text, bytes);
+    if (text.size > 0)
+        fwrite(text.at, 1, text.size, out());
+    buffer_free(&text);
+    if (end)
+        fputc('\t', out());
+}
+
+static void server_value(struct print *p, const char *value)
+{
+    (void)p;
+    server_put(slice_from_str(value), true);
+}
+
+static void server_stream(struct print *p, struct slice bytes, bool end)
+{
+    (void)p;
+    server_put(bytes, end);
+}
+
+const struct print_ops print_server = {"server", NULL, server_value, server_stream, no_flush};

@@ -31,6 +31,8 @@ static const struct {
     {"pop3", {"pop3", "mail", "ssl"}},
     {"managesieve", {"managesieve", "mail", "ssl"}},
     {"dict", {"dict", "ssl"}},
+    {"doveadm-server", {"*"}},      /* runs every command, as doveadm itself, which compiles the file */
+    {"doveadm-front", {"ssl", "ssl-server"}},
     {"stats", {"stats"}},
     {"anvil", {"anvil"}},
     {"log", {"log"}},

@@ -99,8 +99,4 @@ void login_handover_cancel(struct login_client *);   /* the client went away mea
 void login_log_reason(struct login_client *, const char *reason);      /* "Disconnected: REASON (auth failed ...)" */
 void login_log_line(struct login_client *, enum log_level, const char *message);
 
-/* login_sandbox.c */
-void login_sandbox_limits(void);                     /* before privileges are dropped */
-void login_sandbox_enter(const struct service *);    /* last: no_new_privs, seccomp, Landlock */
-
 #endif

@@ -4,7 +4,9 @@
  * ones may be made (auth and the mail service live inside the chroot); files cannot be opened for writing, and after
  * the chroot there are none. Landlock closes the file system where there is no chroot (an ordinary user's ./serve).
  * A build with sanitizers allows what their runtime needs. */
-#include "login/login_impl.h"
+#include "login/sandbox.h"
+
+#include "base/base.h"
 
 #include <errno.h>
 #include <linux/landlock.h>
@@ -109,14 +111,14 @@ static int install_filter(struct error *e)
     return error_sys(e, "seccomp", NULL);
 }
 
-void login_sandbox_enter(const struct service *service)
+void login_sandbox_enter(bool ordinary_user)
 {
     struct error e;
 
     tzset(); /* log lines and session ids need no file later */
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         log_fatal(EXIT_FATAL, "prctl(PR_SET_NO_NEW_PRIVS) failed: %m");
-    if (!close_file_system() && service_unprivileged(service))
+    if (!close_file_system() && ordinary_user)
         log_debug(NULL, "Landlock is not available: the file system stays readable to this process");
     if (install_filter(&e) < 0)
         log_fatal(EXIT_FATAL, "Can't confine the login process: %s", e.admin);

@@ -1,5 +1,6 @@
 /* login_server.c - the process: connections to the other services, privileges, the list of clients. */
 #include "login/login_impl.h"
+#include "login/sandbox.h"
 
 #include <unistd.h>
 
@@ -126,7 +127,7 @@ int login_main(int argc, char **argv, const struct login_protocol *protocol)
     s.auth = auth_client_new(s.loop, socket, -1, (unsigned)getpid(), &auth_handler, &s);
     mem_free(socket);
     login_handover_prepare(s.handover);
-    login_sandbox_enter(s.service);
+    login_sandbox_enter(service_unprivileged(s.service));
     service_ready(s.service, &service_events, &s);
     anvil_client_on_lost(s.anvil, anvil_lost, &s);
     status = service_run(s.service);
