@@ -164,40 +164,64 @@ int folder_delete(const struct mail_storage *storage, const char *name, struct e
 
 /* ---- rename ---- */
 
+enum { RENAME_PLACES = 6 };
+
+struct renamed {
+    const char *from[RENAME_PLACES], *to[RENAME_PLACES];
+    size_t count;
+};
+
+static void rename_back(const struct renamed *done, const struct log *log)
+{
+    struct error e;
+
+    for (size_t i = done->count; i-- > 0;)
+        if (os_rename(AT_FDCWD, done->to[i], AT_FDCWD, done->from[i], &e) < 0)
+            log_error_value(log, &e);
+}
+
+/* The last part may be new below parents that this tree has not yet. */
+static int rename_place(const struct mail_location *to_at, const char *a, const char *b, bool make_parents, struct arena *arena,
+                        struct error *e)
+{
+    char *parent = arena_strdup(arena, b), *slash = strrchr(parent, '/');
+
+    if (make_parents && slash != NULL) {
+        struct mail_modes modes = mail_modes_of(to_at->root);
+
+        *slash = '\0';
+        if (folder_make(parent, &modes, e) < 0)
+            return -1;
+    }
+    return os_rename(AT_FDCWD, a, AT_FDCWD, b, e);
+}
+
+/* All folders of a mailbox, or none: without its list of UIDs, or its index, it would be another one. */
 static int rename_one(const struct mail_location *from_at, const char *from, const struct mail_location *to_at,
                       const char *to, struct arena *arena, const struct log *log, struct error *e)
 {
-    static const enum mail_path kinds[] = {PATH_DIR, PATH_ALT, PATH_CONTROL, PATH_INDEX, PATH_CACHE, PATH_PRIVATE};
-    const char *moved_from = NULL;
-    struct error sub;
+    static const enum mail_path kinds[RENAME_PLACES] = {PATH_DIR, PATH_ALT, PATH_CONTROL, PATH_INDEX, PATH_CACHE, PATH_PRIVATE};
+    struct renamed done = {.count = 0};
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+    for (size_t i = 0; i < RENAME_PLACES; i++) {
         const char *a = mail_location_path(from_at, arena, from, kinds[i]);
         const char *b = mail_location_path(to_at, arena, to, kinds[i]);
+        struct error failed;
 
-        if (a == NULL || b == NULL || (i > 0 && moved_from != NULL && strcmp(a, moved_from) == 0))
+        if (a == NULL || b == NULL || (done.count > 0 && strcmp(a, done.from[0]) == 0))
             continue;
-        if (i == 0) {
-            moved_from = a;
-            if (os_rename(AT_FDCWD, a, AT_FDCWD, b, e) < 0)
-                return -1;
-            continue;
-        }
-        if (access(a, F_OK) < 0)
+        if (kinds[i] != PATH_DIR && access(a, F_OK) < 0)
             continue; /* never made, or moved with an earlier kind */
-        if (from_at->layout == LAYOUT_FS) {
-            /* The last part may be new below parents that this tree has not yet. */
-            struct mail_modes modes = mail_modes_of(to_at->root);
-            char *parent = arena_strdup(arena, b), *slash = strrchr(parent, '/');
-
-            if (slash != NULL) {
-                *slash = '\0';
-                if (folder_make(parent, &modes, &sub) < 0)
-                    log_error_value(log, &sub);
-            }
+        if (rename_place(to_at, a, b, kinds[i] != PATH_DIR && from_at->layout == LAYOUT_FS, arena, &failed) == 0) {
+            done.from[done.count] = a;
+            done.to[done.count++] = b;
+        } else if (kinds[i] == PATH_CACHE) {
+            log_error_value(log, &failed); /* it is made anew */
+        } else if (kinds[i] == PATH_DIR || failed.class != ERROR_NOT_FOUND) {
+            rename_back(&done, log);
+            *e = failed;
+            return -1;
         }
-        if (os_rename(AT_FDCWD, a, AT_FDCWD, b, &sub) < 0 && sub.class != ERROR_NOT_FOUND)
-            log_error_value(log, &sub);
     }
     return 0;
 }

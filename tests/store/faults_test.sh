@@ -16,6 +16,23 @@ for format in $formats; do
     ${name}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
 done
 
+# A mailbox in several folders is renamed with all of them, or none.
+atf_test_case rename_places cleanup
+rename_places_head()
+{
+    atf_set descr 'each folder of a mailbox cannot be renamed'
+    atf_set require.progs 'dovecot doveadm python3'
+}
+rename_places_body()
+{
+    faults maildir-split --only rename --how EIO
+}
+rename_places_cleanup()
+{
+    [ ! -f dir ] || rm -rf "$(cat dir)"
+}
+
+# faults FORMAT [OPTION ...]: a sample, where no options choose.
 faults()
 {
     grep -q 'define FAULTS 1' "$TOP_BUILD/config.h" || atf_skip "machine: built without --enable-faults"
@@ -25,12 +42,13 @@ faults()
     cp "$TOP_BUILD/tests/tools/storetool" "$dir/storetool" # readable for the user that both run as
     cp "$TOP_BUILD/compat/bin/yarilo-migrate" "$dir/"
     case $1 in maildir | sdbox | mdbox | mbox) sample="--runs 30" ;; *) sample="--runs 12" ;; esac
-    [ -z "$YARILO_LONG" ] || sample=
-    python3 "$TOP_SRC/tests/tools/crash_store.py" "$dir/storetool" "$dir/c" "$1" $sample || atf_fail "see above"
+    [ -z "$YARILO_LONG" ] && [ $# = 1 ] || sample=
+    python3 "$TOP_SRC/tests/tools/crash_store.py" "$dir/storetool" "$dir/c" "$@" $sample || atf_fail "see above"
 }
 
 atf_init_test_cases()
 {
+    atf_add_test_case rename_places
     for format in $formats; do
         atf_add_test_case "$(echo "$format" | tr - _)"
     done
