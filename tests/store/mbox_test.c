@@ -182,8 +182,9 @@ ATF_TC_BODY(written, tc)
     arena_free(arena);
 }
 
-/* A child that holds the file until the pipe is closed. */
-static pid_t hold(const char *file, int *keep)
+/* A child that holds the file until the pipe is closed, and for so long changes it all the time: it is as it was
+ * in the end. */
+static pid_t hold(const char *file, unsigned changes_ms, int *keep)
 {
     int held[2], end[2];
     char c;
@@ -194,9 +195,17 @@ static pid_t hold(const char *file, int *keep)
     if (child == 0) {
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
         int fd = open(file, O_RDWR);
+        off_t size;
+        uint64_t until = time_monotonic_ns() + changes_ms * 1000000ull;
 
         close(end[1]);
         if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0 || write(held[1], "x", 1) != 1)
+            _exit(1);
+        size = lseek(fd, 0, SEEK_END);
+        for (off_t more = 1; time_monotonic_ns() < until; more++)
+            if (ftruncate(fd, size + more) < 0)
+                _exit(1);
+        if (ftruncate(fd, size) < 0)
             _exit(1);
         _exit(read(end[0], &c, 1) == 0 ? 0 : 1);
     }
@@ -208,36 +217,70 @@ static pid_t hold(const char *file, int *keep)
     return child;
 }
 
-/* Who looks rarely never finds a lock free that others take again at once. */
-ATF_TC_WITHOUT_HEAD(busy);
-ATF_TC_BODY(busy, tc)
+static void let_go(pid_t child, int keep)
+{
+    int status;
+
+    close(keep);
+    ATF_REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+}
+
+struct inbox {
+    struct mail_user *user;
+    struct mailbox *box;
+    struct arena *arena;
+};
+
+/* With one message. */
+static void open_inbox(struct inbox *in)
 {
     struct conf *conf = conf_from_tree(conf_tree_new("test"));
     char *home = realpath(".", NULL), *pair = mem_printf("mail_location=mbox:%s/mail:INBOX=%s/inbox", home, home);
     struct mail_user_params params = {.username = "ann", .home = home, .no_notify = true};
-    struct budget budget = BUDGET_UNLIMITED;
-    struct mailbox_place place;
-    struct mailbox *box;
     struct settings *set, *changed;
-    struct mail_user *user;
-    struct arena *arena = arena_new();
-    struct store_op *op;
+    struct mailbox_place place;
     struct error e;
-    bool seen[11] = {false};
-    enum step r;
     FILE *file;
-    pid_t child;
-    int keep, status;
 
-    (void)tc;
+    in->arena = arena_new();
     ATF_REQUIRE((file = fopen("inbox", "w")) != NULL && fputs(FROM "S: x\n\nb\n\n", file) >= 0 && fclose(file) == 0);
     set = conf_settings(conf, NULL, &e);
     ATF_REQUIRE(set != NULL);
     changed = settings_override_all(set, (const char *const[]){pair, NULL}, &e);
-    ATF_REQUIRE_MSG(changed != NULL && mail_user_open(&user, changed, &params, &e) == 0, "%s", e.admin);
-    ATF_REQUIRE_MSG(mailbox_place(user, arena, SLICE("INBOX"), &place, &e) == 0 && mailbox_open(&box, &place, 0, &e) == 0, "%s", e.admin);
-    child = hold("inbox", &keep);
-    op = mailbox_sync(box, NULL, SYNC_FULL);
+    ATF_REQUIRE_MSG(changed != NULL && mail_user_open(&in->user, changed, &params, &e) == 0, "%s", e.admin);
+    ATF_REQUIRE_MSG(mailbox_place(in->user, in->arena, SLICE("INBOX"), &place, &e) == 0 && mailbox_open(&in->box, &place, 0, &e) == 0, "%s",
+                    e.admin);
+    settings_unref(set);
+    settings_unref(changed);
+    conf_free(conf);
+    mem_free(pair);
+    free(home);
+}
+
+static void close_inbox(struct inbox *in)
+{
+    mailbox_close(&in->box);
+    mail_user_close(&in->user);
+    arena_free(in->arena);
+}
+
+/* Who looks rarely never finds a lock free that others take again at once. */
+ATF_TC_WITHOUT_HEAD(busy);
+ATF_TC_BODY(busy, tc)
+{
+    struct budget budget = BUDGET_UNLIMITED;
+    struct store_op *op;
+    struct inbox in;
+    struct error e;
+    bool seen[11] = {false};
+    enum step r;
+    pid_t child;
+    int keep;
+
+    (void)tc;
+    open_inbox(&in);
+    child = hold("inbox", 0, &keep);
+    op = mailbox_sync(in.box, NULL, SYNC_FULL);
     for (unsigned i = 0; i < 100; i++) {
         while ((r = store_op_step(op, &budget, &e)) == STEP_MORE)
             continue;
@@ -248,17 +291,32 @@ ATF_TC_BODY(busy, tc)
     /* and has no rhythm */
     for (unsigned ms = 1; ms <= 10; ms++)
         ATF_CHECK_MSG(seen[ms], "%u", ms);
-    close(keep);
-    ATF_REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    let_go(child, keep);
     ATF_CHECK_MSG(store_op_wait(op, &e) == 0, "%s", e.admin);
-    mailbox_close(&box);
-    mail_user_close(&user);
-    settings_unref(set);
-    settings_unref(changed);
-    conf_free(conf);
-    mem_free(pair);
-    free(home);
-    arena_free(arena);
+    close_inbox(&in);
+}
+
+/* A message is read also while others hold the file, as soon as they leave it alone for a moment. */
+ATF_TC_WITHOUT_HEAD(read_held);
+ATF_TC_BODY(read_held, tc)
+{
+    struct mail *mail = NULL;
+    struct inbox in;
+    struct error e;
+    uint64_t size = 0;
+    pid_t child;
+    int keep;
+
+    (void)tc;
+    open_inbox(&in);
+    ATF_REQUIRE_MSG(store_op_wait(mailbox_sync(in.box, NULL, SYNC_FULL), &e) == 0, "%s", e.admin);
+    child = hold("inbox", 400, &keep);
+    ATF_REQUIRE_MSG(mail_open_uid(in.box, 1, &mail, &e) == 0, "%s", e.admin);
+    ATF_CHECK_MSG(mail_size_physical(mail, &size, &e) == 0, "%s", e.admin);
+    ATF_CHECK_EQ(size, strlen("S: x\n\nb\n"));
+    mail_close(&mail);
+    let_go(child, keep);
+    close_inbox(&in);
 }
 
 ATF_TP_ADD_TCS(tp)
@@ -268,5 +326,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, hidden);
     ATF_TP_ADD_TC(tp, written);
     ATF_TP_ADD_TC(tp, busy);
+    ATF_TP_ADD_TC(tp, read_held);
     return atf_no_error();
 }

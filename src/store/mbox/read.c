@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOCK_TRIES 100                    /* of a millisecond; then it is read without */
+#define LOCK_TRIES 100                    /* of a millisecond; then it is read without, ... */
+#define READ_TRIES 2000                   /* ... until it does not change meanwhile */
+#define CLOCK_TICK_NS 20000000            /* two changes within it may have one time */
 #define CHUNK 65536
 
 static ssize_t read_fd(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
@@ -89,32 +91,60 @@ static int find(struct mbox *m, const struct stat *st, uint32_t uid, struct aren
     return r == 0 ? error_set(e, ERROR_EXPUNGED, "message is gone") : r < 0 ? -1 : 0;
 }
 
-/* Runs `act` on a message while the file does not change. */
-static int with_message(struct mbox *m, uint32_t uid, struct arena *arena,
-                        int (*act)(struct mbox *, const struct mbox_message *, void *, struct error *), void *arg, struct error *e)
+/* Was it left alone so long that a change since then would have changed its time? */
+static bool is_still(const struct stat *st)
 {
-    bool ours = m->locked != MBOX_UNLOCKED, locked = ours;
+    struct timespec now;
+    int64_t age;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    age = (now.tv_sec - st->st_mtim.tv_sec) * 1000000000ll + now.tv_nsec - st->st_mtim.tv_nsec;
+    return age > CLOCK_TICK_NS || age < -CLOCK_TICK_NS; /* or by another clock than ours */
+}
+
+typedef int look_fn(struct mbox *, const struct mbox_message *, void *, struct error *);
+
+/* Runs `act` on a message. *sure: nobody has changed the file meanwhile; otherwise what was seen, and what failed, means
+ * nothing. */
+static int look(struct mbox *m, uint32_t uid, struct arena *arena, look_fn *act, void *arg, bool locked, bool *sure, struct error *e)
+{
     struct mbox_message message;
     struct stat before, after;
     int r;
 
-    for (unsigned i = 0; !locked && i < LOCK_TRIES; i++) {
-        enum step step = mbox_lock(m, MBOX_LOCKED_READ, e);
+    *sure = true;
+    if (fstat(m->fd, &before) < 0)
+        return error_sys(e, "fstat", m->box->path);
+    *sure = locked || is_still(&before);
+    if (!*sure)
+        return -1;
+    r = find(m, &before, uid, arena, &message, e);
+    if (r == 0)
+        r = act(m, &message, arg, e);
+    *sure = locked || (fstat(m->fd, &after) == 0 && same_time(&before, &after));
+    return r;
+}
+
+/* The same while the file does not change: under the lock, or where others hold it all the time, in a moment in which they
+ * leave it alone. */
+static int with_message(struct mbox *m, uint32_t uid, struct arena *arena, look_fn *act, void *arg, struct error *e)
+{
+    bool ours = m->locked != MBOX_UNLOCKED, locked = ours, sure = false;
+    int r = -1;
+
+    for (unsigned i = 0; !sure && i < READ_TRIES; i++) {
+        enum step step = ours ? STEP_DONE : mbox_lock(m, MBOX_LOCKED_READ, e);
 
         if (step == STEP_ERROR && e->class != ERROR_LOCK_TIMEOUT)
             return e->class == ERROR_NOT_FOUND ? error_set(e, ERROR_EXPUNGED, "the mailbox's file is gone") : -1;
         locked = step == STEP_DONE;
-        if (!locked)
+        if (locked || i >= LOCK_TRIES)
+            r = look(m, uid, arena, act, arg, locked, &sure, e);
+        if (!sure)
             nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
     m->waiting_since = 0;
-    if (fstat(m->fd, &before) < 0)
-        r = error_sys(e, "fstat", m->box->path);
-    else
-        r = find(m, &before, uid, arena, &message, e);
-    if (r == 0)
-        r = act(m, &message, arg, e);
-    if (!locked && r == 0 && (fstat(m->fd, &after) < 0 || !same_time(&before, &after))) {
+    if (!sure) {
         error_set(e, ERROR_LOCK_TIMEOUT, "%s: Timeout while waiting for lock", m->box->path);
         r = error_user(e, "Timeout while waiting for lock");
     }
@@ -167,9 +197,11 @@ static int copy_message(struct mbox *m, const struct mbox_message *message, void
 {
     struct mail_file *out = arg;
     struct buffer header = {0};
-    struct blob *blob = out->data;
+    struct blob *blob = blob_new(conf_str(mail_user_settings(m->box->user), SET_mail_temp_dir));
     int r = visible_header(m, message, &header, e);
 
+    blob_free(out->data); /* of a try that was disturbed */
+    out->data = blob;
     if (r == 0)
         r = blob_append(blob, buffer_slice(&header), e);
     if (r == 0)
@@ -184,7 +216,6 @@ int mbox_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mai
     struct mbox *m = box->data;
 
     *out = (struct mail_file){.fd = -1};
-    out->data = blob_new(conf_str(mail_user_settings(box->user), SET_mail_temp_dir));
     if (with_message(m, uid, arena, copy_message, out, e) < 0) {
         blob_free(out->data);
         out->data = NULL;
