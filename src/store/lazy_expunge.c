@@ -1,11 +1,13 @@
 /* lazy_expunge.c - the lazy_expunge plugin: what is expunged is copied elsewhere first (quota-acl-plugins 4).
  *
  * The copies are published before the expunge is committed: a crash in between leaves the message in both places, never in
- * none. What is expunged over there is really gone. */
+ * none. What is expunged over there is really gone. With lazy_expunge_only_last_instance a message whose bytes another message
+ * shares (a hard link, a reference in the map) is not copied; those that go in the same expunge do not count. */
 #include "store/internal.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
+#include <uthash.h>
 #include <utlist.h>
 
 #define BATCH 200
@@ -62,8 +64,17 @@ bool lazy_expunge_target(struct mailbox *box, struct arena *arena, struct mailbo
     return mailbox_place(user, arena, slice_from_str(value), target, &e) == 0 && strcmp(target->vname, name) != 0;
 }
 
+/* A message of which instances were seen in this expunge. */
+struct instances {
+    char *guid;
+    uint32_t left;                 /* that are not expunged yet */
+    UT_hash_handle hh;
+};
+
 struct lazy_op {
     struct store_op op;
+    bool only_last;
+    struct instances *seen;        /* uthash by GUID */
     struct mailbox *box, *target;
     struct mailbox_place place;
     struct arena *arena, *step;
@@ -71,6 +82,31 @@ struct lazy_op {
     size_t count, next;
     struct save_result result;
 };
+
+/* Is this the last one that has these bytes? 1: yes, 0: others stay, -1. */
+static int is_last(struct lazy_op *l, uint32_t uid, struct error *e)
+{
+    struct instances *seen;
+    const char *guid;
+    struct mail *mail;
+    uint32_t count;
+    int r = -1;
+
+    if (mail_open_uid(l->box, uid, &mail, e) < 0)
+        return -1;
+    if (mail_guid(mail, &guid, e) == 0 && mail_refcount(mail, &count, e) == 0) {
+        HASH_FIND_STR(l->seen, guid, seen);
+        if (seen == NULL) {
+            seen = ARENA_NEW(l->arena, struct instances);
+            *seen = (struct instances){.guid = arena_strdup(l->arena, guid), .left = count};
+            HASH_ADD_STR(l->seen, guid, seen);
+        }
+        seen->left -= seen->left > 0;
+        r = seen->left == 0;
+    }
+    mail_close(&mail);
+    return r;
+}
 
 /* Everything but \Deleted. */
 static int copy_one(struct lazy_op *l, uint32_t uid, struct save **save, struct error *e)
@@ -82,6 +118,12 @@ static int copy_one(struct lazy_op *l, uint32_t uid, struct save **save, struct 
 
     if (!index_get(l->box->index, uid, &rec))
         return 1; /* gone meanwhile */
+    if (l->only_last) {
+        int last = is_last(l, uid, e);
+
+        if (last <= 0)
+            return last == 0 || e->class == ERROR_EXPUNGED ? 1 : -1;
+    }
     keywords = ARENA_ARRAY(l->step, struct slice, n + 1);
     for (unsigned i = 0; i < n; i++)
         if (index_keyword_has(rec.keywords, i))
@@ -158,6 +200,7 @@ static void end_lazy(struct store_op *op)
 {
     struct lazy_op *l = (struct lazy_op *)op;
 
+    HASH_CLEAR(hh, l->seen);
     store_op_free(&op->inner);
     mailbox_close(&l->target);
     mailbox_close(&l->box);
@@ -172,6 +215,7 @@ struct store_op *lazy_expunge_copy(struct mailbox *box, const struct mailbox_pla
     struct lazy_op *l = store_op_new(sizeof(*l), &class);
 
     l->box = mailbox_ref(box);
+    l->only_last = mail_user_plugin_bool(box->place.ns->user, "lazy_expunge_only_last_instance");
     l->arena = arena_new();
     l->step = arena_new();
     l->place = (struct mailbox_place){target->ns, arena_strdup(l->arena, target->vname), arena_strdup(l->arena, target->name)};
