@@ -74,8 +74,37 @@ for backend in count maildir dict dirsize; do
           ${backend}_cleanup() { . \"\$TOP_SRC/tests/lib/scene.sh\"; scene_end; }"
 done
 
+# Rules in the words of the backend: only of maildir, only whole.
+atf_test_case backend_rules cleanup
+backend_rules_head() { atf_set require.progs 'doveadm'; }
+backend_rules_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    printf 'base_dir = %s/run\nmail_location = maildir:~/Maildir\nstats_writer_socket_path =\nmail_plugins = quota\nnamespace inbox {\n  inbox = yes\n}\n' \
+        "$SCENE" >"$SCENE/c.conf"
+    chown "$MAIL_USER" "$SCENE"
+    for copy in theirs ours; do
+        program=doveadm
+        [ $copy = theirs ] || program=$OURS/doveadm
+        mkdir "$SCENE/$copy"
+        chown "$MAIL_USER" "$SCENE/$copy"
+        : >$copy.said
+        printf 'Subject: x\n\nsaved\n' | as_user env USER=alice HOME="$SCENE/$copy" ASAN_OPTIONS=detect_leaks=0 $program -c "$SCENE/c.conf" save
+        for rule in '*:backend=2000000S,5C' '*:backend=1000C' '*:backend=' '*:backend=foo' '*:storage=10M:backend=3C' 'INBOX:backend=+5C' '*:backend=3C:messages=7'; do
+            rm -f "$SCENE/$copy/Maildir/maildirsize"
+            run $copy $program -o 'plugin/quota=maildir:U' -o "plugin/quota_rule=$rule" quota get
+            [ ! -f "$SCENE/$copy/Maildir/maildirsize" ] || sed 1q "$SCENE/$copy/Maildir/maildirsize" >>$copy.said
+        done
+        run $copy $program -o 'plugin/quota=count:U' -o plugin/quota_vsizes=yes -o "plugin/quota_rule=*:backend=5C" quota get
+    done
+    atf_check diff -u theirs.said ours.said
+}
+backend_rules_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
 atf_init_test_cases()
 {
+    atf_add_test_case backend_rules
     atf_add_test_case count
     atf_add_test_case maildir
     atf_add_test_case dict

@@ -12,6 +12,7 @@ struct quota_backend {
     int (*usage)(struct quota_root *, struct quota_amount *, struct error *);
     int (*recalculate)(struct quota_root *, struct error *);       /* NULL: usage is always true */
     int (*change)(struct quota_root *, int64_t bytes, int64_t count, struct error *);   /* NULL: needs not to be told */
+    int (*rule)(struct quota_rule *, struct error *);              /* of its `backend`; NULL: such rules are not supported */
     bool no_count;                                                 /* STORAGE only */
     bool has_limits;                                               /* usage() may set the root's limits */
 };
@@ -37,6 +38,8 @@ struct quota_root {
 };
 
 struct trash;
+/* "100S,5C", maildirsize's first line. */
+int quota_maildir_rule(struct quota_rule *, struct error *);
 
 struct quota {
     struct mail_user *user;

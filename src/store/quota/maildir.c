@@ -252,4 +252,4 @@ static int maildir_change(struct quota_root *root, int64_t bytes, int64_t count,
 
 const struct quota_backend quota_backend_maildir = {
     .name = "maildir", .init = maildir_init, .usage = maildir_usage, .recalculate = maildir_recalculate, .change = maildir_change,
-    .has_limits = true};
+    .rule = quota_maildir_rule, .has_limits = true};

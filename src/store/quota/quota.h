@@ -34,6 +34,7 @@ struct quota_rule {
     const char *mailbox;           /* with * and ?; "*" = the default rule */
     bool ignore;
     struct quota_limit bytes, count;
+    const char *backend;           /* "backend=": a text for the root's backend, which gives the limits; NULL = none */
 };
 /* ERROR_INVALID "Invalid rule bad: Invalid rule" ... */
 int quota_rule_parse(struct arena *, const char *text, struct quota_rule *, struct error *);

@@ -56,8 +56,6 @@ static int parse_limits(struct arena *arena, struct slice text, const char *what
             good = parse_limit(value, 1, bytes);
         else if (slice_equal_str(name, "messages"))
             good = parse_limit(value, 1, count);
-        else if (slice_equal_str(name, "backend"))
-            return bad(e, what, whole, "backend rule not supported");
         else
             return bad(e, what, whole, arena_printf(arena, "Unknown rule limit name: %s", arena_str(arena, name)));
         if (!good)
@@ -78,6 +76,10 @@ int quota_rule_parse(struct arena *arena, const char *text, struct quota_rule *r
     rest = slice_from(rest, (size_t)at + 1);
     if (slice_equal_str(rest, "ignore")) {
         rule->ignore = true;
+        return 0;
+    }
+    if (slice_starts(rest, SLICE("backend="))) {
+        rule->backend = arena_str(arena, slice_from(rest, strlen("backend=")));
         return 0;
     }
     if (parse_limits(arena, rest, "rule", text, &rule->bytes, &rule->count, e) < 0)
@@ -175,6 +177,17 @@ static bool parse_first(struct slice line, struct quota_amount *limits)
             return false;
     }
     return true;
+}
+
+int quota_maildir_rule(struct quota_rule *rule, struct error *e)
+{
+    struct quota_amount limits;
+
+    if (!parse_first(slice_from_str(rule->backend), &limits))
+        return error_set(e, ERROR_INVALID, "quota-maildir: Invalid Maildir++ quota rule \"%s\"", rule->backend);
+    rule->bytes = (struct quota_limit){.given = true, .value = (int64_t)limits.bytes};
+    rule->count = (struct quota_limit){.given = true, .value = (int64_t)limits.count};
+    return 0;
 }
 
 bool quota_maildirsize_parse(struct slice file, struct quota_amount *limits, struct quota_amount *sum, unsigned *lines)

@@ -4,6 +4,16 @@
 #include <stdio.h>
 #include <utlist.h>
 
+/* Limits in the words of the backend. */
+static int read_backend_rule(const struct quota_root *root, const char *text, struct quota_rule *rule, struct error *e)
+{
+    if (root->backend->rule != NULL && root->backend->rule(rule, e) == 0)
+        return 0;
+    if (root->backend->rule == NULL)
+        error_set(e, ERROR_INVALID, "backend rule not supported");
+    return error_context(e, "Invalid rule %s: ", text);
+}
+
 static int read_rules(struct quota_root *root, struct error *e)
 {
     struct quota *q = root->quota;
@@ -21,9 +31,9 @@ static int read_rules(struct quota_root *root, struct error *e)
             return -1;
         if (text == NULL)
             break;
-        if (quota_rule_parse(q->arena, text, &rule, e) < 0)
+        if (quota_rule_parse(q->arena, text, &rule, e) < 0 || (rule.backend != NULL && read_backend_rule(root, text, &rule, e) < 0))
             return error_context(e, "Invalid quota root %s: ", root->key);
-        if (strcmp(rule.mailbox, "*") != 0 && !rule.ignore && ((rule.bytes.given && !rule.bytes.relative) || (rule.count.given && !rule.count.relative)))
+        if (strcmp(rule.mailbox, "*") != 0 && !rule.ignore && rule.backend == NULL && ((rule.bytes.given && !rule.bytes.relative) || (rule.count.given && !rule.count.relative)))
             log_warning(q->user->log_p, "quota root %s rule %s: obsolete configuration for rule '%s' should be changed to have '+'",
                         root->key, rule.mailbox, text);
         VEC_PUSH(&root->rules, rule);
