@@ -145,14 +145,28 @@ void index_batch_private_without(struct index_batch *own, const struct index_ran
     own->flags.room = kept.list.room;
 }
 
-/* What the private index lacks and has too much; *anew: it belongs to another mailbox that was here before. */
+/* The whole of what it has to have, flags included. */
+static struct index_batch *begin_anew(struct index *private, struct index *shared, struct arena *arena)
+{
+    struct index_batch *b = index_batch_new(arena, INDEX_EXTERNAL);
+    struct index_status want;
+    struct index_record r, own;
+
+    index_status(shared, &want);
+    index_batch_uid_validity(b, want.uid_validity);
+    for (uint32_t uid = 1; index_get_from(shared, uid, &r); uid = r.uid + 1)
+        index_batch_append(b, r.uid, index_get(private, r.uid, &own) ? own.flags & INDEX_FLAGS_CLIENT : 0);
+    return b;
+}
+
+/* What the private index lacks and has too much; *anew: it belongs to another mailbox that was here before, or messages that had
+ * gone are back (a rebuild has found their files), which no append can put between others. */
 static struct index_batch *find_differences(struct index *private, struct index *shared, struct arena *arena, bool *anew)
 {
     struct index_batch *b = index_batch_new(arena, INDEX_EXTERNAL);
     struct index_status have, want;
     struct index_record r, there;
-    bool appended = false;
-    uint32_t from;
+    uint32_t from, appended = 0, common;
 
     index_status(private, &have);
     index_status(shared, &want);
@@ -162,15 +176,21 @@ static struct index_batch *find_differences(struct index *private, struct index 
         index_batch_uid_validity(b, want.uid_validity);
     for (uint32_t uid = from; index_get_from(shared, uid, &r); uid = r.uid + 1) {
         index_batch_append(b, r.uid, 0);
-        appended = true;
+        appended++;
     }
-    if (!*anew && have.messages > 0) {
-        for (uint32_t uid = 1; index_get_from(private, uid, &r); uid = r.uid + 1)
-            if (!index_get(shared, r.uid, &there))
-                index_batch_expunge(b, r.uid, NULL);
+    common = *anew ? 0 : have.messages;
+    for (uint32_t uid = 1; common > 0 && index_get_from(private, uid, &r); uid = r.uid + 1) {
+        if (index_get(shared, r.uid, &there))
+            continue;
+        index_batch_expunge(b, r.uid, NULL);
+        common--;
+    }
+    if (!*anew && want.messages - appended > common) {
+        *anew = true;
+        return begin_anew(private, shared, arena);
     }
     /* Only what came and went since leaves a gap; it is closed when there is nothing to append, which would be below. */
-    if (!appended && have.next_uid < want.next_uid)
+    if (appended == 0 && have.next_uid < want.next_uid)
         index_batch_next_uid(b, want.next_uid);
     return b;
 }
@@ -192,12 +212,14 @@ enum step index_private_sync(struct index *private, struct index *shared, struct
     }
     r = index_lock_try(private, "syncing", e);
     if (r == STEP_DONE) {
-        /* Under the lock: what another session has done meanwhile is there. */
+        /* Under the lock: what another session has done meanwhile is there, in the shared one too if that was done first. */
         b = find_differences(private, shared, arena, &anew);
-        if ((anew ? index_reset(private, b, e) : index_commit_locked(private, b, NULL, e)) < 0 ||
-            (own != NULL && index_commit_locked(private, own, NULL, e) < 0))
+        if (anew && (r = index_refresh(shared, e)) == STEP_DONE)
+            b = find_differences(private, shared, arena, &anew);
+        if (r == STEP_DONE && ((anew ? index_reset(private, b, e) : index_commit_locked(private, b, NULL, e)) < 0 ||
+                               (own != NULL && index_commit_locked(private, own, NULL, e) < 0)))
             r = STEP_ERROR;
-        else
+        if (r == STEP_DONE)
             index_maintain(private);
         index_unlock(private);
     }

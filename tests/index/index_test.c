@@ -610,6 +610,7 @@ ATF_TC_BODY(private, tc)
     struct index_batch *b, *mine;
     struct index_view *view;
     struct index_commit out;
+    struct index_status status;
     struct index_record r;
     uint64_t modseq;
 
@@ -658,6 +659,19 @@ ATF_TC_BODY(private, tc)
     ATF_REQUIRE_EQ(STEP_DONE, index_private_sync(own, shared, NULL, &err));
     ATF_CHECK(!index_get(own, 4, &r));
     ATF_CHECK(index_get(own, 7, &r) && (r.flags & INDEX_SEEN) == 0);
+    ATF_CHECK_EQ(2, index_private_seen(own, shared, 8));
+    /* A rebuild of the shared one has found a message again: it stands between the others, who keep their flags. */
+    index_status(shared, &status);
+    b = batch_of(INDEX_EXTERNAL);
+    index_batch_uid_validity(b, status.uid_validity);
+    for (uint32_t uid = 1; uid <= 7; uid++)
+        index_batch_append(b, uid, 0);
+    ATF_REQUIRE_EQ(STEP_DONE, index_lock_try(shared, "testing", &err));
+    ATF_REQUIRE(index_reset(shared, b, &err) == 0);
+    index_unlock(shared);
+    ATF_REQUIRE_EQ(STEP_DONE, index_private_sync(own, shared, NULL, &err));
+    ATF_CHECK_EQ(7, index_count(own));
+    ATF_CHECK(index_get(own, 4, &r) && (r.flags & INDEX_SEEN) == 0);
     ATF_CHECK_EQ(2, index_private_seen(own, shared, 8));
     index_view_close(&view);
     done(&own);
