@@ -20,7 +20,7 @@ mixed_body()
     tool
     seconds=5
     [ -z "$YARILO_LONG" ] || seconds=60
-    for location in maildir:~/Maildir sdbox:~/sdbox mdbox:~/mdbox; do
+    for location in maildir:~/Maildir sdbox:~/sdbox mdbox:~/mdbox mbox:~/mail; do
         python3 "$TOP_SRC/tests/tools/mixed_load.py" "$dir/storetool" "$dir/m" $seconds $location || atf_fail "see above"
     done
 }
