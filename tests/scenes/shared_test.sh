@@ -208,8 +208,62 @@ private_flags_cleanup()
     scene_end
 }
 
+# dovecot.index.thread, the real server's memory of what answers what: ours neither needs nor writes it, and what ours does to the
+# mailbox leaves it good. What the real server says with it is what it says without, and what ours says.
+atf_test_case thread cleanup
+thread_head()
+{
+    atf_set descr "the real server's thread index survives what ours does to the mailbox"
+    shared_head
+}
+threads_at()
+{
+    printf 'a LOGIN u pass\nb SELECT %s\nc THREAD REFERENCES utf-8 ALL\nd UID THREAD REFS utf-8 ALL\nz LOGOUT\n' "${2:-INBOX}" |
+        python3 -B "$TOP_SRC/tests/lib/talk.py" "$1" $IMAP_PORT | grep '^\* THREAD'
+}
+thread_body()
+{
+    scene_start dovecot
+    scene_second ours
+    for n in 1 2 3 4 5 6; do
+        printf 'Subject: s%d\nMessage-ID: <m%d@x>\nReferences: <m%d@x>\n\nx\n' $n $n $((n - 2)) | doveadm -c "$SCENE/dovecot.conf" save -u u || atf_fail "not saved"
+    done
+    threads_at "$IP" >first
+    file=$SCENE/home/u/Maildir/dovecot.index.thread
+    [ -s "$file" ] || atf_fail "the real server wrote no thread index"
+    cp "$file" before
+    threads_at "$IP2" >seen
+    atf_check diff -u first seen
+    # Ours expunges, appends an answer, flags.
+    "$OURS/doveadm" -c "$SCENE/dovecot.conf" expunge -u u mailbox INBOX uid 3,6 || atf_fail "not expunged"
+    printf 'Subject: late\nMessage-ID: <m7@x>\nReferences: <m2@x> <m4@x>\n\nx\n' | "$OURS/doveadm" -c "$SCENE/dovecot.conf" save -u u
+    "$OURS/doveadm" -c "$SCENE/dovecot.conf" flags add -u u '\Seen' mailbox INBOX uid 1:2
+    threads_at "$IP2" >ours
+    atf_check cmp before "$file"
+    threads_at "$IP" >with
+    rm "$file"
+    threads_at "$IP" >without
+    atf_check diff -u without with
+    atf_check diff -u without ours
+    # It goes with the folder: another mailbox of that name begins anew.
+    "$OURS/doveadm" -c "$SCENE/dovecot.conf" mailbox create -u u Box
+    "$OURS/doveadm" -c "$SCENE/dovecot.conf" copy -u u Box mailbox INBOX all
+    threads_at "$IP" Box >box
+    [ -s "$SCENE/home/u/Maildir/.Box/dovecot.index.thread" ] || atf_fail "no thread index of Box"
+    "$OURS/doveadm" -c "$SCENE/dovecot.conf" mailbox delete -u u Box
+    "$OURS/doveadm" -c "$SCENE/dovecot.conf" mailbox create -u u Box
+    [ ! -e "$SCENE/home/u/Maildir/.Box/dovecot.index.thread" ] || atf_fail "a deleted mailbox leaves its thread index"
+    scene_stop
+    scene_log_is_clean
+}
+thread_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
+    atf_add_test_case thread
     atf_add_test_case private_flags
     atf_add_test_case deliver_ours
     atf_add_test_case deliver_dovecot
