@@ -1,5 +1,6 @@
 /* cmd_auth.c - auth test, auth login, auth lookup, auth cache flush: questions to the auth service (doveadm 7.1). */
 #include "cmd_auth.h"
+#include "print.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,7 +215,10 @@ int doveadm_auth_cache_flush(struct doveadm *d)
         socket = doveadm_socket(d, "auth-master");
     if (auth_wait_cache_flush(socket, users, n, &removed, &e) < 0)
         doveadm_auth_error(NULL, "auth cache flush", &e);
-    printf("%u cache entries flushed\n", removed);
+    print_init(d, "formatted");
+    print_template(d, "%{entries} cache entries flushed\n");
+    print_header_simple(d, "entries");
+    print_number(d, removed);
     return DOVEADM_OK;
 }
 

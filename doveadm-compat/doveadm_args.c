@@ -167,14 +167,68 @@ static int take_options(struct doveadm *d, int argc, char **argv)
     return DOVEADM_OK;
 }
 
-int doveadm_args_parse(struct doveadm *d, int argc, char **argv)
+void doveadm_args_declare(struct doveadm *d)
 {
-    int status = DOVEADM_OK;
-
     declare_options(d, d->command->options);
     if ((d->command->flags & DOVEADM_MAIL) != 0)
         declare_options(d, mail_options);
     declare_positional(d, d->command->positional);
+}
+
+char *doveadm_args_camel(struct arena *a, const char *name)
+{
+    char *text = arena_strdup(a, name), *to = text;
+
+    for (; *name != '\0'; name++)
+        if ((*name == ' ' || *name == '-') && name[1] >= 'a' && name[1] <= 'z')
+            *to++ = (char)(*++name - 'a' + 'A');
+        else
+            *to++ = *name;
+    *to = '\0';
+    return text;
+}
+
+/* Lists of fields and flags are one word of the command line, where they have an option it is only another way. */
+static bool give_list(struct doveadm *d, const char *name, const char *value)
+{
+    struct doveadm_value *v = find(d, strcmp(name, "field") == 0 ? "fieldstr" : "flagstr");
+    const char *before;
+
+    if ((strcmp(name, "field") != 0 && strcmp(name, "flag") != 0) || v == NULL || v->type != 'p')
+        return false;
+    before = doveadm_text(d, v->name);
+    take(v, before == NULL ? value : arena_printf(d->arena, "%s %s", before, value));
+    return true;
+}
+
+bool doveadm_args_give(struct doveadm *d, const char *name, const char *value)
+{
+    struct doveadm_value *v = d->values;
+    int64_t number;
+
+    if (give_list(d, name, value))
+        return true;
+    while (v != NULL && strcmp(v->name, name) != 0 && strcmp(doveadm_args_camel(d->arena, v->name), name) != 0)
+        v = v->next;
+    if (v == NULL)
+        return false;
+    if (v->type == 'b' && strcmp(value, "true") != 0)
+        return true;
+    take(v, v->type == 'b' ? NULL : value);
+    return v->type != 'n' || doveadm_number(d, v->name, &number);
+}
+
+void doveadm_args_each(const struct doveadm *d, void (*see)(void *, const char *, char), void *arg)
+{
+    for (const struct doveadm_value *v = d->values; v != NULL; v = v->next)
+        see(arg, v->name, v->type);
+}
+
+int doveadm_args_parse(struct doveadm *d, int argc, char **argv)
+{
+    int status = DOVEADM_OK;
+
+    doveadm_args_declare(d);
     if ((d->command->flags & DOVEADM_RAW_ARGS) != 0)
         return take_positional(d, argv + 1);
     status = take_options(d, argc, argv);

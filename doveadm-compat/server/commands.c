@@ -119,10 +119,10 @@ static void command_ended(struct ev_loop *loop, ev_io *io, int events)
         log_error(NULL, "The command was ended by signal %d", WTERMSIG(status));
     if (c->front_gone)
         server_client_free(c);
-    else if (!WIFEXITED(status) || WEXITSTATUS(status) == SERVER_FATAL)
+    else if (!WIFEXITED(status) || (WEXITSTATUS(status) >= SERVER_FATAL && !c->object))
         answer(c, WIRE_END, 0);
     else
-        answer(c, WIRE_STATUS, WEXITSTATUS(status));
+        answer(c, WIRE_STATUS, WEXITSTATUS(status) % SERVER_FATAL);
 }
 
 static void run(struct server_client *c)
@@ -131,7 +131,7 @@ static void run(struct server_client *c)
 
     c->command = fork();
     if (c->command == 0)
-        server_run_command(c, c->words);
+        server_run_command(c);
     if (c->command < 0 || (pidfd = (int)syscall(SYS_pidfd_open, c->command, 0)) < 0) {
         log_error(NULL, "Can't run a command: %s", strerror(errno));
         c->command = c->command < 0 ? 0 : c->command;
@@ -189,19 +189,10 @@ static bool check(struct server_client *c, size_t n)
     return true;
 }
 
-static void take_command(struct server_client *c, struct slice bytes)
+/* As soon as it has its input. */
+static void run_or_wait(struct server_client *c, bool wants_input)
 {
-    size_t n;
-
-    c->waiting = arena_new();
-    c->words = split_texts(c->waiting, bytes, &n);
-    if (c->words == NULL || !check(c, n)) {
-        if (c->words == NULL)
-            answer(c, WIRE_END, 0);
-        forget_command(c);
-        return;
-    }
-    if (!server_wants_input(c->waiting, c->words)) {
+    if (!wants_input) {
         run(c);
         return;
     }
@@ -213,6 +204,54 @@ static void take_command(struct server_client *c, struct slice bytes)
         return;
     }
     answer(c, WIRE_WANTS_INPUT, 0);
+}
+
+static const char *user_of(const char **words)
+{
+    for (size_t i = 1; words[i] != NULL; i += 2)
+        if (strcmp(words[i], "user") == 0)
+            return words[i + 1];
+    return "(null)";
+}
+
+static void take_object(struct server_client *c, struct slice bytes)
+{
+    const struct doveadm_command *command;
+    enum wire_answer no = WIRE_INVALID;
+    bool wants_input = false;
+    size_t n;
+
+    c->waiting = arena_new();
+    c->object = true;
+    c->words = split_texts(c->waiting, bytes, &n);
+    command = c->words == NULL || n % 2 == 0 ? NULL : server_find_object(c->waiting, c->words[0]);
+    if (command == NULL)
+        no = WIRE_UNKNOWN;
+    else if (!is_allowed(c, command->name))
+        no = WIRE_FORBIDDEN;
+    else if (server_check_object(c->waiting, c->words, &wants_input)) {
+        log_info(NULL, "Executing command '%s' as '%s'", command->name, user_of(c->words));
+        run_or_wait(c, wants_input);
+        return;
+    }
+    answer(c, no, 0);
+    forget_command(c);
+}
+
+static void take_command(struct server_client *c, struct slice bytes)
+{
+    size_t n;
+
+    c->waiting = arena_new();
+    c->object = false;
+    c->words = split_texts(c->waiting, bytes, &n);
+    if (c->words == NULL || !check(c, n)) {
+        if (c->words == NULL)
+            answer(c, WIRE_END, 0);
+        forget_command(c);
+        return;
+    }
+    run_or_wait(c, server_wants_input(c->waiting, c->words));
 }
 
 static void take_input(struct server_client *c, struct slice bytes)
@@ -243,6 +282,12 @@ void server_take_packet(struct server_client *c, struct slice packet)
         run(c);
     else if (kind == WIRE_COMMAND)
         take_command(c, bytes);
+    else if (kind == WIRE_OBJECT)
+        take_object(c, bytes);
+    else if (kind == WIRE_LIST) {
+        server_list(c);
+        answer(c, WIRE_STATUS, 0);
+    }
     else
         answer(c, WIRE_END, 0);
 }

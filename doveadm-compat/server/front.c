@@ -240,7 +240,7 @@ int main(int argc, char **argv)
         log_open_stderr("doveadm: ", false);
     if (argc != 6 || f.loop == NULL)
         log_fatal(EXIT_FATAL, "doveadm-front is started by doveadm-server only");
-    f.protocol = &front_line;
+    f.protocol = strcmp(argv[1], "http") == 0 ? &front_http : &front_line;
     f.flags = argv[2];
     f.ip = argv[3];
     if (*f.ip != '\0')

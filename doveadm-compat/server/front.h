@@ -18,7 +18,7 @@ struct front_protocol {
     void (*log)(struct front *, struct slice);              /* its log records; may be cut anywhere */
     void (*answer)(struct front *, enum wire_answer, unsigned status);
 };
-extern const struct front_protocol front_line;
+extern const struct front_protocol front_line, front_http;
 
 struct front {
     struct ev_loop *loop;

@@ -36,7 +36,7 @@ const struct doveadm_command *server_find_command(struct arena *a, const char **
     return command;
 }
 
-static int parse(struct doveadm *d, const char **words)
+static int parse_words(struct doveadm *d, const char **words)
 {
     char **args;
     int count;
@@ -58,6 +58,83 @@ bool server_wants_input(struct arena *a, const char **words)
     wants = doveadm_args_parse(&d, count, args) == DOVEADM_OK && !doveadm_given(&d, "file");
     doveadm_args_free(&d);
     return wants;
+}
+
+/* ---- objects of the HTTP API ----------------------------------------------------------------------------------- */
+
+const struct doveadm_command *server_find_object(struct arena *a, const char *name)
+{
+    for (const struct doveadm_command *c = doveadm_commands; c->name != NULL; c++)
+        if ((c->flags & DOVEADM_LOCAL) == 0 && (strcmp(c->name, name) == 0 || strcmp(doveadm_args_camel(a, c->name), name) == 0))
+            return c;
+    return NULL;
+}
+
+static bool is_stream(const struct doveadm_command *c, const char *name)
+{
+    return strcmp(name, "file") == 0 && (c->run == doveadm_save || strcmp(c->name, "sieve put") == 0);
+}
+
+static bool take_object(struct doveadm *d, const char **words)
+{
+    bool all = true;
+
+    d->command = server_find_object(d->arena, words[0]);
+    doveadm_args_declare(d);
+    for (size_t i = 1; all && words[i] != NULL; i += 2)
+        all = is_stream(d->command, words[i]) || doveadm_args_give(d, words[i], words[i + 1]);
+    return all;
+}
+
+bool server_check_object(struct arena *a, const char **words, bool *wants_input)
+{
+    struct doveadm d = {.arena = a};
+    bool all = take_object(&d, words);
+
+    *wants_input = false;
+    for (size_t i = 1; words[i] != NULL; i += 2)
+        *wants_input = *wants_input || is_stream(d.command, words[i]);
+    doveadm_args_free(&d);
+    return all;
+}
+
+struct listing {
+    struct arena *arena;
+    struct buffer text;
+    size_t count;
+};
+
+static void list_parameter(void *arg, const char *name, char type)
+{
+    struct listing *l = arg;
+    const char *word = type == 'b' ? "boolean" : type == 'n' ? "integer" : type == 'a' || type == 'P' ? "array" : "string";
+
+    buffer_printf(&l->text, "%s\n\t\t{\"name\":\"%s\",\"type\":\"%s\"}", l->count++ == 0 ? "" : ",",
+                  doveadm_args_camel(l->arena, name), word);
+}
+
+void server_list(struct server_client *client)
+{
+    struct listing l = {.arena = arena_new()};
+    const char *between = "[\n";
+    struct error e;
+
+    for (const struct doveadm_command *c = doveadm_commands; c->name != NULL; c++) {
+        struct doveadm d = {.arena = l.arena, .command = c};
+        if ((c->flags & DOVEADM_LOCAL) != 0)
+            continue;
+        buffer_printf(&l.text, "%s\t{\"command\":\"%s\", \"parameters\":[", between, doveadm_args_camel(l.arena, c->name));
+        between = ",\n";
+        l.count = 0;
+        doveadm_args_declare(&d);
+        doveadm_args_each(&d, list_parameter, &l);
+        buffer_append_str(&l.text, "\n\t]}");
+        doveadm_args_free(&d);
+    }
+    buffer_append_str(&l.text, "\n]");
+    (void)os_write(client->out, buffer_slice(&l.text), &e);
+    buffer_free(&l.text);
+    arena_free(l.arena);
 }
 
 /* ---- log lines -------------------------------------------------------------------------------------------------- */
@@ -85,7 +162,7 @@ static void see(void *arg, enum log_level level, const char *prefix, const char 
 static void place(int from, int to)
 {
     if (from < 0 || dup2(from, to) < 0)
-        log_fatal(SERVER_FATAL, "dup2() failed: %s", strerror(errno));
+        log_fatal(SERVER_FATAL + DOVEADM_TEMPFAIL, "dup2() failed: %s", strerror(errno));
 }
 
 static void prepare(struct server_client *c)
@@ -96,11 +173,11 @@ static void prepare(struct server_client *c)
         if (i != SIGKILL && i != SIGSTOP)
             (void)signal(i, SIG_DFL);
     if (c->input >= 0 && lseek(c->input, 0, SEEK_SET) < 0)
-        log_fatal(SERVER_FATAL, "lseek() failed: %s", strerror(errno));
+        log_fatal(SERVER_FATAL + DOVEADM_TEMPFAIL, "lseek() failed: %s", strerror(errno));
     place(c->input >= 0 ? c->input : open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
     out = fdopen(dup(c->out), "w");
     if (out == NULL)
-        log_fatal(SERVER_FATAL, "fdopen() failed: %s", strerror(errno));
+        log_fatal(SERVER_FATAL + DOVEADM_TEMPFAIL, "fdopen() failed: %s", strerror(errno));
     print_to(out);
     place(open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
     (void)unsetenv("USER");
@@ -109,18 +186,28 @@ static void prepare(struct server_client *c)
     log_capture(see, c);
 }
 
-void server_run_command(struct server_client *c, const char **words)
+static int take_words(struct doveadm *d, struct server_client *c)
 {
-    struct doveadm d = {.arena = arena_new(), .set = settings_ref(c->set), .formatter = "server", .server = true,
-                        .server_user = words[1], .server_ip = c->ip};
-    int status;
+    d->formatter = "server";
+    d->server_user = c->words[1];
+    d->debug = strchr(c->words[0], 'D') != NULL;
+    d->verbose = d->debug || strchr(c->words[0], 'v') != NULL;
+    log_set_debug(d->debug);
+    return parse_words(d, c->words);
+}
+
+void server_run_command(struct server_client *c)
+{
+    struct doveadm d = {.arena = arena_new(), .set = settings_ref(c->set), .server = true, .server_ip = c->ip};
+    int status = DOVEADM_OK;
 
     prepare(c);
-    d.debug = strchr(words[0], 'D') != NULL;
-    d.verbose = d.debug || strchr(words[0], 'v') != NULL;
-    log_set_debug(d.debug);
     os_fault_from_env();
-    status = parse(&d, words);
+    if (c->object) {
+        d.formatter = "json";
+        take_object(&d, c->words);
+    } else
+        status = take_words(&d, c);
     if ((d.command->flags & DOVEADM_PLUGIN) != 0 && !doveadm_plugin_loaded(&d, d.command))
         doveadm_fatal(DOVEADM_TEMPFAIL, "Unknown command '%s', but its plugin is not in mail_plugins", d.command->name);
     if (status == DOVEADM_OK)

@@ -8,8 +8,9 @@
 #include "rpc/service.h"
 #include "server/wire.h"
 
-/* The exit status of a command's process that ended with Fatal: the connection ends without a reply (doveadm 8). */
-enum { SERVER_FATAL = 250 };
+/* What is added to the exit status of a command's process that ended with Fatal: for clients of the line protocol the
+ * connection ends without a reply (doveadm 8). */
+enum { SERVER_FATAL = 128 };
 
 struct server_client {
     struct service *service;
@@ -19,7 +20,8 @@ struct server_client {
     int out, log;                  /* write ends of the front's pipes */
     int input;                     /* what the command reads, -1 = none */
     struct arena *waiting;         /* of the command that waits for its input; NULL = none */
-    const char **words;            /* its flags, user, name and arguments, NULL-ended */
+    const char **words;            /* its flags, user, name and arguments, NULL-ended; of an object: name and pairs */
+    bool object;
     ev_io ended;                   /* the command's pidfd */
     bool trusted, refused, front_gone;
     char ip[NET_IP_TEXT];          /* "" for UNIX sockets */
@@ -33,11 +35,16 @@ void server_take_packet(struct server_client *, struct slice);
 /* When the front is gone and no command is at work any more. */
 void server_client_free(struct server_client *);
 
-/* run.c: the command in a process of its own; `words` as above. Does not return. */
-void server_run_command(struct server_client *, const char **words) __attribute__((noreturn));
+/* run.c: the command in a process of its own. Does not return. */
+void server_run_command(struct server_client *) __attribute__((noreturn));
 /* The row of the table for words[2] and what follows; args: name and arguments, NULL-ended. NULL: there is none that may
  * be run here. */
 const struct doveadm_command *server_find_command(struct arena *, const char **words, char ***args, int *count);
+/* The same for an object of the HTTP API, whose name is in camel case. */
+const struct doveadm_command *server_find_object(struct arena *, const char *name);
+/* Are there such parameters? *wants_input: one of them is a stream. */
+bool server_check_object(struct arena *, const char **words, bool *wants_input);
+void server_list(struct server_client *);
 /* Does the command read input that the client sends behind it? */
 bool server_wants_input(struct arena *, const char **words);
 /* Logs here and tells the client; for lines that end no command. */

@@ -23,13 +23,12 @@ void doveadm_fatal(int status, const char *fmt, ...)
     struct buffer text = {0};
     va_list args;
 
-    (void)status;
     va_start(args, fmt);
     buffer_vprintf(&text, fmt, args);
     va_end(args);
     fflush(NULL);
     log_write(NULL, LOG_LEVEL_FATAL, "%s", buffer_cstr(&text));
-    exit(SERVER_FATAL);
+    exit(SERVER_FATAL + status);
 }
 
 void server_client_free(struct server_client *c)

@@ -11,6 +11,8 @@ enum { WIRE_PACKET_MAX = 128 * 1024, WIRE_DATA_MAX = 32 * 1024 };
 enum wire_ask {
     WIRE_PLAIN = 'A',    /* name NUL password NUL */
     WIRE_KEY = 'K',      /* the key of the HTTP API NUL */
+    WIRE_OBJECT = 'J',   /* name NUL (parameter NUL value NUL)*: rows as JSON; the value of a stream comes as data */
+    WIRE_LIST = 'L',     /* all commands and their parameters, as JSON */
     WIRE_COMMAND = 'C',  /* flags NUL user NUL command NUL (argument NUL)*: rows as the line protocol has them */
     WIRE_DATA = 'D',     /* input for the command that wants it */
     WIRE_DATA_END = 'E'
@@ -22,6 +24,8 @@ enum wire_answer {
     WIRE_WANTS_INPUT = 'I',
     WIRE_STATUS = 'S',   /* one byte: the exit status (enum doveadm_exit) */
     WIRE_UNKNOWN = 'U',  /* no such command here */
+    WIRE_INVALID = 'V',  /* a parameter that it does not have, or a number that is none */
+    WIRE_FORBIDDEN = 'F', /* not in doveadm_allowed_commands */
     WIRE_END = 'X'       /* the connection shall end: a command ended with Fatal, or what was sent is none */
 };
 

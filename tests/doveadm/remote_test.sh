@@ -1,12 +1,13 @@
 # doveadm-server and its clients: ours and the real ones, in every pairing, on the same mail.
 
-DOVEADM_PORT=10245
+DOVEADM_PORT=10245 HTTP_PORT=10246
 
 # start: our server at $IP, the real one at $IP2, users one and two, both with the service doveadm.
 start()
 {
     . "$TOP_SRC/tests/lib/scene.sh"
-    scene_configure 'doveadm_password = secret' "service doveadm {" "  inet_listener {" "    port = $DOVEADM_PORT" "  }" "}"
+    scene_configure 'doveadm_password = secret' "service doveadm {" "  inet_listener {" "    port = $DOVEADM_PORT" "  }" \
+        "  inet_listener http {" "    port = $HTTP_PORT" "  }" "}" 'doveadm_api_key = key'
     for user in one two; do
         echo "$user:{PLAIN}pass:$MAIL_UID:$MAIL_GID::$SCENE/home/$user::"
     done >"$SCENE/users"
@@ -75,6 +76,26 @@ protocol_body()
 }
 protocol_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
+atf_test_case http cleanup
+http_head() { atf_set descr 'The HTTP API: the same answers as the real one, but where it dies or forgets a comma'; }
+http_body()
+{
+    start
+    python3 -B "$TOP_SRC/tests/doveadm/api.py" "$IP" $HTTP_PORT >ours || atf_fail "our server"
+    as_user rm -r "$SCENE/home/one"
+    python3 -B "$TOP_SRC/tests/doveadm/api.py" "$IP2" $HTTP_PORT >real || atf_fail "the real server"
+    cmp -s ours real || { diff real ours; atf_fail "our server answers otherwise"; }
+    python3 -B "$TOP_SRC/tests/doveadm/api.py" "$IP" $HTTP_PORT better >better || atf_fail "where the real one fails"
+    cat >wanted <<'END'
+200 [["error",{"type":"exitCode", "exitCode":75},"a"],["error",{"type":"exitCode", "exitCode":64},"b"],["error",{"type":"exitCode", "exitCode":64},"c"]]
+200 [["doveadmResponse",[],"a"],["error",{"type":"unknownMethod", "exitCode":0},"b"],["error",{"type":"invalidRequest", "exitCode":0},"c"],["doveadmResponse",[],"d"]]
+413 Payload Too Large
+END
+    cmp -s better wanted || { cat better; atf_fail "where the real one fails"; }
+    scene_stop
+}
+http_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
 # What reads the client's bytes has no rights, whoever is root; TLS from the first byte; commands may be few.
 atf_test_case front cleanup
 front_head() { atf_set descr 'The front is confined; TLS; doveadm_allowed_commands'; }
@@ -122,5 +143,6 @@ atf_init_test_cases()
 {
     atf_add_test_case pairs
     atf_add_test_case protocol
+    atf_add_test_case http
     atf_add_test_case front
 }
