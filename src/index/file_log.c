@@ -3,6 +3,7 @@
  * There is exactly one descriptor of a log in this process; looking whether it has been replaced is a stat of the
  * path. What stands behind the head is another process's unfinished write for a reader, and garbage for the holder
  * of the lock, who cuts it off: only he knows that nobody is writing. */
+#include "base/os_nfs.h"
 #include "index/batch.h"
 #include "index/cache.h"
 
@@ -147,6 +148,8 @@ static int vanished(struct index *index, struct error *e)
 /* 1: the path names the open file; 0: another; -1. */
 static int same_file(struct index *index, struct stat *st, struct error *e)
 {
+    if (index->set.nfs)
+        os_nfs_flush(index->dir, NULL, index->log_name);
     if (fstatat(index->dir, index->log_name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT || errno == ESTALE ? vanished(index, e) : error_sys(e, "stat", index->log_name);
     return index->log.fd >= 0 && st->st_ino == index->log.ino && st->st_dev == index->log.dev;

@@ -190,9 +190,34 @@ cached_body()
         python3 "$TOP_SRC/tests/tools/dovecot-index-dump.py" m/.other/dovecot.index.cache
 }
 
+# On NFS an open asks the server, a stat may be answered from a cache: what is looked at is opened first, where the settings say so.
+atf_test_case nfs cleanup
+nfs_head() { atf_set require.progs "strace"; }
+opened()
+{
+    grep -cE "\"($1)\", O_RDONLY\|[A-Z_|]*O_NONBLOCK" trace
+}
+nfs_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    printf 'base_dir = %s/run\nmail_location = maildir:~/m\nstats_writer_socket_path =\nmmap_disable = yes\nmail_fsync = always\n' "$SCENE" >"$SCENE/c.conf"
+    printf 'namespace inbox {\n  inbox = yes\n}\n' >>"$SCENE/c.conf"
+    store=$SCENE/home
+    mail one | scene_doveadm ours save || atf_fail "not saved"
+    for settings in '' '-o mail_nfs_index=yes' '-o mail_nfs_storage=yes'; do
+        USER=alice HOME="$store" ASAN_OPTIONS=detect_leaks=0 strace -f -s 200 -o trace -e trace=openat \
+            "$OURS/doveadm" -c "$SCENE/c.conf" -o mail_uid=$MAIL_UID -o mail_gid=$MAIL_GID -o first_valid_uid=1 $settings fetch hdr.subject all >out || atf_fail "$settings: not read"
+        grep -q one out || atf_fail "$settings: $(cat out)"
+        echo "$(($(opened dovecot.index.log) > 0)) $(($(opened 'new|cur') > 0)) $(($(opened dovecot-uidlist) > 0))" >>said
+    done
+    atf_check -o inline:'0 0 0\n1 0 0\n0 1 1\n' cat said
+}
+nfs_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
 atf_init_test_cases()
 {
-    for test in odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted half_made trash old_lock cached; do
+    for test in nfs odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted half_made trash old_lock cached; do
         atf_add_test_case $test
     done
 }

@@ -8,6 +8,8 @@
  * error, never an empty mailbox. */
 #include "store/maildir/sync.h"
 
+#include "base/os_nfs.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +26,12 @@ static int stat_folders(struct maildir *m, struct stat *st_new, struct stat *st_
 {
     struct stat st;
 
+    if (conf_bool(m->box->user->settings, SET_mail_nfs_storage)) {
+        os_nfs_flush(m->dir, NULL, NULL);
+        os_nfs_flush(m->dir, "new", NULL);
+        os_nfs_flush(m->dir, "cur", NULL);
+        os_nfs_flush(m->control, NULL, "dovecot-uidlist");
+    }
     /* By path: it must still be the folder that was opened. */
     if (stat(m->box->path, &st) < 0 || st.st_dev != m->dev || st.st_ino != m->ino ||
         fstatat(m->dir, "new", st_new, 0) < 0 || fstatat(m->dir, "cur", st_cur, 0) < 0) {
