@@ -123,7 +123,8 @@ static uint64_t told_modseq(struct session *s, struct search *q, uint64_t count)
     uint64_t highest = 0, first = 0, last = 0;
     bool partial = (q->returns & RETURN_PARTIAL) != 0 && partial_places(q, count, &first, &last);
 
-    if ((q->returns & (RETURN_ALL | RETURN_COUNT)) != 0 || (q->returns & ~(unsigned)RETURN_SAVE) == 0)
+    if ((q->returns & RETURN_ALL) != 0 || (q->returns & (RETURN_COUNT | RETURN_PARTIAL)) == RETURN_COUNT ||
+        (q->returns & ~(unsigned)RETURN_SAVE) == 0)
         return q->modseq;
     for (uint64_t n = 1; n <= count; n++) {
         bool named = (n == 1 && (q->returns & RETURN_MIN) != 0) || (n == count && (q->returns & RETURN_MAX) != 0) ||
@@ -181,8 +182,12 @@ static void tell_extended(struct session *s, struct request *r, struct search *q
     }
     if ((q->returns & RETURN_COUNT) != 0)
         buffer_printf(&out, " COUNT %llu", (unsigned long long)count);
-    if (q->has_modseq && count > 0)
-        buffer_printf(&out, " MODSEQ %llu", (unsigned long long)told_modseq(s, q, count));
+    if (q->has_modseq && count > 0) {
+        uint64_t modseq = told_modseq(s, q, count);
+
+        if (modseq > 0) /* PARTIAL may name none */
+            buffer_printf(&out, " MODSEQ %llu", (unsigned long long)modseq);
+    }
     buffer_append_str(&out, "\r\n");
     session_write(s, buffer_slice(&out));
     buffer_free(&out);
