@@ -146,6 +146,25 @@ void arena_reset(struct arena *a)
     a->held = sizeof(*b) + b->size;
 }
 
+void arena_recycle(struct arena *a, size_t keep)
+{
+    struct block *kept = a->newest, *b, *next;
+
+    if (kept == NULL)
+        return;
+    if (kept->size > keep) {
+        arena_reset(a);
+        return;
+    }
+    for (b = kept->next; b != NULL; b = next) {
+        next = b->next;
+        mem_free(b);
+    }
+    kept->next = NULL;
+    kept->used = 0;
+    a->held = sizeof(*kept) + kept->size;
+}
+
 size_t arena_used(const struct arena *a)
 {
     return sizeof(*a) + a->held;

@@ -25,6 +25,7 @@ struct arena;
 struct arena *arena_new(void);
 void arena_free(struct arena *);                 /* NULL is fine */
 void arena_reset(struct arena *);                /* everything allocated from it is gone */
+void arena_recycle(struct arena *, size_t keep); /* likewise; its largest block stays if it has at most so many bytes */
 size_t arena_used(const struct arena *);         /* bytes held, for session_memory */
 
 void *arena_alloc(struct arena *, size_t size) __attribute__((malloc, returns_nonnull));  /* aligned to 16, zeroed */

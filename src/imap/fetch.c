@@ -498,7 +498,7 @@ static enum step write_message(struct session *s, struct fetch *f, struct budget
     unsigned char chunk[CHUNK];
 
     for (;;) {
-        struct buffer out = {0};
+        struct buffer *out = &f->line;
         ssize_t n;
         int got;
 
@@ -521,18 +521,16 @@ static enum step write_message(struct session *s, struct fetch *f, struct budget
         }
         if (f->item == NULL)
             break;
+        buffer_reset(out);
         if (!f->first)
-            buffer_append_byte(&out, ' ');
-        got = put_streamed(s, f, f->item, &out, e);
-        if (got < 0) {
-            buffer_free(&out);
+            buffer_append_byte(out, ' ');
+        got = put_streamed(s, f, f->item, out, e);
+        if (got < 0)
             return fetch_failed(s, f, e);
-        }
         if (got == 0) {
-            session_write(s, buffer_slice(&out));
+            session_write(s, buffer_slice(out));
             f->first = false;
         }
-        buffer_free(&out);
         f->item = f->item->next;
     }
     session_write(s, SLICE(")\r\n"));

@@ -52,7 +52,8 @@ static enum step tell_plain(struct session *s, struct request *r, struct search 
         if (seq == 0)
             break;
         q->hit = seq;
-        buffer_printf(&out, " %u", shown(s, r, seq));
+        buffer_append_byte(&out, ' ');
+        buffer_append_number(&out, shown(s, r, seq));
     }
     if (q->has_modseq && q->hit != 0)
         buffer_printf(&out, " (MODSEQ %llu)", (unsigned long long)q->modseq);

@@ -164,9 +164,11 @@ void imap_ranges_put(struct buffer *out, const struct index_ranges *r)
     for (size_t i = 0; i < r->count; i++) {
         if (i > 0)
             buffer_append_byte(out, ',');
-        buffer_printf(out, "%u", r->at[i].first);
-        if (r->at[i].last > r->at[i].first)
-            buffer_printf(out, ":%u", r->at[i].last);
+        buffer_append_number(out, r->at[i].first);
+        if (r->at[i].last > r->at[i].first) {
+            buffer_append_byte(out, ':');
+            buffer_append_number(out, r->at[i].last);
+        }
     }
 }
 

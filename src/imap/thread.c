@@ -442,7 +442,7 @@ static struct node *by_subject(struct arena *arena, struct thread *t)
 
 static void put_number(struct session *s, struct request *r, struct buffer *out, uint32_t seq)
 {
-    buffer_printf(out, "%u", r->uid ? index_view_uid(mailbox_view_index(s->view), seq) : seq);
+    buffer_append_number(out, r->uid ? index_view_uid(mailbox_view_index(s->view), seq) : seq);
 }
 
 static void put_node(struct session *s, struct request *r, struct buffer *out, const struct node *n)

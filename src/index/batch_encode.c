@@ -665,7 +665,7 @@ bool batch_wants_sync(const struct index *index, const struct index_batch *b)
 
 uint32_t batch_expunged_cached(const struct index *index, const struct index_batch *b)
 {
-    int ext = state_ext_find(&index->state, SLICE("cache"));
+    int ext = index->state.ext_cache;
     uint32_t n = 0;
 
     if (ext < 0 || b->origin != INDEX_EXTERNAL || index->state.exts[ext].record_size != 4)

@@ -99,9 +99,9 @@ void cache_message_drop(const struct index_cache *); /* forgets what it keeps of
 
 /* ---- cache_policy.c ---- */
 struct cache_policy *cache_policy_of(struct index *, unsigned field); /* NULL: not a field that is kept */
-void cache_used(struct index *, uint32_t uid, unsigned field);
+/* Somebody asked for these, and found them or not; decides what is kept from now on. */
+void cache_asked(struct index *, uint32_t uid, const unsigned *fields, const struct slice *found, size_t count);
 void cache_added(struct index *, unsigned field); /* a value is being kept: that is a use, too */
-void cache_missed(struct index *, uint32_t uid, unsigned field);
 bool cache_is_old(const struct index *, uint32_t uid); /* before day_first_uid[7] */
 void cache_policy_from_file(struct index *);
 void cache_policy_write(struct index *);               /* under the cache lock */

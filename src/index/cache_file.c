@@ -1,9 +1,9 @@
 /* cache_file.c - the cache file: opening, checking, field headers, records (index-format 9.1 to 9.3, 12.4).
  *
  * The cache is dispensable: on any doubt it is not used, on damage it is deleted with a line in the log, and never
- * is anything but the cache lost. Bytes are read through a few windows of the process, so that an idle mailbox holds
+ * is anything but the cache lost. Bytes are read through windows of the process, so that an idle mailbox holds
  * none and a FETCH of many messages reads their records with few calls: of a chain, the records that came with the save
- * and those that were added later lie apart, and each place needs a window of its own. */
+ * and those that each kind of question added later lie apart, and each place needs a window of its own. */
 #include "index/cache.h"
 
 #include <errno.h>
@@ -14,12 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW_SIZE = 32 * 1024, WINDOWS = 4, FIELD_HEADER_MAX = 1024 * 1024 };
+enum { WINDOW_SIZE = 16 * 1024, WINDOWS = 16, FIELD_HEADER_MAX = 1024 * 1024 };
 
 static struct window {
     const struct index_cache *of;
     uint32_t at;
     uint64_t used;
+    struct window *next;       /* the one that was looked into after this: chains of one message after the other go the same way */
     struct buffer bytes;
 } windows[WINDOWS];
 
@@ -104,7 +105,7 @@ void cache_delete(struct index *index, const char *fmt, ...)
 
 uint32_t cache_reset_id(const struct index *index)
 {
-    int at = state_ext_find(&index->state, SLICE("cache"));
+    int at = index->state.ext_cache;
 
     return at < 0 ? 0 : index->state.exts[at].reset_id;
 }
@@ -112,7 +113,7 @@ uint32_t cache_reset_id(const struct index *index)
 uint32_t cache_offset(const struct index *index, uint32_t uid)
 {
     const struct state *s = &index->state;
-    int at = state_ext_find(s, SLICE("cache"));
+    int at = s->ext_cache;
     int64_t i;
 
     if (at < 0 || s->exts[at].record_size != 4 || (i = state_find(s, uid)) < 0)
@@ -207,14 +208,22 @@ bool cache_ready(struct index *index)
 
 /* ---- bytes -------------------------------------------------------------------------------------------------------- */
 
+static bool holds(const struct window *w, const struct index_cache *c, uint32_t offset, uint32_t size)
+{
+    return w->of == c && offset >= w->at && (uint64_t)offset + size <= (uint64_t)w->at + w->bytes.size;
+}
+
 /* The window that holds these bytes, else the one that has not been used for longest, to be filled. */
-static struct window *find_window(const struct index_cache *c, uint32_t offset, uint32_t size, bool *filled)
+static struct window *find_window(const struct index_cache *c, struct window *last, uint32_t offset, uint32_t size)
 {
     struct window *oldest = &windows[0];
 
+    if (holds(last, c, offset, size))
+        return last;
+    if (last->next != NULL && holds(last->next, c, offset, size))
+        return last->next;
     for (struct window *w = windows; w < windows + WINDOWS; w++) {
-        *filled = w->of == c && offset >= w->at && (uint64_t)offset + size <= (uint64_t)w->at + w->bytes.size;
-        if (*filled)
+        if (holds(w, c, offset, size))
             return w;
         if (w->used < oldest->used)
             oldest = w;
@@ -225,12 +234,12 @@ static struct window *find_window(const struct index_cache *c, uint32_t offset, 
 struct slice cache_bytes(struct index *index, uint32_t offset, uint32_t size)
 {
     static uint64_t clock;
+    static struct window *last = windows;
     struct index_cache *c = index->cache;
     struct error ignored;
-    bool filled;
-    struct window *w = find_window(c, offset, size, &filled);
+    struct window *w = find_window(c, last, offset, size);
 
-    if (!filled) {
+    if (!holds(w, c, offset, size)) {
         buffer_reset(&w->bytes);
         if (w->bytes.room > 4 * WINDOW_SIZE)
             buffer_free(&w->bytes);
@@ -243,6 +252,10 @@ struct slice cache_bytes(struct index *index, uint32_t offset, uint32_t size)
         }
     }
     w->used = ++clock;
+    if (w != last) {
+        last->next = w;
+        last = w;
+    }
     return slice_of(w->bytes.at + (offset - w->at), size);
 }
 

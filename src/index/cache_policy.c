@@ -98,15 +98,10 @@ void cache_added(struct index *index, unsigned field)
         mark_used(index, p, (uint32_t)time(NULL));
 }
 
-void cache_used(struct index *index, uint32_t uid, unsigned field)
+static void used(struct index *index, struct cache_policy *p, uint32_t uid, bool old, uint32_t now)
 {
-    struct cache_policy *p = cache_policy_of(index, field);
-    uint32_t now = (uint32_t)time(NULL);
-    bool again;
+    bool again = uid < p->highwater || old;
 
-    if (p == NULL)
-        return;
-    again = uid < p->highwater || cache_is_old(index, uid);
     if (uid > p->highwater)
         p->highwater = uid;
     if ((p->decision & INDEX_CACHE_FORCED) != 0)
@@ -121,13 +116,20 @@ void cache_used(struct index *index, uint32_t uid, unsigned field)
     }
 }
 
-void cache_missed(struct index *index, uint32_t uid, unsigned field)
+void cache_asked(struct index *index, uint32_t uid, const unsigned *fields, const struct slice *found, size_t count)
 {
-    struct cache_policy *p = cache_policy_of(index, field);
+    const uint32_t now = (uint32_t)time(NULL);
+    const bool old = cache_is_old(index, uid);
 
-    if (p != NULL && p->decision == INDEX_CACHE_NO)
-        mark_decision(index, p, INDEX_CACHE_TEMP, (uint32_t)time(NULL));
-    cache_used(index, uid, field);
+    for (size_t i = 0; i < count; i++) {
+        struct cache_policy *p = cache_policy_of(index, fields[i]);
+
+        if (p == NULL)
+            continue;
+        if (found[i].at == NULL && p->decision == INDEX_CACHE_NO)
+            mark_decision(index, p, INDEX_CACHE_TEMP, now);
+        used(index, p, uid, old, now);
+    }
 }
 
 /* Small mailboxes may be kept without a cache; of another that has one already it is used. */

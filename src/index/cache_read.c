@@ -18,16 +18,17 @@ static const struct cache_queued *find_queued(const struct index_cache *c, uint3
 }
 
 struct known {
-    unsigned field;
-    size_t at, size;           /* in message.bytes */
+    uint32_t round;            /* the message's, else this is left from another one */
+    uint32_t at, size;         /* in message.bytes */
 };
 
 /* All values of the message that was asked for last. A FETCH asks for one field after the other: its records are walked
  * through once. Of the process, like the windows of cache_file.c; the bytes are copies. */
 static struct {
     const struct index_cache *of;
-    uint32_t uid, offset, file_seq;
-    VEC(struct known) values;
+    uint32_t uid, offset, file_seq, round;
+    struct known *values;      /* by number of index_field */
+    size_t room;
     struct buffer bytes;
 } message;
 
@@ -36,16 +37,25 @@ void cache_message_drop(const struct index_cache *c)
     if (message.of != c)
         return;
     message.of = NULL;
-    VEC_FREE(&message.values);
+    mem_free(message.values);
+    message.values = NULL;
+    message.room = 0;
     buffer_free(&message.bytes);
 }
 
 static struct known *find_known(unsigned field)
 {
-    for (size_t i = 0; i < message.values.count; i++)
-        if (message.values.at[i].field == field)
-            return &message.values.at[i];
-    return NULL;
+    return field < message.room && message.values[field].round == message.round ? &message.values[field] : NULL;
+}
+
+/* Fields get their numbers as they are met. */
+static void make_room(void)
+{
+    const size_t n = cache_field_count();
+
+    message.values = mem_realloc(message.values, n * sizeof(*message.values));
+    memset(message.values + message.room, 0, (n - message.room) * sizeof(*message.values));
+    message.room = n;
 }
 
 /* Bitmasks are ORed over the chain; of all others the first, that is the newest, counts. */
@@ -55,14 +65,26 @@ static void take_value(enum cache_type type, unsigned field, struct slice value)
 
     if (field == UINT_MAX) /* a name beyond the cap: not the one that somebody asks for by the same number */
         return;
+    if (field >= message.room)
+        make_room();
     known = find_known(field);
     if (known == NULL) {
-        VEC_PUSH(&message.values, ((struct known){field, message.bytes.size, value.size}));
+        message.values[field] = (struct known){message.round, (uint32_t)message.bytes.size, (uint32_t)value.size};
         buffer_append_slice(&message.bytes, value);
     } else if (type == CACHE_BITMASK) {
         for (size_t i = 0; i < value.size && i < known->size; i++)
             message.bytes.at[known->at + i] |= value.at[i];
     }
+}
+
+static void forget_values(void)
+{
+    if (++message.round == 0) {
+        memset(message.values, 0, message.room * sizeof(*message.values));
+        message.round = 1;
+    }
+    buffer_reset(&message.bytes);
+    buffer_reserve(&message.bytes, 1);
 }
 
 /* Fills `message` from the chain of records; from as much of it as is whole. */
@@ -77,9 +99,7 @@ static void read_message(struct index *index, uint32_t uid)
     if (message.of == c && message.uid == uid && message.offset == at && message.file_seq == c->file_seq)
         return;
     message.of = NULL;
-    message.values.count = 0;
-    buffer_reset(&message.bytes);
-    buffer_reserve(&message.bytes, 1);
+    forget_values();
     for (uint32_t next = at; next != 0; next = r.prev) {
         if (!cache_record_get(index, next, &r))
             return;
@@ -150,12 +170,7 @@ size_t index_cache_get_many(struct index *index, uint32_t uid, const unsigned *f
 
     if (index->in_memory)
         return found;
-    for (size_t i = 0; i < count; i++) {
-        if (values[i].at != NULL)
-            cache_used(index, uid, fields[i]);
-        else
-            cache_missed(index, uid, fields[i]);
-    }
+    cache_asked(index, uid, fields, values, count);
     return found;
 }
 

@@ -12,7 +12,7 @@ void state_init(struct state *s, uint32_t indexid)
     const struct state_sink *sink = s->sink;
     void *arg = s->sink_arg;
 
-    *s = (struct state){.ext_keywords = -1, .ext_modseq = -1, .applying_ext = -1, .stride = RECORD_SIZE_MIN,
+    *s = (struct state){.ext_keywords = -1, .ext_modseq = -1, .ext_cache = -1, .applying_ext = -1, .stride = RECORD_SIZE_MIN,
                         .sink = sink, .sink_arg = arg};
     s->base = mem_zero(1, BASE_HEADER_SIZE);
     s->base_size = BASE_HEADER_SIZE;
@@ -52,15 +52,26 @@ void state_free(struct state *s)
     mem_free(s->base);
     free_block(s);
     mem_free(s->gone);
-    *s = (struct state){.ext_keywords = -1, .ext_modseq = -1, .sink = s->sink, .sink_arg = s->sink_arg};
+    *s = (struct state){.ext_keywords = -1, .ext_modseq = -1, .ext_cache = -1, .sink = s->sink, .sink_arg = s->sink_arg};
 }
 
 uint32_t state_lower(const struct state *s, uint32_t uid)
 {
-    uint32_t low = 0, high = s->count;
+    uint32_t low = 0, high = s->count, first, last;
 
-    if (high > 0 && state_uid(s, high - 1) < uid) /* the usual question: is there anything new? */
+    if (high == 0)
+        return 0;
+    first = state_uid(s, 0);
+    last = state_uid(s, high - 1);
+    if (last < uid) /* the usual question: is there anything new? */
         return high;
+    /* UIDs ascend, so none lies further from either end than its number says; where none is missing that is its place. */
+    if (last - uid < high - 1)
+        low = high - 1 - (last - uid);
+    if (uid <= first)
+        return 0;
+    if (uid - first < high)
+        high = uid - first;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
 
@@ -216,8 +227,7 @@ static void load_exts(struct state *s, struct slice header, struct buffer *notes
     }
     s->exts = exts.at;
     s->ext_count = (unsigned)exts.count;
-    s->ext_keywords = state_ext_find(s, SLICE("keywords"));
-    s->ext_modseq = state_ext_find(s, SLICE("modseq"));
+    state_ext_known(s);
 }
 
 /* Fields that older minor versions used otherwise (2.1, minor_version). */
@@ -243,7 +253,7 @@ static void upgrade_minor(struct state *s)
 static enum state_load load(struct state *s, struct slice f, size_t room, struct os_map *map, char *why, size_t why_size,
                             struct buffer *notes)
 {
-    struct state n = {.ext_keywords = -1, .ext_modseq = -1, .applying_ext = -1, .sink = s->sink,
+    struct state n = {.ext_keywords = -1, .ext_modseq = -1, .ext_cache = -1, .applying_ext = -1, .sink = s->sink,
                       .sink_arg = s->sink_arg};
     uint32_t header_size, messages, fits;
     const char *problem;

@@ -28,7 +28,7 @@ struct state {
     uint32_t base_size;
     struct state_ext *exts;
     unsigned ext_count;
-    int ext_keywords, ext_modseq;   /* positions, -1 = none */
+    int ext_keywords, ext_modseq, ext_cache; /* positions, -1 = none */
 
     unsigned char *block;           /* what records lies in */
     struct os_map *map;             /* the block is this one's; NULL = memory of our own */
@@ -107,6 +107,7 @@ void state_mend(struct state *, struct buffer *notes);
 
 /* ---- extensions ---- */
 int state_ext_find(const struct state *, struct slice name); /* -1 = none */
+void state_ext_known(struct state *); /* fills the positions of those that have a field of their own */
 int state_ext_add(struct state *, struct slice name, uint32_t reset_id, uint32_t header_size, uint16_t record_size,
                   uint16_t record_align);
 void state_ext_resize(struct state *, unsigned ext, uint32_t header_size, uint16_t record_size, uint16_t record_align,

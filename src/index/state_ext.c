@@ -15,6 +15,13 @@ int state_ext_find(const struct state *s, struct slice name)
     return -1;
 }
 
+void state_ext_known(struct state *s)
+{
+    s->ext_keywords = state_ext_find(s, SLICE("keywords"));
+    s->ext_modseq = state_ext_find(s, SLICE("modseq"));
+    s->ext_cache = state_ext_find(s, SLICE("cache"));
+}
+
 /* Positions of extensions by alignment, largest first; equal ones stay in file order (a stable insertion). */
 static void sort_by_align(const struct state *s, unsigned *order)
 {
@@ -149,8 +156,7 @@ int state_ext_add(struct state *s, struct slice name, uint32_t reset_id, uint32_
     relayout(s, old, s->ext_count - 1);
     mem_free(old);
     state_header_size_update(s);
-    s->ext_keywords = state_ext_find(s, SLICE("keywords"));
-    s->ext_modseq = state_ext_find(s, SLICE("modseq"));
+    state_ext_known(s);
     return (int)s->ext_count - 1;
 }
 

@@ -195,6 +195,22 @@ static int by_line(const void *a, const void *b)
     return x->line < y->line ? -1 : x->line > y->line;
 }
 
+/* The usual case: one name, one field of it, which is a block as it is. */
+static bool is_one_field(struct slice value, struct slice *block)
+{
+    struct slice lines, rest;
+    struct mime_headers h;
+    struct mime_field f;
+
+    if (split_cached(value, &lines, block) < 0 || lines.size != 4 || !slice_ends(*block, SLICE("\n")))
+        return false;
+    mime_headers_init(&h, *block);
+    if (!mime_headers_next(&h, &f))
+        return false;
+    rest = slice_from(*block, f.raw.size);
+    return rest.size == 0;
+}
+
 int mime_header_cache_merge(struct arena *arena, const struct slice *values, size_t count, struct slice *block,
                             struct error *e)
 {
@@ -202,6 +218,8 @@ int mime_header_cache_merge(struct arena *arena, const struct slice *values, siz
     struct buffer out = {0};
     int result = 0;
 
+    if (count == 1 && is_one_field(values[0], block))
+        return 0;
     for (size_t i = 0; i < count && result == 0; i++) {
         struct slice lines, text;
         struct mime_headers h;

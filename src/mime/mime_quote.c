@@ -11,19 +11,23 @@ static void put_literal(struct buffer *out, struct slice s)
 
 void mime_put_nstring(struct buffer *out, struct slice s)
 {
-    unsigned escapes = 0;
+    /* What keeps a character from standing in a quoted string as it is. */
+    enum { ESCAPED = 1, LITERAL = 2 };
+    static const unsigned char kind[256] = {['\0'] = LITERAL, ['\r'] = LITERAL, ['\n'] = LITERAL, ['"'] = ESCAPED,
+                                            ['\\'] = ESCAPED, [0x80 ... 0xff] = LITERAL};
+    unsigned met = 0, escapes = 0;
 
     if (s.at == NULL) {
         buffer_append_str(out, "NIL");
         return;
     }
-    for (size_t i = 0; i < s.size; i++) {
-        unsigned char c = s.at[i];
-        if (c == '\r' || c == '\n' || c == '\0' || c >= 0x80 ||
-            ((c == '"' || c == '\\') && ++escapes > ESCAPES_IN_QUOTED)) {
-            put_literal(out, s);
-            return;
-        }
+    for (size_t i = 0; i < s.size; i++)
+        met |= kind[s.at[i]];
+    for (size_t i = 0; met == ESCAPED && i < s.size; i++)
+        escapes += kind[s.at[i]];
+    if ((met & LITERAL) != 0 || escapes > ESCAPES_IN_QUOTED) {
+        put_literal(out, s);
+        return;
     }
     buffer_append_byte(out, '"');
     if (escapes == 0) {

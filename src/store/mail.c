@@ -84,17 +84,23 @@ static bool cached_u64(struct mail *mail, int which, uint64_t *out)
 
 /* ---- opening ---- */
 
+/* The one that was closed last: a FETCH or SEARCH opens one message after the other. */
+static struct mail *spare;
+
+enum { SPARE_SIZE = 8192 };
+
 int mail_open_uid(struct mailbox *box, uint32_t uid, struct mail **out, struct error *e)
 {
-    struct mail *mail;
+    struct mail *mail = spare;
 
     if (uid == 0)
         return error_set(e, ERROR_EXPUNGED, "Mailbox %s: no such message", box->place.vname);
-    mail = mem_zero(1, sizeof(*mail));
-    mail->box = mailbox_ref(box);
-    mail->arena = arena_new();
-    mail->uid = uid;
-    mail->file.fd = -1;
+    spare = NULL;
+    if (mail == NULL) {
+        mail = mem_alloc(sizeof(*mail));
+        mail->arena = arena_new();
+    }
+    *mail = (struct mail){.box = mailbox_ref(box), .arena = mail->arena, .uid = uid, .file.fd = -1};
     *out = mail;
     return 0;
 }
@@ -113,8 +119,13 @@ void mail_close(struct mail **mail_p)
     *mail_p = NULL;
     if (mail->open)
         store_read_end(mail->box, &mail->file);
-    arena_free(mail->arena);
     mailbox_close(&mail->box);
+    if (spare == NULL) {
+        arena_recycle(mail->arena, SPARE_SIZE);
+        spare = mail;
+        return;
+    }
+    arena_free(mail->arena);
     mem_free(mail);
 }
 
@@ -438,6 +449,7 @@ int mail_header(struct mail *mail, struct slice *block, struct error *e)
 }
 
 #define HEADER_NAMES_MAX 2000
+#define HEADER_NAME_SIZE 64
 #define HEADER_ASK_MAX 64
 
 static int compare_text(const void *a, const void *b)
@@ -445,27 +457,34 @@ static int compare_text(const void *a, const void *b)
     return strcasecmp(a, b);
 }
 
+struct header_name {
+    char text[HEADER_NAME_SIZE + 5]; /* hdr.NAME; first: names are compared by it */
+    unsigned field;
+};
+
 /* The cache field of a header. Names are the clients' choice: a process knows so many, others are not cached. */
 static bool header_field(struct slice name, unsigned *out)
 {
     static void *tree;
     static size_t count;
-    char text[80];
-    void *found;
+    struct header_name wanted = {.text = "hdr."}, **found;
 
-    if (name.size == 0 || name.size > 64 || memchr(name.at, '\0', name.size) != NULL)
+    if (name.size == 0 || name.size > HEADER_NAME_SIZE || memchr(name.at, '\0', name.size) != NULL)
         return false;
-    memcpy(text, "hdr.", 4);
-    memcpy(text + 4, name.at, name.size);
-    text[name.size + 4] = '\0';
-    found = tfind(text, &tree, compare_text);
+    memcpy(wanted.text + 4, name.at, name.size);
+    found = tfind(&wanted, &tree, compare_text);
     if (found == NULL) {
+        struct header_name *added;
+
         if (count >= HEADER_NAMES_MAX)
             return false;
-        tsearch(mem_strdup(text), &tree, compare_text);
+        added = mem_alloc(sizeof(*added));
+        *added = wanted;
+        added->field = index_field(added->text);
+        found = tsearch(added, &tree, compare_text);
         count++;
     }
-    *out = index_field(text);
+    *out = (*found)->field;
     return true;
 }
 

@@ -41,6 +41,29 @@ ATF_TC_BODY(arena, tc)
     arena_free(NULL);
 }
 
+/* The next user allocates as much without a call of malloc: nothing more is held than before. */
+ATF_TC_WITHOUT_HEAD(arena_recycle);
+ATF_TC_BODY(arena_recycle, tc)
+{
+    struct arena *a = arena_new();
+    size_t held;
+
+    (void)tc;
+    for (int i = 0; i < 5; i++)
+        arena_alloc(a, 900);
+    arena_recycle(a, 8192);
+    held = arena_used(a);
+    ATF_CHECK(held > 4 * 900);
+    for (int i = 0; i < 4; i++)
+        memset(arena_alloc(a, 900), 'x', 900);
+    ATF_CHECK_EQ(arena_used(a), held);
+    arena_alloc(a, 1 << 20);
+    arena_recycle(a, 8192);
+    ATF_CHECK(arena_used(a) < 8192);
+    arena_recycle(a, 8192);
+    arena_free(a);
+}
+
 ATF_TC_WITHOUT_HEAD(arena_big_first);
 ATF_TC_BODY(arena_big_first, tc)
 {
@@ -190,6 +213,7 @@ ATF_TC_BODY(budgets, tc)
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, arena);
+    ATF_TP_ADD_TC(tp, arena_recycle);
     ATF_TP_ADD_TC(tp, arena_big_first);
     ATF_TP_ADD_TC(tp, exhausted);
     ATF_TP_ADD_TC(tp, strings);
