@@ -30,7 +30,6 @@ struct front {
     const char *flags, *ip;
     ev_io out_ready, log_ready;
     bool tls_on, ending;
-    void *state;                   /* the protocol's */
 };
 
 bool front_flag(const struct front *, char flag);

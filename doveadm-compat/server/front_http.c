@@ -261,7 +261,7 @@ static void take_body(struct front *f)
 
 static void check_authorization(struct front *f, struct slice value)
 {
-    struct slice scheme, parts[2] = {SLICE_EMPTY, SLICE_EMPTY}, rest;
+    struct slice scheme = SLICE_EMPTY, parts[2] = {SLICE_EMPTY, SLICE_EMPTY}, rest;
     struct buffer decoded = {0};
     bool basic;
 
@@ -301,7 +301,7 @@ static void begin_request(struct front *f, struct slice authorization)
 
 static void take_head(struct front *f)
 {
-    struct slice rest = buffer_slice(&http.head), line, word, authorization = SLICE_EMPTY;
+    struct slice rest = buffer_slice(&http.head), line, word = SLICE_EMPTY, authorization = SLICE_EMPTY;
     uint64_t length = 0;
     bool good, proceed = false;
 

@@ -147,7 +147,7 @@ static void tls_ready(void *arg, const struct error *e)
 
 static void take_login(struct front *f, struct slice text)
 {
-    struct slice word, rest = text, parts[3], plain;
+    struct slice word = SLICE_EMPTY, rest = text, parts[3], plain;
     struct buffer decoded = {0};
     size_t n = 0;
 
@@ -219,12 +219,17 @@ static void flush_data(struct front *f)
 
 static void put_byte(struct front *f, unsigned char c)
 {
-    if (line.has_end)
-        buffer_append_byte(&line.data, '\n');
-    line.has_end = false;
     buffer_append_byte(&line.data, c);
     if (line.data.size >= WIRE_DATA_MAX)
         flush_data(f);
+}
+
+/* The line end that waited is one of the data after all. */
+static void put_end(struct front *f)
+{
+    if (line.has_end)
+        put_byte(f, '\n');
+    line.has_end = false;
 }
 
 /* One byte; true: it was the last one. A CR is dropped where a LF follows, that is where it stands before the end. */
@@ -244,11 +249,11 @@ static bool take_byte(struct front *f, unsigned char c, unsigned char next)
     }
     if (!end_of_line) {
         line.at = INSIDE;
+        put_end(f);
         put_byte(f, c);
         return false;
     }
-    if (line.has_end)
-        buffer_append_byte(&line.data, '\n');
+    put_end(f);
     line.has_end = true;
     line.at = BEGIN;
     return false;

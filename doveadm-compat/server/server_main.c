@@ -83,7 +83,7 @@ static bool only_for_its_owner(int fd)
         log_error(NULL, "stat(%s) failed: %s", address.sun_path, strerror(errno));
         return false;
     }
-return (st.st_mode & 0777) == 0600;
+    return (st.st_mode & 0777) == 0600;
 }
 
 static int open_client(struct server_client *c, const struct service_listener *listener, int fd, struct error *e)

@@ -29,7 +29,7 @@ static void end(struct peer *peer, const char *text, struct slice line)
 
 static void take_reader_line(struct peer *peer, struct slice line)
 {
-    struct slice rest = line, command, name = SLICE_EMPTY;
+    struct slice rest = line, command = SLICE_EMPTY, name = SLICE_EMPTY;
 
     (void)slice_split(&rest, '\t', &command);
     (void)slice_split(&rest, '\t', &name);

@@ -85,18 +85,23 @@ def no_ghosts(pid):
                 fail("polled: %s, open: %s" % (polled, os.listdir(folder + "fd")))
 
 
+def connect(host, port, tls):
+    sock = socket.create_connection((host, port), timeout=SECS)
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        sock = context.wrap_socket(sock)
+    return sock
+
+
 class Client:
     live = []
 
     def __init__(self, user, tls=False):
         self.user = user
         self.live.append(self)
-        self.sock = socket.create_connection((HOST, PORT), timeout=SECS)
-        if tls:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            self.sock = context.wrap_socket(self.sock)
+        self.sock = connect(HOST, PORT, tls)
         self.data = b""
         self.deflate = self.inflate = None
         self.heard = []

@@ -14,23 +14,17 @@ import os
 import re
 import signal
 import socket
-import ssl
 import sys
 import zlib
 
-from hibernate import connections, fail, program, wait_for
+from hibernate import connect, connections, fail, program, wait_for
 
 SECS = 30
 
 
 class Client:
     def __init__(self, tls=False):
-        self.sock = socket.create_connection((HOST, PORT), timeout=SECS)
-        if tls:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            self.sock = context.wrap_socket(self.sock)
+        self.sock = connect(HOST, PORT, tls)
         self.data = b""
         self.deflate = self.inflate = None
         self.greeting = self.line()
