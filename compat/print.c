@@ -70,7 +70,7 @@ static const char *hide_in_word(const char *start, const char *p, size_t size, s
 static bool hide_parts(const char *value, struct buffer *out)
 {
     bool hidden = false, url;
-    size_t size;
+    size_t size = 0;
     const char *p = value, *hint;
     while ((hint = find_hint(p, &size, &url)) != NULL) {
         buffer_append(out, p, (size_t)(hint - p));
