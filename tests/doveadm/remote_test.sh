@@ -69,7 +69,7 @@ protocol_body()
 {
     start
     python3 -B "$TOP_SRC/tests/doveadm/remote.py" "$IP" $DOVEADM_PORT >ours || atf_fail "our server"
-    as_user rm -r "$SCENE/home/one"
+    as_user rm -r "$SCENE/home/one" "$SCENE/home/two"
     python3 -B "$TOP_SRC/tests/doveadm/remote.py" "$IP2" $DOVEADM_PORT >real || atf_fail "the real server"
     cmp -s ours real || { diff real ours; atf_fail "our server answers otherwise"; }
     scene_stop
