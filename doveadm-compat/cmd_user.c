@@ -97,22 +97,29 @@ static void print_row(struct doveadm *d, const char *field, const char *value)
 }
 
 /* uid, gid, home and mail come first, as a mail process would use them; then the rest. */
+/* Those that every user has stand in front, the others as they came. */
+enum { BASIC_FIELDS = 4 };
+static const char *const basic_fields[BASIC_FIELDS] = {"uid", "gid", "home", "mail"};
+
+static bool is_basic(const char *key)
+{
+    for (size_t i = 0; i < BASIC_FIELDS; i++)
+        if (strcmp(key, basic_fields[i]) == 0)
+            return true;
+    return false;
+}
+
 static void show_fields(struct lookup *l, const char *user, const struct rpc_fields *fields)
 {
-    static const char *const first[] = {"uid", "gid", "home", "mail"};
-
-    for (size_t i = 0; i < 4; i++) {
-        const char *value = basic_field(l, user, fields, first[i]);
+    for (size_t i = 0; i < BASIC_FIELDS; i++) {
+        const char *value = basic_field(l, user, fields, basic_fields[i]);
         if (value != NULL)
-            print_row(l->d, first[i], value);
+            print_row(l->d, basic_fields[i], value);
     }
     for (size_t i = 0; i <= fields->count; i++) {
-        bool shown = i == fields->count;
         if (fields->empty == i + 1)
             print_row(l->d, "", "");
-        for (size_t j = 0; j < 4 && !shown; j++)
-            shown = strcmp(fields->at[i].key, first[j]) == 0;
-        if (!shown)
+        if (i < fields->count && !is_basic(fields->at[i].key))
             print_row(l->d, fields->at[i].key, fields->at[i].value);
     }
 }
@@ -159,7 +166,7 @@ static int serve_list(struct lookup *l, const char *const *masks, size_t n)
 
     print_json_raw("{\"userList\":[");
     for (size_t i = 0; i < n; i++) {
-        const char **users = &((const char *[]){masks[i]})[0];
+        const char *one[] = {masks[i]}, **users = one;
         size_t count = 1;
         struct error e;
         if (is_mask(masks[i]) && auth_wait_list(l->socket, masks[i], &l->info, l->d->arena, &users, &count, &e) < 0) {
@@ -189,7 +196,6 @@ static void serve_pair(const char **between, const char *key, const char *value)
 
 static void serve_fields(struct lookup *l, const char *user, const struct rpc_fields *fields)
 {
-    static const char *const first[] = {"uid", "gid", "home", "mail"};
     const char *only = doveadm_text(l->d, "field"), *template = doveadm_text(l->d, "expand-field"), *between = "";
 
     if (template != NULL) {
@@ -200,15 +206,11 @@ static void serve_fields(struct lookup *l, const char *user, const struct rpc_fi
         serve_pair(&between, only, basic_field(l, user, fields, only));
         return;
     }
-    for (size_t i = 0; i < 4; i++)
-        serve_pair(&between, first[i], basic_field(l, user, fields, first[i]));
-    for (size_t i = 0; i < fields->count; i++) {
-        bool shown = false;
-        for (size_t j = 0; j < 4 && !shown; j++)
-            shown = strcmp(fields->at[i].key, first[j]) == 0;
-        if (!shown)
+    for (size_t i = 0; i < BASIC_FIELDS; i++)
+        serve_pair(&between, basic_fields[i], basic_field(l, user, fields, basic_fields[i]));
+    for (size_t i = 0; i < fields->count; i++)
+        if (!is_basic(fields->at[i].key))
             serve_pair(&between, fields->at[i].key, fields->at[i].value == NULL ? "" : fields->at[i].value);
-    }
 }
 
 static int serve_users(struct lookup *l, const char *const *users, size_t n)

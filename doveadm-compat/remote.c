@@ -5,6 +5,7 @@
  * the whole run, as with the real client. */
 #include "remote.h"
 
+#include "line_status.h"
 #include "mail.h"
 #include "net/net.h"
 #include "rpc/line.h"
@@ -211,26 +212,10 @@ static void lost(struct remote_conn *c, const char *why)
     c->state = GONE;
 }
 
-static int status_of(struct slice line)
-{
-    static const struct {
-        const char *name;
-        int status;
-    } names[] = {{"+", DOVEADM_OK}, {"-USAGE", DOVEADM_USAGE}, {"-DATAERR", DOVEADM_DATAERR}, {"-NOUSER", DOVEADM_NOUSER},
-                 {"-NOTFOUND", DOVEADM_NOTFOUND}, {"-TEMPFAIL", DOVEADM_TEMPFAIL}, {"-PROTOCOL", DOVEADM_PROTOCOL},
-                 {"-NOPERM", DOVEADM_NOPERM}, {"-NOREPLICATE", 1001}};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (slice_equal_str(line, names[i].name))
-            return names[i].status;
-    return DOVEADM_TEMPFAIL;
-}
-
-
 static void take_status(struct remote_conn *c, struct slice line)
 {
     struct remote *r = c->remote;
-    int status = status_of(line);
+    int status = line_status_of(line);
 
     if (status == DOVEADM_NOUSER)
         log_error(NULL, "%s: No such user: %s", r->server, c->user);

@@ -47,9 +47,9 @@ void stream_deadline(struct stream *s, double seconds)
     (void)s, (void)seconds;
 }
 
-void stream_start_tls(struct stream *s, struct tls_context *context, void (*done)(void *, const struct error *))
+void front_start_tls(struct front *f)
 {
-    (void)s, (void)context, (void)done;
+    (void)f;
 }
 
 bool front_flag(const struct front *f, char flag)

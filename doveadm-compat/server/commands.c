@@ -4,6 +4,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -134,7 +135,11 @@ static void run(struct server_client *c)
         server_run_command(c);
     if (c->command < 0 || (pidfd = (int)syscall(SYS_pidfd_open, c->command, 0)) < 0) {
         log_error(NULL, "Can't run a command: %s", strerror(errno));
-        c->command = c->command < 0 ? 0 : c->command;
+        if (c->command > 0) {
+            (void)kill(c->command, SIGKILL);
+            (void)waitpid(c->command, NULL, 0);
+        }
+        c->command = 0;
         answer(c, WIRE_END, 0);
     } else {
         ev_io_init(&c->ended, command_ended, pidfd, EV_READ);

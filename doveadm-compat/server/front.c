@@ -161,6 +161,11 @@ static void tls_done(void *arg, const struct error *e)
     f->protocol->start(f);
 }
 
+void front_start_tls(struct front *f)
+{
+    stream_start_tls(f->stream, f->tls, tls_done);
+}
+
 /* ---- the process --------------------------------------------------------------------------------------------------- */
 
 /* The context is made while files may be opened; the settings that it was made from go again. */
@@ -221,7 +226,7 @@ static void serve(struct front *f)
         log_error(NULL, "SSL init failed: %s", f->tls_error.admin);
         front_end(f);
     } else if (front_flag(f, FRONT_FLAG_TLS))
-        stream_start_tls(f->stream, f->tls, tls_done);
+        front_start_tls(f);
     else
         f->protocol->start(f);
     ev_run(f->loop, 0);

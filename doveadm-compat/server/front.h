@@ -38,6 +38,8 @@ void front_ask(struct front *, enum wire_ask, const struct slice *texts, size_t 
 void front_ask_bytes(struct front *, enum wire_ask, struct slice);
 /* Reads what is in the pipes: all of it, or as much as the client takes. */
 void front_pump(struct front *, bool all);
+/* f->tls is there. `start` of the protocol follows the handshake. */
+void front_start_tls(struct front *);
 /* Writes what waits and ends. */
 void front_end(struct front *);
 

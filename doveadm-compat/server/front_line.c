@@ -3,6 +3,7 @@
  * Replies are multiplexed from minor version 1 on: a byte for the channel, the size, the bytes. Data for a command follows
  * its line, dot-stuffed; the line feed before the lone dot does not belong to it. */
 #include "server/front.h"
+#include "line_status.h"
 
 #include "base/text.h"
 #include "rpc/line.h"
@@ -47,20 +48,6 @@ static void line_log(struct front *f, struct slice bytes)
     send_on(f, CHANNEL_LOG, bytes);
 }
 
-static const char *status_name(unsigned status)
-{
-    static const struct {
-        unsigned status;
-        const char *name;
-    } names[] = {{0, "+"}, {64, "-USAGE"}, {65, "-DATAERR"}, {67, "-NOUSER"}, {68, "-NOTFOUND"},
-                 {75, "-TEMPFAIL"}, {76, "-PROTOCOL"}, {77, "-NOPERM"}};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (names[i].status == status)
-            return names[i].name;
-    return "-UNKNOWN";
-}
-
 static void finish_command(struct front *f, const char *status)
 {
     struct buffer reply = {0};
@@ -90,7 +77,7 @@ static void line_answer(struct front *f, enum wire_answer answer, unsigned statu
         stream_deadline(f->stream, DATA_SECONDS);
         break;
     case WIRE_STATUS:
-        finish_command(f, status_name(status));
+        finish_command(f, line_status_name((int)status));
         break;
     case WIRE_UNKNOWN:
         finish_command(f, "-");
@@ -136,15 +123,6 @@ static void refuse(struct front *f, const char *reason)
     front_end(f);
 }
 
-static void tls_ready(void *arg, const struct error *e)
-{
-    struct front *f = arg;
-
-    f->tls_on = e->class == ERROR_NONE;
-    if (!f->tls_on)
-        log_info(NULL, "TLS handshake failed: %s", e->admin);
-}
-
 static void take_login(struct front *f, struct slice text)
 {
     struct slice word = SLICE_EMPTY, rest = text, parts[3], plain;
@@ -157,7 +135,7 @@ static void take_login(struct front *f, struct slice text)
             stream_print(f->stream, "-\n");
             front_end(f);
         } else
-            stream_start_tls(f->stream, f->tls, tls_ready);
+            front_start_tls(f);
         return;
     }
     (void)slice_split(&rest, '\t', &word);

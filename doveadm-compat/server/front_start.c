@@ -51,16 +51,12 @@ __attribute__((noreturn)) static void run_front(struct server_client *c, const s
     char flags[8];
     char *argv[] = {mem_strdup("dovecot/doveadm-front"), mem_strdup(strcmp(listener->name, "http") == 0 ? "http" : "line"),
                     flags, c->ip, mem_strdup(conf_str(c->set, SET_default_internal_user)), root, NULL};
-    sigset_t none;
 
     (void)snprintf(flags, sizeof(flags), "-%s%s%s%s", listener->ssl ? "t" : "", c->trusted ? "u" : "",
                    *conf_str(c->set, SET_doveadm_password) != '\0' ? "p" : "",
                    *conf_str(c->set, SET_doveadm_api_key) != '\0' ? "k" : "");
-    (void)sigemptyset(&none);
-    for (int i = 1; i < NSIG; i++)
-        if (i != SIGKILL && i != SIGSTOP && i != SIGPIPE)
-            (void)signal(i, SIG_DFL);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    service_reset_signals();
+    (void)signal(SIGPIPE, SIG_IGN);
     place(ends);
     set_environment();
     (void)execv(program, argv);

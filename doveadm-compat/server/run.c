@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -36,6 +35,12 @@ const struct doveadm_command *server_find_command(struct arena *a, const char **
     return command;
 }
 
+/* Reads this command what a client sends behind it? */
+static bool reads_stream(const struct doveadm_command *c)
+{
+    return c->run == doveadm_save || strcmp(c->name, "sieve put") == 0;
+}
+
 static int parse_words(struct doveadm *d, const char **words)
 {
     char **args;
@@ -53,7 +58,7 @@ bool server_wants_input(struct arena *a, const char **words)
     bool wants;
 
     d.command = server_find_command(a, words, &args, &count);
-    if (d.command == NULL || (d.command->run != doveadm_save && strcmp(d.command->name, "sieve put") != 0))
+    if (d.command == NULL || !reads_stream(d.command))
         return false;
     wants = doveadm_args_parse(&d, count, args) == DOVEADM_OK && !doveadm_given(&d, "file");
     doveadm_args_free(&d);
@@ -72,7 +77,7 @@ const struct doveadm_command *server_find_object(struct arena *a, const char *na
 
 static bool is_stream(const struct doveadm_command *c, const char *name)
 {
-    return strcmp(name, "file") == 0 && (c->run == doveadm_save || strcmp(c->name, "sieve put") == 0);
+    return strcmp(name, "file") == 0 && reads_stream(c);
 }
 
 static bool take_object(struct doveadm *d, const char **words)
@@ -169,9 +174,7 @@ static void prepare(struct server_client *c)
 {
     FILE *out;
 
-    for (int i = 1; i < NSIG; i++)
-        if (i != SIGKILL && i != SIGSTOP)
-            (void)signal(i, SIG_DFL);
+    service_reset_signals();
     if (c->input >= 0 && lseek(c->input, 0, SEEK_SET) < 0)
         log_fatal(SERVER_FATAL + DOVEADM_TEMPFAIL, "lseek() failed: %s", strerror(errno));
     place(c->input >= 0 ? c->input : open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -66,17 +65,12 @@ static uint64_t address_space(const struct dispatcher *d, unsigned sessions)
 
 __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const struct credentials *c, int fd)
 {
-    sigset_t none;
     struct error e;
     char *argv[] = {mem_printf("dovecot/%s", service_name(d->service)), NULL};
     int program = open(d->program, O_PATH | O_CLOEXEC);
     int high = fcntl(fd, F_DUPFD, 16), high_conf = d->conf_fd < 0 ? -1 : fcntl(d->conf_fd, F_DUPFD, 16);
 
-    (void)sigemptyset(&none);
-    for (int i = 1; i < NSIG; i++)
-        if (i != SIGKILL && i != SIGSTOP)
-            (void)signal(i, SIG_DFL);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    service_reset_signals();
     if (high < 0 || dup2(high, FD_DISPATCH) < 0)
         fail("dup2", "worker");
     if (high_conf >= 0 && (dup2(high_conf, FD_CONF) < 0 || lseek(FD_CONF, 0, SEEK_SET) < 0))

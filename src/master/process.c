@@ -133,17 +133,6 @@ static void drop_privileges(const struct unit *unit)
         child_fatal(EXIT_FATAL, "setuid", unit->name);
 }
 
-static void reset_signals(void)
-{
-    sigset_t none;
-
-    (void)sigemptyset(&none);
-    for (int i = 1; i < NSIG; i++)
-        if (i != SIGKILL && i != SIGSTOP)
-            (void)signal(i, SIG_DFL);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 __attribute__((noreturn)) static void run_child(struct unit *unit, uint32_t number, struct plan *plan)
 {
     struct master *master = unit->master;
@@ -153,7 +142,7 @@ __attribute__((noreturn)) static void run_child(struct unit *unit, uint32_t numb
     char *path = unit->argv[0];
     bool named = strcmp(master->instance, "dovecot") != 0;
 
-    reset_signals();
+    service_reset_signals();
     place_descriptors(plan);
     log_open_service(unit->name);
     if (chdir(master->base_dir) < 0)

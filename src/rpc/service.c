@@ -238,6 +238,17 @@ int service_connect(const struct service *service, const char *socket, struct er
     return line_connect(path, 1000, error);
 }
 
+void service_reset_signals(void)
+{
+    sigset_t none;
+
+    (void)sigemptyset(&none);
+    for (int i = 1; i < NSIG; i++)
+        if (i != SIGKILL && i != SIGSTOP)
+            (void)signal(i, SIG_DFL);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 const char *service_libexec_dir(void)
 {
     static const char build[] = BUILD_LIBEXEC;

@@ -79,6 +79,9 @@ const char *service_hostname(const struct service *);       /* DOVECOT_HOSTNAME,
  * service_drop_privileges root-only ones too. -> fd, or -1 and *e. */
 int service_connect(const struct service *, const char *socket, struct error *);
 
+/* In a child that will be another program: signals do and are let through what they are by default. */
+void service_reset_signals(void);
+
 /* Our own programs: the build tree's libexec while running from the build tree, else the installed one. */
 const char *service_libexec_dir(void);
 

@@ -63,15 +63,21 @@ pairs_body()
 }
 pairs_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
+# answers_alike SCRIPT PORT: what the script says of both servers, each of which finds no mail.
+answers_alike()
+{
+    python3 -B "$TOP_SRC/tests/doveadm/$1" "$IP" $2 >ours || atf_fail "our server"
+    as_user rm -rf "$SCENE/home/one" "$SCENE/home/two"
+    python3 -B "$TOP_SRC/tests/doveadm/$1" "$IP2" $2 >real || atf_fail "the real server"
+    cmp -s ours real || { diff real ours; atf_fail "our server answers otherwise"; }
+}
+
 atf_test_case protocol cleanup
 protocol_head() { atf_set descr 'The line protocol: versions, login, commands, what ends the connection'; }
 protocol_body()
 {
     start
-    python3 -B "$TOP_SRC/tests/doveadm/remote.py" "$IP" $DOVEADM_PORT >ours || atf_fail "our server"
-    as_user rm -r "$SCENE/home/one" "$SCENE/home/two"
-    python3 -B "$TOP_SRC/tests/doveadm/remote.py" "$IP2" $DOVEADM_PORT >real || atf_fail "the real server"
-    cmp -s ours real || { diff real ours; atf_fail "our server answers otherwise"; }
+    answers_alike remote.py $DOVEADM_PORT
     scene_stop
 }
 protocol_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
@@ -81,10 +87,7 @@ http_head() { atf_set descr 'The HTTP API: the same answers as the real one, but
 http_body()
 {
     start
-    python3 -B "$TOP_SRC/tests/doveadm/api.py" "$IP" $HTTP_PORT >ours || atf_fail "our server"
-    as_user rm -r "$SCENE/home/one"
-    python3 -B "$TOP_SRC/tests/doveadm/api.py" "$IP2" $HTTP_PORT >real || atf_fail "the real server"
-    cmp -s ours real || { diff real ours; atf_fail "our server answers otherwise"; }
+    answers_alike api.py $HTTP_PORT
     python3 -B "$TOP_SRC/tests/doveadm/api.py" "$IP" $HTTP_PORT better >better || atf_fail "where the real one fails"
     cat >wanted <<'END'
 200 [["error",{"type":"exitCode", "exitCode":75},"a"],["error",{"type":"exitCode", "exitCode":64},"b"],["error",{"type":"exitCode", "exitCode":64},"c"]]
@@ -103,7 +106,7 @@ front_body()
 {
     . "$TOP_SRC/tests/lib/scene.sh"
     scene_certificate
-    scene_start ours 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem" 'doveadm_password = secret' \
+    scene_start ours "$TLS" 'doveadm_password = secret' \
         'doveadm_allowed_commands = search,mailbox list' \
         "service doveadm {" "  inet_listener {" "    port = $DOVEADM_PORT" "    ssl = yes" "  }" "}"
     python3 -B - "$IP" $DOVEADM_PORT "$SCENE" >got <<'END' || { cat got "$SCENE/log"; atf_fail "TLS client"; }

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 static const struct index_settings keep = {.cache_fields = "flags size.virtual imap.bodystructure hdr.subject"};
 
@@ -41,6 +42,47 @@ ATF_TC_BODY(put_and_get, tc)
     arena = arena_new();
     ATF_CHECK_STREQ(get(index, 10, "imap.bodystructure"), "structure 10");
     ATF_CHECK_STREQ(get(index, 7, "hdr.SUBJECT"), "subject");
+    done(&index);
+}
+
+static uint64_t bytes_read(void)
+{
+    FILE *io = fopen("/proc/self/io", "r");
+    unsigned long long n = 0;
+
+    ATF_REQUIRE(io != NULL && fscanf(io, "rchar: %llu", &n) == 1);
+    fclose(io);
+    return n;
+}
+
+/* What several kinds of questions have added stands in as many places of the file: each is read once, not once a message. */
+ATF_TC_WITHOUT_HEAD(chains_are_read_once);
+ATF_TC_BODY(chains_are_read_once, tc)
+{
+    enum { MESSAGES = 2000, PLACES = 8 };
+    static const char *const names[PLACES] = {"hdr.a", "hdr.b", "hdr.c", "hdr.d", "hdr.e", "hdr.f", "hdr.g", "hdr.h"};
+    struct index *index = open_dir("box", &(struct index_settings){.cache_fields = "hdr.a hdr.b hdr.c hdr.d hdr.e hdr.f hdr.g hdr.h"}, false);
+    unsigned fields[PLACES];
+    struct slice values[PLACES];
+    struct stat st;
+    uint64_t before;
+
+    append(index, MESSAGES);
+    for (int i = 0; i < PLACES; i++) {
+        fields[i] = index_field(names[i]);
+        for (uint32_t uid = 1; uid <= MESSAGES; uid++)
+            index_cache_put(index, uid, fields[i], slice_from_str(arena_printf(arena, "%050u", uid)));
+        index_cache_flush(index);
+    }
+    done(&index);
+    index = open_dir("box", &keep, true);
+    arena = arena_new();
+    ATF_REQUIRE_EQ(stat("box/dovecot.index.cache", &st), 0);
+    ATF_REQUIRE_EQ(index_cache_get_many(index, 1, fields, PLACES, arena, values), PLACES);
+    before = bytes_read();
+    for (uint32_t uid = 2; uid <= MESSAGES; uid++)
+        ATF_REQUIRE_EQ(index_cache_get_many(index, uid, fields, PLACES, arena, values), PLACES);
+    ATF_CHECK(bytes_read() - before < 2 * (uint64_t)st.st_size);
     done(&index);
 }
 
@@ -209,6 +251,7 @@ ATF_TC_BODY(names_are_capped, tc)
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, put_and_get);
+    ATF_TP_ADD_TC(tp, chains_are_read_once);
     ATF_TP_ADD_TC(tp, bitmask_is_ored);
     ATF_TP_ADD_TC(tp, appended_with_fields);
     ATF_TP_ADD_TC(tp, decisions);

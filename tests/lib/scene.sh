@@ -54,6 +54,9 @@ scene_certificate()
     scene_make
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost \
         -keyout "$SCENE/key.pem" -out "$SCENE/cert.pem" 2>/dev/null
+    TLS="ssl = yes
+ssl_cert = <$SCENE/cert.pem
+ssl_key = <$SCENE/key.pem"
 }
 
 # $SCENE/dovecot.conf: what a scene needs, then the lines given. Any user name may log in with the password "pass".

@@ -153,7 +153,7 @@ server_names_body()
 {
     export ASAN_OPTIONS="quarantine_size_mb=0:thread_local_quarantine_size_kb=0"
     scene_certificate
-    scene_start ours 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem" \
+    scene_start ours "$TLS" \
         'import_environment = $import_environment ASAN_OPTIONS' 'service imap-login {' '  service_count = 0' '  process_limit = 1' '}'
     IMAP_PORT=$IMAPS_PORT
     faults server_names $(pgrep -P "$SERVER" -f '^dovecot/imap-login')
@@ -182,7 +182,7 @@ certificates_body()
         openssl x509 -req -in request -CA "$SCENE/ca.crt" -CAkey "$SCENE/ca.key" -CAcreateserial -days 30 \
             -out "$SCENE/${name%:*}.crt" 2>/dev/null
     done
-    scene_start ours 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem" "ssl_ca = <$SCENE/ca.crt" 'ssl_require_crl = no' \
+    scene_start ours "$TLS" "ssl_ca = <$SCENE/ca.crt" 'ssl_require_crl = no' \
         'ssl_verify_client_cert = yes' 'auth_ssl_username_from_cert = yes' 'auth_failure_delay = 0' \
         'service anvil {' '  unix_listener anvil-auth-penalty {' '    mode = 0' '  }' '}'
     IMAP_PORT=$IMAPS_PORT

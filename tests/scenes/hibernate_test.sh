@@ -190,7 +190,7 @@ atf_test_case tls cleanup
 tls_body()
 {
     scene_certificate
-    start ours "$SOCKETS" 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem"
+    start ours "$SOCKETS" "$TLS"
     PORT=$IMAPS_PORT hibernate tls
     scene_stop
     scene_log_is_clean

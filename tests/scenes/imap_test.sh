@@ -378,7 +378,7 @@ END
 words_case()
 {
     scene_certificate
-    scene_start ours 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem" "$@"
+    scene_start ours "$TLS" "$@"
     sed -i '/^ssl = no$/d' "$SCENE/dovecot.conf"
     scene_second dovecot
     compare_words

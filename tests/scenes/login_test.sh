@@ -5,7 +5,7 @@
 with_tls()
 {
     scene_certificate
-    printf 'ssl = yes\nssl_cert = <%s/cert.pem\nssl_key = <%s/key.pem\n' "$SCENE" "$SCENE"
+    echo "$TLS"
 }
 
 atf_test_case starttls cleanup

@@ -220,7 +220,7 @@ atf_test_case reload_tls cleanup
 reload_tls_body()
 {
     scene_certificate
-    scene_start ours "$WORKER" 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem"
+    scene_start ours "$WORKER" "$TLS"
     python3 -B - "$IP" "$IMAPS_PORT" "$SCENE" "$OURS/dovecot" <<'END' || { cat "$SCENE/log"; atf_fail "reload with TLS"; }
 import socket, ssl, subprocess, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

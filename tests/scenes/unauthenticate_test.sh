@@ -42,7 +42,7 @@ atf_test_case tls cleanup
 tls_body()
 {
     scene_certificate
-    scene_start ours 'imap_capability = +UNAUTHENTICATE' 'ssl = yes' "ssl_cert = <$SCENE/cert.pem" "ssl_key = <$SCENE/key.pem" \
+    scene_start ours 'imap_capability = +UNAUTHENTICATE' "$TLS" \
         'protocol imap {' '  mail_plugins = $mail_plugins imap_zlib' '}'
     PORT=$IMAPS_PORT unauthenticate tls
     scene_stop
