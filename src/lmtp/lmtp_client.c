@@ -227,6 +227,12 @@ static void deadline(void *arg)
 
 static const struct stream_handler handler = {readable, writable, closed, deadline};
 
+void lmtp_client_wait(struct lmtp_client *c)
+{
+    c->mode = LMTP_WAIT;
+    stream_want_input(c->stream, false);
+}
+
 void lmtp_client_resume(struct lmtp_client *c)
 {
     if (c->stream == NULL || c->mode == LMTP_END)

@@ -115,7 +115,7 @@ static void message_complete(struct lmtp_client *c)
         spool_failed(c);
         return;
     }
-    c->mode = LMTP_WAIT;
+    lmtp_client_wait(c);
     lmtp_submit(c);
 }
 

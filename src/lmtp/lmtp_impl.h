@@ -100,7 +100,10 @@ void lmtp_client_shutdown(struct lmtp_client *);
 void lmtp_client_settings(struct lmtp_client *);
 void lmtp_client_greet(struct lmtp_client *);
 void lmtp_client_start_tls(struct lmtp_client *);
-/* A lookup or delivery is over: reads on. */
+/* A lookup or delivery is awaited: nothing is read until `resume`, not even that the client has closed its side, which one may
+ * that has sent all it has to say and waits for the answers (Exim does). */
+void lmtp_client_wait(struct lmtp_client *);
+/* It is over: reads on. */
 void lmtp_client_resume(struct lmtp_client *);
 void lmtp_new_session(struct lmtp_client *);
 const char *lmtp_client_address(const struct lmtp_client *, char out[NET_IP_TEXT]); /* "local" for UNIX sockets */

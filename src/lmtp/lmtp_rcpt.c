@@ -287,7 +287,7 @@ void lmtp_rcpt_command(struct lmtp_client *c, struct slice params)
     }
     split_detail(c, &path, r);
     c->asking = r;
-    c->mode = LMTP_WAIT;
+    lmtp_client_wait(c);
     if (conf_bool(c->set, SET_lmtp_proxy)) {
         struct auth_user_info info = lookup_info(c);
         c->lookup = auth_master_pass(c->server->auth, r->user, &info, proxy_known, c);

@@ -25,7 +25,7 @@ struct stream_handler {
     void (*readable)(void *arg);
     void (*writable)(void *arg);                            /* may be NULL */
     /* The peer has closed its side (error class NONE), or reading or writing failed. Input that came before is
-     * still there. */
+     * still there. While reading is off the peer's end, like its bytes, is not looked at. */
     void (*closed)(void *arg, const struct error *);
     void (*deadline)(void *arg);                            /* may be NULL */
 };

@@ -1,6 +1,6 @@
 # Mail servers of other houses beside ours, as they come: Postfix or Exim asks our auth socket who may send, and delivers into our
 # LMTP service. Their packages would take the place of the mail server that a machine has, and of each other, so ./check does not
-# install them (tools/install mta does for Postfix, tools/install exim for Exim), and without them this is skipped. They run with
+# install them (tools/install mta does for Postfix, tools/install exim for Exim), and without them their cases are skipped. They run with
 # folders and a configuration of their own on a loopback address, next to the installed one.
 
 mta_auth='auth_mechanisms = plain login
@@ -88,6 +88,43 @@ for box in watchers:
     assert b"Subject: through " + mailer.encode() in got and b"first\r\n.dot\r\nlast\r\n" in got, got
 END
     python3 -B mta.py "$@"
+}
+
+# ---- as they do it ----------------------------------------------------------------------------------------------------------
+
+# Exim closes its side once everything is said, and waits for the answers; whoever takes that for the end makes it send again.
+atf_test_case half_closed cleanup
+half_closed_head() { atf_set descr 'LMTP: all commands at once, then the client closes its side'; }
+half_closed_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_start ours
+    scene_second dovecot
+    for ip in "$IP" "$IP2"; do
+        for data in DATA BDAT; do
+            python3 -B - "$ip" "$LMTP_PORT" $data <<'END' >codes || atf_fail "no conversation"
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
+message = b"Subject: x\r\n\r\nbody\r\n"
+data = b"BDAT %d LAST\r\n" % len(message) + message if sys.argv[3] == "BDAT" else b"DATA\r\n" + message + b".\r\n"
+s.sendall(b"LHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<one>\r\nRCPT TO:<two>\r\n" + data + b"QUIT\r\n")
+s.shutdown(socket.SHUT_WR)
+print(*[line[:3].decode() for line in s.makefile("rb") if line[3:4] != b"-"])
+END
+            case $data in
+            DATA) echo '220 250 250 250 250 354 250 250 221' ;;
+            BDAT) echo '220 250 250 250 250 250 250 221' ;;
+            esac >wanted
+            cmp -s codes wanted || { cat codes; atf_fail "$data at $ip"; }
+        done
+    done
+    scene_stop
+    scene_log_is_clean
+}
+half_closed_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
 }
 
 # ---- Postfix --------------------------------------------------------------------------------------------------------------
@@ -303,6 +340,7 @@ exim_inet_cleanup() { exim_end; }
 
 atf_init_test_cases()
 {
+    atf_add_test_case half_closed
     atf_add_test_case postfix_unix
     atf_add_test_case postfix_inet
     atf_add_test_case exim_unix
