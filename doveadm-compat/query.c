@@ -3,6 +3,8 @@
  * AND binds neighbours, OR between keys makes the whole list at that level an OR; both at one level are refused. */
 #include "query_impl.h"
 
+#include "store/search_part.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +15,7 @@ struct parser {
     struct doveadm *d;
     const char *const *words;
     size_t n, at;
+    struct imap_arg *args;     /* the words as arguments, once MIMEPART wants them */
     bool oldest_only;
 };
 
@@ -35,15 +38,6 @@ static void fail(const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     doveadm_fatal(DOVEADM_TEMPFAIL, "%s", text);
-}
-
-static char *upper(struct parser *p, const char *word)
-{
-    char *text = arena_strdup(p->d->arena, word);
-
-    for (char *c = text; *c != '\0'; c++)
-        *c = (char)toupper((unsigned char)*c);
-    return text;
 }
 
 static const char *parameter(struct parser *p, const char *key)
@@ -342,7 +336,43 @@ static struct query_node *mailbox_key(struct parser *p, const char *word)
     return NULL;
 }
 
+static struct query_node *mimepart_key(struct parser *p)
+{
+    struct search_key *key = new_key(p, SEARCH_MIMEPART);
+    const struct imap_arg *last;
+    const char *fault;
+
+    if (p->args == NULL) {
+        p->args = ARENA_ARRAY(p->d->arena, struct imap_arg, p->n);
+        for (size_t i = 0; i < p->n; i++) {
+            p->args[i].type = IMAP_ATOM;
+            p->args[i].text = slice_from_str(p->words[i]);
+            p->args[i].next = i + 1 < p->n ? &p->args[i + 1] : NULL;
+        }
+    }
+    last = &p->args[p->at - 1];
+    if (!search_part_parse(p->d->arena, "UTF-8", &last, key, &fault))
+        fail("%s", fault);
+    p->at = (size_t)(last - p->args) + 1;
+    return key_node(p, key);
+}
+
 static struct query_node *parse_list(struct parser *p, bool nested);
+static struct query_node *parse_one(struct parser *p);
+
+/* INTHREAD algorithm key: the key is judged for all messages of a mailbox. */
+static struct query_node *inthread_key(struct parser *p)
+{
+    struct query_node *node = new_node(p, QUERY_INTHREAD);
+
+    node->key = new_key(p, SEARCH_INTHREAD);
+    if (!thread_kind_parse(slice_from_str(parameter(p, "INTHREAD")), &node->key->thread))
+        fail("Unknown thread algorithm");
+    if (p->at >= p->n)
+        fail("Missing argument");
+    node->children = parse_one(p);
+    return node;
+}
 
 static struct query_node *parse_one(struct parser *p)
 {
@@ -354,7 +384,7 @@ static struct query_node *parse_one(struct parser *p)
         return parse_list(p, true);
     if (strcmp(raw, ")") == 0)
         fail("Unexpected ')'");
-    word = upper(p, raw);
+    word = arena_str_upper(p->d->arena, slice_from_str(raw));
     if (strcmp(word, "NOT") == 0) {
         if (p->at >= p->n)
             fail("Missing argument");
@@ -367,6 +397,10 @@ static struct query_node *parse_one(struct parser *p)
             fail("Missing argument");
         return parse_one(p);
     }
+    if (strcmp(word, "MIMEPART") == 0)
+        return mimepart_key(p);
+    if (strcmp(word, "INTHREAD") == 0)
+        return inthread_key(p);
     if ((node = mailbox_key(p, word)) != NULL || (node = flag_key(p, word)) != NULL ||
         (node = text_key(p, word)) != NULL || (node = date_key(p, word)) != NULL || (node = other_key(p, word)) != NULL)
         return node;

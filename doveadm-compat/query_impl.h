@@ -4,14 +4,14 @@
 
 #include "query.h"
 
-enum query_kind { QUERY_AND, QUERY_OR, QUERY_KEY, QUERY_MAILBOX, QUERY_MAILBOX_GUID, QUERY_X_MAILBOX };
+enum query_kind { QUERY_AND, QUERY_OR, QUERY_KEY, QUERY_INTHREAD, QUERY_MAILBOX, QUERY_MAILBOX_GUID, QUERY_X_MAILBOX };
 
 struct query_node {
     struct query_node *next, *children;
     enum query_kind kind;
     bool negate;
     const char *text;          /* name or pattern, GUID in hexadecimal */
-    struct search_key *key;
+    struct search_key *key;    /* INTHREAD: the node's one child is to be in it */
 };
 
 struct query {

@@ -72,9 +72,12 @@ static struct search_key *convert(struct doveadm *d, const struct query_node *n,
 
     switch (n->kind) {
     case QUERY_KEY:
+    case QUERY_INTHREAD:
         key = ARENA_NEW(d->arena, struct search_key);
         *key = *n->key;
         key->next = NULL;
+        if (n->kind == QUERY_INTHREAD)
+            key->children = convert(d, n->children, box);
         break;
     case QUERY_AND:
     case QUERY_OR:

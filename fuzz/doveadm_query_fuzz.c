@@ -25,12 +25,12 @@ void doveadm_fatal(int status, const char *fmt, ...)
 
 static void check(const struct query_node *n)
 {
-    if (n->kind == QUERY_KEY && n->key == NULL)
+    if ((n->kind == QUERY_KEY || n->kind == QUERY_INTHREAD) && n->key == NULL)
         abort();
     if ((n->kind == QUERY_MAILBOX || n->kind == QUERY_MAILBOX_GUID) && n->text == NULL)
         abort();
     for (const struct query_node *c = n->children; c != NULL; c = c->next) {
-        if (n->kind != QUERY_AND && n->kind != QUERY_OR)
+        if (n->kind != QUERY_AND && n->kind != QUERY_OR && n->kind != QUERY_INTHREAD)
             abort();
         check(c);
     }

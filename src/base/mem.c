@@ -214,6 +214,17 @@ char *arena_str(struct arena *a, struct slice s)
     return p;
 }
 
+char *arena_str_upper(struct arena *a, struct slice s)
+{
+    char *p = arena_str(a, s);
+
+    for (char *c = p; *c != '\0'; c++) {
+        if (*c >= 'a' && *c <= 'z')
+            *c = (char)(*c - 32);
+    }
+    return p;
+}
+
 char *arena_strdup(struct arena *a, const char *text)
 {
     return arena_str(a, slice_from_str(text));

@@ -31,6 +31,7 @@ size_t arena_used(const struct arena *);         /* bytes held, for session_memo
 void *arena_alloc(struct arena *, size_t size) __attribute__((malloc, returns_nonnull));  /* aligned to 16, zeroed */
 void *arena_copy(struct arena *, const void *, size_t size);
 char *arena_str(struct arena *, struct slice);   /* NUL-terminated copy */
+char *arena_str_upper(struct arena *, struct slice);   /* ... with ASCII letters in upper case */
 char *arena_strdup(struct arena *, const char *);
 struct slice arena_slice(struct arena *, struct slice);
 char *arena_printf(struct arena *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

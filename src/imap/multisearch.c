@@ -210,7 +210,7 @@ static enum step search_one(struct session *s, struct request *r, struct multise
             return STEP_DONE;
         q = m->search;
     }
-    if (!q->walked && (inthread_run(s, r, q, budget) != STEP_DONE || search_walk(s, q, budget) != STEP_DONE))
+    if (!q->walked && search_walk(s, q, budget) != STEP_DONE)
         return STEP_MORE;
     if (q->hits.count > 0 || (q->returns & RETURN_SAVE) != 0)
         search_tell(s, r, q);

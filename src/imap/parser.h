@@ -6,30 +6,10 @@
 #ifndef YARILO_IMAP_PARSER_H
 #define YARILO_IMAP_PARSER_H
 
-#include "base/base.h"
+#include "store/imap_arg.h"
 
 #define IMAP_LIST_DEPTH 50       /* parentheses in parentheses */
 #define IMAP_ARGS_MAX 100000     /* arguments of one command, all levels */
-
-enum imap_arg_type { IMAP_NIL, IMAP_ATOM, IMAP_QUOTED, IMAP_LITERAL, IMAP_LIST };
-
-struct imap_arg {
-    enum imap_arg_type type;
-    bool literal8;               /* LITERAL: ~{n} */
-    struct slice text;           /* of NIL and ATOM: the spelling; of LIST: empty */
-    struct imap_arg *children;   /* of LIST */
-    struct imap_arg *next;
-};
-
-/* What a client may give where a string is wanted; NIL is a string of three letters there (imap 2). */
-static inline bool imap_arg_is_string(const struct imap_arg *a)
-{
-    return a != NULL && a->type != IMAP_LIST;
-}
-static inline bool imap_arg_is_atom(const struct imap_arg *a)
-{
-    return a != NULL && (a->type == IMAP_ATOM || a->type == IMAP_NIL);
-}
 
 enum imap_parse {
     IMAP_PARSE_MORE,     /* needs more bytes */

@@ -114,13 +114,7 @@ void put_mailbox(const struct session *s, struct buffer *out, const char *utf8)
 
 const char *request_upper(struct request *r, struct slice text)
 {
-    char *up = arena_str(r->arena, text);
-
-    for (char *c = up; *c != '\0'; c++) {
-        if (*c >= 'a' && *c <= 'z')
-            *c = (char)(*c - 32);
-    }
-    return up;
+    return arena_str_upper(r->arena, text);
 }
 
 bool session_may_tell_progress(struct session *s, struct request *r, unsigned secs)

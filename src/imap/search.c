@@ -125,7 +125,7 @@ enum step search_run(struct session *s, struct request *r, struct budget *budget
     bool sort = q->sort != NULL;
     enum step step;
 
-    if (!q->walked && (inthread_run(s, r, q, budget) != STEP_DONE || search_walk(s, q, budget) != STEP_DONE)) {
+    if (!q->walked && search_walk(s, q, budget) != STEP_DONE) {
         if (session_may_tell_progress(s, r, PROGRESS_SECS))
             tell_progress(s, r, q);
         return STEP_MORE;
@@ -148,7 +148,6 @@ enum step search_run(struct session *s, struct request *r, struct budget *budget
 void search_free(struct search *q)
 {
     store_search_free(q->match);
-    inthread_free(q);
     for (size_t i = 0; i < q->with_ranges.count; i++)
         index_ranges_free(&q->with_ranges.at[i]->ranges);
     VEC_FREE(&q->with_ranges);

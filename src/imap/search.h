@@ -13,7 +13,6 @@ enum search_return {
 
 struct sort_program;
 struct sort_item;
-struct thread;
 
 struct search {
     struct search_key *root;
@@ -41,9 +40,6 @@ struct search {
     size_t hit_at;                           /* of the answer being written */
     uint32_t hit;
 
-    VEC(struct inthread *) inthreads;        /* looked at before all else, inner ones first (inthread.c) */
-    size_t inthread_at;
-
     struct sort_program *sort;
     struct thread *thread;
     uint32_t *order;                         /* SORT: hits in their order */
@@ -59,28 +55,14 @@ void search_free(struct search *);
 /* Keys up to the end of the arguments. False: the request has been answered. */
 bool search_parse(struct session *, struct request *, struct search *, const struct imap_arg *);
 bool search_parse_returns(struct session *, struct request *, struct search *, const struct imap_arg *list);
-/* Text of a key in UTF-8. */
-bool search_text(struct session *, struct request *, struct search *, const struct imap_arg *, struct slice *utf8);
 /* Writes the answer. MORE: it is written. */
 enum step search_tell(struct session *, struct request *, struct search *);
 
 bool search_parse_partial(const struct session *, struct slice, uint32_t *first, uint32_t *last, bool *end);
-bool search_parse_mimepart(struct session *, struct request *, struct search *, const struct imap_arg **, struct search_key *);
-/* One key; *arg moves to its last argument. */
-bool search_parse_key(struct session *, struct request *, struct search *, const struct imap_arg **arg, struct search_key **);
 enum step search_walk(struct session *, struct search *, struct budget *);
-
-/* inthread.c: INTHREAD algorithm key becomes the set of messages whose thread has a match */
-bool inthread_parse(struct session *, struct request *, struct search *, const struct imap_arg **arg, struct search_key *);
-enum step inthread_run(struct session *, struct request *, struct search *, struct budget *);   /* all of them */
-void inthread_free(struct search *);
 
 /* thread.c: writes its answer itself */
 bool thread_parse(struct session *, struct request *, struct search *, const struct imap_arg *);
-/* DONE: *out are the messages (numbers) of threads with a member in `wanted`; the hits of the search are all messages. */
-enum step thread_members(struct session *, struct request *, struct search *, const struct index_ranges *wanted,
-                         struct index_ranges *out, struct budget *);
-bool thread_kind_of(struct request *, struct search *, struct slice name);
 enum step thread_run(struct session *, struct request *, struct search *, struct budget *);
 
 /* sort.c */

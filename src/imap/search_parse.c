@@ -1,5 +1,6 @@
 /* search_parse.c - search keys (RFC 3501 section 6.4.4, RFC 4731, RFC 5182, RFC 7162; imap 11.1). */
 #include "imap/updates.h"
+#include "store/search_part.h"
 
 #include <time.h>
 
@@ -57,8 +58,8 @@ static bool parameter(struct session *s, struct request *r, const struct imap_ar
     return true;
 }
 
-bool search_text(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg,
-                 struct slice *utf8)
+/* Text of a key in UTF-8. */
+static bool key_text(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg, struct slice *utf8)
 {
     struct buffer out = {0};
     bool good = mime_charset_to_utf8(slice_from_str(q->charset == NULL ? "UTF-8" : q->charset), arg->text, &out);
@@ -166,7 +167,7 @@ static bool parse_header(struct session *s, struct request *r, struct search *q,
 {
     struct slice text;
 
-    if (!search_text(s, r, q, arg, &text))
+    if (!key_text(s, r, q, arg, &text))
         return false;
     k->type = SEARCH_HEADER;
     k->name = name;
@@ -180,7 +181,7 @@ static bool parse_body(struct session *s, struct request *r, struct search *q, c
 {
     struct slice utf8;
 
-    if (!search_text(s, r, q, arg, &utf8))
+    if (!key_text(s, r, q, arg, &utf8))
         return false;
     k->type = utf8.size == 0 ? SEARCH_ALL : text ? SEARCH_TEXT : SEARCH_BODY;
     k->key = mime_key_new(r->arena, utf8);
@@ -313,6 +314,16 @@ static bool keyword_key(struct session *s, struct request *r, const struct searc
     return true;
 }
 
+static bool mimepart_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg, struct search_key *k)
+{
+    const char *fault;
+
+    if (search_part_parse(r->arena, q->charset == NULL ? "UTF-8" : q->charset, arg, k, &fault))
+        return true;
+    request_bad(s, r, "%s", fault);
+    return false;
+}
+
 /* Keys about what the header or the body says. */
 static bool content_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg, const char *word,
                         struct search_key *k, bool *found)
@@ -335,7 +346,7 @@ static bool content_key(struct session *s, struct request *r, struct search *q, 
         return parameter(s, r, arg, word) && parse_header(s, r, q, *arg, name, MIME_MATCH_VALUE, k);
     }
     if (strcmp(word, "MIMEPART") == 0)
-        return search_parse_mimepart(s, r, q, arg, k);
+        return mimepart_key(s, r, q, arg, k);
     *found = false;
     return true;
 }
@@ -361,10 +372,26 @@ static bool identity_key(struct session *s, struct request *r, struct search *q,
     }
     if (strcmp(word, "X-MAILBOX") == 0) {
         k->type = SEARCH_MAILBOX;
-        return parameter(s, r, arg, word) && search_text(s, r, q, *arg, &k->name);
+        return parameter(s, r, arg, word) && key_text(s, r, q, *arg, &k->name);
     }
     *found = false;
     return true;
+}
+
+/* INTHREAD algorithm key. */
+static bool inthread_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg, struct search_key *k)
+{
+    if (!thread_kind_parse((*arg)->text, &k->thread)) {
+        request_bad(s, r, "Unknown thread algorithm");
+        return false;
+    }
+    *arg = (*arg)->next;
+    if (*arg == NULL) {
+        request_bad(s, r, "Missing argument");
+        return false;
+    }
+    k->type = SEARCH_INTHREAD;
+    return parse_key(s, r, q, arg, &k->children);
 }
 
 /* A key with parameters. `found` false: the word is none. */
@@ -397,7 +424,7 @@ static bool parameter_key(struct session *s, struct request *r, struct search *q
     if (strcmp(word, "X-REAL-UID") == 0)
         return parameter(s, r, arg, word) && parse_real_uids(s, r, q, (*arg)->text, k);
     if (strcmp(word, "INTHREAD") == 0)
-        return parameter(s, r, arg, word) && inthread_parse(s, r, q, arg, k);
+        return parameter(s, r, arg, word) && inthread_key(s, r, q, arg, k);
     *found = false;
     return true;
 }
@@ -517,12 +544,6 @@ static bool parse_list(struct session *s, struct request *r, struct search *q, c
         out = &(*out)->next;
     }
     return true;
-}
-
-bool search_parse_key(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg,
-                      struct search_key **out)
-{
-    return parse_key(s, r, q, arg, out);
 }
 
 bool search_parse(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg)

@@ -1,5 +1,7 @@
 /* search.c - does a message match a tree of keys? (imap 11.1, 11.2, doveadm 5) */
 #include "store/search.h"
+
+#include "store/inthread.h"
 #include "store/search_part.h"
 
 #include <time.h>
@@ -19,6 +21,8 @@ struct store_search {
     struct search_key *root;
     VEC(struct slice) names;                 /* headers that the keys look at */
     struct scan body, text;
+    VEC(struct inthread *) inthreads;        /* looked up before all else */
+    size_t inthread_at;
 
     struct mailbox_view *view;               /* the message that is being judged */
     uint32_t seq;
@@ -70,6 +74,11 @@ static void collect(struct store_search *q, struct search_key *k)
 {
     struct scan *scan = k->type == SEARCH_TEXT ? &q->text : &q->body;
 
+    if (k->type == SEARCH_INTHREAD) { /* what is in it is a search of its own */
+        k->at = q->inthreads.count;
+        VEC_PUSH(&q->inthreads, inthread_new(q->arena, k));
+        return;
+    }
     for (struct search_key *c = k->children; c != NULL; c = c->next)
         collect(q, c);
     if (k->type == SEARCH_HEADER)
@@ -213,6 +222,8 @@ static bool judge_index(const struct store_search *q, const struct search_key *k
         return bit >= 0 && index_keyword_has(q->record.keywords, (unsigned)bit);
     case SEARCH_MODSEQ:
         return q->record.modseq >= k->number;
+    case SEARCH_INTHREAD:
+        return inthread_has(q->inthreads.at[k->at], q->record.uid);
     case SEARCH_MAILBOX:
     case SEARCH_REAL_UIDS: {
         struct mailbox *box = mailbox_view_box(q->view);
@@ -359,6 +370,10 @@ enum step store_search_match(struct store_search *q, struct mailbox_view *view, 
     q->view = view;
     q->seq = seq;
     *matches = false;
+    for (; q->inthread_at < q->inthreads.count; q->inthread_at++) {
+        if (inthread_run(q->inthreads.at[q->inthread_at], view, budget) != STEP_DONE)
+            return STEP_MORE;
+    }
     /* The record is read again in every slice: its bytes may have moved. */
     if (!index_view_get(mailbox_view_index(view), seq, &q->record)) {
         end_message(q);
@@ -385,6 +400,9 @@ void store_search_free(struct store_search *q)
     if (q == NULL)
         return;
     end_message(q);
+    for (size_t i = 0; i < q->inthreads.count; i++)
+        inthread_free(q->inthreads.at[i]);
+    VEC_FREE(&q->inthreads);
     VEC_FREE(&q->names);
     VEC_FREE(&q->body.keys);
     VEC_FREE(&q->text.keys);

@@ -13,7 +13,7 @@
 #ifndef YARILO_STORE_SEARCH_H
 #define YARILO_STORE_SEARCH_H
 
-#include "store/store.h"
+#include "store/thread.h"
 
 enum search_type {
     SEARCH_AND, SEARCH_OR,                   /* of `children`; AND without children is true, OR is false */
@@ -27,6 +27,7 @@ enum search_type {
     SEARCH_MODSEQ,                           /* at least `number` */
     SEARCH_MAILBOX,                          /* the message is of the mailbox `name` (virtual ones: of the one behind) */
     SEARCH_REAL_UIDS,                        /* `ranges` are UIDs there */
+    SEARCH_INTHREAD,                         /* `children`, one key, holds for a message of its thread (by `thread`) */
     /* header, sizes, dates */
     SEARCH_DATE,                             /* `date` and `when`; `number` is a day, or with `exact` a unix time */
     SEARCH_LARGER, SEARCH_SMALLER,           /* than `number` octets (virtual size) */
@@ -54,7 +55,8 @@ struct search_key {
     struct index_ranges ranges;              /* freed by whoever made it */
     const struct search_part_key *part;
     unsigned part_keys;
-    size_t at;                               /* inside: BODY, TEXT: place among the keys of its kind */
+    enum thread_kind thread;
+    size_t at;                               /* inside: BODY, TEXT, INTHREAD: place among the keys of its kind */
 };
 
 struct search_key *search_key_new(struct arena *, enum search_type);
@@ -62,7 +64,8 @@ struct search_key *search_key_new(struct arena *, enum search_type);
 bool search_date_parse(struct slice, uint64_t *day);
 
 struct store_search;
-/* The tree stays the caller's and must not change; everything lives in the arena, except an open message. */
+/* A search of one view: what INTHREAD needs is looked up in it once, before the first message is judged. The tree stays the
+ * caller's and must not change; all but the open message and what store_search_free frees lives in the arena. */
 struct store_search *store_search_new(struct arena *, struct search_key *root);
 /* DONE: *matches. MORE: the slice is used up, call again with the same message. ERROR: it could not be read
  * (ERROR_EXPUNGED: it is gone); it counts as not matching, go on with the next. */

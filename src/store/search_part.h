@@ -2,9 +2,10 @@
 #ifndef YARILO_STORE_SEARCH_PART_H
 #define YARILO_STORE_SEARCH_PART_H
 
+#include "store/imap_arg.h"
 #include "store/search.h"
 
-enum { SEARCH_PART_KEYS = 100 };  /* of one MIMEPART, all levels; the caller refuses more */
+enum { SEARCH_PART_KEYS = 100 };  /* of one MIMEPART, all levels; more are refused */
 
 enum search_part_type {
     PART_AND, PART_OR,            /* of `children` */
@@ -34,6 +35,10 @@ struct search_part_key {
     struct mime_key key;
     unsigned id;                  /* 0 ... below the count of this MIMEPART's keys */
 };
+
+/* Reads the key behind *arg, which moves to the last argument taken; strings are in `charset`. Lists are arguments, or flat: the
+ * atoms "(" and ")", which are strings where a string is wanted. The key becomes SEARCH_MIMEPART and keeps texts of the arguments. False: *fault is what the user is told. */
+bool search_part_parse(struct arena *, const char *charset, const struct imap_arg **arg, struct search_key *, const char **fault);
 
 /* The tree needs data. `count`: keys of the whole tree. */
 bool search_part_match(struct arena *, const struct mime_part *root, const struct search_part_key *, unsigned count);

@@ -207,6 +207,37 @@ namespaces_cleanup()
     scene_end
 }
 
+# The real server looks only at the new message; here the thread is that of the mailbox as it is now.
+atf_test_case virtual_thread cleanup
+virtual_thread_head()
+{
+    atf_set descr 'a new message that makes a thread match brings the rest of the thread into a virtual mailbox that is open'
+}
+virtual_thread_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    printf 'base_dir = %s/run\nmail_location = maildir:~/Maildir\nmail_plugins = virtual\nstats_writer_socket_path =\n' "$SCENE" >"$SCENE/c.conf"
+    printf 'namespace inbox {\n  inbox = yes\n  separator = /\n}\n' >>"$SCENE/c.conf"
+    printf 'namespace v {\n  prefix = V/\n  separator = /\n  location = virtual:~/Virtual\n}\n' >>"$SCENE/c.conf"
+    mkdir -p "$SCENE/home/Virtual/flagged"
+    printf 'INBOX\n  INTHREAD REFS (FLAGGED)\n' >"$SCENE/home/Virtual/flagged/dovecot-virtual"
+    chown -R "$MAIL_USER" "$SCENE"
+    ours="as_user env USER=alice HOME=$SCENE/home ASAN_OPTIONS=detect_leaks=0 $OURS/doveadm -c $SCENE/c.conf"
+    printf 'Message-ID: <a@x>\nSubject: a\n\na\n' | $ours save || atf_fail "save"
+    printf 'Message-ID: <b@x>\nSubject: b\n\nb\n' | $ours save || atf_fail "save"
+    {
+        printf 'a SELECT V/flagged\r\nb APPEND INBOX (\\Flagged) {52+}\r\n'
+        printf 'Message-ID: <c@x>\r\nReferences: <a@x>\r\nSubject: c\r\n\r\n\r\nc LOGOUT\r\n'
+    } | $ours exec imap >out || atf_fail "imap: $(cat out)"
+    atf_check -o match:'^\* 0 EXISTS' -o match:'^\* 2 EXISTS' cat out
+}
+virtual_thread_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
 # What mailboxes of dbox do otherwise than Maildir: INBOX can be deleted, messages are shared by reference.
 atf_test_case dbox cleanup
 dbox_head()
@@ -412,6 +443,7 @@ atf_init_test_cases()
 {
     atf_add_test_case same
     atf_add_test_case namespaces
+    atf_add_test_case virtual_thread
     atf_add_test_case dbox
     atf_add_test_case files
     atf_add_test_case acl

@@ -17,7 +17,7 @@ static void show(const struct query_node *n, struct buffer *out)
     else if (n->kind == QUERY_MAILBOX || n->kind == QUERY_MAILBOX_GUID)
         buffer_printf(out, "mailbox=%s", n->text);
     else {
-        buffer_append_str(out, n->kind == QUERY_OR ? "(or" : "(and");
+        buffer_append_str(out, n->kind == QUERY_OR ? "(or" : n->kind == QUERY_INTHREAD ? "(inthread" : "(and");
         for (const struct query_node *c = n->children; c != NULL; c = c->next) {
             buffer_append_byte(out, ' ');
             show(c, out);
@@ -85,6 +85,8 @@ ATF_TC_BODY(trees, tc)
     check_tree("MAILBOX INBOX NOT Seen", "(and mailbox=INBOX !key)");
     check_tree("seen or flagged or draft", "(or key key key)");
     check_tree("mailbox A ( seen or flagged )", "(and mailbox=A (or key key))");
+    check_tree("not inthread refs ( mailbox A or seen ) draft", "(and !(inthread (or mailbox=A key)) key)");
+    check_tree("mimepart ( type text or size larger 1 type ) ) seen", "(and key key)");
     arena_free(arena);
 }
 
@@ -94,6 +96,9 @@ ATF_TC_BODY(refused, tc)
     (void)tc;
     arena = arena_new();
     check_refused("keyword", 75, "Missing parameter for search key (for search key: KEYWORD)");
+    check_refused("inthread x all", 75, "Unknown thread algorithm");
+    check_refused("mimepart ( type text", 75, "Missing ')'");
+    check_refused("mimepart type text )", 75, "Unexpected ')'");
     ATF_CHECK_EQ(parse("nosuchkey"), 75);
     ATF_CHECK_EQ(parse("( seen"), 75);
     ATF_CHECK_EQ(parse("seen )"), 75);

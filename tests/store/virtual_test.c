@@ -39,9 +39,10 @@ ATF_TC_WITHOUT_HEAD(query);
 ATF_TC_BODY(query, tc)
 {
     static const char *const good[] = {"all", "UNSEEN from \"a b\"", "or flagged not subject x", "(seen (draft)) header x-y z",
-                                       "not (or seen flagged)", "since 1-Jan-2020 larger 100 younger 3600", "keyword $Work body \"\""};
+                                       "not (or seen flagged)", "since 1-Jan-2020 larger 100 younger 3600", "keyword $Work body \"\"",
+                                       "inthread refs (seen or flagged draft)", "not mimepart (type text child exists) seen"};
     static const char *const bad[] = {"", "bogus", "(seen", "seen)", "or seen", "not", "from", "header x", "since yesterday", "larger x", "()",
-                                      "1:3"};
+                                      "1:3", "inthread", "inthread foo seen", "inthread refs", "mimepart", "mimepart (type", "mimepart type (text)"};
     struct arena *arena = arena_new();
     struct buffer deep = {0};
     struct error e;

@@ -2,6 +2,7 @@
  *
  * Sequence numbers mean nothing here. Dates relative to now (OLDER, YOUNGER) are those of the moment when the program is
  * read, which is at each SELECT. */
+#include "store/search_part.h"
 #include "store/virtual/virtual.h"
 
 #include <time.h>
@@ -10,44 +11,74 @@
 
 struct reading {
     struct arena *arena;
-    struct slice rest;
+    struct slice rest;             /* of the text, while arguments are made of it */
+    const struct imap_arg *at;     /* the last argument that was taken */
     unsigned depth;
 };
 
-enum token { TOKEN_END, TOKEN_ATOM, TOKEN_STRING, TOKEN_OPEN, TOKEN_CLOSE };
+static struct search_key *fault(struct error *e, const char *text, struct slice word)
+{
+    error_set(e, ERROR_INVALID, "%s: %.*s", text, (int)(word.size > 100 ? 100 : word.size), (const char *)word.at);
+    return NULL;
+}
 
-static enum token next_token(struct reading *q, struct slice *text)
+/* ---- the text as arguments -------------------------------------------------------------------------------------------- */
+
+static void read_quoted(struct reading *q, struct imap_arg *a)
 {
     struct buffer out = {0};
-    size_t i = 0;
+    size_t i;
 
-    while (q->rest.size > 0 && (q->rest.at[0] == ' ' || q->rest.at[0] == '\t'))
-        q->rest = slice_from(q->rest, 1);
-    if (q->rest.size == 0)
-        return TOKEN_END;
-    if (q->rest.at[0] == '(' || q->rest.at[0] == ')') {
-        enum token t = q->rest.at[0] == '(' ? TOKEN_OPEN : TOKEN_CLOSE;
-
-        q->rest = slice_from(q->rest, 1);
-        return t;
-    }
-    if (q->rest.at[0] != '"') {
-        while (i < q->rest.size && q->rest.at[i] != ' ' && q->rest.at[i] != '\t' && q->rest.at[i] != '(' && q->rest.at[i] != ')')
-            i++;
-        *text = slice_head(q->rest, i);
-        q->rest = slice_from(q->rest, i);
-        return TOKEN_ATOM;
-    }
     for (i = 1; i < q->rest.size && q->rest.at[i] != '"'; i++) {
         if (q->rest.at[i] == '\\' && i + 1 < q->rest.size)
             i++;
         buffer_append_byte(&out, q->rest.at[i]);
     }
-    *text = arena_slice(q->arena, buffer_slice(&out));
+    a->type = IMAP_QUOTED;
+    a->text = arena_slice(q->arena, buffer_slice(&out));
     buffer_free(&out);
-    q->rest = slice_from(q->rest, i + 1);
-    return TOKEN_STRING;
+    q->rest = slice_from(q->rest, i < q->rest.size ? i + 1 : i);
 }
+
+/* Up to the end, or where `inner` to the parenthesis. False with *e. */
+static bool read_args(struct reading *q, struct imap_arg **out, bool inner, struct error *e)
+{
+    if (q->depth > DEPTH_MAX)
+        return fault(e, "Search program is nested too deeply", SLICE("")) != NULL;
+    for (;;) {
+        struct imap_arg *a;
+        size_t i = 0;
+
+        while (q->rest.size > 0 && (q->rest.at[0] == ' ' || q->rest.at[0] == '\t'))
+            q->rest = slice_from(q->rest, 1);
+        if (q->rest.size == 0 || q->rest.at[0] == ')') {
+            if (inner != (q->rest.size > 0))
+                return fault(e, "Parentheses do not match", SLICE("")) != NULL;
+            q->rest = slice_from(q->rest, inner ? 1 : 0);
+            return true;
+        }
+        *out = a = ARENA_NEW(q->arena, struct imap_arg);
+        out = &a->next;
+        if (q->rest.at[0] == '(') {
+            a->type = IMAP_LIST;
+            q->rest = slice_from(q->rest, 1);
+            q->depth++;
+            if (!read_args(q, &a->children, true, e))
+                return false;
+            q->depth--;
+        } else if (q->rest.at[0] == '"') {
+            read_quoted(q, a);
+        } else {
+            while (i < q->rest.size && strchr(" \t()", q->rest.at[i]) == NULL)
+                i++;
+            a->type = IMAP_ATOM;
+            a->text = slice_head(q->rest, i);
+            q->rest = slice_from(q->rest, i);
+        }
+    }
+}
+
+/* ---- arguments as keys ------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -68,12 +99,6 @@ static const struct {
              {"SENTBEFORE", SEARCH_SENT, SEARCH_BEFORE}, {"SENTON", SEARCH_SENT, SEARCH_ON}, {"SENTSINCE", SEARCH_SENT, SEARCH_SINCE},
              {"SAVEDBEFORE", SEARCH_SAVED, SEARCH_BEFORE}, {"SAVEDON", SEARCH_SAVED, SEARCH_ON}, {"SAVEDSINCE", SEARCH_SAVED, SEARCH_SINCE}};
 static const char *const headers[] = {"FROM", "TO", "CC", "BCC", "SUBJECT"};
-
-static struct search_key *fault(struct error *e, const char *text, struct slice word)
-{
-    error_set(e, ERROR_INVALID, "%s: %.*s", text, (int)(word.size > 100 ? 100 : word.size), (const char *)word.at);
-    return NULL;
-}
 
 static struct search_key *header_key(struct reading *q, struct slice name, enum mime_match_kind match, struct slice text)
 {
@@ -102,6 +127,42 @@ static struct search_key *number_key(struct reading *q, struct slice word, struc
     return k;
 }
 
+static struct search_key *parse_key(struct reading *q, struct error *e);
+
+/* The string behind a key. */
+static bool parameter(struct reading *q, struct slice word, struct slice *text, struct error *e)
+{
+    const struct imap_arg *a = q->at->next;
+
+    if (!imap_arg_is_string(a))
+        return fault(e, "Missing parameter for search key", word) != NULL;
+    q->at = a;
+    *text = a->text;
+    return true;
+}
+
+/* INTHREAD algorithm key */
+static struct search_key *inthread_key(struct reading *q, struct slice word, struct error *e)
+{
+    struct search_key *k = search_key_new(q->arena, SEARCH_INTHREAD);
+    struct slice text;
+
+    if (!parameter(q, word, &text, e))
+        return NULL;
+    if (!thread_kind_parse(text, &k->thread))
+        return fault(e, "Unknown thread algorithm", text);
+    k->children = parse_key(q, e);
+    return k->children == NULL ? NULL : k;
+}
+
+static struct search_key *mimepart_key(struct reading *q, struct error *e)
+{
+    struct search_key *k = search_key_new(q->arena, SEARCH_MIMEPART);
+    const char *text;
+
+    return search_part_parse(q->arena, "UTF-8", &q->at, k, &text) ? k : fault(e, "Invalid MIMEPART", slice_from_str(text));
+}
+
 /* Keys with one parameter, HEADER with two. NULL with *e; *known false: no such word. */
 static struct search_key *parameter_key(struct reading *q, struct slice word, bool *known, struct error *e)
 {
@@ -110,7 +171,6 @@ static struct search_key *parameter_key(struct reading *q, struct slice word, bo
     struct search_key *k;
     int date = -1, header = -1;
     bool other = false;
-    enum token t;
 
     for (size_t i = 0; i < sizeof(dates) / sizeof(dates[0]); i++)
         if (slice_equal_str_nocase(word, dates[i].name))
@@ -123,9 +183,8 @@ static struct search_key *parameter_key(struct reading *q, struct slice word, bo
     *known = date >= 0 || header >= 0 || other;
     if (!*known)
         return NULL;
-    t = next_token(q, &text);
-    if (t != TOKEN_ATOM && t != TOKEN_STRING)
-        return fault(e, "Missing parameter for search key", word);
+    if (!parameter(q, word, &text, e))
+        return NULL;
     if (date >= 0) {
         k = search_key_new(q->arena, SEARCH_DATE);
         k->date = dates[date].date;
@@ -134,11 +193,8 @@ static struct search_key *parameter_key(struct reading *q, struct slice word, bo
     }
     if (header >= 0)
         return header_key(q, slice_from_str(headers[header]), *headers[header] == 'S' ? MIME_MATCH_SUBJECT : MIME_MATCH_ADDRESSES, text);
-    if (slice_equal_str_nocase(word, "HEADER")) {
-        t = next_token(q, &second);
-        return t == TOKEN_ATOM || t == TOKEN_STRING ? header_key(q, text, MIME_MATCH_VALUE, second)
-                                                    : fault(e, "Missing parameter for search key", word);
-    }
+    if (slice_equal_str_nocase(word, "HEADER"))
+        return parameter(q, word, &second, e) ? header_key(q, text, MIME_MATCH_VALUE, second) : NULL;
     if (slice_equal_str_nocase(word, "BODY") || slice_equal_str_nocase(word, "TEXT")) {
         k = search_key_new(q->arena, text.size == 0 ? SEARCH_ALL : slice_equal_str_nocase(word, "TEXT") ? SEARCH_TEXT : SEARCH_BODY);
         k->key = mime_key_new(q->arena, text);
@@ -153,23 +209,26 @@ static struct search_key *parameter_key(struct reading *q, struct slice word, bo
     return number_key(q, word, text, e);
 }
 
-static struct search_key *parse_all(struct reading *q, bool inner, struct error *e);
+static struct search_key *parse_all(struct reading *q, const struct imap_arg *first, struct error *e)
+{
+    struct search_key *all = search_key_new(q->arena, SEARCH_AND), **tail = &all->children;
+    const struct imap_arg before = {.next = (struct imap_arg *)(uintptr_t)first};
 
-static struct search_key *parse_key(struct reading *q, enum token t, struct slice word, struct error *e)
+    q->at = &before;
+    while (q->at->next != NULL) {
+        *tail = parse_key(q, e);
+        if (*tail == NULL)
+            return NULL;
+        tail = &(*tail)->next;
+    }
+    return all->children == NULL ? fault(e, "Empty search program", SLICE("")) : all;
+}
+
+static struct search_key *parse_word(struct reading *q, struct slice word, struct error *e)
 {
     struct search_key *k, **tail;
     bool known;
 
-    if (q->depth >= DEPTH_MAX)
-        return fault(e, "Search program is nested too deeply", SLICE(""));
-    if (t == TOKEN_OPEN) {
-        q->depth++;
-        k = parse_all(q, true, e);
-        q->depth--;
-        return k;
-    }
-    if (t != TOKEN_ATOM)
-        return fault(e, "Search key expected", word);
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
         if (slice_equal_str_nocase(word, plain[i].name)) {
             k = search_key_new(q->arena, plain[i].type);
@@ -183,44 +242,49 @@ static struct search_key *parse_key(struct reading *q, enum token t, struct slic
 
         k = search_key_new(q->arena, either ? SEARCH_OR : SEARCH_AND);
         tail = &k->children;
-        q->depth++;
         for (int i = 0; i < (either ? 2 : 1); i++) {
-            struct slice text = SLICE_EMPTY;
-            enum token next = next_token(q, &text);
-
-            *tail = parse_key(q, next, text, e);
+            *tail = parse_key(q, e);
             if (*tail == NULL)
                 return NULL;
             tail = &(*tail)->next;
         }
-        q->depth--;
         k->negate = !either;
         return k;
     }
+    if (slice_equal_str_nocase(word, "INTHREAD"))
+        return inthread_key(q, word, e);
+    if (slice_equal_str_nocase(word, "MIMEPART"))
+        return mimepart_key(q, e);
     k = parameter_key(q, word, &known, e);
     return known ? k : fault(e, "Unknown search key", word);
 }
 
-static struct search_key *parse_all(struct reading *q, bool inner, struct error *e)
+/* The key behind the last argument taken. */
+static struct search_key *parse_key(struct reading *q, struct error *e)
 {
-    struct search_key *all = search_key_new(q->arena, SEARCH_AND), **tail = &all->children;
-    struct slice text = SLICE_EMPTY;
-    enum token t;
+    const struct imap_arg *a = q->at->next;
+    struct search_key *k;
 
-    while ((t = next_token(q, &text)) != TOKEN_END && t != TOKEN_CLOSE) {
-        *tail = parse_key(q, t, text, e);
-        if (*tail == NULL)
-            return NULL;
-        tail = &(*tail)->next;
+    if (q->depth >= DEPTH_MAX)
+        return fault(e, "Search program is nested too deeply", SLICE(""));
+    if (a == NULL || (a->type != IMAP_LIST && !imap_arg_is_atom(a)))
+        return fault(e, "Search key expected", a == NULL ? SLICE("") : a->text);
+    q->depth++;
+    if (a->type == IMAP_LIST) {
+        k = parse_all(q, a->children, e);
+        q->at = a;
+    } else {
+        q->at = a;
+        k = parse_word(q, a->text, e);
     }
-    if (inner != (t == TOKEN_CLOSE) || all->children == NULL)
-        return fault(e, all->children == NULL ? "Empty search program" : "Parentheses do not match", SLICE(""));
-    return all;
+    q->depth--;
+    return k;
 }
 
 struct search_key *virtual_query_parse(struct arena *arena, const char *text, struct error *e)
 {
     struct reading q = {.arena = arena, .rest = slice_from_str(text)};
+    struct imap_arg *args = NULL;
 
-    return parse_all(&q, false, e);
+    return read_args(&q, &args, false, e) ? parse_all(&q, args, e) : NULL;
 }

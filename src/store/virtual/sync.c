@@ -123,6 +123,15 @@ static bool is_all(const struct search_key *k)
     return k->type == SEARCH_ALL && !k->negate;
 }
 
+static bool has_inthread(const struct search_key *k)
+{
+    for (; k != NULL; k = k->next) {
+        if (k->type == SEARCH_INTHREAD || has_inthread(k->children))
+            return true;
+    }
+    return false;
+}
+
 static enum step match_box(struct virtual *v, struct virtual_run *s, struct virtual_box *b, struct budget *budget)
 {
     struct index_view *view = mailbox_view_index(b->view);
@@ -132,6 +141,8 @@ static enum step match_box(struct virtual *v, struct virtual_run *s, struct virt
     if (s->seq == 0) {
         index_ranges_free(&b->matches);
         b->looked_from = s->full || b->entry.id == 0 ? 1 : b->entry.next_uid;
+        if (b->looked_from < index_view_next_uid(view) && has_inthread(rule))
+            b->looked_from = 1; /* a new message may bring others of its thread */
         if (is_all(rule)) {
             if (count > 0)
                 index_ranges_add(&b->matches, b->looked_from, UINT32_MAX - 1);

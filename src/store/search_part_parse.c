@@ -1,18 +1,25 @@
-/* search_mimepart.c - MIMEPART of SEARCH (imap 11.4, not advertised): arguments to keys about parts. */
-#include "imap/search.h"
+/* search_part_parse.c - MIMEPART of SEARCH (imap 11.4, not advertised): arguments to keys about parts. */
 #include "store/search_part.h"
 
 struct parse {
-    struct session *s;
-    struct request *r;
-    struct search *q;
+    struct arena *arena;
+    const char *charset;
     const struct imap_arg *at;     /* the last argument that was taken */
-    unsigned keys, depth;
+    unsigned keys;
+    const char *fault;
 };
 
-static bool bad(struct parse *p, const char *text)
+static bool bad(struct parse *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static bool bad(struct parse *p, const char *fmt, ...)
 {
-    request_bad(p->s, p->r, "%s", text);
+    struct buffer text = {0};
+    va_list args;
+
+    va_start(args, fmt);
+    buffer_vprintf(&text, fmt, args);
+    va_end(args);
+    p->fault = arena_strdup(p->arena, buffer_cstr(&text));
+    buffer_free(&text);
     return false;
 }
 
@@ -21,22 +28,20 @@ static bool parameter(struct parse *p, const char *key)
 {
     const struct imap_arg *a = p->at->next;
 
-    if (a == NULL || a->type == IMAP_LIST) {
-        request_bad(p->s, p->r, "%s (for search key: %s)", a == NULL ? "Missing parameter for search key" : "Unexpected (", key);
-        return false;
-    }
+    if (a == NULL || a->type == IMAP_LIST)
+        return bad(p, "%s (for search key: %s)", a == NULL ? "Missing parameter for search key" : "Unexpected (", key);
     p->at = a;
     return true;
 }
 
 static bool take_key(struct parse *p, struct search_part_key *k)
 {
-    struct slice text;
+    struct buffer utf8 = {0};
+    bool good = mime_charset_to_utf8(slice_from_str(p->charset), p->at->text, &utf8);
 
-    if (!search_text(p->s, p->r, p->q, p->at, &text))
-        return false;
-    k->key = mime_key_new(p->r->arena, text);
-    return true;
+    k->key = mime_key_new(p->arena, arena_slice(p->arena, buffer_slice(&utf8)));
+    buffer_free(&utf8);
+    return good || bad(p, "Invalid search key");
 }
 
 static const struct {
@@ -55,7 +60,7 @@ static bool parse_key(struct parse *p, struct search_part_key **out);
 
 static struct search_part_key *new_key(struct parse *p, enum search_part_type type)
 {
-    struct search_part_key *k = ARENA_NEW(p->r->arena, struct search_part_key);
+    struct search_part_key *k = ARENA_NEW(p->arena, struct search_part_key);
 
     k->type = type;
     k->id = p->keys++;
@@ -70,19 +75,17 @@ static bool parse_number(struct parse *p, struct search_part_key *k, const char 
     bool compared = false;
 
     if (a == NULL)
-        return bad(p, none);
+        return bad(p, "%s", none);
     if (more != NULL && imap_arg_is_atom(a) && (slice_equal_str_nocase(a->text, more) || slice_equal_str_nocase(a->text, less))) {
         k->compare = slice_equal_str_nocase(a->text, more) ? PART_LARGER : PART_SMALLER;
         compared = true;
         p->at = a;
         a = a->next;
     }
-    if (a == NULL) {
-        request_bad(p->s, p->r, "Invalid MIMEPART %s value", k->type == PART_SIZE ? "SIZE" : "DEPTH");
-        return false;
-    }
-    if (!imap_arg_is_string(a) || !imap_number(a->text, &k->number))
-        return bad(p, fault);
+    if (a == NULL)
+        return bad(p, "Invalid MIMEPART %s value", k->type == PART_SIZE ? "SIZE" : "DEPTH");
+    if (!imap_arg_is_string(a) || !slice_to_u64(a->text, &k->number) || k->number > INT64_MAX)
+        return bad(p, "%s", fault);
     p->at = a;
     if (!compared || shift == 0)
         return true;
@@ -147,23 +150,30 @@ static bool parse_relative(struct parse *p, struct search_part_key *k)
     return parse_key(p, &k->children);
 }
 
+static bool is_word(const struct imap_arg *a, const char *word)
+{
+    return a->type == IMAP_ATOM && slice_equal_str(a->text, word);
+}
+
 static bool parse_list(struct parse *p, struct search_part_key *k)
 {
     struct search_part_key **tail = &k->children;
-    const struct imap_arg *list = p->at;
+    const struct imap_arg *list = p->at, before = {.next = list->children};
+    bool flat = list->type != IMAP_LIST; /* what is inside stands behind it, up to the word ")" */
 
-    if (list->children == NULL)
-        return bad(p, "No MIMEPART keys inside list");
     k->type = PART_AND;
-    for (const struct imap_arg *a = list->children; a != NULL; a = p->at->next) {
-        struct imap_arg before = {.next = (struct imap_arg *)(uintptr_t)a};
-
+    if (!flat)
         p->at = &before;
+    while (p->at->next != NULL && !(flat && is_word(p->at->next, ")"))) {
         if (!parse_key(p, tail))
             return false;
         tail = &(*tail)->next;
     }
-    p->at = list;
+    if (flat && p->at->next == NULL)
+        return bad(p, "Missing ')'");
+    if (k->children == NULL)
+        return bad(p, "No MIMEPART keys inside list");
+    p->at = flat ? p->at->next : list;
     return true;
 }
 
@@ -233,8 +243,7 @@ static bool parse_word(struct parse *p, struct search_part_key *k, const char *w
         k->type = *word == 'P' ? PART_PARENT : PART_CHILD;
         return parse_relative(p, k);
     }
-    request_bad(p->s, p->r, "Unknown MIMEPART key %s", word);
-    return false;
+    return bad(p, "Unknown MIMEPART key %s", word);
 }
 
 static bool parse_or(struct parse *p, struct search_part_key *k)
@@ -247,42 +256,38 @@ static bool parse_key(struct parse *p, struct search_part_key **out)
 {
     const struct imap_arg *a = p->at->next;
     struct search_part_key *k;
-    bool negate = false, good;
+    bool negate = false;
 
     while (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "NOT")) {
         negate = !negate;
         p->at = a;
         a = a->next;
     }
-    if (a == NULL)
+    if (a == NULL || is_word(a, ")"))
         return bad(p, "Missing MIMEPART key");
     if (p->keys >= SEARCH_PART_KEYS)
         return bad(p, "Too many MIMEPART keys");
     k = *out = new_key(p, PART_NONE);
     k->negate = negate;
     p->at = a;
-    if (a->type == IMAP_LIST) {
-        good = parse_list(p, k);
-    } else if (!imap_arg_is_atom(a)) {
-        request_bad(p->s, p->r, "Unexpected string as search key: %.*s", (int)(a->text.size > 200 ? 200 : a->text.size),
-                    (const char *)a->text.at);
-        return false;
-    } else if (slice_equal_str_nocase(a->text, "OR")) {
-        good = parse_or(p, k);
-    } else {
-        good = parse_word(p, k, request_upper(p->r, a->text));
-    }
-    return good;
+    if (a->type == IMAP_LIST || is_word(a, "("))
+        return parse_list(p, k);
+    if (!imap_arg_is_atom(a))
+        return bad(p, "Unexpected string as search key: %.*s", (int)(a->text.size > 200 ? 200 : a->text.size), (const char *)a->text.at);
+    if (slice_equal_str_nocase(a->text, "OR"))
+        return parse_or(p, k);
+    return parse_word(p, k, arena_str_upper(p->arena, a->text));
 }
 
-bool search_parse_mimepart(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg,
-                           struct search_key *k)
+bool search_part_parse(struct arena *arena, const char *charset, const struct imap_arg **arg, struct search_key *k, const char **fault)
 {
-    struct parse p = {.s = s, .r = r, .q = q, .at = *arg};
+    struct parse p = {.arena = arena, .charset = charset, .at = *arg};
     struct search_part_key *part;
 
-    if (!parse_key(&p, &part))
+    if (!parse_key(&p, &part)) {
+        *fault = p.fault;
         return false;
+    }
     k->type = SEARCH_MIMEPART;
     k->part = part;
     k->part_keys = p.keys;
