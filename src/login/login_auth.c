@@ -13,11 +13,25 @@ static void set_text(char **at, const char *text)
     *at = text == NULL ? NULL : mem_strdup(text);
 }
 
+static void forget_response(struct login_client *c)
+{
+    buffer_wipe(&c->again.response);
+    c->again = (struct login_again){0};
+}
+
+static void keep_response(struct login_client *c, struct slice base64)
+{
+    buffer_reserve(&c->again.response, base64.size + 1); /* at once: growing would leave a copy behind */
+    buffer_append_slice(&c->again.response, base64);
+    c->again.has_response = true;
+}
+
 static void end_attempt(struct login_client *c)
 {
     ev_timer_stop(c->server->loop, &c->slow);
     c->auth = NULL;
     c->attempt_open = false;
+    forget_response(c);
 }
 
 static void fail(struct login_client *c, enum login_failure failure, const char *text)
@@ -145,6 +159,41 @@ static void auth_succeeded(struct login_client *c, const struct rpc_fields *fiel
     check_limit(c);
 }
 
+static bool may_repeat(struct login_client *c)
+{
+    if (!c->again.possible || c->again.done)
+        return false;
+    c->again.done = true;
+    return true;
+}
+
+/* login_auth_connected or login_auth_unreachable follows. */
+static void wait_for_auth(struct login_client *c)
+{
+    c->auth = NULL;
+    c->stage = STAGE_AUTH;
+    c->again.losses = 0;
+}
+
+void login_auth_unreachable(struct login_client *c)
+{
+    char text[256];
+
+    if (++c->again.losses < 2) /* the first tells why we wait */
+        return;
+    fail(c, LOGIN_FAIL_TEMP, temporary_text(c, text, sizeof(text)));
+}
+
+bool login_auth_repeat(struct login_client *c)
+{
+    if (!may_repeat(c))
+        return false;
+    c->successes--;
+    wait_for_auth(c);
+    auth_client_reconnect(c->server->auth); /* it may be one that the dispatcher which is there now does not know */
+    return true;
+}
+
 static void answered(void *arg, enum auth_answer answer, struct slice challenge, const struct rpc_fields *fields)
 {
     struct login_client *c = arg;
@@ -154,6 +203,8 @@ static void answered(void *arg, enum auth_answer answer, struct slice challenge,
     case AUTH_CONTINUE:
         ev_timer_stop(c->server->loop, &c->slow);
         c->stage = STAGE_RESPONSE;
+        if (c->again.has_response || challenge.size > 0)
+            forget_response(c);
         stream_input_max(c->stream, LOGIN_RESPONSE_MAX + 2);
         c->server->protocol->challenge(c, challenge);
         login_client_resume(c);
@@ -165,10 +216,22 @@ static void answered(void *arg, enum auth_answer answer, struct slice challenge,
         auth_failed(c, fields);
         return;
     case AUTH_ABORTED:
+        if (c->stage == STAGE_AUTH && !auth_client_ready(c->server->auth) && may_repeat(c)) { /* it is gone, not just slow */
+            wait_for_auth(c);
+            return;
+        }
         c->auth_broke = true;
         fail(c, LOGIN_FAIL_TEMP, temporary_text(c, text, sizeof(text)));
         return;
     }
+}
+
+/* While auth is asked nothing is read: commands sent ahead wait, and so does the end of a client that has sent all it had and closed
+ * its side. It is logged in and answered, as by the real server. */
+static void ask(struct login_client *c)
+{
+    c->stage = STAGE_AUTH;
+    stream_want_input(c->stream, false);
 }
 
 static void auth_is_slow(struct ev_loop *loop, ev_timer *w, int events)
@@ -186,9 +249,10 @@ void login_auth_init(struct login_client *c)
     c->slow.data = c;
 }
 
-void login_auth_start(struct login_client *c, struct slice mech, bool has_initial, struct slice initial)
+/* The attempt, as it stands in c->mech and c->again, is put to auth; or it is refused before. */
+static void request(struct login_client *c)
 {
-    const struct auth_mech_info *info;
+    const struct auth_mech_info *info = auth_client_mech(c->server->auth, slice_from_str(c->mech));
     struct auth_request_info request = {
         .service = c->server->protocol->name,
         .secured = c->tls || c->tls_proxied ? AUTH_SECURED_TLS : c->secured ? AUTH_SECURED : AUTH_INSECURE,
@@ -201,27 +265,18 @@ void login_auth_start(struct login_client *c, struct slice mech, bool has_initia
         .remote = c->remote,
         .real_local = c->real_local,
         .real_remote = c->real_remote,
-        .has_initial = has_initial,
-        .initial = initial,
+        .has_initial = c->again.has_response,
+        .initial = buffer_slice(&c->again.response),
     };
     struct buffer forward = {0};
     struct error e;
+    char text[256];
 
-    c->attempts++;
-    if (c->attempts == 1)
-        c->first_attempt_at = ev_now(c->server->loop);
-    c->attempt_aborted = false;
-    c->auth_broke = false;
-    mem_free(c->mech);
-    c->mech = mem_strndup(slice_head(mech, 64));
-    for (char *p = c->mech; *p != '\0'; p++)
-        *p = *p >= 'a' && *p <= 'z' ? (char)(*p - 32) : *p;
-    info = auth_client_mech(c->server->auth, mech);
-    if (info == NULL && auth_client_ready(c->server->auth)) {
+    if (info == NULL) {
         fail(c, LOGIN_FAIL_MECH_UNKNOWN, "Unsupported authentication mechanism.");
         return;
     }
-    if (info != NULL && (info->flags & AUTH_MECH_PLAINTEXT) != 0 && login_plaintext_refused(c)) {
+    if ((info->flags & AUTH_MECH_PLAINTEXT) != 0 && login_plaintext_refused(c)) {
         fail(c, LOGIN_FAIL_PLAINTEXT, "Plaintext authentication disabled.");
         return;
     }
@@ -229,17 +284,16 @@ void login_auth_start(struct login_client *c, struct slice mech, bool has_initia
         fail(c, LOGIN_FAIL_TLS_REQUIRED, "Authentication not allowed until SSL/TLS is enabled.");
         return;
     }
-    request.mech = info == NULL ? c->mech : info->name;
+    request.mech = info->name;
     if (c->forward_fields.size > 0) {
         text_base64_encode(&forward, buffer_slice(&c->forward_fields));
         request.forward_fields = buffer_cstr(&forward);
     }
-    c->stage = STAGE_AUTH;
+    ask(c);
     c->attempt_open = true;
     c->auth = auth_request_start(c->server->auth, &request, answered, c, &e);
     buffer_free(&forward);
     if (c->auth == NULL) {
-        char text[256];
         if (e.class == ERROR_INVALID)
             fail(c, LOGIN_FAIL_INVALID_BASE64, "Invalid base64 in response");
         else {
@@ -249,6 +303,36 @@ void login_auth_start(struct login_client *c, struct slice mech, bool has_initia
         return;
     }
     c->auth_id = auth_request_id(c->auth);
+    ev_timer_set(&c->slow, LOGIN_AUTH_SLOW_SECS, 0.);
+    ev_timer_start(c->server->loop, &c->slow);
+}
+
+void login_auth_connected(struct login_client *c)
+{
+    request(c);
+}
+
+void login_auth_start(struct login_client *c, struct slice mech, bool has_initial, struct slice initial)
+{
+    c->attempts++;
+    if (c->attempts == 1)
+        c->first_attempt_at = ev_now(c->server->loop);
+    c->attempt_aborted = false;
+    c->auth_broke = false;
+    mem_free(c->mech);
+    c->mech = mem_strndup(slice_head(mech, 64));
+    for (char *p = c->mech; *p != '\0'; p++)
+        *p = *p >= 'a' && *p <= 'z' ? (char)(*p - 32) : *p;
+    forget_response(c);
+    c->again.possible = true;
+    if (has_initial)
+        keep_response(c, initial);
+    if (auth_client_ready(c->server->auth)) {
+        request(c);
+        return;
+    }
+    ask(c);
+    wait_for_auth(c);
     ev_timer_set(&c->slow, LOGIN_AUTH_SLOW_SECS, 0.);
     ev_timer_start(c->server->loop, &c->slow);
 }
@@ -279,13 +363,15 @@ void login_auth_continue(struct login_client *c, struct slice base64)
 {
     struct error e;
 
-    c->stage = STAGE_AUTH;
+    ask(c);
     stream_input_max(c->stream, LOGIN_INPUT_MAX);
     if (auth_request_continue(c->auth, base64, &e) < 0) {
         auth_request_cancel(c->auth);
         fail(c, LOGIN_FAIL_INVALID_BASE64, "Invalid base64 in response");
         return;
     }
+    if (c->again.possible) /* the answer to an empty challenge is what could have come with the command */
+        keep_response(c, base64);
     ev_timer_set(&c->slow, LOGIN_AUTH_SLOW_SECS, 0.);
     ev_timer_start(c->server->loop, &c->slow);
 }
@@ -315,6 +401,7 @@ void login_auth_stop(struct login_client *c)
     if (c->query != NULL)
         anvil_query_cancel(c->query);
     c->query = NULL;
+    forget_response(c);
 }
 
 bool login_auth_waits(const struct login_client *c)

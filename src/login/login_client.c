@@ -404,11 +404,14 @@ void login_client_auth_ready(struct login_client *c)
 {
     if (c->stage == STAGE_GREETING)
         greet(c);
+    else if (c->stage == STAGE_AUTH && c->auth == NULL)
+        login_auth_connected(c);
 }
 
 void login_client_auth_lost(struct login_client *c)
 {
-    (void)c; /* open requests fail by their own callbacks; the others wait for the reconnect */
+    if (c->stage == STAGE_AUTH && c->auth == NULL)
+        login_auth_unreachable(c);
 }
 
 static void relay_done(void *arg, bool client_ended)

@@ -62,6 +62,7 @@ static void finish(struct waiting *w, struct login_handover *h)
 static void accepted(struct login_client *c, pid_t pid)
 {
     c->mail_pid = pid;
+    login_auth_stop(c); /* the response is kept no longer */
     login_log(c, "Login");
     if (c->relay_fd < 0) {
         login_client_free(c);
@@ -83,7 +84,17 @@ static void refused(struct login_client *c, pid_t pid)
     arena_free(a);
 }
 
-static void connection_lost(struct login_handover *h)
+static void take_back(struct login_client *c)
+{
+    c->handover_tag = 0;
+    if (c->relay_fd >= 0)
+        close(c->relay_fd);
+    c->relay_fd = -1;
+}
+
+/* `unread`: what we sent last was never read (the kernel tells so by ECONNRESET), for the dispatcher was killed, or replaced before it
+ * came to accept us: that client is still ours alone. Of earlier ones nobody knows whether a mail process serves them. */
+static void connection_lost(struct login_handover *h, bool unread)
 {
     struct waiting *w, *next;
 
@@ -93,11 +104,14 @@ static void connection_lost(struct login_handover *h)
     h->answer_size = 0;
     HASH_ITER(hh, h->waiting, w, next) {
         struct login_client *c = w->client;
+        bool last = unread && w->tag == h->last_tag;
+
         finish(w, h);
-        if (c != NULL) {
-            c->handover_tag = 0;
+        if (c == NULL)
+            continue;
+        take_back(c);
+        if (!last || !login_auth_repeat(c))
             refused(c, 0);
-        }
     }
 }
 
@@ -139,7 +153,7 @@ static void answer_ready(struct ev_loop *loop, ev_io *w, int events)
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
-            connection_lost(h);
+            connection_lost(h, n < 0 && errno == ECONNRESET);
             return;
         }
         h->answer_size += (size_t)n;
@@ -272,7 +286,7 @@ static int send_request(struct login_handover *h, struct slice message, int fd, 
         error_sys(e, "sendmsg", h->server->protocol->socket);
         if (errno != EPIPE && errno != ECONNRESET)
             return -1;
-        connection_lost(h); /* the service was restarted: once more, anew */
+        connection_lost(h, false); /* the service was restarted: once more, anew */
     }
     return -1;
 }

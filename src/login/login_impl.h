@@ -35,6 +35,17 @@ enum login_stage {
     STAGE_END
 };
 
+/* What it takes to make an attempt once more when auth or the dispatcher went away with it (killed, or replaced by a reload): the one
+ * response of the client, which stands here until the client is the mail process's or refused. A second answer to a challenge is
+ * worth nothing to another auth. */
+struct login_again {
+    struct buffer response; /* base64; a secret */
+    bool has_response;
+    bool possible;          /* nothing was said that cannot be repeated */
+    bool done;              /* this is the second attempt */
+    unsigned losses;        /* notices that auth is gone while this waits for it: the second one ends it */
+};
+
 struct login_client {
     struct login_server *server;
     struct login_client *prev, *next;
@@ -56,6 +67,7 @@ struct login_client {
     unsigned attempts, successes, bad_commands;
     double connected_at, first_attempt_at, attempt_at;
     bool attempt_open, attempt_aborted, auth_broke;
+    struct login_again again;
     enum login_failure last_failure;
     ev_timer slow;                     /* "Waiting for authentication process to respond.." */
 
@@ -87,6 +99,11 @@ void login_client_settings(struct login_client *);   /* after addresses or the T
 /* login_auth.c */
 void login_auth_init(struct login_client *);
 void login_auth_stop(struct login_client *);         /* cancels what is open */
+void login_auth_connected(struct login_client *);    /* attempts that wait for auth begin */
+void login_auth_unreachable(struct login_client *);
+/* After the client was accepted by auth, nobody took it: everything once more, with the auth and the dispatcher that are there now.
+ * False: this attempt cannot be repeated. */
+bool login_auth_repeat(struct login_client *);
 
 /* login_handover.c */
 struct login_handover *login_handover_new(struct login_server *, int fd);

@@ -21,9 +21,12 @@ static void auth_ready(void *arg)
 static void auth_lost(void *arg, const struct error *e)
 {
     struct login_server *s = arg;
+    struct login_client *c, *next;
 
     if (!s->ending && !service_finishing(s->service) && e->class != ERROR_NONE)
         log_warning(NULL, "Auth connection lost: %s", e->admin);
+    DL_FOREACH_SAFE(s->clients, c, next)
+        login_client_auth_lost(c);
 }
 
 /* Limits are counted by anvil, whose socket is out of reach of this process: whoever comes next is another one's. */

@@ -27,6 +27,8 @@ struct auth_client {
     struct line_conn *conn;
     ev_timer retry;          /* reconnects, and tells `lost` from the loop */
     bool tell_lost;
+    bool leaving;            /* auth_client_reconnect: what is open is aborted from the loop */
+    bool was_ready;          /* the connection that is lost had been good: the next is made at once */
     struct error lost;
     struct arena *greeting;  /* strings of the handshake */
     VEC(struct auth_mech_info) mechs;
@@ -65,11 +67,18 @@ static void connect_path(struct auth_client *c)
     ev_timer_start(c->loop, &c->retry);
 }
 
+static bool abort_requests(struct auth_client *c);
+
 static void retry_ready(struct ev_loop *loop, ev_timer *w, int events)
 {
     struct auth_client *c = w->data;
 
     (void)events;
+    if (c->leaving) {
+        c->leaving = false;
+        if (!abort_requests(c))
+            return;
+    }
     if (!c->tell_lost) {
         if (c->conn == NULL && c->path != NULL)
             connect_path(c);
@@ -77,7 +86,8 @@ static void retry_ready(struct ev_loop *loop, ev_timer *w, int events)
     }
     c->tell_lost = false;
     if (c->path != NULL) {
-        ev_timer_set(w, AUTH_RECONNECT_SECS, 0.);
+        ev_timer_set(w, c->was_ready ? 0. : AUTH_RECONNECT_SECS, 0.);
+        c->was_ready = false;
         ev_timer_start(loop, w);
     }
     c->handler->lost(c->arg, &c->lost); /* may free c */
@@ -143,6 +153,17 @@ void auth_client_give_fd(struct auth_client *c, int fd)
     start_conn(c, fd);
 }
 
+void auth_client_reconnect(struct auth_client *c)
+{
+    if (c->path == NULL || c->leaving)
+        return;
+    forget_conn(c);
+    c->leaving = true;
+    ev_timer_stop(c->loop, &c->retry);
+    ev_timer_set(&c->retry, 0., 0.);
+    ev_timer_start(c->loop, &c->retry);
+}
+
 bool auth_client_ready(const struct auth_client *c)
 {
     return c->ready;
@@ -199,11 +220,22 @@ static bool finish_request(struct auth_request *r, enum auth_answer answer, cons
     return true;
 }
 
-static void handle_closed(void *arg, const struct error *why)
+/* False: the client was freed meanwhile. */
+static bool abort_requests(struct auth_client *c)
 {
     static const struct rpc_fields none = {0};
+
+    while (c->requests != NULL)
+        if (!finish_request(c->requests, AUTH_ABORTED, &none))
+            return false;
+    return true;
+}
+
+static void handle_closed(void *arg, const struct error *why)
+{
     struct auth_client *c = arg;
 
+    c->was_ready = c->ready;
     c->lost = *why;
     if (why->class == ERROR_NONE)
         error_set(&c->lost, ERROR_TEMPORARY, "Disconnected from auth server");
@@ -212,9 +244,7 @@ static void handle_closed(void *arg, const struct error *why)
     ev_timer_stop(c->loop, &c->retry);
     ev_timer_set(&c->retry, 0., 0.);
     ev_timer_start(c->loop, &c->retry);
-    while (c->requests != NULL)
-        if (!finish_request(c->requests, AUTH_ABORTED, &none))
-            return;
+    (void)abort_requests(c);
 }
 
 static void refuse_server(struct auth_client *c, const char *what, struct slice line)

@@ -4,9 +4,9 @@
  * callback is never called from inside the call that asked, and always exactly once unless the request is cancelled.
  * Names and fields that a callback gets live until it returns.
  *
- * A broken connection fails what is open (AUTH_ABORTED, or ERROR_TEMPORARY on the master side) and is made again
- * when the next request comes, at most every AUTH_RECONNECT_SECS; a client made from a descriptor waits for
- * auth_client_give_fd. */
+ * A broken connection fails what is open (AUTH_ABORTED, or ERROR_TEMPORARY on the master side) and is made again:
+ * on the login side at once if it had been good, else after AUTH_RECONNECT_SECS; on the master side when the next request
+ * comes, at most every AUTH_RECONNECT_SECS. A client made from a descriptor waits for auth_client_give_fd. */
 #ifndef YARILO_RPC_AUTH_CLIENT_H
 #define YARILO_RPC_AUTH_CLIENT_H
 
@@ -41,6 +41,8 @@ struct auth_client *auth_client_new(struct ev_loop *, const char *path, int fd, 
                                     const struct auth_client_handler *, void *arg);
 void auth_client_free(struct auth_client *);              /* open requests are dropped without a callback */
 void auth_client_give_fd(struct auth_client *, int fd);   /* a new connection, after `lost` */
+/* Leaves the server for whoever answers at the path now. Open requests are aborted, from the loop; `lost` is not called for it. */
+void auth_client_reconnect(struct auth_client *);
 bool auth_client_ready(const struct auth_client *);
 
 /* Of the greeting; the order of the list is the server's configuration. Valid until `lost`. */

@@ -43,6 +43,114 @@ starttls_cleanup()
     scene_end
 }
 
+# All commands in one write, then the client closes its side (nc -N): everything that was sent is answered, by both servers. A client that
+# is gone while auth waits with its refusal is still told and logged when that comes.
+atf_test_case half_closed cleanup
+half_closed_body()
+{
+    scene_start ours 'auth_failure_delay = 1 secs'
+    scene_second dovecot
+    for ip in "$IP" "$IP2"; do
+        python3 -B - "$ip" $IMAP_PORT <<'END' >codes || atf_fail "no conversation"
+import socket, sys
+
+def talk(*lines):
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
+    s.sendall(b"".join(line + b"\r\n" for line in lines))
+    s.shutdown(socket.SHUT_WR)
+    got = [line.decode().split(" ", 2) for line in s.makefile("rb")]
+    print(*[" ".join(words[:2]) for words in got if words[0] not in ("*", "+")], sep=", ")
+
+talk(b"a LOGIN u pass", b"b SELECT INBOX", b"c NOOP", b"d LOGOUT")
+talk(b"a LOGIN u pass", b"b SELECT INBOX", b"c NOOP")
+talk(b"a AUTHENTICATE PLAIN AHUAcGFzcw==", b"b LOGOUT")
+talk(b"a AUTHENTICATE PLAIN", b"AHUAcGFzcw==", b"b LOGOUT")
+talk(b"a LOGIN u {4+}", b"pass", b"b LOGOUT")
+talk(b"a LOGIN u wrong")
+END
+        cat >wanted <<'END'
+a OK, b OK, c OK, d OK
+a OK, b OK, c OK
+a OK, b OK
+a OK, b OK
+a OK, b OK
+a NO
+END
+        cmp -s codes wanted || { cat codes; atf_fail "at $ip"; }
+    done
+    scene_stop
+    atf_check_equal 2 "$(cat "$SCENE"/log* | grep -c 'login: Info: Disconnected: Connection closed (auth failed, 1 attempts in [0-9]* secs)')"
+}
+half_closed_cleanup()
+{
+    scene_end
+}
+
+# A login is not lost with the auth process or the dispatcher that it has reached: it is put to the next one, once. Both are stopped first,
+# so that the request lies unread in their socket when they are killed.
+atf_test_case killed_behind cleanup
+killed_behind_head()
+{
+    atf_set require.progs pgrep
+}
+killed_behind_body()
+{
+    scene_start ours
+    for name in "^dovecot/auth$" "^dovecot/imap( |$)"; do
+        python3 -B - "$IP" $IMAP_PORT "$SERVER" "$name" <<'END' || atf_fail "$name was killed, and the login fails"
+import ctypes, os, select, signal, socket, subprocess, sys
+
+PIDFD_GETFD = 438
+syscall = ctypes.CDLL(None).syscall
+
+def waiting(pid):
+    """Descriptors of a process at which something waits: bytes, or a connection."""
+    pidfd, found = os.pidfd_open(pid), set()
+    for name in os.listdir("/proc/%d/fd" % pid):
+        fd = syscall(PIDFD_GETFD, pidfd, int(name), 0)
+        if fd < 0:
+            continue
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if os.readlink("/proc/%d/fd/%s" % (pid, name)).startswith("socket:") and poll.poll(0):
+            found.add(name)
+        os.close(fd)
+    os.close(pidfd)
+    return found
+
+for lines in ([b"a LOGIN u pass"], [b"a AUTHENTICATE PLAIN AHUAcGFzcw=="], [b"a AUTHENTICATE PLAIN", b"AHUAcGFzcw=="]):
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
+    f = s.makefile("rb")
+    assert f.readline().startswith(b"* OK")
+    for line in lines[:-1]:
+        s.sendall(line + b"\r\n")
+        assert f.readline() == b"+ \r\n"
+    pid = int(subprocess.check_output(["pgrep", "-o", "-P", sys.argv[3], "-f", sys.argv[4]]))
+    os.kill(pid, signal.SIGSTOP)
+    while open("/proc/%d/stat" % pid).read().rpartition(")")[2].split()[0] != "T":
+        os.sched_yield()
+    before = waiting(pid)
+    s.sendall(lines[-1] + b"\r\n")
+    while waiting(pid) <= before:
+        os.sched_yield()
+    os.kill(pid, signal.SIGKILL)
+    line = f.readline()
+    while line.startswith(b"* "):
+        line = f.readline()
+    assert line.startswith(b"a OK"), line
+    s.sendall(b"b LOGOUT\r\n")
+    assert b"\r\nb OK" in f.read()
+END
+    done
+    scene_stop
+    scene_log_is_clean '(auth|imap): Fatal: master: service\((auth|imap)\): child [0-9]+ killed with signal 9' \
+        'imap-login: Warning: Auth connection lost' 'auth: Error: auth client [0-9]+ disconnected with 1 pending requests: EOF'
+}
+killed_behind_cleanup()
+{
+    scene_end
+}
+
 atf_test_case plaintext cleanup
 plaintext_body()
 {
@@ -322,6 +430,8 @@ titles_dovecot_cleanup()
 atf_init_test_cases()
 {
     atf_add_test_case starttls
+    atf_add_test_case half_closed
+    atf_add_test_case killed_behind
     atf_add_test_case plaintext
     atf_add_test_case sni
     atf_add_test_case budgets
