@@ -227,7 +227,7 @@ static void answered(void *arg, enum auth_answer answer, struct slice challenge,
 }
 
 /* While auth is asked nothing is read: commands sent ahead wait, and so does the end of a client that has sent all it had and closed
- * its side. It is logged in and answered, as by the real server. */
+ * its side: it is logged in and answered. */
 static void ask(struct login_client *c)
 {
     c->stage = STAGE_AUTH;

@@ -43,15 +43,13 @@ starttls_cleanup()
     scene_end
 }
 
-# All commands in one write, then the client closes its side (nc -N): everything that was sent is answered, by both servers. A client that
-# is gone while auth waits with its refusal is still told and logged when that comes.
+# All commands in one write, then the client closes its side (nc -N): everything that was sent is answered. The real server does so as well,
+# unless the end of the client reaches it in the same moment as the commands.
 atf_test_case half_closed cleanup
 half_closed_body()
 {
     scene_start ours 'auth_failure_delay = 1 secs'
-    scene_second dovecot
-    for ip in "$IP" "$IP2"; do
-        python3 -B - "$ip" $IMAP_PORT <<'END' >codes || atf_fail "no conversation"
+    python3 -B - "$IP" $IMAP_PORT <<'END' >codes || atf_fail "no conversation"
 import socket, sys
 
 def talk(*lines):
@@ -68,18 +66,10 @@ talk(b"a AUTHENTICATE PLAIN", b"AHUAcGFzcw==", b"b LOGOUT")
 talk(b"a LOGIN u {4+}", b"pass", b"b LOGOUT")
 talk(b"a LOGIN u wrong")
 END
-        cat >wanted <<'END'
-a OK, b OK, c OK, d OK
-a OK, b OK, c OK
-a OK, b OK
-a OK, b OK
-a OK, b OK
-a NO
-END
-        cmp -s codes wanted || { cat codes; atf_fail "at $ip"; }
-    done
+    atf_check -o inline:'a OK, b OK, c OK, d OK\na OK, b OK, c OK\na OK, b OK\na OK, b OK\na OK, b OK\na NO\n' cat codes
     scene_stop
-    atf_check_equal 2 "$(cat "$SCENE"/log* | grep -c 'login: Info: Disconnected: Connection closed (auth failed, 1 attempts in [0-9]* secs)')"
+    atf_check -o match:'login: Info: Disconnected: Connection closed \(auth failed, 1 attempts in [0-9]+ secs\)' cat "$SCENE/log"
+    scene_log_is_clean
 }
 half_closed_cleanup()
 {
