@@ -6,6 +6,8 @@
  *
  * Ours beside Dovecot's commands: a dispatcher says KICK-LISTEN, and `KICK ident pid` of a client is passed on to all
  * of them ("+" when such a connection is known, else "-"); they tell the worker that has the session.
+ * Nobody waits for what comes in the pipes: after a read they rest for a moment, so that one turn takes the connections of many
+ * logins. Whoever asks is told what was in them.
  * `CONNECT pid ident owner` names the process that speaks for pid: when it dies, its entries go too. */
 #include "anvil/anvil.h"
 #include "net/fdpass.h"
@@ -18,6 +20,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#define REST_SECS 0.01
 enum { LINE_MOST = 1024, OUTPUT_MOST = 64 << 20, FD_LOG_SOCKET = 4, FD_MASTER = 7 };
 
 struct peer {
@@ -27,6 +30,7 @@ struct peer {
     struct peer *prev, *next;
     struct buffer input;      /* of a pipe */
     ev_io watcher;
+    ev_timer rest;            /* until the pipe is looked at again */
 };
 
 struct state {
@@ -34,6 +38,7 @@ struct state {
     struct anvil_connections *connections;
     struct anvil_penalties *penalties;
     struct peer *peers;
+    struct peer *pipes;
     ev_io log_watcher;
     bool restarted;                /* another one has died: of the connections that end some are unknown */
 };
@@ -226,6 +231,57 @@ static int take_any(struct peer *peer, struct slice line, struct error *error)
                      (int)slice_head(line, 200).size, (const char *)line.at);
 }
 
+/* ---- pipes ----------------------------------------------------------------------------------------------------- */
+
+/* False: its end. */
+static bool read_pipe(struct peer *peer)
+{
+    unsigned char chunk[65536]; /* all that a pipe holds */
+    ssize_t n = read(peer->watcher.fd, chunk, sizeof(chunk));
+    size_t done = 0;
+    ptrdiff_t end;
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR;
+    if (n == 0)
+        return false;
+    buffer_append(&peer->input, chunk, (size_t)n);
+    while ((end = slice_find(slice_from(buffer_slice(&peer->input), done), '\n')) >= 0) {
+        struct slice line = slice_head(slice_from(buffer_slice(&peer->input), done), (size_t)end);
+        struct error error = {0};
+
+        if (take_any(peer, line, &error) < 0)
+            log_error_value(NULL, &error);
+        done += (size_t)end + 1;
+    }
+    buffer_drop(&peer->input, done);
+    if (peer->input.size > LINE_MOST) {
+        log_error(NULL, "Anvil client input error: A line is too long");
+        buffer_reset(&peer->input);
+    }
+    return true;
+}
+
+static void pipe_ready(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct peer *peer = watcher->data;
+
+    (void)events;
+    ev_io_stop(loop, watcher);
+    if (!read_pipe(peer))
+        return;
+    ev_timer_set(&peer->rest, REST_SECS, 0.);
+    ev_timer_start(loop, &peer->rest);
+}
+
+static void rested(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct peer *peer = timer->data;
+
+    (void)events;
+    ev_io_start(loop, &peer->watcher);
+}
+
 /* ---- clients --------------------------------------------------------------------------------------------------- */
 
 static void take_line(void *arg, struct slice line)
@@ -233,6 +289,8 @@ static void take_line(void *arg, struct slice line)
     struct peer *peer = arg;
     struct error error = {0};
 
+    for (struct peer *pipe = peer->state->pipes; pipe != NULL; pipe = pipe->next)
+        (void)read_pipe(pipe); /* what was written before the question counts */
     if (take_any(peer, line, &error) == 0)
         return;
     log_error_value(NULL, &error);
@@ -252,39 +310,6 @@ static void take_close(void *arg, const struct error *error)
     service_client_end(state->service);
 }
 
-/* ---- pipes ----------------------------------------------------------------------------------------------------- */
-
-static void pipe_ready(struct ev_loop *loop, ev_io *watcher, int events)
-{
-    struct peer *peer = watcher->data;
-    unsigned char chunk[8192];
-    ssize_t n = read(watcher->fd, chunk, sizeof(chunk));
-    size_t done = 0;
-    ptrdiff_t end;
-
-    (void)events;
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-        ev_io_stop(loop, watcher);
-        return;
-    }
-    if (n < 0)
-        return;
-    buffer_append(&peer->input, chunk, (size_t)n);
-    while ((end = slice_find(slice_from(buffer_slice(&peer->input), done), '\n')) >= 0) {
-        struct slice line = slice_head(slice_from(buffer_slice(&peer->input), done), (size_t)end);
-        struct error error = {0};
-
-        if (take_any(peer, line, &error) < 0)
-            log_error_value(NULL, &error);
-        done += (size_t)end + 1;
-    }
-    buffer_drop(&peer->input, done);
-    if (peer->input.size > LINE_MOST) {
-        log_error(NULL, "Anvil client input error: A line is too long");
-        buffer_reset(&peer->input);
-    }
-}
-
 static void connected(void *arg, const struct service_listener *listener, int fd)
 {
     static const struct line_handler handler = {.line = take_line, .closed = take_close};
@@ -297,7 +322,9 @@ static void connected(void *arg, const struct service_listener *listener, int fd
         peer->master = fd == FD_MASTER;
         (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
         ev_io_init(&peer->watcher, pipe_ready, fd, EV_READ);
-        peer->watcher.data = peer;
+        ev_timer_init(&peer->rest, rested, REST_SECS, 0.);
+        peer->watcher.data = peer->rest.data = peer;
+        DL_APPEND(state->pipes, peer);
         ev_io_start(service_loop(state->service), &peer->watcher);
         return;
     }

@@ -183,7 +183,6 @@ static void readable(struct ev_loop *loop, ev_io *watcher, int events)
     int fd = -1;
     ssize_t n = net_receive_fd(conn->fd, conn->bytes + conn->got, want - conn->got, &fd);
 
-    (void)loop, (void)events;
     if (fd >= 0) {
         if (conn->client >= 0)
             (void)close(conn->client);
@@ -205,8 +204,10 @@ static void readable(struct ev_loop *loop, ev_io *watcher, int events)
             reject(conn, &error);
             return;
         }
-        if (conn->request.data_size > 0)
-            return; /* the rest is read when the loop comes round: it is there already */
+        if (conn->request.data_size > 0) {
+            readable(loop, watcher, events); /* the rest is there already, or it is waited for */
+            return;
+        }
     }
     request_complete(conn);
 }

@@ -19,6 +19,7 @@
 
 enum { EXIT_CANT_OPEN = 80, EXIT_CANT_WRITE = 81, READ_SIZE = 16384, RING_SIZE = 1000, RING_BYTES = 1 << 20,
        PROCESSES_MAX = 100000 };
+#define COLLECT_SECS 0.001
 
 /* What a process has said about itself. */
 struct speaker {
@@ -305,14 +306,18 @@ static void source_ready(struct ev_loop *loop, ev_io *watcher, int events)
 {
     struct source *source = watcher->data;
     unsigned char chunk[READ_SIZE];
-    ssize_t n = read(source->fd, chunk, sizeof(chunk));
+    ssize_t n;
 
     (void)loop, (void)events;
-    if (n > 0)
+    for (int rounds = 0; rounds < 4; rounds++) { /* what a pipe holds */
+        n = read(source->fd, chunk, sizeof(chunk));
+        if (n <= 0)
+            break;
         take_data(source, slice_of(chunk, (size_t)n));
-    else if (n == 0)
-        close_source(source);
-    else if (errno != EAGAIN && errno != EINTR)
+        if ((size_t)n < sizeof(chunk))
+            return;
+    }
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         close_source(source);
 }
 
@@ -403,6 +408,8 @@ int main(int argc, char **argv)
     ev_signal_init(&state->reopen, take_reopen, SIGUSR1);
     state->reopen.data = state;
     ev_signal_start(service_loop(state->service), &state->reopen);
+    /* Under load one turn takes the lines of many processes; a line that comes alone is written at once. */
+    ev_set_io_collect_interval(service_loop(state->service), COLLECT_SECS);
     service_ready(state->service, &handler, state);
     return service_run(state->service);
 }

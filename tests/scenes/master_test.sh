@@ -587,6 +587,31 @@ END
 reload_storm_cleanup() { scene_end; }
 
 # When master is killed nobody is left behind: sessions end too, unless shutdown_clients=no.
+# anvil lets its pipe rest after it has read from it; whoever asks is told all that was written before.
+atf_test_case anvil_asked cleanup
+anvil_asked_body()
+{
+    scene_start ours "$WORKER"
+    python3 -B - "/proc/$(pgrep -o -P "$SERVER" -f "^dovecot/imap-login")/fd/3" "$SCENE/run/anvil" <<'END' || atf_fail "connections are not counted at once"
+import socket, sys
+pipe = open(sys.argv[1], "wb", buffering=0)
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[2])
+s.sendall(b"VERSION\tanvil\t1\t0\n")
+answers = s.makefile("rb")
+for i in range(1, 20):
+    pipe.write(b"CONNECT\t1\timap/192.0.2.1/u\n")
+    s.sendall(b"LOOKUP\timap/192.0.2.1/u\n")
+    n = int(answers.readline())
+    assert n == i, (n, i)
+for i in range(1, 20):
+    pipe.write(b"DISCONNECT\t1\timap/192.0.2.1/u\n")
+END
+    scene_stop
+    scene_log_is_clean
+}
+anvil_asked_cleanup() { scene_end; }
+
 atf_test_case killed_master cleanup
 killed_master_body()
 {
@@ -687,7 +712,7 @@ systemd_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in start_and_stop background same_answers bad_services reload reload_tls ends throttling absent limits limits_shared min_avail isolated_logins login_queue_full log_dies reload_base_dir reload_storm killed_master idle_kill log_files systemd; do
+    for name in start_and_stop background same_answers bad_services reload reload_tls ends throttling absent limits limits_shared min_avail isolated_logins login_queue_full log_dies reload_base_dir reload_storm anvil_asked killed_master idle_kill log_files systemd; do
         atf_add_test_case $name
     done
 }
