@@ -1,7 +1,8 @@
 /* cmd_batch.c - doveadm batch: several mail commands for each user, with the user opened once (doveadm 6.8).
  *
  * Each command has its arguments, its output and headers of its own; the real program prints all rows under the headers of
- * all commands together. The first command that fails ends the user's batch. */
+ * all commands together. The first command that fails ends the user's batch. What a doveadm-server answers (-S) does not tell
+ * one command's rows from another's; so they stand under all headers then, as there. */
 #include "doveadm_args.h"
 #include "mail.h"
 
@@ -18,7 +19,7 @@ static int parse_one(struct doveadm *d, char **words, int n, struct doveadm *sub
 
     *sub = (struct doveadm){.arena = d->arena, .set = doveadm_settings(d), .config_path = d->config_path,
                             .overrides = d->overrides, .formatter = d->formatter, .debug = d->debug, .verbose = d->verbose,
-                            .no_titles = d->no_titles, .iterating = d->iterating};
+                            .no_titles = d->no_titles, .iterating = d->iterating, .remote = d->remote, .batch_headers = d->remote};
     sub->command = doveadm_command_find(words, &taken);
     if (sub->command == NULL || (sub->command->flags & DOVEADM_MAIL) == 0 || sub->command->run == doveadm_batch)
         doveadm_fatal(DOVEADM_USAGE, "doveadm batch: '%s' mail command doesn't exist", n == 0 ? "" : words[0]);
@@ -27,6 +28,22 @@ static int parse_one(struct doveadm *d, char **words, int n, struct doveadm *sub
     if (doveadm_given(sub, "user") || doveadm_given(sub, "all-users") || doveadm_given(sub, "user-file"))
         doveadm_fatal(DOVEADM_USAGE, "doveadm batch: -u, -A and -F belong to batch itself");
     return DOVEADM_OK;
+}
+
+/* The headers of all commands, one after the other, in the formatter of the first. */
+static int gather_headers(struct doveadm *d)
+{
+    int status = DOVEADM_OK;
+
+    for (size_t i = 0; i < batch.count && status == DOVEADM_OK; i++) {
+        struct doveadm *sub = &batch.at[i];
+
+        sub->print = d->print;
+        status = sub->command->run(sub);
+        d->print = sub->print;
+        sub->print = NULL;
+    }
+    return status;
 }
 
 static int batch_prepare(struct doveadm *d)
@@ -49,7 +66,7 @@ static int batch_prepare(struct doveadm *d)
         batch.count++;
         first = i + 1;
     }
-    return DOVEADM_OK;
+    return d->remote ? gather_headers(d) : DOVEADM_OK;
 }
 
 static int batch_run(struct doveadm *d, struct mail_user *user)

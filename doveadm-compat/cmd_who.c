@@ -1,7 +1,8 @@
 /* cmd_who.c - who, kick, penalty: what anvil counts (doveadm 7.2).
  *
  * A process may serve many sessions here, so `kick` sends no signal: anvil is told which connections are meant and has the
- * dispatcher end their sessions. No other session suffers, so -f changes nothing. */
+ * dispatcher end their sessions. No other session suffers, so -f changes nothing. Dovecot's anvil does not know that: it hangs
+ * up, and the processes are ended as Dovecot's doveadm does; those that also serve others only with -f. */
 #include "doveadm.h"
 #include "net/addr.h"
 #include "print.h"
@@ -9,6 +10,7 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -26,6 +28,7 @@ struct who {
     struct doveadm *d;
     struct ev_loop *loop;
     VEC(struct entry) entries;
+    VEC(pid_t) others;       /* processes with connections that are not meant */
     const char *user_mask, *network;
     bool failed;
 };
@@ -43,10 +46,11 @@ static void take_line(void *arg, const char *ident, pid_t pid, unsigned count)
     e.ip = arena_str(w->d->arena, ip);
     e.ident = arena_strdup(w->d->arena, ident);
     e.user = arena_str(w->d->arena, text_tab_unescape(w->d->arena, rest));
-    if (w->user_mask != NULL && fnmatch(w->user_mask, e.user, 0) != 0)
+    if ((w->user_mask != NULL && fnmatch(w->user_mask, e.user, 0) != 0) ||
+        (w->network != NULL && (!net_ip_parse(ip, &address) || !net_ip_in(&address, w->network)))) {
+        VEC_PUSH(&w->others, pid);
         return;
-    if (w->network != NULL && (!net_ip_parse(ip, &address) || !net_ip_in(&address, w->network)))
-        return;
+    }
     VEC_PUSH(&w->entries, e);
 }
 
@@ -198,6 +202,7 @@ int doveadm_who(struct doveadm *d)
     else
         print_groups(&w);
     VEC_FREE(&w.entries);
+    VEC_FREE(&w.others);
     return DOVEADM_OK;
 }
 
@@ -220,6 +225,35 @@ static bool was_named(const struct who *w, size_t at)
     return false;
 }
 
+static bool serves_others(const struct who *w, pid_t pid)
+{
+    for (size_t i = 0; i < w->others.count; i++)
+        if (w->others.at[i] == pid)
+            return true;
+    return false;
+}
+
+/* One signal a process. */
+static size_t kick_processes(struct who *w)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < w->entries.count; i++) {
+        pid_t pid = w->entries.at[i].pid;
+        bool done = false;
+
+        if (serves_others(w, pid) && !doveadm_flag(w->d, "force"))
+            continue;
+        for (size_t k = 0; k < kept && !done; k++)
+            done = w->entries.at[k].pid == pid;
+        if (!done && pid > 0 && kill(pid, SIGTERM) < 0 && errno != ESRCH)
+            log_error(NULL, "kill(%d, SIGTERM) failed: %s", (int)pid, strerror(errno));
+        else if (pid > 0)
+            w->entries.at[kept++] = w->entries.at[i];
+    }
+    return w->entries.count = kept;
+}
+
 /* The sessions that anvil still knew are kicked; who had ended meanwhile is not named. */
 static size_t kick_entries(struct who *w)
 {
@@ -230,8 +264,13 @@ static size_t kick_entries(struct who *w)
     for (size_t i = 0; i < w->entries.count; i++) {
         fprintf(out, "KICK\t%s\t%d\n", w->entries.at[i].ident, (int)w->entries.at[i].pid);
         fflush(out);
-        if (fgets(line, sizeof(line), in) == NULL)
-            doveadm_fatal(DOVEADM_TEMPFAIL, "anvil gave no answer");
+        if (fgets(line, sizeof(line), in) == NULL) {
+            if (i > 0)
+                doveadm_fatal(DOVEADM_TEMPFAIL, "anvil gave no answer");
+            fclose(in);
+            fclose(out);
+            return kick_processes(w);
+        }
         if (line[0] == '+')
             w->entries.at[kept++] = w->entries.at[i];
     }
@@ -259,6 +298,7 @@ int doveadm_kick(struct doveadm *d)
     if (w.entries.count == 0 || kick_entries(&w) == 0) {
         printf("no users kicked\n");
         VEC_FREE(&w.entries);
+        VEC_FREE(&w.others);
         return DOVEADM_NOTFOUND;
     }
     /* In a pipe the names come first, and scripts may have got used to it. */
@@ -269,6 +309,7 @@ int doveadm_kick(struct doveadm *d)
             printf("%s ", w.entries.at[i].user);
     printf(terminal ? "\n" : "kicked connections from the following users:\n\n");
     VEC_FREE(&w.entries);
+    VEC_FREE(&w.others);
     return DOVEADM_OK;
 }
 

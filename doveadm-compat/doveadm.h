@@ -62,6 +62,7 @@ struct doveadm {
     bool iterating;                    /* several users: rows begin with the user's name */
     struct mail_user *batch_user;      /* inside of doveadm batch: the user at work; NULL = no batch */
     bool batch_prepared;
+    bool batch_headers;                /* ... of batch -S: nothing but its headers is wanted, after those in print */
     bool server;                       /* in doveadm-server: output is its client's */
     const char *server_user;           /* there: the user that the client names, once for each */
     const char *server_ip;             /* there: the client's address, "" when it has none */
@@ -95,6 +96,7 @@ const char *doveadm_socket(struct doveadm *, const char *name);
 /* A connection to a UNIX socket as two streams, of which the first waits DOVEADM_ANSWER_SECS for a line. Fatal when there is none. */
 enum { DOVEADM_ANSWER_SECS = 5 };
 FILE *doveadm_stream(const char *path, FILE **out);
+FILE *doveadm_fd_stream(int fd, FILE **out);         /* of a connection that is there */
 /* "Fatal: ..." and exit. */
 void doveadm_fatal(int status, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
 /* Logs nothing: the status that an error means. */
@@ -130,6 +132,8 @@ int doveadm_expunge(struct doveadm *);
 int doveadm_copy(struct doveadm *);
 int doveadm_import(struct doveadm *);
 int doveadm_batch(struct doveadm *);
+int doveadm_proxy_kick(struct doveadm *);
+int doveadm_proxy_list(struct doveadm *);
 int doveadm_mailbox_update(struct doveadm *);
 int doveadm_deduplicate(struct doveadm *);
 int doveadm_pw(struct doveadm *);

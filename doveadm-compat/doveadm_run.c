@@ -40,13 +40,19 @@ const char *doveadm_socket(struct doveadm *d, const char *name)
 
 FILE *doveadm_stream(const char *path, FILE **out)
 {
-    struct timeval patience = {.tv_sec = DOVEADM_ANSWER_SECS};
     struct error e;
     int fd = line_connect(path, 0, &e);
-    FILE *in;
 
     if (fd < 0)
         doveadm_fatal(DOVEADM_TEMPFAIL, "net_connect_unix(%s) failed: %s", path, strerror(e.sys));
+    return doveadm_fd_stream(fd, out);
+}
+
+FILE *doveadm_fd_stream(int fd, FILE **out)
+{
+    struct timeval patience = {.tv_sec = DOVEADM_ANSWER_SECS};
+    FILE *in;
+
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     in = fdopen(fd, "r");

@@ -225,9 +225,8 @@ static void name_session(const struct doveadm *d, const char *name)
     unsigned char raw[16];
     struct buffer session = {0};
 
-    if (!d->server)
+    if (!d->server || getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
         return;
-    (void)getrandom(raw, sizeof(raw), 0);
     text_base64_encode(&session, slice_of(raw, sizeof(raw)));
     log_set_prefix("doveadm(%s)<%ld><%.22s>: ", name, (long)getpid(), buffer_cstr(&session));
     buffer_free(&session);
@@ -319,13 +318,6 @@ void doveadm_source_close(struct doveadm_source *source)
 
 /* ---- the run ------------------------------------------------------------------------------------------------------------ */
 
-static int run_remotely(struct doveadm *d, const struct users *users)
-{
-    if (d->command->run == doveadm_batch)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "doveadm batch -S: not available in this version");
-    return doveadm_remote_run(d, users->names.at, users->names.count);
-}
-
 int doveadm_mail_run(struct doveadm *d, const struct mail_command *command)
 {
     struct users users = {0};
@@ -339,13 +331,15 @@ int doveadm_mail_run(struct doveadm *d, const struct mail_command *command)
             print_sticky(d, "username", d->username);
         return status == DOVEADM_OK ? command->run(d, d->batch_user) : status;
     }
+    if (d->batch_headers)
+        return command->prepare == NULL ? DOVEADM_OK : command->prepare(d);
     (void)umask(0);
     list_status = find_users(d, &users);
     d->iterating = users.iterating;
     d->remote = doveadm_is_remote(d);
     status = command->prepare == NULL ? DOVEADM_OK : command->prepare(d);
     if (d->remote)
-        status = status != DOVEADM_OK ? status : run_remotely(d, &users);
+        status = status != DOVEADM_OK ? status : doveadm_remote_run(d, users.names.at, users.names.count);
     for (size_t i = 0; !d->remote && status != DOVEADM_USAGE && i < users.names.count; i++) {
         int one;
         name_user(d, users.names.at[i]);

@@ -21,8 +21,11 @@ bool print_known(const char *formatter)
 
 void print_init(struct doveadm *d, const char *fallback)
 {
-    struct print *p = mem_zero(1, sizeof(*p));
+    struct print *p;
 
+    if (d->batch_headers && d->print != NULL)
+        return;
+    p = mem_zero(1, sizeof(*p));
     print_free(d);
     p->ops = find(d->formatter != NULL ? d->formatter : fallback);
     p->no_titles = d->no_titles;

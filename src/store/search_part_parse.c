@@ -158,12 +158,14 @@ static bool is_word(const struct imap_arg *a, const char *word)
 static bool parse_list(struct parse *p, struct search_part_key *k)
 {
     struct search_part_key **tail = &k->children;
-    const struct imap_arg *list = p->at, before = {.next = list->children};
+    const struct imap_arg *list = p->at;
     bool flat = list->type != IMAP_LIST; /* what is inside stands behind it, up to the word ")" */
+    struct imap_arg *before = ARENA_NEW(p->arena, struct imap_arg);
 
     k->type = PART_AND;
+    before->next = list->children;
     if (!flat)
-        p->at = &before;
+        p->at = before;
     while (p->at->next != NULL && !(flat && is_word(p->at->next, ")"))) {
         if (!parse_key(p, tail))
             return false;

@@ -398,6 +398,28 @@ acl_cleanup()
     scene_end
 }
 
+atf_test_case proxy cleanup
+proxy_head()
+{
+    atf_set descr 'proxy list and kick ask the ipc service and print as the real ones'
+    atf_set require.progs 'doveadm'
+}
+proxy_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_configure
+    for program in doveadm "$OURS/doveadm"; do
+        ASAN_OPTIONS=detect_leaks=0 python3 -B "$TOP_SRC/tests/doveadm/ipc.py" "$program" "$SCENE/dovecot.conf" \
+            >"said.$(basename "$(dirname "$program")")" || atf_fail "$program"
+    done
+    cmp -s said.. said.bin || { diff said.. said.bin; atf_fail "they differ"; }
+}
+proxy_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
 # With a running stats service of the real server, which knows metrics.
 atf_test_case stats cleanup
 stats_head()
@@ -448,5 +470,6 @@ atf_init_test_cases()
     atf_add_test_case files
     atf_add_test_case acl
     atf_add_test_case stats
+    atf_add_test_case proxy
     atf_add_test_case privileges
 }

@@ -29,6 +29,9 @@ client()
 save $s -u one "$SCENE/mail"
 fetch $s -u one 'uid text' all
 search $s -A all
+batch $s -u one : search all : mailbox status messages INBOX
+-f json batch $s -u one : search all : fetch uid all
+batch $s -u one : nosuch
 -f json mailbox status $s -u '*' messages INBOX
 search $s -u nobody all
 search $s -u one nosuch

@@ -108,6 +108,33 @@ kick_body()
 }
 kick_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
+# Dovecot's anvil cannot end a session: the process is, as Dovecot's doveadm does it.
+atf_test_case kick_stock cleanup
+kick_stock_head()
+{
+    atf_set descr 'kick with a server of Dovecot'
+    atf_set require.progs 'dovecot'
+}
+kick_stock_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_start dovecot
+    mkfifo in
+    python3 -B "$TOP_SRC/tests/doveadm/hold.py" "$IP" $IMAP_PORT one two <in >held &
+    exec 3>in
+    until grep -q ready held; do
+        kill -0 $! || atf_fail "no sessions"
+        read -t 0.1 -r line <>in || true
+    done
+    want 68 'no users kicked\n' kick nobody
+    want 0 'one kicked connections from the following users:\n\n' kick one
+    exec 3>&-
+    wait $!
+    grep -q '^one: \* BYE' held && grep -q '^two: . OK' held || { cat held; atf_fail "kicked sessions"; }
+    scene_stop
+}
+kick_stock_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
 atf_test_case master cleanup
 master_head() { atf_set descr 'log find, log test, log errors, reload, stop'; }
 master_body()
@@ -131,5 +158,6 @@ atf_init_test_cases()
     atf_add_test_case users
     atf_add_test_case empty_fields
     atf_add_test_case kick
+    atf_add_test_case kick_stock
     atf_add_test_case master
 }

@@ -209,12 +209,13 @@ static struct search_key *parameter_key(struct reading *q, struct slice word, bo
     return number_key(q, word, text, e);
 }
 
-static struct search_key *parse_all(struct reading *q, const struct imap_arg *first, struct error *e)
+static struct search_key *parse_all(struct reading *q, struct imap_arg *first, struct error *e)
 {
     struct search_key *all = search_key_new(q->arena, SEARCH_AND), **tail = &all->children;
-    const struct imap_arg before = {.next = (struct imap_arg *)(uintptr_t)first};
+    struct imap_arg *before = ARENA_NEW(q->arena, struct imap_arg);
 
-    q->at = &before;
+    before->next = first;
+    q->at = before;
     while (q->at->next != NULL) {
         *tail = parse_key(q, e);
         if (*tail == NULL)
