@@ -1,5 +1,6 @@
 /* The order of checks, and the checks of the small modules (config 7.1, 7.2). */
 #include "conf/check.h"
+#include "conf/event_filter.h"
 
 #include "base/log.h"
 
@@ -45,7 +46,9 @@ static int check_syslog(struct conf_check *c)
 
 static int check_filter_setting(struct conf_check *c, enum setting id)
 {
-    if (check_event_filter(conf_str(c->set, id), c->e) == 0)
+    struct event_filter *parsed;
+
+    if (event_filter_parse(c->arena, conf_str(c->set, id), &parsed, c->e) == 0)
         return 0;
     return error_context(c->e, "Invalid %s: ", conf_name(id));
 }

@@ -26,7 +26,6 @@ void conf_check_settings(const struct settings *, struct conf_checker *, const c
 int conf_check_tree(struct conf *, struct conf_checker *, const char *const *modules, struct error *);
 
 /* The parts: 0, or -1 and the text in c->e. */
-int check_event_filter(const char *filter, struct error *);
 int check_auth(struct conf_check *);
 int check_service(struct conf_check *);
 int check_ssl(struct conf_check *);

@@ -1,7 +1,6 @@
 /* Checks of metrics and event exporters (config 7.2). */
 #include "conf/check.h"
-
-#include <stdlib.h>
+#include "conf/metric.h"
 
 static int check_exporter(struct conf_check *c, const struct conf_block *exporter)
 {
@@ -32,75 +31,13 @@ static int check_exporter(struct conf_check *c, const struct conf_block *exporte
     return 0;
 }
 
-static bool to_integer(const char *text, long *number)
-{
-    char *end;
-    *number = strtol(text, &end, 10);
-    return *text != '\0' && *end == '\0' && *number >= INT32_MIN && *number <= INT32_MAX;
-}
-
-static int check_buckets(struct conf_check *c, const char *function, struct slice args)
-{
-    struct slice part;
-    long n[3] = {0};
-    unsigned count = 0;
-    bool exponential = strcmp(function, "exponential") == 0, numbers = true;
-    while (slice_split(&args, ':', &part)) {
-        if (count < 3)
-            numbers &= to_integer(arena_str(c->arena, part), &n[count]);
-        count++;
-    }
-    if (count != 3 || !numbers)
-        return error_set(c->e, ERROR_INVALID, "group_by '%s' aggregate function takes 3 int args", function);
-    if (n[0] < 0 || n[1] < 0 || n[2] < 0)
-        return error_set(c->e, ERROR_INVALID, "group_by '%s' aggregate function arguments must be >= 0", function);
-    if (n[0] >= n[1])
-        return error_set(c->e, ERROR_INVALID, "group_by '%s' aggregate function min must be < max (%ld must be < %ld)",
-                         function, n[0], n[1]);
-    if (exponential && n[2] != 2 && n[2] != 10)
-        return error_set(c->e, ERROR_INVALID,
-                         "group_by 'exponential' aggregate function base must be one of: 2, 10 (base=%ld)", n[2]);
-    if (!exponential && n[2] == 0)
-        return error_set(c->e, ERROR_INVALID, "group_by 'linear' aggregate function step must be > 0");
-    if (!exponential && n[0] + n[2] > n[1])
-        return error_set(c->e, ERROR_INVALID,
-                         "group_by 'linear' aggregate function min+step must be <= max (%ld must be <= %ld)",
-                         n[0] + n[2], n[1]);
-    return 0;
-}
-
-static int check_group_by(struct conf_check *c, struct slice word)
-{
-    struct slice field, function;
-    (void)slice_split(&word, ':', &field);
-    if (!slice_split(&word, ':', &function))
-        return 0;
-    const char *name = arena_str(c->arena, function);
-    if (strcmp(name, "discrete") == 0) {
-        if (word.size > 0)
-            return error_set(c->e, ERROR_INVALID, "group_by 'discrete' aggregate function does not take any args");
-        return 0;
-    }
-    if (strcmp(name, "exponential") == 0 || strcmp(name, "linear") == 0)
-        return check_buckets(c, name, word);
-    return error_set(c->e, ERROR_INVALID, "unknown aggregation function '%s' on field '%.*s'", name, WORD(field));
-}
-
 static int check_metric(struct conf_check *c, const struct conf_block *metric)
 {
-    const char *name = conf_block_name(metric), *filter = conf_block_str(metric, "filter");
-    struct slice rest = slice_from_str(conf_block_str(metric, "group_by")), word;
-    if (name[0] == '\0')
-        return error_set(c->e, ERROR_INVALID, "Metric name can't be empty");
-    if (filter[0] == '\0')
-        return error_set(c->e, ERROR_INVALID, "metric %s { filter } is empty - will not match anything", name);
-    if (check_event_filter(filter, c->e) < 0)
-        return -1;
-    while (check_next_word(&rest, " ", &word)) {
-        if (check_group_by(c, word) < 0)
-            return -1;
-    }
-    return 0;
+    struct metric_group *groups;
+    size_t count;
+
+    return metric_check(c->arena, conf_block_name(metric), conf_block_str(metric, "filter"), c->e) < 0 ||
+           metric_groups_parse(c->arena, conf_block_str(metric, "group_by"), &groups, &count, c->e) < 0 ? -1 : 0;
 }
 
 int check_stats(struct conf_check *c)

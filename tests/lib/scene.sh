@@ -9,7 +9,7 @@
 # is made from the pid of the test (all of 127/8 is this machine).
 
 OURS=$TOP_BUILD/compat/bin
-IMAP_PORT=10143 IMAPS_PORT=10993 LMTP_PORT=10024 POP3_PORT=10110
+IMAP_PORT=10143 IMAPS_PORT=10993 LMTP_PORT=10024 POP3_PORT=10110 STATS_PORT=10990
 
 # Sets SCENE (the folder) and IP; keeps both for the cleanup part, which is a process of its own.
 scene_make()

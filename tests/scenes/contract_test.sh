@@ -32,7 +32,7 @@ if pid == 0:
     env = dict(DOVECOT_CHILD_PROCESS="1", SERVICE_NAME="dns-client", CLIENT_LIMIT="2", PROCESS_LIMIT="1",
                PROCESS_MIN_AVAIL="0", GENERATION="9", SOCKET_COUNT="1", SOCKET0_SETTINGS="dns-client", LOG_SERVICE="1",
                DOVECOT_VERSION=version, DOVECONF_ENV="1", VERSION_IGNORE="no", BASE_DIR=folder,
-               ASAN_OPTIONS="detect_leaks=0")
+               ASAN_OPTIONS="detect_leaks=0", CONFIG_FILE=os.path.join(folder, "empty.conf"))
     os.execve(program, ["dovecot/dns-client"], env)
 for fd in (status_w, dead_r, err_w):
     os.close(fd)
@@ -76,6 +76,7 @@ atf_test_case by_hand
 by_hand_body()
 {
     cat_driver >driver.py
+    echo 'ssl = no' >empty.conf
     atf_check -o inline:'[2, 1, 0, 1, 2]\n' python3 -B driver.py "$TOP_BUILD/libexec/stats" 2.3.19.1 counts
     atf_check -o inline:'[2, 1, 0, 1, 2]\n' python3 -B driver.py "$TOP_BUILD/libexec/stats" 2.3.21 counts
     atf_check python3 -B driver.py "$TOP_BUILD/libexec/stats" 2.2.36 mismatch

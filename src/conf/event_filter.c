@@ -1,8 +1,9 @@
-/* The syntax of event filters (config 7.2; ipc 8.3): KEY op VALUE with AND, OR, NOT and brackets. Only checked here;
- * the stats service has its own compiled form. */
-#include "conf/check.h"
+/* event_filter.c - filters of events (config 7.2; ipc 8.3): KEY op VALUE with AND, OR, NOT and brackets. AND and OR bind alike,
+ * from left to right. */
+#include "conf/event_filter.h"
 
 #include <ctype.h>
+#include <string.h>
 
 enum token { END, TOKEN, STRING, AND, OR, NOT, OPERATOR, OPEN, CLOSE, OTHER };
 enum { DEPTH_MOST = 64 };
@@ -11,6 +12,8 @@ struct filter {
     const char *at;
     enum token token;
     const char *shown;            /* the token in messages */
+    const char *begin;            /* of a TOKEN, STRING or word */
+    struct arena *arena;
     unsigned depth;
     struct error *e;
 };
@@ -26,7 +29,7 @@ static void read_word(struct filter *f)
         const char *word;
         enum token token;
     } words[] = {{"AND", AND}, {"OR", OR}, {"NOT", NOT}};
-    const char *start = f->at;
+    const char *start = f->begin = f->at;
     while (is_token_byte(*f->at))
         f->at++;
     struct slice word = slice_of(start, (size_t)(f->at - start));
@@ -42,6 +45,7 @@ static void read_word(struct filter *f)
 
 static void read_string(struct filter *f)
 {
+    f->begin = f->at;
     for (f->at++; *f->at != '\0' && *f->at != '"'; f->at++) {
         if (*f->at == '\\' && f->at[1] != '\0')
             f->at++;
@@ -93,45 +97,83 @@ static int unexpected(struct filter *f, const char *expecting)
                      expecting[0] == '\0' ? "" : ", expecting ", expecting);
 }
 
-static int read_operand(struct filter *f);
-
-static int read_expression(struct filter *f)
+/* The text of the word or string that was read last. */
+static struct slice token_text(const struct filter *f)
 {
-    if (read_operand(f) < 0)
+    struct slice raw = slice_of(f->begin, (size_t)(f->at - f->begin));
+    char *out, *to;
+
+    if (*f->begin != '"')
+        return slice_of(arena_str(f->arena, raw), raw.size);
+    raw = slice_of(raw.at + 1, raw.size - 2);
+    to = out = arena_str(f->arena, raw);
+    for (size_t i = 0; i < raw.size; i++) {
+        if (raw.at[i] == '\\' && i + 1 < raw.size)
+            i++;
+        *to++ = (char)raw.at[i];
+    }
+    *to = '\0';
+    return slice_of(out, (size_t)(to - out));
+}
+
+static int read_operand(struct filter *f, struct event_filter **out);
+
+static struct event_filter *node(struct filter *f, enum event_filter_type type, struct event_filter *left)
+{
+    struct event_filter *n = ARENA_NEW(f->arena, struct event_filter);
+
+    n->type = type;
+    n->left = left;
+    return n;
+}
+
+static int read_expression(struct filter *f, struct event_filter **out)
+{
+    if (read_operand(f, out) < 0)
         return -1;
     while (f->token == AND || f->token == OR) {
+        *out = node(f, f->token == AND ? EVENT_FILTER_AND : EVENT_FILTER_OR, *out);
         next(f);
-        if (read_operand(f) < 0)
+        if (read_operand(f, &(*out)->right) < 0)
             return -1;
     }
     return 0;
 }
 
-static int read_comparison(struct filter *f)
+static int read_comparison(struct filter *f, struct event_filter **out)
 {
+    struct event_filter *leaf = *out = node(f, EVENT_FILTER_IS, NULL);
+
+    leaf->key = token_text(f);
     next(f);
     if (f->token != OPERATOR)
         return unexpected(f, "'=' or '>' or '<'");
+    leaf->type = f->shown[1] == '=' ? EVENT_FILTER_IS : f->shown[1] == '>' ? EVENT_FILTER_ABOVE : EVENT_FILTER_BELOW;
     next(f);
-    if (f->token == OPERATOR && f->shown[1] == '=' && f->at[-2] != '=')
+    if (f->token == OPERATOR && f->shown[1] == '=' && f->at[-2] != '=') {
+        leaf->equal_too = true;
         next(f); /* ">=" and "<=" */
+    }
     if (f->token != TOKEN && f->token != STRING && f->token != AND && f->token != OR && f->token != NOT)
         return unexpected(f, "");
+    leaf->value = token_text(f);
     next(f);
     return 0;
 }
 
-static int read_operand(struct filter *f)
+static int read_operand(struct filter *f, struct event_filter **out)
 {
     if (f->token == TOKEN || f->token == STRING)
-        return read_comparison(f);
+        return read_comparison(f, out);
     if ((f->token != NOT && f->token != OPEN) || ++f->depth > DEPTH_MOST)
         return unexpected(f, "TOKEN or STRING or NOT or '('");
     bool open = f->token == OPEN;
     next(f);
-    if (!open)
-        return read_operand(f);
-    if (read_expression(f) < 0)
+    if (!open) {
+        *out = node(f, EVENT_FILTER_NOT, NULL);
+        return read_operand(f, &(*out)->left);
+    }
+    if (read_expression(f, out) < 0)
         return -1;
     if (f->token != CLOSE)
         return unexpected(f, "')'");
@@ -139,13 +181,29 @@ static int read_operand(struct filter *f)
     return 0;
 }
 
-int check_event_filter(const char *filter, struct error *e)
+int event_filter_parse(struct arena *arena, const char *filter, struct event_filter **out, struct error *e)
 {
-    struct filter f = {.at = filter, .e = e};
+    struct filter f = {.at = filter, .arena = arena, .e = e};
+
+    *out = NULL;
     next(&f);
     if (f.token == TOKEN || f.token == STRING || f.token == NOT || f.token == OPEN) {
-        if (read_expression(&f) < 0)
+        if (read_expression(&f, out) < 0)
             return -1;
     }
     return f.token == END ? 0 : unexpected(&f, "$end");
+}
+
+bool event_filter_match(const struct event_filter *f, bool (*leaf)(void *arg, const struct event_filter *), void *arg)
+{
+    switch (f->type) {
+    case EVENT_FILTER_AND:
+        return event_filter_match(f->left, leaf, arg) && event_filter_match(f->right, leaf, arg);
+    case EVENT_FILTER_OR:
+        return event_filter_match(f->left, leaf, arg) || event_filter_match(f->right, leaf, arg);
+    case EVENT_FILTER_NOT:
+        return !event_filter_match(f->left, leaf, arg);
+    default:
+        return leaf(arg, f);
+    }
 }

@@ -1,0 +1,27 @@
+/* Filters of events as trees: what a metric counts, what a service sends (config 7.2, ipc 8). */
+#ifndef YARILO_CONF_EVENT_FILTER_H
+#define YARILO_CONF_EVENT_FILTER_H
+
+#include "base/base.h"
+
+enum event_filter_type {
+    EVENT_FILTER_AND, EVENT_FILTER_OR,       /* of left and right */
+    EVENT_FILTER_NOT,                        /* left */
+    EVENT_FILTER_IS,                         /* key = value; value may have the wildcards * and ? */
+    EVENT_FILTER_ABOVE, EVENT_FILTER_BELOW   /* key > value, with equal_too: >= */
+};
+
+struct event_filter {
+    enum event_filter_type type;
+    struct event_filter *left, *right;
+    bool equal_too;
+    struct slice key, value;                 /* NUL stands behind both */
+};
+
+/* *out NULL: the filter is empty. Texts live in the arena. Long chains of AND and OR are as deep as they are long: the caller
+ * bounds the text. */
+int event_filter_parse(struct arena *, const char *text, struct event_filter **out, struct error *);
+/* `leaf` judges comparisons. */
+bool event_filter_match(const struct event_filter *, bool (*leaf)(void *arg, const struct event_filter *), void *arg);
+
+#endif

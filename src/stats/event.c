@@ -1,0 +1,328 @@
+/* event.c - events as writers send them (ipc 8.1), and whether a filter means one.
+ *
+ * What an event does not say itself is asked of the events it belongs to. */
+#include "stats/stats.h"
+
+#include <ctype.h>
+
+enum { FIELDS_MOST = 1000 };
+
+struct words {
+    const struct slice *at;
+    size_t left;
+    struct arena *arena;
+};
+
+static bool take(struct words *w, struct slice *out)
+{
+    if (w->left == 0)
+        return false;
+    *out = arena_slice(w->arena, text_tab_unescape(w->arena, *w->at));
+    w->at++;
+    w->left--;
+    return true;
+}
+
+static bool take_number(struct words *w, int64_t *out)
+{
+    struct slice text;
+    uint64_t n;
+    bool minus;
+
+    if (!take(w, &text))
+        return false;
+    minus = text.size > 0 && text.at[0] == '-';
+    if (!slice_to_u64(minus ? slice_from(text, 1) : text, &n) || n > INT64_MAX)
+        return false;
+    *out = minus ? -(int64_t)n : (int64_t)n;
+    return true;
+}
+
+/* Seconds and microseconds; `first` NULL: the seconds are a word of their own. */
+static bool take_time(struct words *w, const struct slice *first, int64_t *out)
+{
+    uint64_t secs;
+    int64_t s, usecs;
+
+    if (first != NULL) {
+        if (!slice_to_u64(*first, &secs))
+            return false;
+        s = (int64_t)secs;
+    } else if (!take_number(w, &s)) {
+        return false;
+    }
+    if (s < 0 || s > INT64_MAX / 1000000 - 1 || !take_number(w, &usecs) || usecs < 0 || usecs >= 1000000)
+        return false;
+    *out = s * 1000000 + usecs;
+    return true;
+}
+
+static bool take_field(struct words *w, char code, struct slice key, struct stats_field *f)
+{
+    int64_t count;
+
+    f->key = key;
+    switch (code) {
+    case 'S':
+        f->type = STATS_STR;
+        return take(w, &f->text);
+    case 'I':
+        f->type = STATS_INT;
+        return take_number(w, &f->number);
+    case 'T':
+        f->type = STATS_TIME;
+        return take_time(w, NULL, &f->number);
+    default:
+        f->type = STATS_LIST;
+        if (!take_number(w, &count) || count < 0 || (uint64_t)count > w->left)
+            return false;
+        f->count = (size_t)count;
+        f->list = ARENA_ARRAY(w->arena, struct slice, f->count + 1);
+        for (size_t i = 0; i < f->count; i++) {
+            if (!take(w, &f->list[i]))
+                return false;
+        }
+        return true;
+    }
+}
+
+/* A field that is given again has its last value. */
+static struct stats_field *field_slot(struct stats_event *event, struct slice key)
+{
+    for (size_t i = 0; i < event->field_count; i++) {
+        if (slice_equal(event->fields[i].key, key))
+            return &event->fields[i];
+    }
+    return &event->fields[event->field_count++];
+}
+
+static bool take_part(struct stats_event *event, struct words *w, struct slice word, struct stats_category *known)
+{
+    struct slice rest = slice_from(word, 1);
+    struct stats_category *category;
+    struct stats_field field = {0};
+    int64_t line;
+
+    switch (word.at[0]) {
+    case 'a':
+        return word.size == 1;
+    case 's':
+        event->file = rest;
+        if (!take_number(w, &line) || line < 0 || line > UINT32_MAX)
+            return false;
+        event->line = (uint32_t)line;
+        return true;
+    case 'l':
+        return take_time(w, &rest, &event->sent);
+    case 'n':
+        event->name = rest;
+        return true;
+    case 'c':
+        HASH_FIND(hh, known, rest.at, rest.size, category);
+        if (category == NULL)
+            return false;
+        event->categories[event->category_count++] = category;
+        return true;
+    case 'S':
+    case 'I':
+    case 'T':
+    case 'L':
+        if (event->field_count >= FIELDS_MOST || !take_field(w, (char)word.at[0], rest, &field))
+            return false;
+        *field_slot(event, rest) = field;
+        return true;
+    default:
+        return false;
+    }
+}
+
+struct stats_event *stats_event_parse(const struct slice *words, size_t count, struct stats_category *known, struct error *e)
+{
+    struct stats_event *event = mem_zero(1, sizeof(*event));
+    struct words w = {words, count, arena_new()};
+    struct slice word;
+    bool good;
+
+    event->refs = 1;
+    event->arena = w.arena;
+    event->fields = ARENA_ARRAY(w.arena, struct stats_field, count + 1);
+    event->categories = ARENA_ARRAY(w.arena, struct stats_category *, count + 1);
+    good = take_time(&w, NULL, &event->created);
+    event->sent = event->created;
+    while (good && w.left > 0)
+        good = take(&w, &word) && word.size > 0 && take_part(event, &w, word, known);
+    if (good)
+        return event;
+    stats_event_unref(event);
+    error_set(e, ERROR_INVALID, "Invalid event");
+    return NULL;
+}
+
+struct stats_event *stats_event_ref(struct stats_event *event)
+{
+    event->refs++;
+    return event;
+}
+
+void stats_event_unref(struct stats_event *event)
+{
+    while (event != NULL && --event->refs == 0) { /* a chain of parents goes in a loop, however long it is */
+        struct stats_event *parent = event->parent;
+
+        stats_event_unref(event->global);
+        arena_free(event->arena);
+        mem_free(event);
+        event = parent;
+    }
+}
+
+static void copy_field(struct arena *arena, struct stats_field *f)
+{
+    f->key = arena_slice(arena, f->key);
+    f->text = arena_slice(arena, f->text);
+    f->list = f->count == 0 ? NULL : arena_copy(arena, f->list, f->count * sizeof(*f->list));
+    for (size_t i = 0; i < f->count; i++)
+        f->list[i] = arena_slice(arena, f->list[i]);
+}
+
+void stats_event_update(struct stats_event *event, struct stats_event *news)
+{
+    size_t most = event->field_count + news->field_count;
+    struct stats_field *fields = ARENA_ARRAY(news->arena, struct stats_field, most + 1);
+    struct stats_event merged = *news;
+    struct arena *old = event->arena;
+
+    merged.fields = fields;
+    merged.field_count = 0;
+    for (size_t i = 0; i < event->field_count; i++) {
+        fields[merged.field_count] = event->fields[i];
+        copy_field(news->arena, &fields[merged.field_count++]);
+    }
+    for (size_t i = 0; i < news->field_count && merged.field_count < FIELDS_MOST; i++)
+        *field_slot(&merged, news->fields[i].key) = news->fields[i];
+    event->arena = news->arena;
+    event->fields = fields;
+    event->field_count = merged.field_count;
+    event->file = news->file;
+    event->line = news->line;
+    event->name = news->name;
+    event->created = news->created;
+    event->sent = news->sent;
+    event->categories = news->categories;
+    event->category_count = news->category_count;
+    news->arena = old;
+    stats_event_unref(news);
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------------ */
+
+const struct stats_field *stats_event_find(const struct stats_event *event, struct slice key)
+{
+    for (; event != NULL; event = event->parent) {
+        for (size_t i = 0; i < event->field_count; i++) {
+            if (slice_equal(event->fields[i].key, key))
+                return &event->fields[i];
+        }
+        for (size_t i = 0; event->global != NULL && i < event->global->field_count; i++) {
+            if (slice_equal(event->global->fields[i].key, key))
+                return &event->global->fields[i];
+        }
+    }
+    return NULL;
+}
+
+/* Masks in any case: back to the last star when it does not go on. */
+static bool mask_matches(struct slice mask, struct slice text)
+{
+    size_t m = 0, t = 0, star = SIZE_MAX, from = 0;
+
+    while (t < text.size) {
+        if (m < mask.size && mask.at[m] == '*') {
+            star = m++;
+            from = t;
+        } else if (m < mask.size && (mask.at[m] == '?' || tolower(mask.at[m]) == tolower(text.at[t]))) {
+            m++;
+            t++;
+        } else if (star != SIZE_MAX) {
+            m = star + 1;
+            t = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (m < mask.size && mask.at[m] == '*')
+        m++;
+    return m == mask.size;
+}
+
+static bool has_category(const struct stats_event *event, struct slice name)
+{
+    for (; event != NULL; event = event->parent) {
+        for (size_t i = 0; i < event->category_count; i++) {
+            for (const struct stats_category *c = event->categories[i]; c != NULL; c = c->parent) {
+                if (slice_equal_str(name, c->name))
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool at_source(const struct stats_event *event, struct slice value)
+{
+    ptrdiff_t colon = slice_find(value, ':');
+    uint32_t line;
+
+    if (colon < 0)
+        return slice_equal(value, event->file);
+    return slice_equal(slice_head(value, (size_t)colon), event->file) && slice_to_u32(slice_from(value, (size_t)colon + 1), &line) &&
+           line == event->line;
+}
+
+static bool number_matches(int64_t number, const struct event_filter *f)
+{
+    char *end;
+    long long value = strtoll((const char *)f->value.at, &end, 10);
+
+    if (f->value.size == 0 || *end != '\0')
+        return false;
+    if (value == number)
+        return f->type == EVENT_FILTER_IS || f->equal_too;
+    return f->type == EVENT_FILTER_ABOVE ? number > value : f->type == EVENT_FILTER_BELOW && number < value;
+}
+
+static bool leaf_matches(void *arg, const struct event_filter *f)
+{
+    const struct stats_event *event = arg;
+    const struct stats_field *field;
+    bool is = f->type == EVENT_FILTER_IS;
+
+    if (slice_equal_str(f->key, "event"))
+        return is && event->name.at != NULL && mask_matches(f->value, event->name);
+    if (slice_equal_str(f->key, "category"))
+        return is && has_category(event, f->value);
+    if (slice_equal_str(f->key, "source_location"))
+        return is && at_source(event, f->value);
+    field = stats_event_find(event, f->key);
+    if (field == NULL)
+        return is && f->value.size == 0;
+    switch (field->type) {
+    case STATS_STR:
+        return is && mask_matches(f->value, field->text);
+    case STATS_INT:
+        return number_matches(field->number, f);
+    case STATS_LIST:
+        for (size_t i = 0; is && i < field->count; i++) {
+            if (mask_matches(f->value, field->list[i]))
+                return true;
+        }
+        return false;
+    default:
+        return false;
+    }
+}
+
+bool stats_event_matches(const struct stats_event *event, const struct event_filter *filter)
+{
+    return event_filter_match(filter, leaf_matches, (void *)(uintptr_t)event);
+}

@@ -1,0 +1,133 @@
+# The stats service: what metrics count, who may add some, and their text for Prometheus.
+
+. "$TOP_SRC/tests/lib/scene.sh"
+
+PAGE='import sys, urllib.request
+print(urllib.request.urlopen("http://%s:%s/metrics" % (sys.argv[1], sys.argv[2]), timeout=30).read().decode())'
+
+# The same events, sent by hand to both.
+atf_test_case same cleanup
+same_head()
+{
+    atf_set descr 'metrics count, are shown and change as those of the real server'
+    atf_set require.user root
+    atf_set require.progs 'dovecot doveadm'
+}
+same_body()
+{
+    scene_make
+    scene_start ours "service stats {
+  inet_listener http {
+    port = $STATS_PORT
+  }
+}
+$(cat "$TOP_SRC/tests/scenes/stats_metrics.conf")"
+    scene_second dovecot
+    for run in run run2; do
+        python3 -B "$TOP_SRC/tests/tools/stats_events.py" "$SCENE/$run" || atf_fail "no stats service in $run"
+        {
+            doveadm stats dump -s "$SCENE/$run/stats-reader" -f 'count sum min max avg median stddev %95 %10 %50'
+            python3 -B "$TOP_SRC/tests/tools/stats_events.py" "$SCENE/$run" 'DUMP' 'DUMP-RESET\tcount' 'DUMP\tcount\tsum\tavg\t%x\tnosuch' \
+                'METRICS-ADD\tx\td\tf\tg:linear:5:1:1\tevent=q\t\t' 'METRICS-ADD\tx\td\tf\t\tevent=\t\t' 'METRICS-ADD\tx\td\tf\t\t\t\t' \
+                'METRICS-ADD\tm_cmd\td\tf\t\tevent=q\t\t' 'METRICS-ADD\tnew one\td\tbytes\tbytes:linear:0:25:10\tevent=cmd\t\t' \
+                'METRICS-ADD\t\td\tf\t\tevent=q\t\t' 'METRICS-REMOVE\tm_cat' 'METRICS-REMOVE\tm_cat'
+            python3 -B "$TOP_SRC/tests/tools/stats_events.py" "$SCENE/$run" 'METRICS-ADD\tx'
+            python3 -B "$TOP_SRC/tests/tools/stats_events.py" "$SCENE/$run" 'NOSUCH'
+            python3 -B "$TOP_SRC/tests/tools/stats_events.py" "$SCENE/$run"
+            doveadm stats dump -s "$SCENE/$run/stats-reader"
+        } >$run.out 2>&1
+    done
+    diff run2.out run.out || atf_fail "the dumps differ"
+    grep -q 'new_one_bytes_26_inf' run.out || atf_fail "$(cat run.out)"
+    # The real server repeats a histogram's lines in front of the next one's.
+    python3 -c "$PAGE" "$IP2" $STATS_PORT | awk '!/^dovecot_m_lin_|^dovecot_m_exp_/ || !seen[$0]++' | grep -v '^process_start' >theirs
+    python3 -c "$PAGE" "$IP" $STATS_PORT | grep -v '^process_start' >ours
+    diff theirs ours || atf_fail "the pages differ"
+    scene_stop
+}
+same_cleanup() { scene_end; }
+
+# What is no event ends the connection of its writer alone; the filter is told again when metrics change.
+atf_test_case writer cleanup
+writer_body()
+{
+    scene_make
+    scene_start ours 'metric a {
+  filter = event=x
+}'
+    cat >check.py <<'END'
+import socket, subprocess, sys
+run, tool = sys.argv[1:3]
+
+def writer(*lines):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(30)
+    s.connect(run + "/stats-writer")
+    f = s.makefile("rb")
+    s.sendall(b"VERSION\tstats-client\t4\t0\n")
+    assert f.readline() == b"VERSION\tstats-server\t4\t0\n"
+    assert f.readline() == b"FILTER\t(event=x)\n"
+    for line in lines:
+        s.sendall(line.encode() + b"\n")
+    return s, f
+
+stays, told = writer("EVENT\t0\t0\t1\t5\t6\tnx")
+for bad in ["NOSUCH", "END\t9", "EVENT\t0\t7\t1\t5\t6", "EVENT\t8\t0\t1\t5\t6", "EVENT\t0", "BEGIN\t0\t0\t1\t5\t6", "UPDATE\t3\t0\t5\t6",
+            "EVENT\t0\t0\t1\tx\t6", "EVENT\t0\t0\t1\t5\t6\tq", "EVENT\t0\t0\t1\t5\t6\tIa\tb", "EVENT\t0\t0\t1\t5\t6\tLa\t9\tb",
+            "EVENT\t0\t0\t1\t5\t6\tcnosuch", "CATEGORY", "CATEGORY\ta\tnosuch", "EVENT\t0\t0\t1\t5\t1000000"]:
+    s, f = writer("BEGIN\t1\t0\t1\t5\t6", bad)
+    assert f.read() == b"", bad
+stays.sendall(b"EVENT\t0\t0\t1\t5\t6\tnx\nEVENT\t0\t0\t1\t5\t6\tny\n")
+subprocess.run([sys.executable, "-B", tool, run, "METRICS-ADD\\tb\\t\\t\\t\\tevent=y\\t\\t"], check=True)
+assert told.readline() == b"FILTER\t(event=x) OR (event=y)\n"
+stays.sendall(b"EVENT\t0\t0\t1\t5\t6\tny\n")
+stays.shutdown(socket.SHUT_WR)
+assert told.read() == b""
+out = subprocess.run([sys.executable, "-B", tool, run, "DUMP\\tcount"], check=True, capture_output=True, text=True).stdout
+assert "\na\t2\nb\t1\n" in out, out
+END
+    python3 -B check.py "$SCENE/run" "$TOP_SRC/tests/tools/stats_events.py" || { cat "$SCENE/log"; atf_fail "writers"; }
+    scene_stop
+    grep -q 'stats: Error: Client sent invalid input for END: Unknown event ID (input: END.*9)' "$SCENE/log" || { cat "$SCENE/log"; atf_fail "the log"; }
+}
+writer_cleanup() { scene_end; }
+
+# Requests by HTTP, bad ones too.
+atf_test_case http cleanup
+http_body()
+{
+    scene_make
+    scene_start ours "service stats {
+  inet_listener http {
+    port = $STATS_PORT
+  }
+}"
+    cat >check.py <<'END'
+import http.client, socket, sys
+ip, port = sys.argv[1], int(sys.argv[2])
+c = http.client.HTTPConnection(ip, port, timeout=30)
+for method, path, status in [("GET", "/metrics", 200), ("GET", "/", 200), ("HEAD", "/metrics", 200), ("OPTIONS", "/metrics", 200),
+                             ("GET", "/metrics?x", 200), ("POST", "/metrics", 405), ("GET", "/x", 404), ("PUT", "/x", 404)]:
+    c.request(method, path)
+    r = c.getresponse()
+    body = r.read()
+    assert r.status == status, (method, path, r.status)
+    assert (b"# EOF" in body) == (method == "GET" and path.startswith("/metrics")), body
+    assert r.getheader("Allow") == ("GET" if method == "OPTIONS" or status == 405 else None)
+for raw in [b"GET /metrics\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"x" * 9000, b"\x16\x03\x01" + b"\0" * 9000]:
+    s = socket.create_connection((ip, port), timeout=30)
+    s.sendall(raw)
+    assert s.makefile("rb").read().startswith(b"HTTP/1.1 400 "), raw[:20]
+END
+    python3 -B check.py "$IP" $STATS_PORT || { cat "$SCENE/log"; atf_fail "http"; }
+    scene_stop
+    scene_log_is_clean
+}
+http_cleanup() { scene_end; }
+
+atf_init_test_cases()
+{
+    atf_add_test_case same
+    atf_add_test_case writer
+    atf_add_test_case http
+}
