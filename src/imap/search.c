@@ -79,6 +79,10 @@ void search_begin(struct session *s, struct request *r)
 
 enum step search_walk(struct session *s, struct search *q, struct budget *budget)
 {
+    if (q->seq == 0 && q->count > 0 && !q->has_modseq && store_search_matches_all(q->match)) {
+        index_ranges_add(&q->hits, 1, q->count);
+        q->seq = q->count;
+    }
     while (q->in_message || q->seq < q->count) {
         struct error e = {0};
         struct index_record record;

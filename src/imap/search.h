@@ -12,7 +12,7 @@ enum search_return {
 };
 
 struct sort_program;
-struct sort_item;
+struct sort_state;
 
 struct search {
     struct search_key *root;
@@ -43,10 +43,10 @@ struct search {
     struct sort_program *sort;
     struct thread *thread;
     uint32_t *order;                         /* SORT: hits in their order */
-    uint32_t order_count, order_at, sorted_to;
+    uint32_t order_count, order_at;
     unsigned sort_reads;
     bool sort_limited;
-    struct sort_item *sort_items;
+    struct sort_state *sort_state;
 };
 
 /* RETURN, SORT program or THREAD algorithm, charset and keys, as the command takes them. False: the request has been answered. */

@@ -1,10 +1,12 @@
 /* sort.c - SORT (RFC 5256, RFC 5957; imap 11.5): the hits of a search in the order of their keys.
  *
- * Values are fetched message by message, in steps; then one sort. Ties fall to the next key, at last to the sequence
- * number, which REVERSE does not touch. */
+ * Each key is a column of numbers. What is a number already (dates, sizes) is fetched message by message, in steps. Texts have
+ * ranks in the index (store/rank.h); where those do not tell of all hits, the texts are fetched, and ranked here. Then one
+ * stable sort a column, from the last to the first, so that ties fall to the next key, at last to the sequence number, which
+ * REVERSE does not touch. */
 #include "imap/search.h"
-
-#include <stdlib.h>
+#include "store/order.h"
+#include "store/rank.h"
 
 enum sort_key { SORT_ARRIVAL, SORT_CC, SORT_DATE, SORT_FROM, SORT_SIZE, SORT_SUBJECT, SORT_TO, SORT_DISPLAYFROM,
                 SORT_DISPLAYTO, SORT_RELEVANCY };
@@ -16,33 +18,35 @@ struct sort_program {
     bool reverse[PROGRAM_MAX];
 };
 
-struct sort_value {
-    int64_t number;
-    struct slice text;
+struct sort_column {
+    struct ranks *ranks;       /* NULL: the key is no text, or ranks are not used */
+    bool ready;                /* the ranks are as complete as they will be */
+    uint64_t *numbers;         /* of the hits, in their order */
+    struct slice *texts;       /* NULL: it is a column of numbers from the start */
 };
 
-struct sort_item {
-    uint32_t seq;
-    const struct sort_program *program;
-    struct sort_value *values;
+struct sort_state {
+    struct sort_column columns[PROGRAM_MAX];
+    uint32_t *seqs;
+    uint32_t count, last;      /* hits that were fetched */
 };
 
 static const struct {
     const char *name;
     enum sort_key key;
-    const char *header;   /* that the value comes from */
+    enum rank_key rank;   /* RANK_KEYS: it is no text */
     const char *cached;   /* the cache field that spares reading the message; NULL: never read for this */
-} keys[] = {{"ARRIVAL", SORT_ARRIVAL, NULL, "date.received"},
-            {"CC", SORT_CC, "Cc", "hdr.Cc"},
-            {"DATE", SORT_DATE, NULL, "date.sent"},
-            {"FROM", SORT_FROM, "From", "hdr.From"},
-            {"SIZE", SORT_SIZE, NULL, NULL},
-            {"SUBJECT", SORT_SUBJECT, "Subject", "hdr.Subject"},
-            {"TO", SORT_TO, "To", "hdr.To"},
-            {"DISPLAYFROM", SORT_DISPLAYFROM, "From", "hdr.From"},
-            {"DISPLAYTO", SORT_DISPLAYTO, "To", "hdr.To"},
-            {"RELEVANCY", SORT_RELEVANCY, NULL, NULL},
-            {"X-SCORE", SORT_RELEVANCY, NULL, NULL}};
+} keys[] = {{"ARRIVAL", SORT_ARRIVAL, RANK_KEYS, "date.received"},
+            {"CC", SORT_CC, RANK_CC, "hdr.Cc"},
+            {"DATE", SORT_DATE, RANK_KEYS, "date.sent"},
+            {"FROM", SORT_FROM, RANK_FROM, "hdr.From"},
+            {"SIZE", SORT_SIZE, RANK_KEYS, NULL},
+            {"SUBJECT", SORT_SUBJECT, RANK_SUBJECT, "hdr.Subject"},
+            {"TO", SORT_TO, RANK_TO, "hdr.To"},
+            {"DISPLAYFROM", SORT_DISPLAYFROM, RANK_DISPLAYFROM, "hdr.From"},
+            {"DISPLAYTO", SORT_DISPLAYTO, RANK_DISPLAYTO, "hdr.To"},
+            {"RELEVANCY", SORT_RELEVANCY, RANK_KEYS, NULL},
+            {"X-SCORE", SORT_RELEVANCY, RANK_KEYS, NULL}};
 
 static bool add_key(struct session *s, struct request *r, struct sort_program *p, const char *word, bool reverse)
 {
@@ -98,119 +102,96 @@ bool sort_parse(struct session *s, struct request *r, struct search *q, const st
     return true;
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------------ */
+/* ---- columns ----------------------------------------------------------------------------------------------------------- */
 
-static struct slice normalised(struct arena *arena, struct slice text)
-{
-    struct buffer out = {0};
-    struct slice copy;
-
-    mime_normalise(&out, text);
-    copy = arena_slice(arena, buffer_slice(&out));
-    buffer_free(&out);
-    return copy;
-}
-
-static struct slice display_name(struct mail *mail, const struct mime_address *a)
-{
-    struct buffer out = {0};
-    struct slice copy;
-
-    if (a->name.size > 0) {
-        mime_words_decode(&out, a->name);
-    } else {
-        buffer_append_slice(&out, a->mailbox);
-        buffer_append_byte(&out, '@');
-        buffer_append_slice(&out, a->domain);
-    }
-    copy = arena_slice(mail_arena(mail), buffer_slice(&out));
-    buffer_free(&out);
-    return copy;
-}
-
-static const char *header_of(enum sort_key key)
+static enum rank_key rank_key_of(enum sort_key key)
 {
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         if (keys[i].key == key)
-            return keys[i].header;
+            return keys[i].rank;
     }
-    return NULL;
+    return RANK_KEYS;
 }
 
-static int header_value(struct mail *mail, struct arena *arena, enum sort_key key, struct slice *out, struct error *e)
+/* Signed numbers in unsigned order. */
+static uint64_t ordered(int64_t number)
 {
-    const char *name = header_of(key);
-    struct slice block, wanted = slice_from_str(name);
-    struct mime_field field;
-    const struct mime_address *first;
-    bool reply;
-
-    *out = SLICE("");
-    if (mail_header_fields(mail, &wanted, 1, &block, e) < 0)
-        return -1;
-    if (!mime_header_find(block, name, &field))
-        return 0;
-    if (key == SORT_SUBJECT) {
-        *out = arena_slice(arena, mime_base_subject(mail_arena(mail), field.value, &reply));
-        return 0;
-    }
-    first = mime_address_parse(mail_arena(mail), field.value, NULL, true);
-    if (first == NULL)
-        return 0;
-    *out = normalised(arena, key == SORT_DISPLAYFROM || key == SORT_DISPLAYTO ? display_name(mail, first) : first->mailbox);
-    return 0;
+    return (uint64_t)number ^ (uint64_t)1 << 63;
 }
 
-static int get_value(struct mail *mail, struct arena *arena, enum sort_key key, struct sort_value *v, struct error *e)
+static void begin(struct session *s, struct request *r, struct search *q)
 {
+    struct sort_state *state = q->sort_state = ARENA_NEW(r->arena, struct sort_state);
+    size_t hits = (size_t)imap_ranges_count(&q->hits) + 1;
+
+    state->seqs = ARENA_ARRAY(r->arena, uint32_t, hits);
+    for (size_t i = 0; i < q->sort->count; i++) {
+        enum rank_key key = rank_key_of(q->sort->keys[i]);
+
+        state->columns[i].numbers = ARENA_ARRAY(r->arena, uint64_t, hits);
+        if (key != RANK_KEYS)
+            state->columns[i].ranks = ranks_new(r->arena, s->view, key);
+    }
+}
+
+/* Ranks are completed for the first key only: it decides most, and a mailbox that is sorted by another one gets its ranks then. Not
+ * where the number of messages that may be read is limited: these texts come from more than the hits. */
+static enum step complete_ranks(struct session *s, struct request *r, struct search *q, struct budget *budget)
+{
+    for (size_t i = 0; i < q->sort->count; i++) {
+        struct sort_column *c = &q->sort_state->columns[i];
+
+        if (c->ready)
+            continue;
+        if (c->ranks != NULL && i == 0 && conf_uint(s->set, SET_mail_sort_max_read_count) == 0 &&
+            ranks_complete(c->ranks, &q->hits, budget) != STEP_DONE)
+            return STEP_MORE;
+        c->ready = true;
+        if (c->ranks != NULL && !ranks_cover(c->ranks, &q->hits)) {
+            c->ranks = NULL;
+            c->texts = ARENA_ARRAY(r->arena, struct slice, (size_t)imap_ranges_count(&q->hits) + 1);
+        }
+    }
+    return STEP_DONE;
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------------------ */
+
+static int get_number(struct mail *mail, enum sort_key key, uint64_t *out, struct error *e)
+{
+    int64_t number = 1;
     uint64_t size;
     int zone;
 
     switch (key) {
     case SORT_ARRIVAL:
-        return mail_internal_date(mail, &v->number, e);
-    case SORT_DATE:
-        if (mail_sent_date(mail, &v->number, &zone, e) < 0)
+        if (mail_internal_date(mail, &number, e) < 0)
             return -1;
-        return v->number != 0 ? 0 : mail_internal_date(mail, &v->number, e);
+        break;
+    case SORT_DATE:
+        if (mail_sent_date(mail, &number, &zone, e) < 0 || (number == 0 && mail_internal_date(mail, &number, e) < 0))
+            return -1;
+        break;
     case SORT_SIZE:
         if (mail_size_virtual(mail, &size, e) < 0)
             return -1;
-        v->number = (int64_t)size;
-        return 0;
-    case SORT_RELEVANCY:
-        v->number = 1;
-        return 0;
+        number = (int64_t)size;
+        break;
     default:
-        return header_value(mail, arena, key, &v->text, e);
+        break;
     }
+    *out = ordered(number);
+    return 0;
 }
-
-static int compare_items(const void *a, const void *b)
-{
-    const struct sort_item *x = a, *y = b;
-    const struct sort_program *p = x->program;
-
-    for (size_t i = 0; i < p->count; i++) {
-        int d = x->values[i].number < y->values[i].number ? -1 : x->values[i].number > y->values[i].number;
-
-        if (d == 0)
-            d = slice_compare(x->values[i].text, y->values[i].text);
-        if (d != 0)
-            return p->reverse[i] ? -d : d;
-    }
-    return x->seq < y->seq ? -1 : x->seq > y->seq;
-}
-
-/* ---- running ----------------------------------------------------------------------------------------------------------- */
 
 /* Is there a key whose value is not in the cache? (imap 11.5, mail_sort_max_read_count) */
-static bool must_read(struct session *s, struct request *r, const struct search *q, uint32_t seq)
+static bool must_read(struct session *s, struct request *r, const struct search *q, uint32_t uid)
 {
-    uint32_t uid = index_view_uid(mailbox_view_index(s->view), seq);
     struct slice value;
 
     for (size_t i = 0; i < q->sort->count; i++) {
+        if (q->sort_state->columns[i].ranks != NULL)
+            continue;
         for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
             if (keys[k].key == q->sort->keys[i] && keys[k].cached != NULL &&
                 index_cache_get(mailbox_index(s->box), uid, index_field(keys[k].cached), r->arena, &value) != INDEX_CACHE_FOUND)
@@ -220,54 +201,112 @@ static bool must_read(struct session *s, struct request *r, const struct search 
     return false;
 }
 
-static void fetch_item(struct session *s, struct request *r, struct search *q, struct sort_item *item)
+static int fetch_values(struct request *r, struct search *q, struct mail *mail, uint32_t n, struct error *e)
 {
-    struct mail *mail;
-    struct error e = {0};
-    unsigned limit = conf_uint(s->set, SET_mail_sort_max_read_count);
-    int got = 0;
+    for (size_t i = 0; i < q->sort->count; i++) {
+        struct sort_column *c = &q->sort_state->columns[i];
+        int got;
 
-    item->values = ARENA_ARRAY(r->arena, struct sort_value, q->sort->count);
-    if (limit > 0 && must_read(s, r, q, item->seq) && q->sort_reads++ >= limit) {
-        q->sort_limited = true; /* its values stay empty; a repetition finds more in the cache */
+        if (c->ranks != NULL)
+            continue;
+        if (c->texts != NULL) {
+            got = mail_sort_text(mail, rank_key_of(q->sort->keys[i]), &c->texts[n], e);
+            c->texts[n] = got < 0 ? SLICE_EMPTY : arena_slice(r->arena, c->texts[n]);
+        } else {
+            got = get_number(mail, q->sort->keys[i], &c->numbers[n], e);
+        }
+        if (got < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Ranks at once. -> must the message be opened for something else? */
+static bool take_ranks(struct search *q, uint32_t uid, uint32_t n)
+{
+    bool more = false;
+
+    for (size_t i = 0; i < q->sort->count; i++) {
+        struct sort_column *c = &q->sort_state->columns[i];
+
+        c->numbers[n] = c->ranks != NULL ? ranks_of(c->ranks, uid) : ordered(0);
+        if (c->ranks == NULL)
+            more = true;
+        else if (c->numbers[n] == 0)
+            q->issued = true; /* expunged, and the client does not know it yet */
+    }
+    return more;
+}
+
+/* What cannot be read has empty values. */
+static void fetch_item(struct session *s, struct request *r, struct search *q, uint32_t seq, uint32_t n)
+{
+    uint32_t uid = index_view_uid(mailbox_view_index(s->view), seq);
+    unsigned limit = conf_uint(s->set, SET_mail_sort_max_read_count);
+    struct error e = {0};
+    struct mail *mail;
+
+    if (!take_ranks(q, uid, n))
+        return;
+    if (limit > 0 && must_read(s, r, q, uid) && q->sort_reads++ >= limit) {
+        q->sort_limited = true; /* a repetition finds more in the cache */
         return;
     }
-    if (mail_open(s->view, item->seq, &mail, &e) < 0) {
+    if (mail_open(s->view, seq, &mail, &e) < 0) {
         q->issued = q->issued || e.class == ERROR_EXPUNGED;
         return;
     }
-    for (size_t i = 0; got == 0 && i < q->sort->count; i++)
-        got = get_value(mail, r->arena, q->sort->keys[i], &item->values[i], &e);
+    if (fetch_values(r, q, mail, n, &e) < 0) {
+        if (e.class == ERROR_EXPUNGED)
+            q->issued = true;
+        else
+            log_error_value(&s->log, &e);
+    }
     mail_close(&mail);
-    if (got < 0 && e.class == ERROR_EXPUNGED)
-        q->issued = true;
-    else if (got < 0)
-        log_error_value(&s->log, &e);
 }
+
+/* ---- sorting ----------------------------------------------------------------------------------------------------------- */
+
+static void sort_all(struct search *q)
+{
+    struct sort_state *state = q->sort_state;
+    struct order order;
+
+    order_init(&order, state->count);
+    for (size_t i = q->sort->count; i-- > 0;) {
+        struct sort_column *c = &state->columns[i];
+
+        if (c->texts != NULL)
+            order_number_texts(c->texts, state->count, c->numbers);
+        order_by(&order, c->numbers, q->sort->reverse[i]);
+    }
+    q->order_count = state->count;
+    q->order = order_take(&order);
+    for (uint32_t i = 0; i < q->order_count; i++)
+        q->order[i] = state->seqs[q->order[i]];
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------------- */
 
 enum step sort_run(struct session *s, struct request *r, struct search *q, struct budget *budget, struct error *e)
 {
-    static const size_t item_size = sizeof(struct sort_item);
-    struct sort_item *items;
+    struct sort_state *state;
 
     (void)e;
     if (q->order != NULL)
         return STEP_DONE;
-    if (q->sort_items == NULL)
-        q->sort_items = arena_array(r->arena, (size_t)imap_ranges_count(&q->hits) + 1, item_size);
-    items = q->sort_items;
-    while ((q->hit = imap_ranges_next(&q->hits, &q->hit_at, q->sorted_to)) != 0) {
-        q->sorted_to = q->hit;
-        items[q->order_count].seq = q->hit;
-        items[q->order_count].program = q->sort;
-        fetch_item(s, r, q, &items[q->order_count++]); /* what cannot be read has empty values */
+    if (q->sort_state == NULL)
+        begin(s, r, q);
+    if (complete_ranks(s, r, q, budget) != STEP_DONE)
+        return STEP_MORE;
+    state = q->sort_state;
+    while ((q->hit = imap_ranges_next(&q->hits, &q->hit_at, state->last)) != 0) {
+        state->last = state->seqs[state->count] = q->hit;
+        fetch_item(s, r, q, q->hit, state->count++);
         if (budget_spent(budget, 1))
             return STEP_MORE;
     }
     q->hit = 0;
-    qsort(items, q->order_count, item_size, compare_items);
-    q->order = mem_alloc(((size_t)q->order_count + 1) * sizeof(*q->order));
-    for (uint32_t i = 0; i < q->order_count; i++)
-        q->order[i] = items[i].seq;
+    sort_all(q);
     return STEP_DONE;
 }

@@ -6,6 +6,7 @@
 
 enum {
     CACHE_HEADER_SIZE = 32,
+    CACHE_RECORD_HEAD = 8,         /* offset of the one before, size */
     CACHE_MAJOR = 1,
     CACHE_MINOR = 1,
     CACHE_AT_INDEXID = 4,

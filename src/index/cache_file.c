@@ -231,7 +231,8 @@ static struct window *find_window(const struct index_cache *c, struct window *la
     return oldest;
 }
 
-struct slice cache_bytes(struct index *index, uint32_t offset, uint32_t size)
+/* At least so many bytes; as many as the window has. */
+static struct slice bytes_from(struct index *index, uint32_t offset, uint32_t size)
 {
     static uint64_t clock;
     static struct window *last = windows;
@@ -256,7 +257,12 @@ struct slice cache_bytes(struct index *index, uint32_t offset, uint32_t size)
         last->next = w;
         last = w;
     }
-    return slice_of(w->bytes.at + (offset - w->at), size);
+    return slice_of(w->bytes.at + (offset - w->at), w->bytes.size - (offset - w->at));
+}
+
+struct slice cache_bytes(struct index *index, uint32_t offset, uint32_t size)
+{
+    return slice_head(bytes_from(index, offset, size), size);
 }
 
 /* ---- field headers ------------------------------------------------------------------------------------------------ */
@@ -440,23 +446,23 @@ bool cache_record_get(struct index *index, uint32_t offset, struct cache_record 
         cache_delete(index, "invalid record offset");
         return false;
     }
-    head = cache_bytes(index, offset, 8);
+    head = bytes_from(index, offset, CACHE_RECORD_HEAD);
     if (head.at == NULL) {
         cache_delete(index, "record points outside file");
         return false;
     }
     size = bytes_le32(head.at + 4);
-    if (size < 8 || size > index->set.cache_max_size) {
+    if (size < CACHE_RECORD_HEAD || size > index->set.cache_max_size) {
         cache_delete(index, "invalid record size");
         return false;
     }
-    all = cache_bytes(index, offset, size);
+    all = size <= head.size ? slice_head(head, size) : cache_bytes(index, offset, size);
     if (all.at == NULL) {
         cache_delete(index, "record points outside file");
         return false;
     }
     r->prev = bytes_le32(all.at);
-    r->body = slice_from(all, 8);
+    r->body = slice_from(all, CACHE_RECORD_HEAD);
     if (r->prev >= offset) { /* chains go back in the file (9.3): nothing can be circular */
         bool outside = cache_bytes(index, r->prev, 8).at == NULL;
 

@@ -19,14 +19,18 @@ static const struct cache_queued *find_queued(const struct index_cache *c, uint3
 
 struct known {
     uint32_t round;            /* the message's, else this is left from another one */
-    uint32_t at, size;         /* in message.bytes */
+    uint32_t wanted;           /* likewise: somebody asks for it */
+    uint32_t at, size;         /* in the file, or in message.bytes when it is copied */
+    bool copied;
 };
 
-/* All values of the message that was asked for last. A FETCH asks for one field after the other: its records are walked
- * through once. Of the process, like the windows of cache_file.c; the bytes are copies. */
+/* What is known of the message that was asked for last. A FETCH asks for one field after the other: each of its records is walked
+ * through once, and only as many of them as the question needs. Of the process, like the windows of cache_file.c; the
+ * bytes of values are copied when somebody asks for them. */
 static struct {
     const struct index_cache *of;
     uint32_t uid, offset, file_seq, round;
+    uint32_t next;             /* the record to be walked through next; 0: all are */
     struct known *values;      /* by number of index_field */
     size_t room;
     struct buffer bytes;
@@ -58,8 +62,8 @@ static void make_room(void)
     message.room = n;
 }
 
-/* Bitmasks are ORed over the chain; of all others the first, that is the newest, counts. */
-static void take_value(enum cache_type type, unsigned field, struct slice value)
+/* `at`: the value's place in the file. Bitmasks are ORed over the chain; of all others the first, that is the newest, counts. */
+static void take_value(enum cache_type type, unsigned field, uint32_t at, struct slice value)
 {
     struct known *known;
 
@@ -67,17 +71,21 @@ static void take_value(enum cache_type type, unsigned field, struct slice value)
         return;
     if (field >= message.room)
         make_room();
-    known = find_known(field);
-    if (known == NULL) {
-        message.values[field] = (struct known){message.round, (uint32_t)message.bytes.size, (uint32_t)value.size};
-        buffer_append_slice(&message.bytes, value);
+    known = &message.values[field];
+    if (known->round != message.round) {
+        known->round = message.round;
+        known->size = (uint32_t)value.size;
+        known->copied = type == CACHE_BITMASK || known->wanted == message.round;
+        known->at = known->copied ? (uint32_t)message.bytes.size : at;
+        if (known->copied)
+            buffer_append_slice(&message.bytes, value);
     } else if (type == CACHE_BITMASK) {
         for (size_t i = 0; i < value.size && i < known->size; i++)
             message.bytes.at[known->at + i] |= value.at[i];
     }
 }
 
-static void forget_values(void)
+static void begin_message(struct index *index, uint32_t uid, uint32_t at)
 {
     if (++message.round == 0) {
         memset(message.values, 0, message.room * sizeof(*message.values));
@@ -85,33 +93,79 @@ static void forget_values(void)
     }
     buffer_reset(&message.bytes);
     buffer_reserve(&message.bytes, 1);
+    message.of = index->cache;
+    message.uid = uid;
+    message.offset = message.next = at;
+    message.file_seq = index->cache->file_seq;
 }
 
-/* Fills `message` from the chain of records; from as much of it as is whole. */
-static void read_message(struct index *index, uint32_t uid)
+/* False: it is broken, and the cache has been deleted. */
+static bool read_record(struct index *index)
 {
     const struct index_cache *c = index->cache;
-    uint32_t at = cache_offset(index, uid), number;
+    uint32_t at = message.next, number;
     struct cache_record r;
-    struct slice value;
+    struct slice rest, value;
     int got;
 
-    if (message.of == c && message.uid == uid && message.offset == at && message.file_seq == c->file_seq)
-        return;
-    message.of = NULL;
-    forget_values();
-    for (uint32_t next = at; next != 0; next = r.prev) {
-        if (!cache_record_get(index, next, &r))
-            return;
-        while ((got = cache_record_next(index, &r.body, &number, &value)) == 1)
-            take_value(c->fields[number].type, c->fields[number].global, value);
-        if (got < 0)
-            return;
+    message.next = 0;
+    if (!cache_record_get(index, at, &r))
+        return false;
+    rest = r.body;
+    while ((got = cache_record_next(index, &rest, &number, &value)) == 1)
+        take_value(c->fields[number].type, c->fields[number].global, at + CACHE_RECORD_HEAD + (uint32_t)(value.at - r.body.at), value);
+    if (got == 0)
+        message.next = r.prev;
+    return got == 0;
+}
+
+/* Is something that they ask for still to be looked for? */
+static bool must_look(const unsigned *fields, size_t count)
+{
+    uint32_t size;
+    bool must = false;
+
+    for (size_t i = 0; i < count; i++) {
+        if (fields[i] >= message.room && fields[i] < cache_field_count())
+            make_room();
+        if (find_known(fields[i]) != NULL && cache_field_type(fields[i], &size) != CACHE_BITMASK)
+            continue;
+        if (fields[i] < message.room)
+            message.values[fields[i]].wanted = message.round;
+        must = true;
     }
-    message.of = c;
-    message.uid = uid;
-    message.offset = at;
-    message.file_seq = c->file_seq;
+    return must;
+}
+
+/* Fills `message` with the fields, from as much of the chain of records as is whole. */
+static void read_message(struct index *index, uint32_t uid, const unsigned *fields, size_t count)
+{
+    const struct index_cache *c = index->cache;
+    uint32_t at = cache_offset(index, uid);
+
+    if (message.of != c || message.uid != uid || message.offset != at || message.file_seq != c->file_seq)
+        begin_message(index, uid, at);
+    while (message.next != 0 && must_look(fields, count)) {
+        if (!read_record(index)) {
+            message.of = NULL;
+            return;
+        }
+    }
+}
+
+/* Into memory of ours, if nobody asked for it when it was met: the windows move on. A file that has become shorter has no value. */
+static void copy_value(struct index *index, struct known *known)
+{
+    struct slice bytes;
+
+    if (known->copied)
+        return;
+    bytes = known->size > 0 ? cache_bytes(index, known->at, known->size) : SLICE("");
+    if (bytes.at == NULL)
+        return;
+    known->at = (uint32_t)message.bytes.size;
+    known->copied = true;
+    buffer_append_slice(&message.bytes, bytes);
 }
 
 /* A queued value is newer than all in the file. */
@@ -137,11 +191,17 @@ static size_t lookup(struct index *index, uint32_t uid, const unsigned *fields, 
 
     memset(values, 0, count * sizeof(*values));
     if (cache_ready(index)) {
-        read_message(index, uid);
+        read_message(index, uid, fields, count);
+        for (size_t i = 0; i < count; i++) {
+            struct known *known = find_known(fields[i]);
+
+            if (known != NULL && index->cache->fd >= 0)
+                copy_value(index, known);
+        }
         for (size_t i = 0; i < count; i++) {
             const struct known *known = find_known(fields[i]);
 
-            if (known != NULL) {
+            if (known != NULL && known->copied) {
                 values[i] = slice_of(message.bytes.at + known->at, known->size);
                 bytes += known->size + 1;
             }

@@ -195,6 +195,9 @@ struct slice index_ext_header(const struct index *, unsigned ext);     /* empty 
 /* The record's bytes, of the size that the files have (may differ from the definition's); empty when there are
  * none or no such UID. */
 struct slice index_ext_record(const struct index *, unsigned ext, uint32_t uid);
+/* UID and number of all messages of the head at once, for an extension whose records are one number: both arrays have room for
+ * index_count; a message without a number has 0. False: it is not in the files, or its records are something else. */
+bool index_ext_numbers(const struct index *, unsigned ext, uint32_t *uids, uint32_t *numbers);
 /* All extensions of the files in order, for dumps and repairs; false at the end. */
 struct index_ext_info {
     const char *name;

@@ -189,6 +189,19 @@ struct slice index_ext_record(const struct index *index, unsigned ext, uint32_t 
                     index->state.exts[at].record_size);
 }
 
+bool index_ext_numbers(const struct index *index, unsigned ext, uint32_t *uids, uint32_t *numbers)
+{
+    const struct state *s = &index->state;
+    int at = index_ext_position(index, ext);
+    bool there = at >= 0 && s->exts[at].record_size == 4;
+
+    for (uint32_t i = 0; i < s->count; i++) {
+        uids[i] = state_uid(s, i);
+        numbers[i] = there ? bytes_le32(state_record(s, i) + s->exts[at].record_offset) : 0;
+    }
+    return there;
+}
+
 bool index_ext_at(const struct index *index, unsigned i, struct index_ext_info *out)
 {
     const struct state_ext *e;

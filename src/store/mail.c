@@ -540,6 +540,55 @@ int mail_header_fields(struct mail *mail, const struct slice *names, size_t coun
     return fields_from_file(mail, names, can ? fields : NULL, count, block, e);
 }
 
+struct mail_headers {
+    size_t count;
+    const struct slice *names;
+    unsigned *fields;            /* NULL: not all of them can be kept */
+};
+
+struct mail_headers *mail_headers_new(struct arena *arena, const struct slice *names, size_t count)
+{
+    struct mail_headers *headers = ARENA_NEW(arena, struct mail_headers);
+    bool can = count > 0 && count <= HEADER_ASK_MAX;
+
+    headers->count = count;
+    headers->names = arena_copy(arena, names, count * sizeof(*names));
+    headers->fields = ARENA_ARRAY(arena, unsigned, count + 1);
+    for (size_t i = 0; can && i < count; i++)
+        can = header_field(names[i], &headers->fields[i]);
+    if (!can)
+        headers->fields = NULL;
+    return headers;
+}
+
+static bool blocks_from_cache(struct mail *mail, const struct mail_headers *headers, struct slice *blocks)
+{
+    struct error e;
+
+    if (index_cache_get_many(mail->box->index, mail->uid, headers->fields, headers->count, mail->arena, blocks) < headers->count)
+        return false;
+    for (size_t i = 0; i < headers->count; i++) {
+        if (mime_header_cache_decode(blocks[i], &blocks[i], &e) < 0) {
+            index_cache_corrupted(mail->box->index, mail->uid, e.admin);
+            return false;
+        }
+    }
+    return true;
+}
+
+int mail_headers_get(struct mail *mail, const struct mail_headers *headers, struct slice *blocks, struct error *e)
+{
+    struct slice block;
+
+    if (!mail->header_known && headers->fields != NULL && blocks_from_cache(mail, headers, blocks))
+        return 0;
+    if (fields_from_file(mail, headers->names, mail->header_known ? NULL : headers->fields, headers->count, &block, e) < 0)
+        return -1;
+    for (size_t i = 0; i < headers->count; i++)
+        blocks[i] = block;
+    return 0;
+}
+
 /* ---- IMAP texts ---- */
 
 static struct slice text_of(struct mail *mail, struct buffer *out)

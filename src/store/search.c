@@ -390,6 +390,22 @@ enum step store_search_match(struct store_search *q, struct mailbox_view *view, 
     return step;
 }
 
+static bool matches_all(const struct search_key *k)
+{
+    if (k->negate || (k->type != SEARCH_ALL && k->type != SEARCH_AND))
+        return false;
+    for (const struct search_key *c = k->children; c != NULL; c = c->next) {
+        if (!matches_all(c))
+            return false;
+    }
+    return true;
+}
+
+bool store_search_matches_all(const struct store_search *q)
+{
+    return matches_all(q->root);
+}
+
 bool store_search_glanced(const struct store_search *q)
 {
     return q->glanced;

@@ -71,6 +71,8 @@ struct store_search *store_search_new(struct arena *, struct search_key *root);
  * (ERROR_EXPUNGED: it is gone); it counts as not matching, go on with the next. */
 enum step store_search_match(struct store_search *, struct mailbox_view *, uint32_t seq, struct budget *, bool *matches,
                              struct error *);
+/* Every message matches: none needs to be looked at. */
+bool store_search_matches_all(const struct store_search *);
 /* The index alone decided the last message. */
 bool store_search_glanced(const struct store_search *);
 void store_search_free(struct store_search *);         /* closes what is open; NULL is fine */

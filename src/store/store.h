@@ -318,6 +318,10 @@ int mail_parts(struct mail *, bool data, struct mime_part **root, struct error *
 int mail_header(struct mail *, struct slice *block, struct error *);
 /* A header block that holds at least the named fields (from hdr.* in the cache, else the whole header). */
 int mail_header_fields(struct mail *, const struct slice *names, size_t count, struct slice *block, struct error *);
+/* Headers that are asked for message after message: a block for each, that holds at least its fields. Nothing is put together. */
+struct mail_headers;
+struct mail_headers *mail_headers_new(struct arena *, const struct slice *names, size_t count);
+int mail_headers_get(struct mail *, const struct mail_headers *, struct slice *blocks, struct error *);
 /* IMAP texts without the outermost parentheses. */
 int mail_envelope(struct mail *, struct slice *text, struct error *);
 int mail_structure(struct mail *, bool extended, struct slice *text, struct error *);

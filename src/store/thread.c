@@ -1,34 +1,33 @@
-/* thread.c - threads (RFC 5256; imap 11.7, oracle-build 1.4): REFERENCES, REFS, ORDEREDSUBJECT.
+/* thread.c - threads (RFC 5256; imap 11.7): reading what the trees are built of (thread_tree.c).
  *
- * The headers of the messages found are read in steps; then the trees are built at once. Messages outside of the result count
- * as missing. Message ids are found by sorting, not by hashing, so that nobody chooses collisions: O(n log n). A message
- * brings at most REFERENCES_MAX ids, and a link whose parent stands deeper than DEPTH_MAX is dropped, which bounds the
- * walks up the tree and the recursion down. */
-#include "store/thread.h"
-
+ * Headers come from the cache, in steps. Subjects are compared by their ranks (rank.h) where the index has those of all
+ * messages: then only the subjects of threads that may have to be merged are read. Messages outside of the result count
+ * as missing. A message brings at most REFERENCES_MAX ids. */
 #include "store/internal.h"
+#include "store/order.h"
+#include "store/rank.h"
+#include "store/thread_tree.h"
 
 #include <stdlib.h>
 
-enum { REFERENCES_MAX = 1001, DEPTH_MAX = 1000 };
-
-struct entry {                 /* a message of the result */
-    uint32_t seq;
-    bool reply;
-    int64_t date;
-    struct slice id, subject;
-    struct slice *references;
-    size_t count;
-};
+enum { REFERENCES_MAX = 1001 };
+enum thread_phase { THREAD_RANKS, THREAD_READ, THREAD_DOUBTS, THREAD_BUILT };
 
 struct thread {
     struct arena *arena;
     enum thread_kind kind;
-    struct entry *entries;
+    enum thread_phase phase;
+    struct ranks *ranks;           /* of base subjects; NULL: they are read */
+    struct mail_headers *headers;  /* of header_names those that are asked of each message; NULL: none */
+    bool with_ids, with_subject, missed;
+    struct thread_entry *entries;
+    struct slice *subjects;        /* of the entries, with_subject */
     uint32_t count;
-    size_t range;              /* of the messages to read, and the one before the next */
+    size_t range;                  /* of the messages to read, and the one before the next */
     uint32_t last;
-    bool missed;
+    struct thread_node *roots;
+    const struct thread_entry **doubtful;
+    uint32_t doubtful_count, doubtful_at;
 };
 
 bool thread_kind_parse(struct slice name, enum thread_kind *kind)
@@ -55,55 +54,99 @@ struct thread *thread_new(struct arena *arena, enum thread_kind kind)
 
 /* ---- reading ------------------------------------------------------------------------------------------------------------ */
 
-static void read_ids(struct arena *arena, struct slice value, size_t most, struct entry *entry)
+static const struct slice header_names[] = {{(const unsigned char *)"Message-ID", 10}, {(const unsigned char *)"References", 10},
+                                            {(const unsigned char *)"In-Reply-To", 11}, {(const unsigned char *)"Subject", 7}};
+enum { MESSAGE_ID, REFERENCES, IN_REPLY_TO, SUBJECT, HEADERS };
+
+static void read_ids(struct arena *arena, struct slice value, size_t most, struct thread_entry *entry)
 {
     struct slice rest = value, id;
     VEC(struct slice) ids = {0};
 
     while (ids.count < most && mime_message_id_next(arena, &rest, &id))
-        VEC_PUSH(&ids, arena_slice(arena, id));
+        VEC_PUSH(&ids, id);
     entry->count = ids.count;
     entry->references = arena_copy(arena, ids.at, ids.count * sizeof(*ids.at));
     VEC_FREE(&ids);
 }
 
-static int read_headers(struct arena *arena, struct mail *mail, struct entry *entry, struct error *e)
+static void take_ids(struct arena *arena, const struct slice *blocks, struct thread_entry *entry)
 {
-    static const struct slice names[] = {{(const unsigned char *)"Message-ID", 10}, {(const unsigned char *)"References", 10},
-                                         {(const unsigned char *)"In-Reply-To", 11}, {(const unsigned char *)"Subject", 7}};
     struct mime_field field;
-    struct slice block, rest, id;
+    struct slice rest;
+
+    if (mime_header_find(blocks[MESSAGE_ID], "Message-ID", &field)) {
+        rest = field.value;
+        if (!mime_message_id_next(arena, &rest, &entry->id))
+            entry->id = SLICE_EMPTY;
+    }
+    if (mime_header_find(blocks[REFERENCES], "References", &field))
+        read_ids(arena, field.value, REFERENCES_MAX, entry);
+    if (entry->count == 0 && mime_header_find(blocks[IN_REPLY_TO], "In-Reply-To", &field))
+        read_ids(arena, field.value, 1, entry);
+}
+
+static struct slice take_subject(struct arena *arena, struct slice block, struct thread_entry *entry)
+{
+    struct mime_field field;
+    struct slice subject = SLICE("");
+
+    if (mime_header_find(block, "Subject", &field))
+        subject = mime_base_subject(arena, field.value, &entry->reply);
+    entry->no_subject = subject.size == 0;
+    return subject;
+}
+
+static int read_headers(struct thread *t, struct mail *mail, struct thread_entry *entry, struct error *e)
+{
+    struct slice blocks[HEADERS], *given = t->with_ids ? blocks : blocks + SUBJECT;
     int zone;
 
-    if (mail_header_fields(mail, names, 4, &block, e) < 0 || mail_sent_date(mail, &entry->date, &zone, e) < 0 ||
-        (entry->date == 0 && mail_internal_date(mail, &entry->date, e) < 0))
+    if (t->headers != NULL && mail_headers_get(mail, t->headers, given, e) < 0)
         return -1;
-    if (mime_header_find(block, "Message-ID", &field)) {
-        rest = field.value;
-        if (mime_message_id_next(mail_arena(mail), &rest, &id))
-            entry->id = arena_slice(arena, id);
-    }
-    if (mime_header_find(block, "References", &field))
-        read_ids(arena, field.value, REFERENCES_MAX, entry);
-    if (entry->count == 0 && mime_header_find(block, "In-Reply-To", &field))
-        read_ids(arena, field.value, 1, entry);
-    if (mime_header_find(block, "Subject", &field))
-        entry->subject = arena_slice(arena, mime_base_subject(mail_arena(mail), field.value, &entry->reply));
+    if (mail_sent_date(mail, &entry->date, &zone, e) < 0 || (entry->date == 0 && mail_internal_date(mail, &entry->date, e) < 0))
+        return -1;
+    if (t->with_ids)
+        take_ids(t->arena, blocks, entry);
+    if (t->with_subject)
+        t->subjects[entry - t->entries] = take_subject(t->arena, blocks[SUBJECT], entry);
     return 0;
 }
 
-static void read_entry(struct thread *t, struct mailbox_view *view, struct entry *entry)
+static void read_entry(struct thread *t, struct mailbox_view *view, struct thread_entry *entry)
 {
     struct mail *mail;
     struct error e = {0};
 
+    entry->no_subject = true; /* until it is known better */
+    if (t->ranks != NULL)
+        entry->subject = ranks_of(t->ranks, index_view_uid(mailbox_view_index(view), entry->seq));
     if (mail_open(view, entry->seq, &mail, &e) < 0) {
         t->missed = t->missed || e.class == ERROR_EXPUNGED;
         return;
     }
-    if (read_headers(t->arena, mail, entry, &e) < 0 && e.class != ERROR_EXPUNGED)
-        log_error_value(mailbox_view_box(view)->user->log_p, &e);
+    if (read_headers(t, mail, entry, &e) < 0 && e.class != ERROR_EXPUNGED)
+        log_error_value(view->box->user->log_p, &e);
     mail_close(&mail);
+}
+
+static void begin_reading(struct thread *t, const struct index_ranges *seqs)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < seqs->count; i++)
+        count += seqs->at[i].last - seqs->at[i].first + 1;
+    if (t->ranks != NULL && !ranks_cover(t->ranks, seqs))
+        t->ranks = NULL;
+    t->with_ids = t->kind != THREAD_ORDEREDSUBJECT;
+    t->with_subject = t->kind != THREAD_REFS && t->ranks == NULL;
+    t->entries = ARENA_ARRAY(t->arena, struct thread_entry, count + 1);
+    t->subjects = t->with_subject ? ARENA_ARRAY(t->arena, struct slice, count + 1) : NULL;
+    if (t->with_ids)
+        t->headers = mail_headers_new(t->arena, header_names, t->with_subject ? HEADERS : SUBJECT);
+    else if (t->with_subject)
+        t->headers = mail_headers_new(t->arena, header_names + SUBJECT, 1);
+    t->phase = THREAD_READ;
 }
 
 static uint32_t next_seq(struct thread *t, const struct index_ranges *seqs)
@@ -115,17 +158,10 @@ static uint32_t next_seq(struct thread *t, const struct index_ranges *seqs)
     return t->last < seqs->at[t->range].first ? seqs->at[t->range].first : t->last + 1;
 }
 
-enum step thread_read(struct thread *t, struct mailbox_view *view, const struct index_ranges *seqs, struct budget *budget)
+static enum step read_entries(struct thread *t, struct mailbox_view *view, const struct index_ranges *seqs, struct budget *budget)
 {
     uint32_t seq;
 
-    if (t->entries == NULL) {
-        size_t count = 0;
-
-        for (size_t i = 0; i < seqs->count; i++)
-            count += seqs->at[i].last - seqs->at[i].first + 1;
-        t->entries = ARENA_ARRAY(t->arena, struct entry, count + 1);
-    }
     while ((seq = next_seq(t, seqs)) != 0) {
         if (budget_spent(budget, 1))
             return STEP_MORE;
@@ -135,350 +171,83 @@ enum step thread_read(struct thread *t, struct mailbox_view *view, const struct 
     return STEP_DONE;
 }
 
+/* All that is read: subjects become numbers, entries trees. */
+static void build(struct thread *t)
+{
+    if (t->with_subject) {
+        uint64_t *numbers = mem_alloc(((size_t)t->count + 1) * sizeof(*numbers));
+
+        order_number_texts(t->subjects, t->count, numbers);
+        for (uint32_t i = 0; i < t->count; i++)
+            t->entries[i].subject = numbers[i];
+        mem_free(numbers);
+    }
+    t->roots = thread_build(t->arena, t->kind, t->entries, t->count);
+    if (t->kind == THREAD_REFERENCES && t->ranks != NULL) {
+        t->doubtful_count = thread_doubtful(t->arena, t->roots, &t->doubtful);
+        t->headers = mail_headers_new(t->arena, header_names + SUBJECT, 1);
+    }
+}
+
+static void read_doubtful(struct thread *t, struct mailbox_view *view, struct thread_entry *entry)
+{
+    struct mail *mail;
+    struct slice block;
+    struct error e = {0};
+
+    if (mail_open(view, entry->seq, &mail, &e) < 0)
+        return;
+    if (mail_headers_get(mail, t->headers, &block, &e) == 0)
+        take_subject(t->arena, block, entry);
+    else if (e.class != ERROR_EXPUNGED)
+        log_error_value(view->box->user->log_p, &e);
+    mail_close(&mail);
+}
+
+/* Marks of a reply, and whether there is a subject at all, are not in the ranks. */
+static enum step read_doubts(struct thread *t, struct mailbox_view *view, struct budget *budget)
+{
+    while (t->doubtful_at < t->doubtful_count) {
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
+        read_doubtful(t, view, &t->entries[t->doubtful[t->doubtful_at++] - t->entries]);
+    }
+    return STEP_DONE;
+}
+
+enum step thread_read(struct thread *t, struct mailbox_view *view, const struct index_ranges *seqs, struct budget *budget)
+{
+    if (t->phase == THREAD_RANKS) {
+        if (t->ranks == NULL && t->kind != THREAD_REFS)
+            t->ranks = ranks_new(t->arena, view, RANK_SUBJECT);
+        if (t->ranks != NULL && ranks_complete(t->ranks, seqs, budget) != STEP_DONE)
+            return STEP_MORE;
+        begin_reading(t, seqs);
+    }
+    if (t->phase == THREAD_READ) {
+        if (read_entries(t, view, seqs, budget) != STEP_DONE)
+            return STEP_MORE;
+        build(t);
+        t->phase = THREAD_DOUBTS;
+    }
+    if (t->phase == THREAD_DOUBTS) {
+        if (read_doubts(t, view, budget) != STEP_DONE)
+            return STEP_MORE;
+        if (t->kind == THREAD_REFERENCES && (t->ranks == NULL || t->doubtful_count > 0))
+            t->roots = thread_merge_subjects(t->arena, t->roots);
+        t->phase = THREAD_BUILT;
+    }
+    return STEP_DONE;
+}
+
 bool thread_missed(const struct thread *t)
 {
     return t->missed;
 }
 
-/* ---- ids to nodes ------------------------------------------------------------------------------------------------------- */
-
-struct ids {
-    struct slice *at;          /* sorted, each once */
-    struct thread_node *nodes;
-    size_t count;
-};
-
-static int compare_slices(const void *a, const void *b)
-{
-    return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
-}
-
-static struct ids collect_ids(struct arena *arena, const struct thread *t)
-{
-    struct ids ids = {0};
-    VEC(struct slice) all = {0};
-
-    for (uint32_t i = 0; i < t->count; i++) {
-        if (t->entries[i].id.size > 0)
-            VEC_PUSH(&all, t->entries[i].id);
-        for (size_t k = 0; k < t->entries[i].count; k++)
-            VEC_PUSH(&all, t->entries[i].references[k]);
-    }
-    if (all.count > 0)
-        qsort(all.at, all.count, sizeof(*all.at), compare_slices);
-    for (size_t i = 0; i < all.count; i++) {
-        if (ids.count == 0 || !slice_equal(all.at[i], all.at[ids.count - 1]))
-            all.at[ids.count++] = all.at[i];
-    }
-    ids.at = arena_copy(arena, all.at, ids.count * sizeof(*all.at));
-    ids.nodes = ARENA_ARRAY(arena, struct thread_node, ids.count + 1);
-    VEC_FREE(&all);
-    return ids;
-}
-
-static struct thread_node *find_node(const struct ids *ids, struct slice id)
-{
-    const struct slice *at = bsearch(&id, ids->at, ids->count, sizeof(*ids->at), compare_slices);
-
-    return at == NULL ? NULL : &ids->nodes[at - ids->at];
-}
-
-/* May `child` hang below `parent`? Not where that made a loop, nor too deep. */
-static bool may_link(const struct thread_node *parent, const struct thread_node *child)
-{
-    unsigned steps = 0;
-
-    for (const struct thread_node *n = parent; n != NULL; n = n->parent) {
-        if (n == child || steps++ > DEPTH_MAX)
-            return false;
-    }
-    return true;
-}
-
-/* Links of one message: its references to each other, then itself to the last of them. */
-static void link_entry(const struct ids *ids, const struct entry *entry, struct thread_node *self)
-{
-    struct thread_node *above = NULL;
-
-    for (size_t i = 0; i < entry->count; i++) {
-        struct thread_node *n = find_node(ids, entry->references[i]);
-
-        if (above != NULL && n->parent == NULL && may_link(above, n))
-            n->parent = above;
-        above = n;
-    }
-    if (self->parent != above) { /* what others said of this message gives way to what it says itself */
-        self->parent = NULL;
-        if (above != NULL && may_link(above, self))
-            self->parent = above;
-    }
-}
-
-/* ---- trees -------------------------------------------------------------------------------------------------------------- */
-
-/* A missing message stands where its first child would (imap 11.7). */
-static uint32_t place_of(const struct thread_node *n)
-{
-    while (n->seq == 0 && n->children != NULL)
-        n = n->children;
-    return n->seq;
-}
-
-static int compare_nodes(const void *a, const void *b)
-{
-    const struct thread_node *x = *(struct thread_node *const *)a, *y = *(struct thread_node *const *)b;
-    uint32_t p, q;
-
-    if (x->date != y->date)
-        return x->date < y->date ? -1 : 1;
-    p = place_of(x);
-    q = place_of(y);
-    return p < q ? -1 : p > q;
-}
-
-static struct thread_node *sort_list(struct thread_node *list)
-{
-    VEC(struct thread_node *) all = {0};
-    struct thread_node *first = NULL;
-
-    for (; list != NULL; list = list->next)
-        VEC_PUSH(&all, list);
-    if (all.count > 1)
-        qsort(all.at, all.count, sizeof(*all.at), compare_nodes);
-    for (size_t i = all.count; i-- > 0;) {
-        all.at[i]->next = first;
-        first = all.at[i];
-    }
-    VEC_FREE(&all);
-    return first;
-}
-
-/* Takes missing messages out where they hold nothing together, and sorts by date. At most DEPTH_MAX deep, twice. */
-static struct thread_node *prune(struct thread_node *list, bool root)
-{
-    struct thread_node *kept = NULL, *next;
-
-    for (; list != NULL; list = next) {
-        next = list->next;
-        list->children = prune(list->children, false);
-        if (list->seq == 0 && list->children == NULL)
-            continue;
-        if (list->seq == 0 && (!root || list->children->next == NULL)) {
-            for (struct thread_node *c = list->children, *after; c != NULL; c = after) {
-                after = c->next;
-                c->next = kept;
-                kept = c;
-            }
-            continue;
-        }
-        if (list->seq == 0) {
-            list->date = list->children->date;
-            list->subject = list->children->subject;
-            list->reply = list->children->reply;
-        }
-        list->next = kept;
-        kept = list;
-    }
-    return sort_list(kept);
-}
-
-static struct thread_node *append_list(struct thread_node *list, struct thread_node *more)
-{
-    struct thread_node **end = &list;
-
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = more;
-    return list;
-}
-
-static struct thread_node *make_roots(struct arena *arena, struct thread *t)
-{
-    struct ids ids = collect_ids(arena, t);
-    struct thread_node **all = ARENA_ARRAY(arena, struct thread_node *, ids.count + t->count + 1), *roots = NULL;
-    size_t count = 0;
-
-    for (size_t i = 0; i < ids.count; i++)
-        all[count++] = &ids.nodes[i];
-    for (uint32_t i = 0; i < t->count; i++) {
-        const struct entry *entry = &t->entries[i];
-        struct thread_node *self = entry->id.size == 0 ? NULL : find_node(&ids, entry->id);
-
-        if (self == NULL || self->seq != 0) /* no id, or another message has it: a node of its own */
-            self = all[count++] = ARENA_NEW(arena, struct thread_node);
-        self->seq = entry->seq;
-        self->date = entry->date;
-        self->subject = entry->subject;
-        self->reply = entry->reply;
-        link_entry(&ids, entry, self);
-    }
-    for (size_t i = count; i-- > 0;) {
-        struct thread_node **list = all[i]->parent == NULL ? &roots : &all[i]->parent->children;
-
-        all[i]->next = *list;
-        *list = all[i];
-    }
-    return prune(roots, true);
-}
-
-/* ---- merging by subject (RFC 5256 section 3, REFERENCES step 5) ------------------------------------------------------------ */
-
-struct subject_root {
-    struct thread_node *root;
-    size_t place;
-};
-
-static int compare_subjects(const void *a, const void *b)
-{
-    const struct subject_root *x = a, *y = b;
-    int d = slice_compare(x->root->subject, y->root->subject);
-
-    return d != 0 ? d : x->place < y->place ? -1 : x->place > y->place;
-}
-
-static void merge_group(struct arena *arena, struct subject_root *group, size_t count)
-{
-    struct thread_node *top = group[0].root, *made;
-
-    for (size_t i = 1; i < count; i++) {
-        struct thread_node *n = group[i].root;
-
-        if ((top->seq != 0 && n->seq == 0) || (top->seq != 0 && n->seq != 0 && top->reply && !n->reply))
-            top = n;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct thread_node *n = group[i].root;
-
-        if (n == top)
-            continue;
-        group[i].root = NULL;
-        n->next = NULL;
-        if (top->seq == 0 && n->seq == 0) {
-            top->children = append_list(top->children, n->children);
-        } else if (top->seq == 0 || (n->reply && !top->reply)) {
-            top->children = append_list(top->children, n);
-        } else {
-            made = ARENA_NEW(arena, struct thread_node);
-            top->children = sort_list(top->children);
-            top->next = n;
-            made->children = top;
-            for (size_t k = 0; k < count; k++) {
-                if (group[k].root == top)
-                    group[k].root = made;
-            }
-            top = made;
-        }
-    }
-    top->children = sort_list(top->children);
-    if (top->seq == 0)
-        top->date = top->children->date;
-}
-
-static struct thread_node *merge_subjects(struct arena *arena, struct thread_node *roots)
-{
-    VEC(struct subject_root) all = {0};
-    struct thread_node *merged = NULL;
-
-    for (struct thread_node *n = roots; n != NULL; n = n->next) {
-        struct subject_root r = {n, all.count};
-        VEC_PUSH(&all, r);
-    }
-    if (all.count > 1)
-        qsort(all.at, all.count, sizeof(*all.at), compare_subjects);
-    for (size_t i = 0, end; i < all.count; i = end) {
-        struct slice subject = all.at[i].root->subject;
-
-        for (end = i + 1; end < all.count && slice_equal(all.at[end].root->subject, subject); end++) {
-        }
-        if (subject.size > 0 && end > i + 1)
-            merge_group(arena, &all.at[i], end - i);
-    }
-    for (size_t i = 0; i < all.count; i++) {
-        if (all.at[i].root != NULL) {
-            all.at[i].root->next = merged;
-            merged = all.at[i].root;
-        }
-    }
-    VEC_FREE(&all);
-    return sort_list(merged);
-}
-
-/* ---- REFS: threads by their newest message; ORDEREDSUBJECT ------------------------------------------------------------------ */
-
-static int64_t newest(const struct thread_node *n)
-{
-    int64_t date = n->seq == 0 ? INT64_MIN : n->date;
-
-    for (const struct thread_node *c = n->children; c != NULL; c = c->next) {
-        int64_t d = newest(c);
-
-        if (d > date)
-            date = d;
-    }
-    return date;
-}
-
-static struct thread_node *sort_by_newest(struct thread_node *roots)
-{
-    for (struct thread_node *n = roots; n != NULL; n = n->next)
-        n->date = newest(n);
-    return sort_list(roots);
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-    const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
-    int d = slice_compare(x->subject, y->subject);
-
-    if (d != 0)
-        return d;
-    if (x->date != y->date)
-        return x->date < y->date ? -1 : 1;
-    return x->seq < y->seq ? -1 : x->seq > y->seq;
-}
-
-static struct thread_node *by_subject(struct arena *arena, struct thread *t)
-{
-    struct entry **all = ARENA_ARRAY(arena, struct entry *, t->count + 1);
-    struct thread_node *roots = NULL, *root = NULL, **end = NULL;
-    size_t count = 0;
-
-    for (uint32_t i = 0; i < t->count; i++)
-        all[count++] = &t->entries[i];
-    if (count > 1)
-        qsort(all, count, sizeof(*all), compare_entries);
-    for (size_t i = 0; i < count; i++) {
-        struct thread_node *n = ARENA_NEW(arena, struct thread_node);
-
-        n->seq = all[i]->seq;
-        n->date = all[i]->date;
-        if (i == 0 || !slice_equal(all[i]->subject, all[i - 1]->subject)) {
-            root = n;
-            end = &root->children;
-            n->next = roots;
-            roots = n;
-        } else {
-            *end = n;
-            end = &n->next;
-        }
-    }
-    return sort_list(roots);
-}
-
-/* ---- the result --------------------------------------------------------------------------------------------------------- */
-
-static struct thread_node *build(struct thread *t)
-{
-    struct thread_node *roots = t->kind == THREAD_ORDEREDSUBJECT ? by_subject(t->arena, t) : make_roots(t->arena, t);
-
-    if (t->kind == THREAD_REFERENCES)
-        return merge_subjects(t->arena, roots);
-    return t->kind == THREAD_REFS ? sort_by_newest(roots) : roots;
-}
-
 const struct thread_node *thread_roots(struct thread *t)
 {
-    return build(t);
+    return t->roots;
 }
 
 static bool has_member(const struct thread_node *n, const struct index_ranges *wanted)
@@ -513,7 +282,7 @@ void thread_members(struct thread *t, const struct index_ranges *wanted, struct 
 {
     numbers members = {0};
 
-    for (const struct thread_node *root = build(t); root != NULL; root = root->next) {
+    for (const struct thread_node *root = t->roots; root != NULL; root = root->next) {
         if (has_member(root, wanted))
             collect_members(root, &members);
     }

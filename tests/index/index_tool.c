@@ -88,6 +88,20 @@ static void flags(char **arg)
     arena_free(arena);
 }
 
+/* A number into an extension of such records, as if by somebody who makes mistakes. */
+static void ext_number(char **arg)
+{
+    struct arena *arena = arena_new();
+    struct index_batch *b = index_batch_new(arena, INDEX_INTERNAL);
+    unsigned ext = index_ext(box, &(struct index_ext_def){arg[0], 0, 4, 4, false});
+    unsigned char raw[4];
+
+    bytes_put_le32(raw, (uint32_t)strtoul(arg[2], NULL, 10));
+    index_batch_ext_record(b, ext, (uint32_t)strtoul(arg[1], NULL, 10), slice_of(raw, sizeof(raw)));
+    commit(b);
+    arena_free(arena);
+}
+
 static void append(const char *count, const char *modseq)
 {
     struct arena *arena = arena_new();
@@ -288,6 +302,8 @@ static void run(int argc, char **arg)
         under_lock(file_base_write);
     } else if (strcmp(c, "repair") == 0) {
         under_lock(file_repair);
+    } else if (strcmp(c, "ext") == 0 && argc > 3) {
+        ext_number(arg + 1);
     } else if (strcmp(c, "modseq") == 0) {
         enable_modseq();
     } else if (strcmp(c, "loop") == 0 && argc > 3) {
