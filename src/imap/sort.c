@@ -19,6 +19,7 @@ struct sort_program {
 };
 
 struct sort_column {
+    bool is_text;
     struct ranks *ranks;       /* NULL: the key is no text, or ranks are not used */
     bool ready;                /* the ranks are as complete as they will be */
     uint64_t *numbers;         /* of the hits, in their order */
@@ -129,8 +130,9 @@ static void begin(struct session *s, struct request *r, struct search *q)
         enum rank_key key = rank_key_of(q->sort->keys[i]);
 
         state->columns[i].numbers = ARENA_ARRAY(r->arena, uint64_t, hits);
+        state->columns[i].is_text = key != RANK_KEYS;
         if (key != RANK_KEYS)
-            state->columns[i].ranks = ranks_new(r->arena, s->view, key);
+            state->columns[i].ranks = ranks_new(r->arena, s->view, key, hits - 1);
     }
 }
 
@@ -147,8 +149,9 @@ static enum step complete_ranks(struct session *s, struct request *r, struct sea
             ranks_complete(c->ranks, &q->hits, budget) != STEP_DONE)
             return STEP_MORE;
         c->ready = true;
-        if (c->ranks != NULL && !ranks_cover(c->ranks, &q->hits)) {
+        if (c->ranks != NULL && !ranks_cover(c->ranks, &q->hits))
             c->ranks = NULL;
+        if (c->is_text && c->ranks == NULL) {
             c->texts = ARENA_ARRAY(r->arena, struct slice, (size_t)imap_ranges_count(&q->hits) + 1);
         }
     }

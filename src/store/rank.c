@@ -24,6 +24,7 @@ enum phase { RANKS_NEW, RANKS_READ, RANKS_PLACE, RANKS_DONE };
 
 enum {
     WORTH_MESSAGES = 64,           /* below so many the texts are read as fast as ranks */
+    FEW = 100,                     /* less than one of so many: a text is read in the time of that many ranks */
     SPOTS = 8                      /* groups over the whole range whose order is looked at whatever is to be placed */
 };
 
@@ -105,12 +106,15 @@ static void check_gaps(struct ranks *r)
     }
 }
 
-struct ranks *ranks_new(struct arena *arena, struct mailbox_view *view, enum rank_key key)
+struct ranks *ranks_new(struct arena *arena, struct mailbox_view *view, enum rank_key key, uint64_t messages)
 {
-    struct ranks *r = ARENA_NEW(arena, struct ranks);
     struct index *index = view->box->index;
     struct index_status status;
+    struct ranks *r;
 
+    if (messages < index_count(index) / FEW)
+        return NULL;
+    r = ARENA_NEW(arena, struct ranks);
     r->arena = arena;
     r->box = view->box;
     r->view = view->view;
@@ -248,12 +252,15 @@ static int compare_numbers(const void *a, const void *b)
 
 static void make_groups(struct ranks *r)
 {
-    uint64_t *sorted = ARENA_ARRAY(r->arena, uint64_t, r->count + 1);
-    uint32_t count = 0;
+    uint64_t *sorted;
+    uint32_t ranked = 0, count = 0;
 
+    for (uint32_t i = 0; i < r->count; i++)
+        ranked += r->ranks[i] != 0;
+    sorted = ARENA_ARRAY(r->arena, uint64_t, ranked + 1);
     r->group_count = r->searched_to = 0;
-    r->order = ARENA_ARRAY(r->arena, uint32_t, r->count + 1);
-    r->groups = ARENA_ARRAY(r->arena, struct group, r->count + 1);
+    r->order = ARENA_ARRAY(r->arena, uint32_t, ranked + 1);
+    r->groups = ARENA_ARRAY(r->arena, struct group, ranked + 1);
     for (uint32_t i = 0; i < r->count; i++) {
         if (r->ranks[i] != 0)
             sorted[count++] = (uint64_t)r->ranks[i] << 32 | i;

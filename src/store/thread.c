@@ -130,12 +130,19 @@ static void read_entry(struct thread *t, struct mailbox_view *view, struct threa
     mail_close(&mail);
 }
 
-static void begin_reading(struct thread *t, const struct index_ranges *seqs)
+static size_t count_messages(const struct index_ranges *seqs)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < seqs->count; i++)
         count += seqs->at[i].last - seqs->at[i].first + 1;
+    return count;
+}
+
+static void begin_reading(struct thread *t, const struct index_ranges *seqs)
+{
+    size_t count = count_messages(seqs);
+
     if (t->ranks != NULL && !ranks_cover(t->ranks, seqs))
         t->ranks = NULL;
     t->with_ids = t->kind != THREAD_ORDEREDSUBJECT;
@@ -219,7 +226,7 @@ enum step thread_read(struct thread *t, struct mailbox_view *view, const struct 
 {
     if (t->phase == THREAD_RANKS) {
         if (t->ranks == NULL && t->kind != THREAD_REFS)
-            t->ranks = ranks_new(t->arena, view, RANK_SUBJECT);
+            t->ranks = ranks_new(t->arena, view, RANK_SUBJECT, count_messages(seqs));
         if (t->ranks != NULL && ranks_complete(t->ranks, seqs, budget) != STEP_DONE)
             return STEP_MORE;
         begin_reading(t, seqs);

@@ -9,7 +9,7 @@ both_head()
     atf_set require.user root
     atf_set require.progs "dovecot doveadm python3"
 }
-both_body()
+ranks_of_both()
 {
     scene_start ours
     scene_second dovecot
@@ -20,7 +20,29 @@ both_body()
     atf_check -o inline:'3\n' cat broken
     scene_log_is_clean 'Error: Mailbox INBOX: Broken sort-s indexes, resetting: '
 }
+both_body()
+{
+    ranks_of_both
+}
 both_cleanup()
+{
+    scene_end
+}
+
+atf_test_case short_slices cleanup
+short_slices_head()
+{
+    atf_set descr "the same in slices of three units: between two of them others change what there is"
+    atf_set require.user root
+    atf_set require.progs "dovecot doveadm python3"
+}
+short_slices_body()
+{
+    YARILO_SLICE_UNITS=3
+    export YARILO_SLICE_UNITS
+    ranks_of_both
+}
+short_slices_cleanup()
 {
     scene_end
 }
@@ -84,5 +106,6 @@ read_only_cleanup()
 atf_init_test_cases()
 {
     atf_add_test_case both
+    atf_add_test_case short_slices
     atf_add_test_case read_only
 }
