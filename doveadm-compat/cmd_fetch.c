@@ -634,7 +634,8 @@ static int fetch_mail(struct doveadm *d, struct mailbox_view *view, uint32_t seq
             continue;
         print_value(d, "");
         if (e.class != ERROR_EXPUNGED)
-            doveadm_status_add(&status, doveadm_mail_failed(d, &e, "fetch(%s) failed for box=%s uid=%u", f->fields[i].name,
+            doveadm_status_add(&status, doveadm_mail_failed_by(d, &e, "fetch(%s) failed for box=%s uid=%u",
+                                                            strncmp(f->fields[i].name, "hdr.", 4) == 0 ? f->fields[i].name + 4 : f->fields[i].name,
                                                             mailbox_where(mailbox_view_box(view))->vname, m.record.uid));
     }
     mail_close(&m.mail);
@@ -644,7 +645,7 @@ static int fetch_mail(struct doveadm *d, struct mailbox_view *view, uint32_t seq
 /* A mailbox that is missing is silent here. */
 static int fetch_failed(struct doveadm *d, const char *mailbox, const struct error *e)
 {
-    return e->class == ERROR_NOT_FOUND ? DOVEADM_OK : doveadm_mail_failed(d, e, "Syncing mailbox %s failed", mailbox);
+    return e->class == ERROR_NOT_FOUND ? DOVEADM_OK : doveadm_mail_failed_by(d, e, "Syncing mailbox %s failed", mailbox);
 }
 
 static int fetch_run(struct doveadm *d, struct mail_user *user)

@@ -14,6 +14,7 @@ int error_set_at(struct error *e, enum error_class class, int sys, const char *f
     e->sys = sys;
     e->file = file;
     e->line = line;
+    e->complete = false;
     e->user[0] = '\0';
     va_start(args, fmt);
     vsnprintf(e->admin, sizeof(e->admin), fmt, args);
@@ -58,6 +59,8 @@ int error_context(struct error *e, const char *fmt, ...)
     va_list args;
     size_t n, old = strlen(e->admin);
 
+    if (e->complete)
+        return -1;
     va_start(args, fmt);
     vsnprintf(front, sizeof(front), fmt, args);
     va_end(args);

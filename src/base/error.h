@@ -30,6 +30,7 @@ struct error {
     int sys; /* errno, or 0 */
     const char *file;
     int line;
+    bool complete;   /* the admin's text says where by itself: nothing is put in front of it */
     char user[128];  /* exact text for the client; empty: the protocol's text for the class */
     char admin[512];
 };
@@ -46,7 +47,7 @@ int error_set_at(struct error *e, enum error_class, int sys, const char *file, i
 int error_sys_at(struct error *e, const char *what, const char *path, const char *file, int line)
     __attribute__((cold));
 
-/* Puts text in front of the admin's: error_context(e, "Mailbox %s: ", name). Returns -1. */
+/* Puts text in front of the admin's, unless that is complete: error_context(e, "Mailbox %s: ", name). Returns -1. */
 int error_context(struct error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 
 /* Sets the exact text for the client. Returns -1. */

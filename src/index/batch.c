@@ -128,6 +128,11 @@ void index_batch_expunge(struct index_batch *b, uint32_t uid, const unsigned cha
     LIST_PUSH(b->arena, &b->expunges, op);
 }
 
+void index_batch_carried_out(struct index_batch *b, uint32_t uid)
+{
+    LIST_PUSH(b->arena, &b->expunges, ((struct expunge_op){.uid = uid, .carried_out = true}));
+}
+
 void index_batch_modseq(struct index_batch *b, uint32_t uid, uint64_t modseq)
 {
     LIST_PUSH(b->arena, &b->modseqs, ((struct modseq_op){uid, modseq}));

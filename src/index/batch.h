@@ -44,6 +44,7 @@ struct keyword_op {
 struct expunge_op {
     uint32_t uid;
     unsigned char guid[16];
+    bool carried_out;                     /* there need be no record */
 };
 
 struct modseq_op {

@@ -527,7 +527,7 @@ static void put_expunges(struct encoder *c)
     for (size_t i = 0; i < c->b->expunges.count; i++) {
         const struct expunge_op *op = &c->b->expunges.at[i];
 
-        if (op->uid == prev || state_find(c->s, op->uid) < 0)
+        if (op->uid == prev || (state_find(c->s, op->uid) < 0 && !op->carried_out))
             continue;
         if (!open)
             encode_begin(c, LOG_EXPUNGE_GUID);

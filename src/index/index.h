@@ -329,6 +329,8 @@ void index_batch_sync_origin(struct index_batch *);
 
 /* A request in an internal batch, a fact in an external one. guid: 16 bytes or NULL for unknown. */
 void index_batch_expunge(struct index_batch *, uint32_t uid, const unsigned char *guid);
+/* In an internal batch: the request again for one that was carried out (struct index_requests), to keep it open in a new log. */
+void index_batch_carried_out(struct index_batch *, uint32_t uid);
 /* uid 0: only the mailbox's highest. */
 void index_batch_modseq(struct index_batch *, uint32_t uid, uint64_t modseq);
 void index_batch_enable_modseq(struct index_batch *);          /* first CONDSTORE use (section 5); INTERNAL */
@@ -385,6 +387,8 @@ struct index_request {
 struct index_requests {
     const struct index_request *at; /* ascending UIDs, one per message, only messages that exist */
     size_t count;
+    const uint32_t *carried_out;    /* ascending: asked to be expunged, and there is no record any more. Whoever did that may not have */
+    size_t carried_out_count;       /* lived to clean up behind it */
     bool tail_needed;               /* something between tail and head must be confirmed by a tail update */
     uint32_t head_seq, head_offset; /* up to where they were collected */
 };

@@ -1,7 +1,9 @@
 /* requests.c - what lies between tail and head, merged per message (index-format 7.5, 7.9).
  *
- * Later flag changes override earlier ones; an expunge swallows them. Only messages that exist are told. */
+ * Later flag changes override earlier ones; an expunge swallows them. Of messages that exist no more only the expunges are told. */
 #include "index/index_backend.h"
+
+#include <stdlib.h>
 
 struct merge {
     struct index *index;
@@ -165,6 +167,49 @@ static void merge_record(struct merge *m, const struct log_record *r)
     }
 }
 
+static int compare_uids(const void *x, const void *y)
+{
+    const uint32_t *a = x, *b = y;
+
+    return *a < *b ? -1 : *a > *b;
+}
+
+/* Expunges of messages that have no record. Those that name each one (LOG_EXPUNGE_GUID): both servers write no others, and a
+ * range may be as long as it likes. */
+static void collect_carried_out(const struct merge *m, struct slice bytes, uint64_t base, struct index_requests *out)
+{
+    uint32_t next_uid = state_get(&m->index->state, BASE_AT_NEXT_UID), *uids = NULL;
+    struct log_walk walk = {.bytes = bytes, .base = base};
+    struct log_record r;
+    size_t count = 0, kept = 0;
+
+    while (format_log_next(&walk, &r) == LOG_SCAN_RECORD)
+        if (!r.external && r.type == LOG_EXPUNGE_GUID)
+            count += r.body.size / 20;
+    if (count == 0)
+        return;
+    uids = ARENA_ARRAY(m->arena, uint32_t, count);
+    count = 0;
+    walk = (struct log_walk){.bytes = bytes, .base = base};
+    while (format_log_next(&walk, &r) == LOG_SCAN_RECORD) {
+        if (r.external || r.type != LOG_EXPUNGE_GUID)
+            continue;
+        for (size_t at = 0; at < r.body.size / 20 * 20; at += 20) {
+            uint32_t uid = bytes_le32(r.body.at + at);
+
+            if (uid != 0 && uid < next_uid && state_find(&m->index->state, uid) < 0)
+                uids[count++] = uid;
+        }
+    }
+    if (count > 1)
+        qsort(uids, count, sizeof(*uids), compare_uids);
+    for (size_t i = 0; i < count; i++)
+        if (kept == 0 || uids[kept - 1] != uids[i])
+            uids[kept++] = uids[i];
+    out->carried_out = uids;
+    out->carried_out_count = kept;
+}
+
 void requests_collect(struct index *index, struct arena *arena, struct slice bytes, uint64_t base,
                       struct index_requests *out)
 {
@@ -200,4 +245,5 @@ void requests_collect(struct index *index, struct arena *arena, struct slice byt
     }
     out->at = m.at;
     out->count = m.count;
+    collect_carried_out(&m, bytes, base, out);
 }

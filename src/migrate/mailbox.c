@@ -324,6 +324,21 @@ static int enable_modseqs(struct copy *c, struct error *e)
     return r;
 }
 
+/* A Dovecot may have rebuilt the target between two runs. */
+static int take_back_misplaced(struct copy *c, uint32_t next_uid, struct error *e)
+{
+    struct index_status target;
+    uint32_t first;
+
+    index_status(mailbox_index(c->to), &target);
+    if (target.next_uid > next_uid || !mailbox_can_unplace(c->to))
+        return 0;
+    if (migrate_find_misplaced(c->from, c->to, &first, e) < 0)
+        return -1;
+    return first == 0 || (store_op_wait(mailbox_unplace(c->to, first), e) == 0 &&
+                          store_op_wait(mailbox_sync(c->to, NULL, SYNC_FULL), e) == 0) ? 0 : -1;
+}
+
 static int convert(struct copy *c, struct error *e)
 {
     struct mailbox_identity id = {0};
@@ -338,7 +353,7 @@ static int convert(struct copy *c, struct error *e)
     id.uid_validity = status.uid_validity;
     /* The second sync takes in what an interrupted run has put in place and not named, where the format can. */
     if (store_op_wait(mailbox_adopt(c->to, &id), e) < 0 || store_op_wait(mailbox_sync(c->to, NULL, SYNC_FULL), e) < 0 ||
-        check_related(c, &id, e) < 0)
+        take_back_misplaced(c, status.next_uid, e) < 0 || check_related(c, &id, e) < 0)
         return -1;
     index_status(mailbox_index(c->to), &target);
     c->next_uid = target.next_uid;

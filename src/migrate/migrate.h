@@ -24,6 +24,9 @@ struct migrate {
 int migrate_mailbox(struct migrate *, const struct mailbox_place *from, const struct mailbox_place *to, struct migrate_box *,
                     struct error *);
 
+/* misplaced.c: *first: the messages of the target from this UID on are the source's, under wrong UIDs; 0 = none are. */
+int migrate_find_misplaced(struct mailbox *from, struct mailbox *to, uint32_t *first, struct error *);
+
 /* progress.c: a bar on a terminal, else one JSON object a line. */
 void progress_draw(struct migrate *, const struct migrate_box *);   /* now and then, while a mailbox is at work */
 void progress_box(struct migrate *, const struct migrate_box *);    /* it is done */

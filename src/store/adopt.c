@@ -8,6 +8,7 @@ struct adopt_op {
     struct store_op op;
     struct mailbox *box;
     struct mailbox_identity id;
+    uint32_t unplace;             /* the first UID; 0 = the identity is adopted */
 };
 
 int store_adopt_check(struct mailbox *box, const struct mailbox_identity *id, struct error *e)
@@ -54,15 +55,16 @@ bool store_adopt_guid(const struct mailbox *box)
 static enum step run_adopt(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct adopt_op *a = (struct adopt_op *)op;
+    const struct store_driver *driver = a->box->driver;
     enum step r;
 
     (void)budget;
-    if (a->box->driver->adopt == NULL)
+    if (a->unplace != 0 ? driver->unplace == NULL : driver->adopt == NULL)
         return error_set(e, ERROR_UNSUPPORTED, "Mailbox %s: %s mailboxes have no identity of their own", a->box->place.vname,
-                         a->box->driver->name), STEP_ERROR;
+                         driver->name), STEP_ERROR;
     if (!store_op_take(op, a->box))
         return STEP_WAIT;
-    r = a->box->driver->adopt(a->box, &a->id, e);
+    r = a->unplace != 0 ? driver->unplace(a->box, a->unplace, e) : driver->adopt(a->box, &a->id, e);
     if (r == STEP_ERROR)
         error_context(e, "Mailbox %s: ", a->box->place.vname);
     if (r == STEP_DONE)
@@ -78,12 +80,32 @@ static void end_adopt(struct store_op *op)
     mailbox_close(&a->box);
 }
 
-struct store_op *mailbox_adopt(struct mailbox *box, const struct mailbox_identity *id)
+static struct adopt_op *new_op(struct mailbox *box)
 {
     static const struct op_class class = {run_adopt, end_adopt};
     struct adopt_op *a = store_op_new(sizeof(*a), &class);
 
     a->box = mailbox_ref(box);
+    return a;
+}
+
+struct store_op *mailbox_adopt(struct mailbox *box, const struct mailbox_identity *id)
+{
+    struct adopt_op *a = new_op(box);
+
     a->id = *id;
+    return &a->op;
+}
+
+bool mailbox_can_unplace(const struct mailbox *box)
+{
+    return box->driver->unplace != NULL;
+}
+
+struct store_op *mailbox_unplace(struct mailbox *box, uint32_t first_uid)
+{
+    struct adopt_op *a = new_op(box);
+
+    a->unplace = first_uid;
     return &a->op;
 }

@@ -188,6 +188,9 @@ struct store_driver {
     void (*purge_end)(void *);
     /* The identity of another mailbox is taken over, under the locks (adopt.c). NULL: not possible. */
     enum step (*adopt)(struct mailbox *, const struct mailbox_identity *, struct error *);
+    /* Takes the messages from this UID on away as if they had never been there: UIDNEXT goes back to it (adopt.c). NULL: whatever
+     * puts such messages there in this format gives them the UIDs that they are to have. */
+    enum step (*unplace)(struct mailbox *, uint32_t first, struct error *);
     /* The message contradicts what its name or record says: sizes are mended. */
     void (*mend)(struct mailbox *, uint32_t uid, uint64_t physical, uint64_t virtual_size);
     /* A message that is really another mailbox's (virtual): that one, open as long as this one, and its UID there. NULL: this

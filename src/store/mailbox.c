@@ -658,7 +658,7 @@ static enum step run_commit(struct store_op *op, struct budget *budget, struct e
         if (r == STEP_WAIT)
             return r;
     }
-    if (r == STEP_DONE && c->sync.changed) {
+    if ((r == STEP_DONE || r == STEP_ERROR) && c->sync.changed && !c->box->gone) {
         list_index_update(c->box);
         mailbox_wake_watches(c->box, NULL);
     }

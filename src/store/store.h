@@ -258,6 +258,11 @@ struct mailbox_identity {
  * or had messages of another UIDVALIDITY or GUID, ERROR_UNSUPPORTED when its format cannot. LAYOUT=index keeps its own GUID: the folder is
  * called so. Sync it afterwards. */
 struct store_op *mailbox_adopt(struct mailbox *, const struct mailbox_identity *);
+/* Takes the messages from this UID on away again, as if they had never been there: those of a conversion that a rebuild by Dovecot
+ * has given other UIDs than they are to have. The caller has made sure that each of them is elsewhere. Not in formats where
+ * that does not happen. */
+bool mailbox_can_unplace(const struct mailbox *);
+struct store_op *mailbox_unplace(struct mailbox *, uint32_t first_uid);
 
 enum {
     STATUS_MESSAGES = 0x1, STATUS_RECENT = 0x2, STATUS_UIDNEXT = 0x4, STATUS_UIDVALIDITY = 0x8, STATUS_UNSEEN = 0x10,

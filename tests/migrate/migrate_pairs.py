@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """yarilo-migrate between two formats, judged by the real server: it makes the source, and says what is in source and target.
 
-    migrate_pairs.py MIGRATE DIR FROM TO [--interrupt]
+    migrate_pairs.py MIGRATE DIR FROM TO [--interrupt [--rebuilt]]
 
 FROM and TO are keys of FORMATS. --interrupt: the program ends at some (with YARILO_LONG: each) of its mutating calls (YARILO_FAULT, fault builds), and by
-SIGKILL at random times, and is run again; then everything must be as after one run. Exit 1 on a difference."""
+SIGKILL at random times, and is run again; then everything must be as after one run. --rebuilt: in between the real server makes a
+force-resync of the target. Exit 1 on a difference."""
 import json, os, pwd, random, shutil, subprocess, sys, time
 
 FORMATS = {'maildir': 'maildir:~/Maildir', 'maildir-fs': 'maildir:~/MaildirFs:LAYOUT=fs', 'sdbox': 'sdbox:~/sdbox',
            'mdbox': 'mdbox:~/mdbox', 'mdbox-index': 'mdbox:~/mdboxi:LAYOUT=index', 'mbox': 'mbox:~/mbox'}
 tool, folder, source, target = sys.argv[1:5]
-interrupt = '--interrupt' in sys.argv
+interrupt, rebuilt = '--interrupt' in sys.argv, '--rebuilt' in sys.argv
 mbox = 'mbox' in (source, target)     # has GUIDs of its own, stores no POP3 UIDLs, and no mailbox below one with messages
 DEEP = 'Folder/Deep' if mbox else 'Work/Deep'
 home = os.path.join(folder, 'home')
@@ -102,6 +103,9 @@ def make():
 
 def again(what):
     """The run after an interruption: all is as it should be."""
+    if rebuilt and os.path.exists(where):   # it says what it finds
+        for args in (('force-resync', '*'), ('fetch', 'uid', 'mailbox', '*', 'all')):
+            subprocess.run(['doveadm', '-c', conf, '-o', 'mail_location=' + FORMATS[target], *args], capture_output=True, env=environ)
     r = subprocess.run([tool, '--config', conf, '--from', FORMATS[source], '--to', FORMATS[target]], capture_output=True, env=environ)
     if any(json.loads(line).get('extra') for line in r.stdout.decode().splitlines()):
         differ(what + ': more than the source has', r.stdout.decode())

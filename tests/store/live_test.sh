@@ -68,29 +68,32 @@ damaged_cleanup()
     [ ! -f dir ] || rm -rf "$(cat dir)"
 }
 
-atf_test_case repair cleanup
-repair_head()
-{
-    atf_set descr "damaged sdbox mailboxes: both servers show the same after force-resync, or ours more"
-    atf_set require.progs "doveadm python3"
-    atf_set timeout 300
-}
-repair_body()
+# What both servers show and log when a message, a file, the map or an index is damaged in each of some fifty ways.
+repair()
 {
     dir=$(mktemp -d /tmp/yarilo-store.XXXXXX)
     chmod 755 "$dir"
     echo "$dir" >dir
     cp "$TOP_BUILD/compat/bin/doveadm" "$dir/doveadm" # readable for the user that both run as
-    python3 "$TOP_SRC/tests/tools/repair_sdbox.py" "$dir/doveadm" "$dir/r" || atf_fail "see above"
+    python3 "$TOP_SRC/tests/tools/repair_dbox.py" $1 "$dir/doveadm" "$dir/r" || atf_fail "see above"
 }
-repair_cleanup()
-{
-    [ ! -f dir ] || rm -rf "$(cat dir)"
-}
+
+for format in sdbox mdbox; do
+    atf_test_case repair_$format cleanup
+    eval "repair_${format}_head()
+    {
+        atf_set descr 'damaged $format mailboxes: both servers show and say the same after force-resync, or ours more'
+        atf_set require.progs 'doveadm python3'
+        atf_set timeout 600
+    }
+    repair_${format}_body() { repair $format; }
+    repair_${format}_cleanup() { [ ! -f dir ] || rm -rf \"\$(cat dir)\"; }"
+done
 
 atf_init_test_cases()
 {
-    atf_add_test_case repair
+    atf_add_test_case repair_sdbox
+    atf_add_test_case repair_mdbox
     atf_add_test_case mixed
     atf_add_test_case lists
     atf_add_test_case damaged

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The store and a real Dovecot at once on one Maildir: random saves, flag changes, expunges by both, then a look by both.
+"""The store and a real Dovecot at once on one mailbox: random saves, flag changes, expunges by both, then a look by both.
 
     mixed_load.py STORETOOL FOLDER SECONDS [LOCATION]
 
@@ -81,17 +81,6 @@ class Imap:
             lines.append(line)
 
 
-def expunge(s, uid):
-    """In an mbox the real server loses flags that were set while another session, also of its own, had asked for an expunge
-    (four of its sessions alone do so every few seconds): asked for until it is done."""
-    for _ in range(20):
-        s.command('UID STORE %d +FLAGS (\\Deleted)' % uid)
-        s.command('UID EXPUNGE %d' % uid)
-        if not location.startswith('mbox:') or not any(b'FETCH' in line for line in s.command('UID FETCH %d (UID)' % uid)[1]):
-            return
-    problems.append('UID %d cannot be expunged' % uid)
-
-
 def theirs(seed):
     r = random.Random(seed)
     own, count = [], 0
@@ -117,7 +106,8 @@ def theirs(seed):
                 uid = own.pop(r.randrange(len(own)))
                 with guard:
                     expunged.add(uid)
-                expunge(s, uid)
+                s.command('UID STORE %d +FLAGS (\\Deleted)' % uid)
+                s.command('UID EXPUNGE %d' % uid)
             elif what < 8:
                 s.command('UID STORE %s %sFLAGS (%s)' % (r.choice(own) if own else 1, r.choice('+-'), r.choice(['\\Seen', '\\Flagged', 'kwA', 'kwD'])))
             else:
@@ -128,7 +118,10 @@ def theirs(seed):
         problems.append('imap %d: %r %s' % (seed, e, ''))
 
 
-threads = [threading.Thread(target=ours, args=(i,)) for i in (1, 2)] + [threading.Thread(target=theirs, args=(i,)) for i in (11, 12)]
+# In an mbox two sessions of the real server lose flags to each other, one or two in a hundred, ours present or not: what one sets while the
+# other expunges. With one session alone every expunge must last.
+mine, real = (3, 1) if location.startswith('mbox:') else (2, 2)
+threads = [threading.Thread(target=f, args=(first + i,)) for f, first, n in ((ours, 1, mine), (theirs, 11, real)) for i in range(n)]
 for t in threads:
     t.start()
 for t in threads:
@@ -137,7 +130,7 @@ r = doveadm('-f', 'tab', 'fetch', 'uid guid flags hdr.x-id modseq', 'mailbox', '
 other = [l.split('\t') for l in r.stdout.decode().splitlines()[1:]]
 if r.stderr:
     problems.append(r.stderr.decode())
-mine = [json.loads(l) for l in storetool('dump', 'INBOX').stdout.decode().splitlines()]
+shown = [json.loads(l) for l in storetool('dump', 'INBOX').stdout.decode().splitlines()]
 have = {}
 for uid, guid, flags, id_, modseq in other:
     if id_ in have:
@@ -149,7 +142,7 @@ for id_, uid in saved.items():
             problems.append('%s (UID %d) was expunged and is there as %d' % (id_, uid, have[id_]))
     elif have.get(id_) != uid:
         problems.append('%s was saved as UID %d, now %s' % (id_, uid, have.get(id_)))
-a = [(m['uid'], m['guid'], sorted(f.lower() for f in m['flags']), m['modseq']) for m in mine]
+a = [(m['uid'], m['guid'], sorted(f.lower() for f in m['flags']), m['modseq']) for m in shown]
 b = [(int(u), g, sorted(f.lower() for f in fl.split() if f.lower() != '\\recent'), int(ms)) for u, g, fl, i, ms in other]
 if a != b:
     problems.append('the two see different messages: %s' % [x for x in zip(a, b) if x[0] != x[1]][:3])

@@ -148,13 +148,13 @@ int dbox_metadata_parse(struct slice at, struct arena *arena, struct dbox_metada
     struct slice rest;
     size_t from;
 
+    *used = 0;
     if (at.size < 4) {
         *why = "Unexpected EOF while reading metadata header";
         return 0;
     }
     if (at.at[0] != '\n' || at.at[1] != 1 || at.at[2] != 3 || at.at[3] != '\n') {
-        *why = at.at[0] == '\n' && at.at[1] == 1 && at.at[2] == 3 ? "metadata header has bad magic value"
-                                                                   : "invalid metadata magic";
+        *why = "metadata header has bad magic value";
         return -1;
     }
     for (from = 4;; ) {
@@ -165,6 +165,7 @@ int dbox_metadata_parse(struct slice at, struct arena *arena, struct dbox_metada
         end = rest.size == 0 ? -1 : slice_find(rest, '\n');
         if (end < 0) {
             *why = "missing end-of-metadata line";
+            *used = from;
             return 0;
         }
         line = slice_head(rest, (size_t)end);

@@ -41,8 +41,8 @@ struct dbox_metadata {
     const char *attachments;         /* X */
     struct slice lines;              /* all of them as they stand, without the post magic and the last empty line */
 };
-/* `at` begins with the post magic (LF 01 03 LF). 1: *used bytes are the metadata; 0: it does not end within `at`; -1: corrupt,
- * *why says it. Strings are copied to the arena. */
+/* `at` begins with the post magic (LF 01 03 LF). 1: *used bytes are the metadata; 0: it does not end within `at`, *used are whole
+ * lines; -1: corrupt; *why says it. Strings are copied to the arena. */
 int dbox_metadata_parse(struct slice at, struct arena *, struct dbox_metadata *, size_t *used, const char **why);
 /* Post magic, the fields that are set in the order Z R V P O G B X, the empty line. Z only when it differs from
  * body_size; B not when it holds a line end. `lines` is not looked at. */
@@ -66,6 +66,10 @@ int dbox_file_refresh(struct dbox_file *, struct error *);                 /* fs
 void dbox_file_close(struct dbox_file *);                                  /* closed ones are fine */
 /* Fills *e: "Corrupted dbox file ... (around offset=...): why". -> -1 */
 int dbox_file_corrupt(const struct dbox_file *, uint64_t offset, const char *why, struct error *);
+
+/* *e says what is corrupt in the file of a message whose bytes were asked for: that is logged, and becomes what the real one says
+ * then, "... uid=N points to broken data at offset=M". -> -1 */
+int dbox_broken(const struct log *, uint32_t uid, uint64_t offset, struct error *e);
 
 struct dbox_message {
     uint64_t offset;                 /* of its header */

@@ -18,8 +18,23 @@ static int read_at(const struct dbox_file *file, uint64_t at, size_t size, struc
 
 int dbox_file_corrupt(const struct dbox_file *file, uint64_t offset, const char *why, struct error *e)
 {
-    return error_set(e, ERROR_CORRUPT, "Corrupted dbox file %s (around offset=%llu): %s", file->path,
-                     (unsigned long long)offset, why);
+    error_set(e, ERROR_CORRUPT, "Corrupted dbox file %s (around offset=%llu): %s", file->path, (unsigned long long)offset, why);
+    e->complete = true;
+    return -1;
+}
+
+int dbox_broken(const struct log *log, uint32_t uid, uint64_t offset, struct error *e)
+{
+    char *end = strstr(e->admin, "): ");
+    char text[sizeof(e->admin)];
+
+    log_error_value(log, e);
+    if (end == NULL)
+        return -1;
+    snprintf(text, sizeof(text), "%.*s): uid=%u points to broken data at offset=%llu", (int)(end - e->admin), e->admin, uid,
+             (unsigned long long)offset);
+    memcpy(e->admin, text, sizeof(text));
+    return -1;
 }
 
 int dbox_file_refresh(struct dbox_file *file, struct error *e)
@@ -41,8 +56,11 @@ static int read_header(struct dbox_file *file, struct error *e)
     if (!S_ISREG(file->st.st_mode))
         return dbox_file_corrupt(file, 0, "not a regular file", e);
     r = read_at(file, 0, 4096, &b, e);
-    if (r == 0 && (why = dbox_header_parse(buffer_slice(&b), &file->header)) != NULL)
-        r = dbox_file_corrupt(file, 0, why, e);
+    if (r == 0 && (why = dbox_header_parse(buffer_slice(&b), &file->header)) != NULL) {
+        ptrdiff_t end = slice_find(buffer_slice(&b), '\n');
+
+        r = dbox_file_corrupt(file, end < 0 ? 0 : (uint64_t)end + 1, why, e); /* as far as it was read */
+    }
     buffer_free(&b);
     return r;
 }
@@ -64,6 +82,7 @@ int dbox_file_open(struct dbox_file *file, int dir, const char *dir_path, const 
     *file = (struct dbox_file){.fd = -1};
     errno = sys;
     r = fd < 0 ? error_sys(e, "open", path) : dbox_file_from_fd(file, fd, path, e);
+    e->complete = r < 0;
     mem_free(path);
     return r;
 }
@@ -88,8 +107,6 @@ int dbox_message_at(const struct dbox_file *file, uint64_t offset, struct dbox_m
     uint64_t body;
     int r;
 
-    if (offset > file->size)
-        return dbox_file_corrupt(file, offset, "message is beyond the end of the file", e);
     r = read_at(file, offset, size, &b, e);
     if (r == 0 && (b.size < size || size < DBOX_MESSAGE_HEADER_SIZE)) {
         snprintf(text, sizeof(text), "EOF reading msg header (got %zu/%u bytes)", b.size, size);
@@ -100,8 +117,12 @@ int dbox_message_at(const struct dbox_file *file, uint64_t offset, struct dbox_m
     buffer_free(&b);
     if (r < 0)
         return -1;
-    if (body > file->size - offset - size)
-        return dbox_file_corrupt(file, offset, "truncated message at EOF", e);
+    if (file->size < offset + size || body > file->size - offset - size) {
+        uint64_t end = offset + size;
+
+        return dbox_file_corrupt(file, body > UINT64_MAX - end ? UINT64_MAX : end + body,
+                                 "Unexpected EOF while reading metadata header", e);
+    }
     *m = (struct dbox_message){.offset = offset, .body = offset + size, .size = body};
     return 0;
 }
@@ -130,7 +151,7 @@ int dbox_message_metadata(const struct dbox_file *file, struct dbox_message *m, 
         if (r == 1)
             m->end = at + used;
         else
-            dbox_file_corrupt(file, at, b.size == 0 ? "missing metadata" : why, e);
+            dbox_file_corrupt(file, at + used, why, e);
         r = r == 1 ? 0 : -1;
         break;
     }

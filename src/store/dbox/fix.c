@@ -73,12 +73,20 @@ static bool is_metadata(struct fix *f, uint64_t at)
     return false;
 }
 
-static bool pre_at(struct fix *f, uint64_t at, uint64_t *body_size)
+static bool header_at(struct fix *f, uint64_t at, uint32_t size, uint64_t *body_size)
 {
-    struct slice header = peek(f, at, f->old_header);
+    struct slice header = peek(f, at, size);
 
-    return header.size == f->old_header && header.size >= DBOX_MESSAGE_HEADER_SIZE && header.at[2] == 'N' &&
+    return header.size == size && header.size >= DBOX_MESSAGE_HEADER_SIZE && header.at[2] == 'N' &&
            header.at[3] == ' ' && dbox_message_header_parse(header, body_size) == NULL;
+}
+
+/* -> the size of the header, 0: there is none. It is what the file says, but the damage may be there. */
+static uint32_t pre_at(struct fix *f, uint64_t at, uint64_t *body_size)
+{
+    if (header_at(f, at, f->old_header, body_size))
+        return f->old_header;
+    return header_at(f, at, DBOX_MESSAGE_HEADER_SIZE, body_size) ? DBOX_MESSAGE_HEADER_SIZE : 0;
 }
 
 static bool post_at(struct fix *f, uint64_t at)
@@ -98,7 +106,7 @@ static enum magic next_magic(struct fix *f, uint64_t at, bool line_start, uint64
 
         if (bytes.size == 0)
             break;
-        if (line_start && *bytes.at == 1 && pre_at(f, at, &size)) {
+        if (line_start && *bytes.at == 1 && pre_at(f, at, &size) > 0) {
             *found = at;
             return MAGIC_PRE;
         }
@@ -291,9 +299,11 @@ static int fix_one(struct fix *f, uint64_t *at, bool line_start)
     struct slice last;
 
     if (magic == MAGIC_PRE && found - *at < PRE_NEAR) {
-        body = found + f->old_header;
-        if (!pre_at(f, found, &stated))
+        uint32_t header = pre_at(f, found, &stated);
+
+        if (header == 0)
             return f->failed ? -1 : 0;
+        body = found + header;
         magic = body_end(f, body, stated, &found);
         if (magic == MAGIC_NONE && stated > 0 && body < f->size && !f->failed) {
             /* Its end was cut off or overwritten. The header is written last: there was a whole message once, and what is left

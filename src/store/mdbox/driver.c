@@ -381,7 +381,7 @@ const struct store_driver mdbox_driver = {
     .dirname = "dbox-Mails", .mailboxdir = "mailboxes", .subscriptions = "subscriptions",
     .is_mailbox = mdbox_is_mailbox, .detect = mdbox_detect,
     .create = dbox_folder_create, .remove = dbox_folder_remove,
-    .open = mdbox_open, .close = mdbox_close, .guid = mdbox_guid, .adopt = mdbox_adopt,
+    .open = mdbox_open, .close = mdbox_close, .guid = mdbox_guid, .adopt = mdbox_adopt, .unplace = mdbox_unplace,
     .sync = mdbox_sync, .sync_end = mdbox_sync_end,
     .stage = mdbox_stage, .stage_write = mdbox_stage_write, .stage_finish = mdbox_stage_finish,
     .stage_copy = mdbox_stage_copy, .stage_again = mdbox_stage_again, .stage_read = mdbox_stage_read, .discard = mdbox_discard,

@@ -33,7 +33,8 @@ struct mdbox_storage {
     bool corrupted;                          /* whoever syncs next rebuilds */
     bool no_map;                             /* corrupted because there are files and a map that knows of none */
     uint32_t corrupted_count;                /* rebuild_count when that was seen */
-    bool refused;                            /* the rebuild was not possible: ALT is not mounted */
+    bool refused;                            /* the rebuild was not possible (ALT is not mounted, a file cannot be read): not tried
+                                              * by itself again */
     unsigned rebuilds;                       /* since the last time that everything was in order */
     VEC(uint32_t) moves;                     /* map UIDs that altmove has chosen, once per reference */
     bool moves_back;
@@ -189,6 +190,26 @@ struct mdbox_staged {
     uint8_t pop3_flags;              /* MDBOX_HAS_... */
     bool adopted;                    /* temp is the writer's now */
 };
+
+/* ---- losses.c ---- */
+
+struct mdbox_loss {
+    uint32_t map_uid;
+    unsigned count;
+};
+struct mdbox_losses {                /* zeroed; VEC_FREE at the end */
+    struct mdbox_loss *at;
+    size_t count, room;
+};
+void mdbox_losses_add(struct mdbox_losses *, const struct mdbox_record *);
+/* The map is locked. A count never goes below 0: what is too low already is counted anew by the rebuild. */
+int mdbox_losses_lower(struct mdbox *, struct mdbox_losses *, struct arena *, struct error *);
+/* The mailbox could not be written: its messages are counted again. If that fails too, the tail tells of it. */
+void mdbox_losses_raise(struct mdbox *, const struct mdbox_losses *, struct arena *);
+
+/* ---- unplace.c ---- */
+
+enum step mdbox_unplace(struct mailbox *, uint32_t first, struct error *);
 
 /* ---- sync.c ---- */
 

@@ -405,8 +405,9 @@ static enum step run(struct mailbox *box, struct driver_publish *pub, struct pub
         return commit(box, pub, p, e);
     case PUBLISH_REBUILD:
         r = mdbox_rebuild_step(p->rebuild, budget, e);
-        if (r == STEP_ERROR && mdbox_of(box)->storage->refused) {
+        if (r == STEP_ERROR) {
             log_error_value(log_of(box), e); /* new mail is taken all the same */
+            mdbox_of(box)->storage->refused = true;
             r = STEP_DONE;
         }
         if (r != STEP_DONE)

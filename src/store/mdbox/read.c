@@ -1,7 +1,7 @@
 /* read.c - from a UID through the map to the bytes, and what the metadata say (dbox-format 3.2).
  *
  * A purge may move a message between our look at the map and our opening of the file: then the map is read again, once more
- * and no longer. What is not found after that is a contradiction, told once, which the next sync mends. */
+ * and no longer. What is not found after that is a contradiction, which the next sync mends. */
 #include "store/mdbox/mdbox.h"
 
 #include <unistd.h>
@@ -41,7 +41,7 @@ static int lost(struct mdbox *m, uint32_t uid, uint32_t map_uid, struct error *e
     struct index_record rec;
     struct error ignored;
 
-    if (index_refresh(m->box->index, &ignored) == STEP_DONE && index_get(m->box->index, uid, &rec) && !m->storage->corrupted)
+    if (index_refresh(m->box->index, &ignored) == STEP_DONE && index_get(m->box->index, uid, &rec))
         mdbox_storage_corrupted(m->storage, mail_user_log(m->box->user), "Unexpectedly lost %s uid=%u map_uid=%u",
                                 m->box->place.vname, uid, map_uid);
     return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
@@ -70,8 +70,9 @@ static int open_message(struct mdbox *m, uint32_t uid, struct opened *o, struct 
         if (mdbox_file_get(s, where.file_id, &o->file, e) < 0) {
             if (e->class == ERROR_NOT_FOUND)
                 continue;
+            o->m.offset = where.offset;
             if (e->class == ERROR_CORRUPT)
-                mdbox_storage_corrupted_file(s, mail_user_log(m->box->user), e);
+                mdbox_storage_set_corrupted(s);
             return -1;
         }
         o->storage = s;
@@ -81,8 +82,9 @@ static int open_message(struct mdbox *m, uint32_t uid, struct opened *o, struct 
         if (e->class != ERROR_CORRUPT)
             return -1;
         if (tries + 1 == TRIES) {
-            mdbox_storage_corrupted_file(s, mail_user_log(m->box->user), e);
-            return error_context(e, "UID=%u: ", uid);
+            mdbox_storage_set_corrupted(s);
+            o->m.offset = where.offset;
+            return -1;
         }
     }
     return lost(m, uid, rec.map_uid, e);
@@ -97,7 +99,7 @@ int mdbox_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct ma
     struct error damage;
 
     if (open_message(m, uid, o, e) < 0)
-        return -1;
+        return e->class == ERROR_CORRUPT ? dbox_broken(mail_user_log(box->user), uid, o->m.offset, e) : -1;
     /* A body that is whole is shown even when what stands behind it is not. */
     if (dbox_message_metadata(&o->file->file, &o->m, arena, &meta, &damage) < 0) {
         if (damage.class != ERROR_CORRUPT) {
@@ -211,7 +213,7 @@ int mdbox_item(struct mailbox *box, uint32_t uid, enum driver_item item, struct 
         out->text = arena_strdup(arena, o.file->file.path);
     } else if (dbox_message_metadata(&o.file->file, &o.m, arena, &meta, e) < 0) {
         if (e->class == ERROR_CORRUPT)
-            mdbox_storage_corrupted_file(o.storage, mail_user_log(box->user), e);
+            mdbox_storage_set_corrupted(o.storage);
         r = -1;
     } else {
         take_item(&o, item, &meta, out);

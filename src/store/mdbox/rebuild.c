@@ -108,6 +108,7 @@ static enum step lock(struct mdbox_rebuild *r, struct error *e)
     if (!s->corrupted)
         s->corrupted_count = mdbox_map_rebuild_count(s->map);
     s->corrupted = true;
+    log_write(mdbox_rebuild_log(r), LOG_LEVEL_WARNING, "fscking index file %s/dovecot.map.index", s->map_path);
     log_write(mdbox_rebuild_log(r), LOG_LEVEL_WARNING, "mdbox %s: rebuilding indexes", s->path);
     if (mdbox_map_problem(s->map) != NULL && index_repair(mdbox_map_index(s->map), e) != STEP_DONE)
         return STEP_ERROR;
@@ -117,6 +118,11 @@ static enum step lock(struct mdbox_rebuild *r, struct error *e)
 }
 
 /* ---- the old map ---- */
+
+struct rebuild_moved {
+    struct mdbox_map_record *rec;
+    struct rebuild_message *message;         /* that was found; NULL: the old map's */
+};
 
 static int compare_messages(const void *x, const void *y)
 {
@@ -156,11 +162,69 @@ static size_t *order(const struct mdbox_rebuild *r, int (*compare)(const void *,
     return out;
 }
 
+/* By file, size, offset. */
+static int compare_sizes(const void *x, const void *y)
+{
+    const struct rebuild_moved *a = x, *b = y;
+
+    if (a->rec->file_id != b->rec->file_id)
+        return a->rec->file_id < b->rec->file_id ? -1 : 1;
+    if (a->rec->size != b->rec->size)
+        return a->rec->size < b->rec->size ? -1 : 1;
+    return a->rec->offset < b->rec->offset ? -1 : a->rec->offset > b->rec->offset;
+}
+
+static size_t same_size(const struct rebuild_moved *all, size_t count, size_t first)
+{
+    size_t n = first;
+
+    while (n < count && all[n].rec->file_id == all[first].rec->file_id && all[n].rec->size == all[first].rec->size)
+        n++;
+    return n - first;
+}
+
+/* A repair changes the places of what is behind it. If a file misses as many messages of a size as it has new ones of that
+ * size, they are the same, in the same order: so those that were given up stay so. */
+static void match_moved(struct mdbox_rebuild *r, struct mdbox_map_record *missing, size_t count)
+{
+    VEC(struct rebuild_moved) old = {0}, new = {0};
+    size_t i = 0, k = 0;
+
+    for (size_t n = 0; n < count; n++)
+        VEC_PUSH(&old, ((struct rebuild_moved){&missing[n], NULL}));
+    for (size_t n = 0; old.count > 0 && n < r->found.count; n++)
+        if (!r->found.at[n].known)
+            VEC_PUSH(&new, ((struct rebuild_moved){&r->found.at[n].where, &r->found.at[n]}));
+    if (old.count > 1)
+        qsort(old.at, old.count, sizeof(*old.at), compare_sizes);
+    if (new.count > 1)
+        qsort(new.at, new.count, sizeof(*new.at), compare_sizes);
+    while (i < old.count && k < new.count) {
+        size_t a = same_size(old.at, old.count, i), b = same_size(new.at, new.count, k);
+        const struct mdbox_map_record *x = old.at[i].rec, *y = new.at[k].rec;
+        bool before = x->file_id != y->file_id ? x->file_id < y->file_id : x->size < y->size;
+        bool same = x->file_id == y->file_id && x->size == y->size;
+
+        for (size_t n = 0; same && a == b && n < a; n++) {
+            struct rebuild_message *m = new.at[k + n].message;
+
+            m->known = m->moved = true;
+            m->where.uid = old.at[i + n].rec->uid;
+            m->where.ref = old.at[i + n].rec->ref;
+            old.at[i + n].rec->uid = 0;
+        }
+        i += same || before ? a : 0;
+        k += same || !before ? b : 0;
+    }
+    VEC_FREE(&old);
+    VEC_FREE(&new);
+}
+
 /* Equal place and size: the map UID stays. */
 static void match_map(struct mdbox_rebuild *r)
 {
     struct mdbox_map *map = r->storage->map;
-    VEC(struct mdbox_map_record) old = {0};
+    VEC(struct mdbox_map_record) old = {0}, missing = {0};
     struct mdbox_map_record rec;
     size_t k = 0;
 
@@ -185,9 +249,14 @@ static void match_map(struct mdbox_rebuild *r)
             r->found.at[k].known = true;
             r->found.at[k].where = old.at[i];
         } else {
-            VEC_PUSH(&r->lost, old.at[i].uid);
+            VEC_PUSH(&missing, old.at[i]);
         }
     }
+    match_moved(r, missing.at, missing.count);
+    for (size_t i = 0; i < missing.count; i++)
+        if (missing.at[i].uid != 0)
+            VEC_PUSH(&r->lost, missing.at[i].uid);
+    VEC_FREE(&missing);
     VEC_FREE(&old);
 }
 
@@ -201,35 +270,39 @@ static void find_extras(struct mdbox_rebuild *r)
 
         if (memcmp(a->guid, b->guid, 16) != 0)
             continue;
-        if (a->where.size == b->where.size) {
+        if (a->size == b->size) {
             b->extra = true;
             continue;
         }
         buffer_reset(&hex);
         text_hex_encode(&hex, slice_of(b->guid, 16));
-        log_write(mdbox_rebuild_log(r), LOG_LEVEL_ERROR, "mdbox %s: Duplicate GUID %s in m.%u:%u (size=%u) and m.%u:%u (size=%u)",
-                  r->storage->path, buffer_cstr(&hex), a->where.file_id, a->where.offset, a->where.size, b->where.file_id,
-                  b->where.offset, b->where.size);
+        log_write(mdbox_rebuild_log(r), LOG_LEVEL_ERROR, "mdbox %s: Duplicate GUID %s in m.%u:%u (size=%llu) and m.%u:%u (size=%llu)",
+                  r->storage->path, buffer_cstr(&hex), a->where.file_id, a->where.offset, (unsigned long long)a->size, b->where.file_id,
+                  b->where.offset, (unsigned long long)b->size);
     }
     buffer_free(&hex);
 }
 
-/* What the map does not know gets map UIDs, in the order of the files. */
+/* What the map does not know gets map UIDs, in the order of the files; what it had elsewhere, its new place. */
 static int append_unknown(struct mdbox_rebuild *r, struct error *e)
 {
     struct mdbox_change change;
     uint32_t first = 0;
+    bool any = false;
 
     mdbox_change_begin(&change, r->storage->map, r->arena, false);
     for (size_t i = 0; i < r->found.count; i++) {
         struct rebuild_message *m = &r->found.at[i];
 
+        any = any || !m->known || m->moved;
+        if (m->moved)
+            mdbox_change_move(&change, &m->where);
         if (m->known)
             continue;
         m->where.ref = 1;
         mdbox_change_append(&change, &m->where);
     }
-    if (change.appends == 0)
+    if (!any)
         return 0;
     if (mdbox_change_commit(&change, &first, e) < 0)
         return -1;

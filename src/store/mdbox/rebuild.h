@@ -9,8 +9,10 @@ struct rebuild_message {
     unsigned char guid[16];
     struct mdbox_map_record where;       /* uid 0: not in the map yet; ref: the old count */
     const char *mailbox;                 /* B; NULL = none */
+    uint64_t size;                       /* of the stored bytes */
     unsigned count;                      /* references found */
-    bool known;                          /* the old map had it just so */
+    bool known;                          /* the old map had it just so, or */
+    bool moved;                          /* had it, and a repair of the file has changed its place */
     bool extra;                          /* another of the same GUID and size counts */
 };
 struct rebuild_guid {

@@ -65,7 +65,10 @@ static struct rebuild_message *find_message(struct mdbox_rebuild *r, const struc
 {
     struct rebuild_message *m = rec->has_guid ? find_guid(r, rec->guid, rec->map_uid) : NULL;
 
-    return m != NULL || !same_map || rec->map_uid == 0 ? m : find_uid(r, rec->map_uid);
+    if (m != NULL || !same_map || rec->map_uid == 0)
+        return m;
+    m = find_uid(r, rec->map_uid);
+    return m != NULL && m->moved && rec->has_guid ? NULL : m; /* its size alone does not make it this one */
 }
 
 /* The copy of the index that was kept at its last rewrite; NULL = none that says anything. */

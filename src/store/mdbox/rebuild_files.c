@@ -109,7 +109,7 @@ static int read_messages(struct mdbox_rebuild *r, const struct dbox_file *file, 
         if (ret != 1)
             break;
         if (meta.guid == NULL || *meta.guid == '\0') {
-            dbox_file_corrupt(file, m.offset, "Message is missing GUID", e);
+            dbox_file_corrupt(file, m.end, "Message is missing GUID", e);
             ret = -1;
             break;
         }
@@ -120,6 +120,7 @@ static int read_messages(struct mdbox_rebuild *r, const struct dbox_file *file, 
         }
         store_guid_of_text(slice_from_str(meta.guid), found.guid);
         found.where = (struct mdbox_map_record){.file_id = id, .offset = (uint32_t)m.offset, .size = (uint32_t)(m.end - m.offset)};
+        found.size = m.size;
         found.mailbox = keep_name(r, meta.mailbox);
         *last_good = m.offset;
         VEC_PUSH(&r->found, found);
@@ -176,12 +177,13 @@ static int scan_file(struct mdbox_rebuild *r, const struct rebuild_id *id, struc
         uint64_t bad = 0, last_good = 0, until = UINT64_MAX;
         struct dbox_file file;
         bool mine;
-        int fd = openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        int fixed, fd = openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
         if (fd < 0 && (errno == EACCES || errno == EROFS))
             fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0) {
-            ret = errno == ENOENT ? 0 : error_sys(e, "open", name);
+            ret = errno == ENOENT ? 0 : error_sys(e, "open", arena_printf(r->arena, "%s/%s", path, name));
+            e->complete = true;
             break;
         }
         mine = os_lock_fd(fd, OS_LOCK_FLOCK, e) == OS_GOT;
@@ -202,10 +204,12 @@ static int scan_file(struct mdbox_rebuild *r, const struct rebuild_id *id, struc
                 done = true;
             } else {
                 r->found.count = before;
-                /* 0: nothing was left of it, which the next round finds. */
-                if (dbox_file_fix(dir, path, name, last_good, &s->modes, mdbox_rebuild_log(r), e) < 0) {
+                fixed = dbox_file_fix(dir, path, name, last_good, &s->modes, mdbox_rebuild_log(r), e);
+                if (fixed < 0) {
                     log_error_value(mdbox_rebuild_log(r), e);
                     ret = e->class == ERROR_CORRUPT ? 0 : -1;
+                } else if (fixed == 0) { /* nothing was left of it, which the next round finds */
+                    log_write(mdbox_rebuild_log(r), LOG_LEVEL_ERROR, "mdbox rebuild: Failed to fix file %s/%s", path, name);
                 }
             }
         }

@@ -76,9 +76,10 @@ static bool has_files(const struct mdbox_storage *s)
     DIR *d = opendir(s->path);
     struct dirent *entry;
     bool found = false;
+    uint32_t id;
 
     while (d != NULL && !found && (entry = readdir(d)) != NULL)
-        found = entry->d_name[0] == 'm' && entry->d_name[1] == '.' && entry->d_name[2] >= '1' && entry->d_name[2] <= '9';
+        found = strncmp(entry->d_name, "m.", 2) == 0 && slice_to_u32(slice_from_str(entry->d_name + 2), &id) && id > 0;
     if (d != NULL)
         closedir(d);
     return found;
@@ -104,8 +105,9 @@ static int open_storage(struct mdbox_storage *s, struct mail_user *user, bool cr
     /* A new one gets its UIDVALIDITY at once, so that mailboxes are made with the right value. */
     if (mdbox_map_uid_validity(s->map) == 0 && mdbox_map_lock(s->map, "syncing", &unfinished, e) == STEP_DONE)
         mdbox_map_unlock(s->map);
-    if (mdbox_map_count(s->map) == 0 && has_files(s)) {
-        s->no_map = true; /* it was lost: mended before anybody takes messages for lost */
+    if (mdbox_map_count(s->map) == 0 && mdbox_map_rebuild_count(s->map) == 0 && has_files(s)) {
+        /* It was lost: mended before anybody takes messages for lost. After that it is known that the files have none. */
+        s->no_map = true;
         mdbox_storage_set_corrupted(s);
     }
     problem = mdbox_map_problem(s->map);

@@ -113,8 +113,9 @@ static enum step rebuild(struct mdbox *m, struct driver_sync *sync, struct mdbox
 {
     enum step r = mdbox_rebuild_step(s->rebuild, budget, e);
 
-    if (r == STEP_ERROR && m->storage->refused && sync->why != SYNC_RESYNC) {
+    if (r == STEP_ERROR && sync->why != SYNC_RESYNC) {
         log_error_value(mail_user_log(m->box->user), e); /* sessions go on with what can be read */
+        m->storage->refused = true;
         r = STEP_DONE;
     }
     if (r != STEP_DONE)
@@ -123,23 +124,6 @@ static enum step rebuild(struct mdbox *m, struct driver_sync *sync, struct mdbox
     sync->changed = true;
     s->phase = s->need_map ? LOCK_MAP : LOCK;
     return STEP_MORE;
-}
-
-/* How many references each map UID loses: summed, since copies in one mailbox share it. */
-struct loss {
-    uint32_t map_uid;
-    unsigned count;
-};
-struct losses {
-    struct loss *at;
-    size_t count, room;
-};
-
-static int compare_losses(const void *x, const void *y)
-{
-    const struct loss *a = x, *b = y;
-
-    return a->map_uid < b->map_uid ? -1 : a->map_uid > b->map_uid;
 }
 
 static bool guid_differs(const struct index_request *r, const struct mdbox_record *rec)
@@ -160,10 +144,9 @@ static char *hex_of(struct arena *arena, const unsigned char guid[16])
     return out;
 }
 
-static void collect(struct mdbox *m, struct mdbox_sync *s, struct index_batch *batch, struct losses *out)
+static void collect(struct mdbox *m, struct mdbox_sync *s, struct index_batch *batch, struct mdbox_losses *out)
 {
     const struct log *log = mail_user_log(m->box->user);
-    size_t kept = 0;
 
     for (size_t i = 0; i < s->requests.count; i++) {
         const struct index_request *r = &s->requests.at[i];
@@ -179,58 +162,8 @@ static void collect(struct mdbox *m, struct mdbox_sync *s, struct index_batch *b
             continue;
         }
         index_batch_expunge(batch, r->uid, rec.guid);
-        if (rec.has_guid && rec.map_uid != 0)
-            VEC_PUSH(out, ((struct loss){rec.map_uid, 1}));
+        mdbox_losses_add(out, &rec);
     }
-    if (out->count > 1)
-        qsort(out->at, out->count, sizeof(*out->at), compare_losses);
-    for (size_t i = 0; i < out->count; i++) {
-        if (kept > 0 && out->at[kept - 1].map_uid == out->at[i].map_uid)
-            out->at[kept - 1].count++;
-        else
-            out->at[kept++] = out->at[i];
-    }
-    out->count = kept;
-}
-
-/* A count never goes below 0: what is too low already is counted anew by the rebuild. */
-static int lower_counts(struct mdbox *m, struct mdbox_sync *s, struct losses *losses, struct error *e)
-{
-    const struct log *log = mail_user_log(m->box->user);
-    struct mdbox_change change;
-    struct mdbox_map_record rec;
-    bool any = false;
-
-    mdbox_change_begin(&change, m->storage->map, s->arena, false);
-    for (size_t i = 0; i < losses->count; i++) {
-        struct loss *loss = &losses->at[i];
-
-        if (!mdbox_map_get(m->storage->map, loss->map_uid, &rec)) {
-            mdbox_storage_corrupted(m->storage, log, "refcount update lost map_uid=%u", loss->map_uid);
-            loss->count = 0;
-        } else if (loss->count > rec.ref) {
-            mdbox_storage_corrupted(m->storage, log, "map_uid=%u refcount too low", loss->map_uid);
-            loss->count = rec.ref;
-        }
-        if (loss->count > 0)
-            mdbox_change_ref(&change, loss->map_uid, -(int)loss->count);
-        any = any || loss->count > 0;
-    }
-    return any ? mdbox_change_commit(&change, NULL, e) : 0;
-}
-
-/* The mailbox could not be written: its messages are counted again. If that fails too, the tail tells of it. */
-static void raise_counts(struct mdbox *m, struct mdbox_sync *s, const struct losses *losses)
-{
-    struct mdbox_change change;
-    struct error e;
-
-    mdbox_change_begin(&change, m->storage->map, s->arena, false);
-    for (size_t i = 0; i < losses->count; i++)
-        if (losses->at[i].count > 0)
-            mdbox_change_ref(&change, losses->at[i].map_uid, (int)losses->at[i].count);
-    if (mdbox_change_commit(&change, NULL, &e) < 0 || mdbox_storage_confirm(m->storage, &e) < 0)
-        log_error_value(mail_user_log(m->box->user), &e);
 }
 
 static int apply(struct mdbox *m, struct driver_sync *sync, struct mdbox_sync *s, struct error *e)
@@ -239,13 +172,13 @@ static int apply(struct mdbox *m, struct driver_sync *sync, struct mdbox_sync *s
     struct index_batch *batch = index_batch_new(s->arena, INDEX_EXTERNAL);
     uint64_t before = index_generation(index);
     struct index_status status;
-    struct losses losses = {0};
+    struct mdbox_losses losses = {0};
     int r = 0;
 
     index_status(index, &status);
     collect(m, s, batch, &losses);
     if (losses.count > 0)
-        r = lower_counts(m, s, &losses, e);
+        r = mdbox_losses_lower(m, &losses, s->arena, e);
     if (wants_recent(sync, &status)) {
         sync->recent_first = status.first_recent_uid == 0 ? 1 : status.first_recent_uid;
         sync->recent_last = status.next_uid - 1;
@@ -253,7 +186,7 @@ static int apply(struct mdbox *m, struct driver_sync *sync, struct mdbox_sync *s
     }
     index_batch_done(batch, &s->requests);
     if (r == 0 && (r = index_commit_locked(index, batch, NULL, e)) < 0 && losses.count > 0)
-        raise_counts(m, s, &losses);
+        mdbox_losses_raise(m, &losses, s->arena);
     if (r < 0) {
         sync->recent_first = sync->recent_last = 0;
     } else {

@@ -136,7 +136,8 @@ static int try_file(struct mdbox_writer *w, uint32_t id, uint64_t known_end, uin
     mdbox_name(name, id);
     fd = openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT || errno == EACCES || errno == EPERM || errno == ELOOP ? 0 : error_sys(e, "open", name);
+        return errno == ENOENT || errno == EACCES || errno == EPERM || errno == ELOOP || errno == EISDIR
+                   ? 0 : error_sys(e, "open", name);
     if (os_lock_fd(fd, OS_LOCK_FLOCK, e) != OS_GOT || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         close(fd);
         return 0;

@@ -194,6 +194,7 @@ static void sdbox_close(struct mailbox *box)
         index_close(&box->index);
     if (d->dir >= 0)
         close(d->dir);
+    index_ranges_free(&d->told);
     mem_free(d);
     box->data = NULL;
 }

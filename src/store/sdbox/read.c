@@ -1,7 +1,7 @@
 /* read.c - opening messages, and what their metadata say (dbox-format 1, 2.1, 2.6).
  *
  * A file that is not in its folder is in ALT, or is just being moved there or back, or the message is expunged. What is left
- * then is a contradiction between index and files: it is told once, the message counts as gone, and the next sync rebuilds. */
+ * then is a contradiction between index and files: it is told, the message counts as gone, and the next sync rebuilds. */
 #include "store/sdbox/sdbox.h"
 
 #include <errno.h>
@@ -55,8 +55,7 @@ static int explain(struct sdbox *d, uint32_t uid, struct error *e)
         return -1;
     if (index_refresh(d->box->index, &ignored) == STEP_DONE && index_get(d->box->index, uid, &rec) &&
         access(d->box->path, F_OK) == 0) {
-        if (!d->damaged)
-            mailbox_log(d->box, LOG_LEVEL_ERROR, "UID=%u: dbox: Unexpectedly lost uid", uid);
+        mailbox_log(d->box, LOG_LEVEL_ERROR, "UID=%u: dbox: Unexpectedly lost uid", uid);
         sdbox_set_damaged(d);
     }
     return error_set(e, ERROR_EXPUNGED, "message is gone");
@@ -83,7 +82,7 @@ int sdbox_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct ma
     bool in_alt;
 
     if (open_message(d, uid, &file, &m, &in_alt, e) < 0)
-        return -1;
+        return e->class == ERROR_CORRUPT ? dbox_broken(mail_user_log(box->user), uid, 0, e) : -1;
     /* A body that is whole is shown even when what stands behind it is not. */
     if (dbox_message_metadata(&file, &m, arena, &meta, &damage) < 0) {
         if (damage.class != ERROR_CORRUPT) {

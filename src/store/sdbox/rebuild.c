@@ -34,6 +34,7 @@ struct sdbox_rebuild {
     int alt;
     struct index *backup;            /* NULL = none that can be used */
     VEC(struct found) files;
+    struct index_requests expunged;  /* carried_out: expunged, but their files cannot be removed */
     VEC(struct copied) exts;
     size_t next;
     struct index_batch *batch;
@@ -143,16 +144,26 @@ static bool uses_alt(struct sdbox *d)
     return false;
 }
 
+static int compare_uids(const void *x, const void *y)
+{
+    const uint32_t *a = x, *b = y;
+
+    return *a < *b ? -1 : *a > *b;
+}
+
+static bool is_expunged(const struct sdbox_rebuild *r, uint32_t uid)
+{
+    return r->expunged.carried_out_count > 0 &&
+           bsearch(&uid, r->expunged.carried_out, r->expunged.carried_out_count, sizeof(uid), compare_uids) != NULL;
+}
+
 static int find_files(struct sdbox_rebuild *r, struct error *e)
 {
     struct sdbox *d = r->d;
     size_t kept = 0;
 
-    if (!dbox_alt_mounted(&d->box->storage->at, uses_alt(d))) {
-        d->refused = true;
-        return error_set(e, ERROR_TEMPORARY, "sdbox: Alt storage not mounted, aborting index rebuild");
-    }
-    if (scan(r, d->dir, d->box->path, false, e) < 0)
+    /* What was expunged must not come back, whatever stopped the one who did it before the files were gone. */
+    if (sdbox_unlink_carried_out(d, r->arena, &r->expunged, e) < 0 || scan(r, d->dir, d->box->path, false, e) < 0)
         return -1;
     if (d->alt_path != NULL) {
         r->alt = sdbox_open_alt(d, false, e);
@@ -162,7 +173,7 @@ static int find_files(struct sdbox_rebuild *r, struct error *e)
     if (r->files.count > 1)
         qsort(r->files.at, r->files.count, sizeof(*r->files.at), compare_found);
     for (size_t i = 0; i < r->files.count; i++)
-        if (kept == 0 || r->files.at[kept - 1].uid != r->files.at[i].uid)
+        if ((kept == 0 || r->files.at[kept - 1].uid != r->files.at[i].uid) && !is_expunged(r, r->files.at[i].uid))
             r->files.at[kept++] = r->files.at[i];
     r->files.count = kept;
     return 0;
@@ -260,10 +271,13 @@ static enum step begin(struct sdbox_rebuild *r, struct error *e)
 {
     struct sdbox *d = r->d;
 
-    /* First: a refusal must change nothing, and say so before it says that it rebuilds. */
+    if (!dbox_alt_mounted(&d->box->storage->at, uses_alt(d))) {
+        d->refused = true;
+        return error_set(e, ERROR_TEMPORARY, "sdbox: Alt storage not mounted, aborting index rebuild"), STEP_ERROR;
+    }
+    log_warning(mail_user_log(d->box->user), "sdbox %s: Rebuilding index", d->box->path);
     if (find_files(r, e) < 0)
         return STEP_ERROR;
-    log_warning(mail_user_log(d->box->user), "sdbox %s: Rebuilding index", d->box->path);
     index_status(d->box->index, &r->status);
     open_backup(r);
     if (take_identity(r, e) < 0)
@@ -326,10 +340,13 @@ static int check_file(struct sdbox_rebuild *r, const struct found *f, enum sound
     fixed = dbox_file_fix(dir, path, name, 0, &box->modes, mail_user_log(box->user), e);
     if (fixed < 0 && e->class != ERROR_CORRUPT)
         return -1;
-    if (fixed == 1 && look(r, dir, path, name, e) == 0)
+    if (fixed == 1 && look(r, dir, path, name, e) == 0) {
         *sound = SOUND_MENDED;
-    else if (fixed != 0)
+        return 0;
+    }
+    if (fixed != 0)
         log_error_value(mail_user_log(box->user), e);
+    log_warning(mail_user_log(box->user), "sdbox: Skipping unfixable file: %s/%s", path, name);
     return 0;
 }
 
@@ -413,10 +430,13 @@ static enum step commit(struct sdbox_rebuild *r, struct error *e)
         index_batch_header(r->batch, BASE_TEMP_SCAN, slice_of(base.at + BASE_TEMP_SCAN, 40), false);
     if (index_reset(index, r->batch, e) < 0)
         return STEP_ERROR;
-    if (r->status.modseq_enabled) {
+    if (r->status.modseq_enabled || r->expunged.carried_out_count > 0) {
         struct index_batch *batch = index_batch_new(r->arena, INDEX_INTERNAL);
 
-        index_batch_enable_modseq(batch);
+        if (r->status.modseq_enabled)
+            index_batch_enable_modseq(batch);
+        for (size_t i = 0; i < r->expunged.carried_out_count; i++)
+            index_batch_carried_out(batch, r->expunged.carried_out[i]);
         if (index_commit_locked(index, batch, NULL, e) < 0)
             return STEP_ERROR;
     }

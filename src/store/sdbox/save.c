@@ -484,6 +484,11 @@ static enum step run(struct mailbox *box, struct driver_publish *pub, struct pub
         return check(box, pub, p, e);
     case PUBLISH_REBUILD:
         r = sdbox_rebuild_step(p->rebuild, budget, e);
+        if (r == STEP_ERROR) {
+            log_error_value(mail_user_log(box->user), e); /* new mail is taken all the same, if its name is free */
+            ((struct sdbox *)box->data)->refused = true;
+            r = STEP_DONE;
+        }
         if (r != STEP_DONE)
             return r;
         sdbox_rebuild_end(&p->rebuild);

@@ -27,7 +27,8 @@ struct sdbox {
     bool fsync_never, attachments;
     bool damaged;                            /* the next sync rebuilds */
     uint32_t damaged_count;                  /* rebuild_count when that was seen */
-    bool refused;                            /* a rebuild cannot be made now (ALT is not mounted): not tried by itself again */
+    bool refused;                            /* a rebuild cannot be made now (ALT is not mounted, a file cannot be read): not tried by itself again */
+    struct index_ranges told;                /* expunged messages of which it was logged that their files cannot be unlinked */
     unsigned rebuilds;                       /* since the last sync that found everything in order */
 };
 
@@ -53,6 +54,20 @@ void sdbox_read_end(struct mail_file *);
 int sdbox_item(struct mailbox *, uint32_t uid, enum driver_item, struct arena *, struct driver_value *, struct error *);
 /* The X metadata of a message that is to go, NULL = none. */
 const char *sdbox_attachments_of(struct sdbox *, uint32_t uid, struct arena *);
+
+/* unlink.c */
+struct sdbox_unlinker {                      /* for many messages of a mailbox */
+    struct sdbox *d;
+    int alt;                                 /* -1: not opened */
+};
+void sdbox_unlink_begin(struct sdbox_unlinker *, struct sdbox *);
+/* The file of a message, here and in ALT, and its attachments. One that is in neither place is gone already. -1: it is still
+ * there. */
+int sdbox_unlink(struct sdbox_unlinker *, uint32_t uid, struct error *);
+void sdbox_unlink_end(struct sdbox_unlinker *);
+/* Under the lock: the files of expunged messages that are still there. *left: carried_out has those that cannot be removed,
+ * which was logged; memory from the arena. */
+int sdbox_unlink_carried_out(struct sdbox *, struct arena *, struct index_requests *left, struct error *);
 
 /* save.c */
 int sdbox_stage(struct staged *, struct error *);

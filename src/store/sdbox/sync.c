@@ -2,8 +2,8 @@
  * damaged (2.6).
  *
  * Flags are the index's own: nothing but the confirmation is to be done. Expunges: the records go first, durably, then, when
- * the lock is free again, the files; a crash in between leaves a file that no index knows, never a message without one. */
-#include "store/attachment.h"
+ * the lock is free again, the files, then the confirmation; who asked is told that it is done when the files are gone. What a
+ * crash in between has left the next sync removes (unlink.c); a message without file there never is. */
 #include "store/sdbox/sdbox.h"
 
 #include <dirent.h>
@@ -12,16 +12,22 @@
 #include <unistd.h>
 
 #define REBUILDS_MAX 3
+#define OPEN_MAX 16384 /* bytes of log that may stay unconfirmed because of files that cannot be removed */
 
 struct sdbox_sync {
-    enum { CHECK, LOCK, PREPARE, REBUILD, MOVE, APPLY, UNLINK } phase;
+    enum { CHECK, LOCK, PREPARE, REBUILD, MOVE, APPLY, UNLINK, CONFIRM } phase;
     struct arena *arena;
-    bool locked, take_recent, pending, resync;
+    bool locked, take_recent, resync;
+    bool asked;                   /* the caller's own batch has expunges: it is told when one fails */
     uint64_t busy_since;
     struct sdbox_rebuild *rebuild;
     struct index_requests requests;
     size_t next;                  /* of the requests (MOVE), of gone (UNLINK) */
     VEC(uint32_t) gone;           /* expunged: their files are to go */
+    size_t fresh;                 /* so many at the front of gone by this sync */
+    VEC(uint32_t) left;           /* their files are still there */
+    struct error failed;          /* why the first of the fresh ones could not be removed */
+    struct sdbox_unlinker unlinker;
 };
 
 static bool wants_recent(const struct driver_sync *sync, const struct index_status *status)
@@ -142,6 +148,7 @@ static enum step prepare(struct sdbox *d, struct driver_sync *sync, struct sdbox
     if (sync->batch != NULL) {
         if (index_commit_locked(d->box->index, sync->batch, sync->commit, e) < 0)
             return STEP_ERROR;
+        s->asked = sync->expunges;
         sync->batch = NULL;
         sync->changed = true;
     }
@@ -155,10 +162,14 @@ static enum step rebuild(struct sdbox *d, struct driver_sync *sync, struct sdbox
 {
     enum step r = sdbox_rebuild_step(s->rebuild, budget, e);
 
-    if (r == STEP_ERROR && d->refused && sync->why != SYNC_RESYNC) {
+    if (r == STEP_ERROR && sync->why != SYNC_RESYNC) {
         /* Sessions go on with what can be read. */
         log_error_value(mail_user_log(d->box->user), e);
+        d->refused = true;
         r = STEP_DONE;
+    } else if (r == STEP_ERROR && !d->refused) {
+        log_error_value(mail_user_log(d->box->user), e);
+        error_set(e, ERROR_TEMPORARY, "sdbox: Rebuilding failed");
     }
     if (r != STEP_DONE)
         return r;
@@ -216,56 +227,92 @@ static enum step apply(struct sdbox *d, struct driver_sync *sync, struct sdbox_s
         index_batch_expunge(batch, r->uid, r->guid);
         VEC_PUSH(&s->gone, r->uid);
     }
+    s->fresh = s->gone.count;
+    for (size_t i = 0; i < s->requests.carried_out_count; i++)
+        VEC_PUSH(&s->gone, s->requests.carried_out[i]);
     if (wants_recent(sync, &status)) {
         sync->recent_first = status.first_recent_uid == 0 ? 1 : status.first_recent_uid;
         sync->recent_last = status.next_uid - 1;
         index_batch_first_recent(batch, status.next_uid);
     }
-    index_batch_done(batch, &s->requests);
+    if (s->gone.count == 0)
+        index_batch_done(batch, &s->requests);
     if (index_commit_locked(index, batch, NULL, e) < 0) {
         sync->recent_first = sync->recent_last = 0;
-        s->gone.count = 0;
+        s->gone.count = s->fresh = 0;
         return STEP_ERROR;
     }
-    index_maintain(index);
+    if (s->gone.count == 0)
+        index_maintain(index);
     sync->changed = sync->changed || index_generation(index) != before;
     d->rebuilds = 0;
     unlock(d, s);
     s->phase = UNLINK;
-    return STEP_MORE;
+    return s->gone.count == 0 ? STEP_DONE : STEP_MORE;
 }
 
-/* A file that is in neither place is gone already. */
-static void unlink_message(struct sdbox *d, uint32_t uid)
+static void unlink_one(struct sdbox *d, struct sdbox_sync *s)
 {
-    const struct log *log = mail_user_log(d->box->user);
-    struct arena *arena = d->attachments ? arena_new() : NULL;
-    const char *refs = d->attachments ? sdbox_attachments_of(d, uid, arena) : NULL;
-    char name[SDBOX_NAME_MAX];
+    bool fresh = s->next < s->fresh;
+    uint32_t uid = s->gone.at[s->next++];
     struct error e;
-    int alt, r;
 
-    sdbox_name(name, uid);
-    r = os_unlink(d->dir, name, &e);
-    if (r < 0 && e.class == ERROR_NOT_FOUND && d->alt_path != NULL && (alt = sdbox_open_alt(d, false, &e)) >= 0) {
-        r = os_unlink(alt, name, &e);
-        close(alt);
-    }
-    if (r < 0 && e.class != ERROR_NOT_FOUND)
-        log_error_value(log, &e);
-    else if (refs != NULL)
-        attachment_refs_unlink(d->box->user, refs, sdbox_suffix(d, arena, uid));
-    arena_free(arena);
+    if (sdbox_unlink(&s->unlinker, uid, &e) == 0)
+        return;
+    VEC_PUSH(&s->left, uid);
+    if (fresh && s->asked && s->failed.class == ERROR_NONE)
+        s->failed = e; /* logged by who answers */
+    else if (!index_ranges_has(&d->told, uid))
+        log_error_value(mail_user_log(d->box->user), &e);
+    index_ranges_add(&d->told, uid, uid);
 }
 
 static enum step unlink_some(struct sdbox *d, struct sdbox_sync *s, struct budget *budget)
 {
     while (s->next < s->gone.count) {
-        unlink_message(d, s->gone.at[s->next++]);
+        unlink_one(d, s);
         if (budget_spent(budget, 1))
             return STEP_MORE;
     }
-    return STEP_DONE;
+    s->phase = CONFIRM;
+    return STEP_MORE;
+}
+
+/* Nothing is lost when it cannot be written: it is found out once more, by the next sync, that the files are gone. */
+static void confirm(struct sdbox *d, struct sdbox_sync *s)
+{
+    struct index *index = d->box->index;
+    struct index_batch *batch = index_batch_new(s->arena, INDEX_EXTERNAL);
+    struct index_log_position at;
+    struct error e;
+
+    index_log_position(index, &at);
+    if ((s->left.count > 0 && at.head - at.tail < OPEN_MAX) || index_lock_try(index, "syncing", &e) != STEP_DONE)
+        return;
+    s->locked = true;
+    index_batch_done(batch, &s->requests);
+    if (index_commit_locked(index, batch, NULL, &e) < 0) {
+        log_error_value(mail_user_log(d->box->user), &e);
+        return;
+    }
+    index_maintain(index);
+    if (s->left.count == 0)
+        return;
+    batch = index_batch_new(s->arena, INDEX_INTERNAL);
+    for (size_t i = 0; i < s->left.count; i++)
+        index_batch_carried_out(batch, s->left.at[i]);
+    if (index_commit_locked(index, batch, NULL, &e) < 0)
+        log_error_value(mail_user_log(d->box->user), &e);
+}
+
+static enum step finish(struct sdbox *d, struct sdbox_sync *s, struct error *e)
+{
+    confirm(d, s);
+    unlock(d, s);
+    if (s->failed.class == ERROR_NONE)
+        return STEP_DONE;
+    *e = s->failed;
+    return STEP_ERROR;
 }
 
 static enum step run(struct sdbox *d, struct driver_sync *sync, struct sdbox_sync *s, struct budget *budget, struct error *e)
@@ -290,6 +337,8 @@ static enum step run(struct sdbox *d, struct driver_sync *sync, struct sdbox_syn
         return apply(d, sync, s, e);
     case UNLINK:
         return unlink_some(d, s, budget);
+    case CONFIRM:
+        return finish(d, s, e);
     }
     return STEP_DONE;
 }
@@ -303,6 +352,7 @@ enum step sdbox_sync(struct mailbox *box, struct driver_sync *sync, struct budge
     if (s == NULL) {
         s = sync->state = mem_zero(1, sizeof(*s));
         s->arena = arena_new();
+        sdbox_unlink_begin(&s->unlinker, d);
     }
     do {
         r = run(d, sync, s, budget, e);
@@ -322,8 +372,10 @@ void sdbox_sync_end(struct mailbox *box, struct driver_sync *sync)
     unlock(d, s);
     /* Cancelled after the records were written: nobody else would remove these files. */
     while (s->next < s->gone.count)
-        unlink_message(d, s->gone.at[s->next++]);
+        unlink_one(d, s);
+    sdbox_unlink_end(&s->unlinker);
     VEC_FREE(&s->gone);
+    VEC_FREE(&s->left);
     arena_free(s->arena);
     mem_free(s);
 }
