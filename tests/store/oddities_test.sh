@@ -215,9 +215,22 @@ nfs_body()
 }
 nfs_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
+# As the real server says it.
+atf_test_case texts
+texts_body()
+{
+    prepare
+    mail x >"m/cur/a
+b:2,"
+    atf_check -o ignore -e match:"Warning: Maildir $PWD/m: Ignoring a file with #0xa: a" ./store sync INBOX
+    rm m/cur/a*
+    sed -i '1s/V[0-9]*/V77/' m/dovecot-uidlist
+    atf_check -o ignore -e match:"Warning: Maildir $PWD/m: UIDVALIDITY changed \([0-9]+ -> 77\)" ./store sync INBOX
+}
+
 atf_init_test_cases()
 {
-    for test in nfs odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted half_made trash old_lock cached; do
+    for test in nfs odd_files order flags keywords doubled wrong_size renamed lost_uidlist broken_uidlist unmounted half_made trash old_lock cached texts; do
         atf_add_test_case $test
     done
 }

@@ -45,13 +45,15 @@ size_t maildir_keywords_parse(struct maildir_keywords *kw, struct slice text)
         if (line.size == 0)
             continue;
         if (!slice_split(&line, ' ', &number) || !slice_to_u32(number, &n) || n >= MAILDIR_LETTERS || line.size == 0 ||
-            memchr(line.at, '\0', line.size) != NULL || kw->names[n] != NULL) {
+            memchr(line.at, '\0', line.size) != NULL) {
             bad++;
             continue;
         }
-        /* The same name for two letters: the second has none, since they must stay apart. */
-        if (maildir_keyword_letter(kw, line) < 0)
+        /* The same name for two letters: the second has none, since they must stay apart. Two names for a letter: the later one. */
+        if (maildir_keyword_letter(kw, line) < 0) {
+            mem_free(kw->names[n]);
             kw->names[n] = mem_strndup(line);
+        }
     }
     return bad;
 }
@@ -61,7 +63,6 @@ int maildir_keywords_refresh(struct maildir *m, struct error *e)
     struct maildir_keywords *kw = &m->keywords;
     struct buffer text = {0};
     struct stat st;
-    size_t bad;
 
     if (fstatat(m->control, NAME, &st, 0) < 0) {
         if (errno != ENOENT && errno != ENOTDIR)
@@ -79,10 +80,8 @@ int maildir_keywords_refresh(struct maildir *m, struct error *e)
     if (os_read_file(m->control, NAME, 1u << 20, &text, e) < 0)
         return -1;
     maildir_keywords_free(kw);
-    bad = maildir_keywords_parse(kw, buffer_slice(&text));
+    maildir_keywords_parse(kw, buffer_slice(&text)); /* of lines that are none nobody is told, nor by the real one */
     buffer_free(&text);
-    if (bad > 0)
-        mailbox_log(m->box, LOG_LEVEL_ERROR, "%s/" NAME ": %zu broken lines ignored", m->box->control_path, bad);
     kw->loaded = true;
     kw->mtime = st.st_mtim;
     return 0;

@@ -88,8 +88,8 @@ int maildir_scan(struct maildir *m, void *dir, bool in_new, struct arena *arena,
         if (!is_mail(m, d, entry))
             continue;
         if (strpbrk(name, "\r\n") != NULL) {
-            mailbox_log(m->box, LOG_LEVEL_WARNING, "Ignoring a file with #0x%x: %s/%s", *strpbrk(name, "\r\n"),
-                        m->box->path, in_new ? "new" : "cur");
+            log_warning(mail_user_log(m->box->user), "Maildir %s: Ignoring a file with #0x%x: %s", m->box->path, *strpbrk(name, "\r\n"),
+                        name);
             continue;
         }
         if (*name == ':') {

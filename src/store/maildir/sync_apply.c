@@ -300,7 +300,8 @@ static void reappeared(struct maildir_apply *a, struct maildir_record *rec)
         rec->suspect = true; /* somebody's unlink may be under way */
         return;
     }
-    mailbox_log(a->m->box, LOG_LEVEL_WARNING, "Expunged message reappeared, giving a new UID (old uid=%u, file=%s)", old, base);
+    log_warning(mail_user_log(a->m->box->user), "Maildir %s: Expunged message reappeared, giving a new UID (old uid=%u, file=%s)",
+                a->m->box->path, old, base);
     gone(a, rec);
     list->recreate = true;
     rec = maildir_uidlist_add(list, list->next_uid++, base, NULL);
@@ -513,7 +514,8 @@ static void look_at_index(struct maildir_apply *a)
     struct index_record record;
 
     if (a->s->scanned && a->status.uid_validity != 0 && a->status.uid_validity != m->list.uid_validity) {
-        mailbox_log(m->box, LOG_LEVEL_WARNING, "UIDVALIDITY changed (%u -> %u)", a->status.uid_validity, m->list.uid_validity);
+        log_warning(mail_user_log(m->box->user), "Maildir %s: UIDVALIDITY changed (%u -> %u)", m->box->path, a->status.uid_validity,
+                    m->list.uid_validity);
         a->reset = true;
         a->first_recent = 1;
     }
