@@ -133,7 +133,7 @@ class Session:
             size = re.search(rb"\{(\d+)\}\r\n$", line)
             if size:
                 out += self.file.read(int(size[1]))
-            elif line.startswith(tag.encode() + b" "):
+            elif line.startswith((tag.encode() + b" ", b"+")):
                 return out
 
 

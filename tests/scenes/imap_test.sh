@@ -640,6 +640,16 @@ multisearch_cleanup()
     scene_end
 }
 
+# Users of the domain "nocache" have no index cache, which versus asks for.
+versus_start()
+{
+    scene_configure "$@" 'mail_max_userip_connections = 50' 'mail_attribute_dict = file:%h/dovecot-attributes' 'imap_metadata = yes' \
+        'imap_urlauth_host = imap.example.com'
+    sed -i 's|^  args = uid=.*|& mail_never_cache_fields=%{if;%d;eq;nocache;*;imap.envelope}|' "$SCENE/dovecot.conf"
+    scene_run "$OURS/dovecot"
+    scene_second dovecot
+}
+
 atf_test_case versus cleanup
 versus_head()
 {
@@ -652,9 +662,7 @@ versus_body()
 {
     count=200
     [ -z "$YARILO_LONG" ] || count=10000
-    scene_start ours 'mail_max_userip_connections = 50' 'mail_attribute_dict = file:%h/dovecot-attributes' 'imap_metadata = yes' \
-        'imap_urlauth_host = imap.example.com'
-    scene_second dovecot
+    versus_start
     "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --jobs 4 || atf_fail "answers differ"
     scene_stop
 }
@@ -675,13 +683,32 @@ versus_mdbox_body()
 {
     count=100
     [ -z "$YARILO_LONG" ] || count=10000
-    scene_start ours 'mail_location = mdbox:~/mdbox' 'mailbox_list_index = no' 'mail_max_userip_connections = 50' 'mail_attribute_dict = file:%h/dovecot-attributes' 'imap_metadata = yes' \
-        'imap_urlauth_host = imap.example.com'
-    scene_second dovecot
+    versus_start 'mail_location = mdbox:~/mdbox' 'mailbox_list_index = no'
     "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --mdbox --jobs 4 || atf_fail "answers differ"
     scene_stop
 }
 versus_mdbox_cleanup()
+{
+    scene_end
+}
+
+atf_test_case versus_sdbox cleanup
+versus_sdbox_head()
+{
+    atf_set descr "several sessions at once are answered as by the real server"
+    atf_set require.user root
+    atf_set require.progs "dovecot python3"
+    atf_set timeout 3600
+}
+versus_sdbox_body()
+{
+    count=100
+    [ -z "$YARILO_LONG" ] || count=10000
+    versus_start 'mail_location = sdbox:~/sdbox'
+    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --sdbox --jobs 4 || atf_fail "answers differ"
+    scene_stop
+}
+versus_sdbox_cleanup()
 {
     scene_end
 }
@@ -735,6 +762,7 @@ atf_init_test_cases()
     atf_add_test_case limits
     atf_add_test_case multisearch
     atf_add_test_case versus
+    atf_add_test_case versus_sdbox
     atf_add_test_case versus_mdbox
     atf_add_test_case two_sessions
     atf_add_test_case slow_clients

@@ -1,0 +1,126 @@
+"""The cases of `beside`: settings of IMAP, and conversations that show what they do.
+
+A step is the name of a method of beside.Server and its arguments. `unlike`: lines of the log that are not compared, with a reason here.
+"""
+import glob
+import os
+
+MAIL = "From: a@example.org\r\nSubject: one\r\n\r\nbody\r\n"
+# what clients of a trusted network may say about theirs; the login process takes it over
+FORWARD = ('"x-originating-ip" "192.0.2.7" "x-originating-port" "1234" "x-connected-ip" "192.0.2.9" "x-connected-port" "143" '
+           '"x-session-id" "abcdefgh12345678" "x-proxy-ttl" "3" "x-session-ext-id" "ext" "x-forward-color" "blue" "x-connected-name" "mx.example"')
+
+
+def unreadable(homes):
+    """Takes the right to read away from the second message."""
+    for path in glob.glob(homes + "/*/Maildir/cur/*") + glob.glob(homes + "/*/Maildir/new/*"):
+        with open(path) as f:
+            if "closed" in f.read():
+                os.chmod(path, 0)
+
+
+def three(user="ann"):
+    return [("login", 1, user), ("append", 1, "INBOX", MAIL), ("append", 1, "INBOX", MAIL + "closed\r\n"), ("append", 1, "INBOX", MAIL),
+            ("ask", 1, "s SELECT INBOX"), ("run", unreadable)]
+
+
+# The real server opens it twice, and says so twice
+TWICE = "Error: Mailbox INBOX: (UID=2: )?open"
+
+
+def failing(value):
+    return {"name": "fetch_failure_" + value.replace("-", "_"), "conf": "imap_fetch_failure = %s\n" % value, "unlike": TWICE,
+            "steps": three() + [("ask", 1, "f FETCH 1:3 BODY.PEEK[]"), ("ask", 1, "n NOOP"), ("ask", 1, "g FETCH 1:3 (UID BODY.PEEK[HEADER.FIELDS (Subject)])"),
+                                ("ask", 1, "m NOOP"), ("ask", 1, "h SEARCH BODY body"), ("ask", 1, "i LOGOUT"), ("wait_log", "Disconnected|Logged out")]}
+
+
+def failing_items():
+    items = ["(FLAGS BODY.PEEK[])", "(BODY.PEEK[HEADER] BODY.PEEK[])", "RFC822.SIZE", "(FLAGS ENVELOPE UID)", "BODY[]",
+             "(FLAGS BINARY.PEEK[1])", "BINARY.SIZE[1]", "BODY.PEEK[1]", "INTERNALDATE", "(INTERNALDATE X-GUID FLAGS MODSEQ SAVEDATE)", "RFC822", "(RFC822.TEXT FLAGS)",
+             "(BODY.PEEK[HEADER.FIELDS (From)] FLAGS)", "(BODY.PEEK[]<0.3> FLAGS)", "(FLAGS BODY.PEEK[HEADER.FIELDS (X-None)] BODY.PEEK[TEXT])"]
+    steps = three() + [("ask", 1, "u UNSELECT")]
+    for n, item in enumerate(items):
+        steps += [("login", 2 + n, "ann"), ("ask", 2 + n, "s EXAMINE INBOX"), ("ask", 2 + n, "f %sFETCH 2 %s" % (["", "UID "][n % 2], item)), ("ask", 2 + n, "h NOOP"),
+                  ("ask", 2 + n, "h LOGOUT")]
+    return {"name": "fetch_failure_items", "conf": "mail_never_cache_fields = *\nimap_logout_format = in=%i\n", "unlike": TWICE, "steps": steps + [("wait_log", "Disconnected: (FETCH|Logged)", len(items))]}
+
+
+def workaround(name, value):
+    steps = [("login", 1, "ann"), ("ask", 1, "c CREATE box"), ("ask", 1, "c2 CREATE box2/"), ("ask", 1, "c3 CREATE box2/x/"), ("append", 1, "INBOX", MAIL),
+             ("ask", 1, "s SELECT INBOX"), ("append", 1, "INBOX", MAIL), ("login", 2, "ann"), ("append", 2, "INBOX", MAIL), ("ask", 1, "n1 STATUS INBOX (MESSAGES)"),
+             ("append", 2, "INBOX", MAIL), ("ask", 1, "n3 NOOP"),
+             ("ask", 1, "x1 SELECT \"box2/\""), ("ask", 1, "x2 EXAMINE box/"), ("ask", 1, "x3 STATUS box/ (MESSAGES)"), ("ask", 1, "x4 SUBSCRIBE box/"),
+             ("ask", 1, "x5 SUBSCRIBE box2/x/"), ("ask", 1, "x6 LSUB \"\" *"), ("ask", 1, "x7 UNSUBSCRIBE box/"), ("ask", 1, "x8 LIST \"\" box*"),
+             ("ask", 1, "x9 LSUB \"\" %"), ("ask", 1, "xa LIST \"\" %"), ("ask", 1, "xb LSUB \"\" box%"), ("ask", 1, "xc RENAME box/ other/"),
+             ("ask", 1, "xd DELETE other/"), ("ask", 1, "xe UID FETCH 9 UID"), ("append", 1, "box2/", MAIL), ("ask", 1, "xf GETMETADATA box2/ /private/comment"),
+             ("ask", 1, "xg LOGOUT"), ("ask", 2, "xh LOGOUT"), ("wait_log", "Logged out", 2)]
+    return {"name": name, "conf": "imap_client_workarounds = %s\n" % value, "steps": steps}
+
+
+def with_id(name, conf, userdb=""):
+    return {"name": name, "conf": conf, "userdb": userdb, "steps": [
+        ("open", 1), ("ask", 1, 'a ID ("name" "client" "version" "1.0" "os" NIL "vendor" "a\\"b\\\\c" "support-url" "")'), ("ask", 1, "b LOGIN ann pass"),
+        ("ask", 1, 'c ID ("name" "again" "vendor" "v")'), ("ask", 1, "d ID NIL"), ("ask", 1, "e ID (\"odd\")"), ("ask", 1, "f ID ()"), ("ask", 1, "g LOGOUT"),
+        ("open", 2), ("ask", 2, "a ID (%s \"name\" \"proxy\")" % FORWARD), ("ask", 2, "b LOGIN bob pass"), ("ask", 2, "c ID (%s)" % FORWARD), ("ask", 2, "d LOGOUT"),
+        ("open", 3), ("ask", 3, "a ID NIL"), ("ask", 3, "a2 ID (\"odd\")"), ("ask", 3, "a3 ID"), ("ask", 3, "a4 ID ()"), ("ask", 3, "a5 ID (\"name\" {3+}", "abc)\r\n"),
+        ("ask", 3, "a6 ID (\"name\" \"%s\" \"%s\" \"v\")" % ("n" * 1100, "k" * 40)), ("ask", 3, "b AUTHENTICATE PLAIN AGNhcgBwYXNz"), ("ask", 3, "c LOGOUT"),
+        ("open", 4), ("ask", 4, "a ID (\"x-originating-ip\" \"nonsense\" \"x-originating-port\" \"99999\" \"x-session-id\" \"a b\")"), ("ask", 4, "b LOGIN dan pass"),
+        ("ask", 4, "c LOGOUT"), ("wait_log", "Logged out", 3)]}
+
+
+def short_id(name, value):
+    return {"name": name, "conf": "imap_id_send = %s\n" % value, "steps": [
+        ("open", 1), ("ask", 1, "a ID NIL"), ("ask", 1, "b LOGIN ann pass"), ("ask", 1, "c ID NIL"), ("ask", 1, "d LOGOUT"), ("wait_log", "Logged out")]}
+
+
+COUNTERS = ("in=%i out=%o t=%{input} d=%{deleted} e=%{expunged} tr=%{trashed} a=%{autoexpunged} hc=%{fetch_hdr_count} hb=%{fetch_hdr_bytes} "
+            "bc=%{fetch_body_count} bb=%{fetch_body_bytes} ap=%{append_count} us=%{user} s=%{session} n=%{nonsense} %% %u %n %d %h %x")
+CASES = [
+    failing("disconnect-immediately"), failing("disconnect-after"), failing("no-after"), failing_items(),
+    workaround("no_workaround", ""), workaround("delay_newmail", "delay-newmail"), workaround("extra_sep", "tb-extra-mailbox-sep"),
+    workaround("lsub_flags", "tb-lsub-flags"), workaround("workarounds", "delay-newmail tb-extra-mailbox-sep tb-lsub-flags"),
+    with_id("id_default", ""), with_id("id_log", "imap_id_log = *\n"), with_id("id_log_some", "imap_id_log = name x-originating-ip\n"),
+    with_id("id_trusted", "imap_id_log = *\nlogin_trusted_networks = 127.0.0.0/8\n"),
+    with_id("id_retain", "imap_id_retain = yes\nlogin_trusted_networks = 127.0.0.0/8\n",
+            " mail_log_prefix=%s(%u)<%{client_id}>:_"),
+    with_id("id_send", "imap_id_send = name * version * os * os-version * vendor \"a b\" support-url http://x\n"),
+    with_id("id_send_empty", "imap_id_send = \n"),
+    short_id("id_send_odd", "name * vendor"), short_id("id_send_nil", "name NIL os \"*\" x \"a\\\"b\\\\c\""), short_id("id_send_open", 'name "x y'),
+    short_id("id_send_list", "name (a b) c d"), short_id("id_send_star", "nonsense * * name"),
+    {"name": "literal_minus", "conf": "imap_literal_minus = yes\n", "steps": [
+        ("open", 1), ("ask", 1, "a LOGIN {3+}", "ann {4+}\r\npass\r\n"), ("ask", 1, "b CAPABILITY"), ("append", 1, "INBOX", "x" * 4096), ("append", 1, "INBOX", "x" * 4097),
+        ("ask", 1, "c NOOP"), ("ask", 1, "d CREATE {5000+}", "y" * 5000 + "\r\n"), ("ask", 1, "e NOOP"), ("ask", 1, "f LOGOUT"), ("wait_log", "imap.*(Disconnected|Logged out)")]},
+    {"name": "capability_plus", "conf": "imap_capability = +XONE XTWO\n", "steps": [
+        ("open", 1), ("ask", 1, "a CAPABILITY"), ("ask", 1, "b LOGIN ann pass"), ("ask", 1, "c CAPABILITY"), ("ask", 1, "d LOGOUT"), ("wait_log", "Logged out")]},
+    {"name": "capability_whole", "conf": "imap_capability = IMAP4rev1 XONLY\n", "steps": [
+        ("open", 1), ("ask", 1, "a CAPABILITY"), ("ask", 1, "b LOGIN ann pass"), ("ask", 1, "c CAPABILITY"), ("ask", 1, "c2 ENABLE QRESYNC"), ("ask", 1, "d LOGOUT"),
+        ("wait_log", "Logged out")]},
+    {"name": "line_length", "conf": "imap_max_line_length = 1 k\n", "steps": [
+        ("login", 1, "ann"), ("ask", 1, "a NOOP"), ("ask", 1, "b CREATE \"%s\"" % ("x" * 900)), ("ask", 1, "c LIST \"\" (%s)" % ("y " * 600)),
+        ("ask", 1, "d NOOP"), ("ask", 1, "d2 LIST \"\" (%s)" % ("y " * 480)),
+        ("ask", 1, "d4 LIST \"\" (%s)" % ("y " * 511)), ("ask", 1, "d5 LIST \"\" (%s)" % ("y " * 514)), ("ask", 1, "e CREATE {2000+}", "z" * 2000 + "\r\n"), ("ask", 1, "f NOOP"), ("wait_log", "Disconnected|Logged out"),
+        ("login", 2, "ann"), ("raw", 2, "q" * 3000), ("read", 2), ("raw", 2, "\r\n"), ("ask", 2, "f NOOP"), ("raw", 2, "f %s" % ("q" * 3000)), ("read", 2),
+        ("raw", 2, "\r\n"), ("ask", 2, "f NOOP"), ("login", 3, "ann"),
+        ("ask", 3, "d LIST {600+}", "x" * 600 + " {600+}\r\n" + "y" * 600 + "\r\n"), ("wait_log", "Literal size too large", 2)]},
+    {"name": "idle_interval", "conf": "imap_idle_notify_interval = 1 s\n", "steps": [
+        ("login", 1, "ann"), ("ask", 1, "s SELECT INBOX"), ("ask", 1, "i IDLE"), ("read", 1, 2), ("ask", 1, "DONE")]},
+    {"name": "logout_format", "conf": "imap_logout_format = %s\nprotocol imap {\n  mail_plugins =\n}\n" % COUNTERS, "steps": [
+        ("login", 1, "ann@example.org"), ("ask", 1, "c CREATE Trash"), ("append", 1, "INBOX", MAIL), ("append", 1, "INBOX", MAIL), ("append", 1, "INBOX", "Subject: three\r\n\r\nlonger body\r\n"),
+        ("ask", 1, "s SELECT INBOX"), ("ask", 1, "f1 FETCH 1:* BODY.PEEK[HEADER]"), ("ask", 1, "f2 FETCH 1:* BODY.PEEK[HEADER.FIELDS (Subject)]"), ("ask", 1, "f3 FETCH 1:* BODY[]"),
+        ("ask", 1, "f4 FETCH 1 BODY[TEXT]"), ("ask", 1, "f5 FETCH 1 RFC822"), ("ask", 1, "f6 FETCH 1:2 RFC822.HEADER"), ("ask", 1, "f7 FETCH 1 BODY[]<3.4>"), ("ask", 1, "f8 FETCH 1 BODY[1]"),
+        ("ask", 1, "f9 FETCH 1:* (ENVELOPE BODYSTRUCTURE RFC822.SIZE)"), ("ask", 1, "fa FETCH 1 BODY[1.MIME]"), ("ask", 1, "fb FETCH 1 BINARY[1]"), ("ask", 1, "fc FETCH 2 BODY.PEEK[HEADER]<2.5>"),
+        ("ask", 1, "fd FETCH 1 PREVIEW"), ("ask", 1, "g COPY 1 Trash"), ("ask", 1, "h STORE 1:2 +FLAGS (\\Deleted)"), ("ask", 1, "h2 STORE 1 -FLAGS (\\Deleted)"),
+        ("ask", 1, "h3 STORE 1 +FLAGS (\\Deleted)"), ("ask", 1, "i EXPUNGE"), ("ask", 1, "j MOVE 1 Trash"), ("ask", 1, "j2 SELECT Trash"), ("ask", 1, "j3 STORE 1 +FLAGS.SILENT \\Deleted"),
+        ("ask", 1, "j4 CLOSE"), ("ask", 1, "k LOGOUT"), ("wait_log", "Logged out"), ("login", 2, "bob"), ("close", 2), ("wait_log", "Connection closed"),
+        ("login", 3, "bob"), ("ask", 3, "a SELECT INBOX"), ("ask", 3, "i IDLE"), ("close", 3), ("wait_log", "Connection closed", 2),
+        ("login", 4, "bob"), ("raw", 4, "a APPEND INBOX {10}\r\n"), ("read", 4), ("close", 4), ("wait_log", "Connection closed", 3),
+        ("open", 5), ("raw", 5, "a LOGIN bob pass\r\nb NOOP\r\nc IDLE\r\nDONE\r\nd LOGOUT\r\n"), ("eof", 5), ("wait_log", "Logged out", 2)]},
+    {"name": "userip", "conf": "mail_max_userip_connections = 2\n", "steps": [
+        ("login", 1, "ann"), ("login", 2, "ann"), ("login", 3, "ann"), ("ask", 3, "a NOOP"), ("login", 4, "bob"), ("ask", 2, "o LOGOUT"), ("wait_log", "Logged out"),
+        ("login", 5, "ann"), ("login", 6, "ann"), ("login", 7, "ann", "127.0.0.9"), ("login", 8, "ANN"), ("ask", 1, "z NOOP"), ("close", 1), ("close", 5), ("close", 7),
+        ("wait_log", "Connection closed", 3), ("close", 4), ("wait_log", "Connection closed", 4)]},
+    {"name": "rawlog", "conf": "rawlog_dir = %h/rawlog\n", "steps": [
+        ("run", lambda homes: [os.mkdir(homes + "/ann"), os.mkdir(homes + "/ann/rawlog"), os.chown(homes + "/ann", 8, 8), os.chown(homes + "/ann/rawlog", 8, 8)]),
+        ("login", 1, "ann"), ("append", 1, "INBOX", MAIL), ("ask", 1, "s SELECT INBOX"), ("ask", 1, "f FETCH 1 BODY[]"), ("raw", 1, "a NO"), ("raw", 1, "OP\r\n"), ("read", 1),
+        ("ask", 1, "l LOGOUT"), ("wait_log", "Logged out"), ("files", "home/ann/rawlog/*"), ("login", 2, "bob"), ("ask", 2, "l LOGOUT"), ("wait_log", "Logged out", 2)]},
+]
