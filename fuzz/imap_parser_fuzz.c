@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct imap_line line;
     size_t a, b, used;
 
-    if (imap_line_read(in, &line, &used) == IMAP_PARSE_DONE) {
+    if (imap_line_read(in, 8192, &line, &used) == IMAP_PARSE_DONE) {
         expect(used <= size && line.tag.size > 0 && line.name.size > 0);
         in = slice_from(in, used);
     }

@@ -184,8 +184,9 @@ void myrights_tell(struct session *s, const struct mailbox_place *place, struct 
 void listrights_begin(struct session *s, struct request *r)
 {
     struct buffer out = {0};
+    struct slice name;
 
-    if (!arguments(s, r, 2))
+    if (!arguments(s, r, 2) || !request_name(s, r, r->args->text, &name))
         return;
     buffer_append_str(&out, "* LISTRIGHTS ");
     mime_put_astring(&out, r->args->text);

@@ -30,11 +30,22 @@ struct append_state {
     struct mailbox *box;
     struct save *save;               /* the one being written; NULL: its bytes are thrown away */
     VEC(struct save *) saves;
-    uint64_t left;
+    uint64_t left, size;             /* of the literal being read */
     unsigned messages;
     const char *failed;              /* the reply that this command will get */
     struct save_result result;
 };
+
+const char *append_progress_text(struct request *r)
+{
+    const struct append_state *t = r->state;
+
+    if (r->command->begin != append_begin || t == NULL || t->stage != APPEND_DATA)
+        return NULL;
+    return arena_printf(r->arena, "While APPENDing: %u msgs, %llu secs, %llu/%llu bytes", t->messages + 1,
+                        (unsigned long long)((time_monotonic_ns() - r->begun_ns) / 1000000000), (unsigned long long)(t->size - t->left),
+                        (unsigned long long)t->size);
+}
 
 static void next_args(struct session *s, struct request *r)
 {
@@ -200,7 +211,7 @@ static void begin_data(struct session *s, struct request *r)
 
     if (!r->parser.literal_plus)
         session_print(s, "+ OK");
-    t->left = r->parser.literal_size;
+    t->left = t->size = r->parser.literal_size;
     t->stage = APPEND_DATA;
 }
 
@@ -410,7 +421,7 @@ static enum step skip_rest(struct request *r)
     save_cancel(&t->save);
     if (t->pending == PENDING_END || !r->parser.literal_plus)
         return finish_failed(r);
-    t->left = r->parser.literal_size;
+    t->left = t->size = r->parser.literal_size;
     t->stage = APPEND_DATA;
     return STEP_MORE;
 }
@@ -457,7 +468,7 @@ static enum step read_args(struct session *s, struct request *r)
         t->pending = PENDING_LITERAL;
         return STEP_MORE;
     case IMAP_PARSE_BYE:
-        session_bye(s, r->parser.problem, r->parser.problem);
+        session_bye(s, r->parser.problem, imap_parser_reason(&r->parser));
         return STEP_DONE;
     case IMAP_PARSE_BAD:
         request_bad(s, r, "%s", r->parser.problem);

@@ -1,8 +1,8 @@
 /* basic.c - commands that need no mailbox: NOOP, CAPABILITY, ID, ENABLE, NAMESPACE, LOGOUT, and CHECK. */
 #include "imap/session.h"
+#include "rpc/imap_id.h"
 
 #include <limits.h>
-#include <sys/utsname.h>
 
 void noop_begin(struct session *s, struct request *r)
 {
@@ -37,52 +37,10 @@ void capability_begin(struct session *s, struct request *r)
 
 /* ---- ID (RFC 2971, imap 5.2) ---------------------------------------------------------------------------------------- */
 
-static const char *id_value(struct request *r, struct slice key)
-{
-    struct utsname name;
-
-    if (slice_equal_str(key, "name"))
-        return "Dovecot";
-    if (slice_equal_str(key, "version"))
-        return "2.3.19.1";
-    if (slice_equal_str(key, "support-url"))
-        return "http://www.dovecot.org/";
-    if (slice_equal_str(key, "support-email"))
-        return "dovecot@dovecot.org";
-    if (slice_equal_str(key, "revision"))
-        return "9b53102964";
-    if (uname(&name) == 0 && slice_equal_str(key, "os"))
-        return arena_strdup(r->arena, name.sysname);
-    if (uname(&name) == 0 && slice_equal_str(key, "os-version"))
-        return arena_strdup(r->arena, name.release);
-    return NULL;
-}
-
 static bool next_word(struct slice *rest, struct slice *word)
 {
     *rest = slice_trim(*rest);
     return rest->size > 0 && slice_split(rest, ' ', word);
-}
-
-static void put_id(struct session *s, struct request *r, struct buffer *out)
-{
-    struct slice rest = slice_from_str(conf_str(s->set, SET_imap_id_send)), key, value;
-    bool first = true;
-
-    while (next_word(&rest, &key) && next_word(&rest, &value)) {
-        buffer_append_str(out, first ? "(" : " ");
-        first = false;
-        mime_put_nstring(out, key);
-        buffer_append_byte(out, ' ');
-        if (slice_equal_str(value, "*")) {
-            const char *text = id_value(r, key);
-
-            mime_put_nstring(out, text == NULL ? SLICE_EMPTY : slice_from_str(text));
-        } else {
-            mime_put_nstring(out, value);
-        }
-    }
-    buffer_append_str(out, first ? "NIL" : ")");
 }
 
 static bool is_logged_key(const char *list, struct slice key)
@@ -106,8 +64,10 @@ static void log_id(struct session *s, struct request *r)
 {
     const char *list = conf_str(s->set, SET_imap_id_log);
     struct buffer line = {0};
+    bool first = !s->id_logged;
 
-    if (*list == '\0' || s->id_logged || r->args == NULL || r->args->type != IMAP_LIST)
+    s->id_logged = true; /* the first ID is the one that is logged, whatever it says */
+    if (*list == '\0' || !first || r->args == NULL || r->args->type != IMAP_LIST)
         return;
     for (const struct imap_arg *a = r->args->children; a != NULL && a->next != NULL; a = a->next->next) {
         if (a->text.size > 30 || a->type == IMAP_LIST || a->next->type == IMAP_LIST || !is_logged_key(list, a->text))
@@ -119,7 +79,6 @@ static void log_id(struct session *s, struct request *r)
     }
     if (line.size > 0)
         log_info(&s->log, "ID sent: %s", buffer_cstr(&line));
-    s->id_logged = true;
     buffer_free(&line);
 }
 
@@ -129,7 +88,7 @@ void id_begin(struct session *s, struct request *r)
 
     log_id(s, r);
     buffer_append_str(&out, "* ID ");
-    put_id(s, r, &out);
+    imap_id_put(&out, conf_str(s->set, SET_imap_id_send));
     buffer_append_str(&out, "\r\n");
     session_write(s, buffer_slice(&out));
     buffer_free(&out);

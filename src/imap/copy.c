@@ -172,7 +172,6 @@ static enum step published(struct session *s, struct request *r)
         for (uint64_t uid = t->from.at[i].first; uid <= t->from.at[i].last; uid++)
             mailbox_batch_expunge(s->view, batch, (uint32_t)uid);
     }
-    s->stats.expunged += (uint32_t)t->count;
     r->op = mailbox_commit(r->writer != NULL ? r->writer : s->view, batch, MAILBOX_RIGHT_EXPUNGE, NULL);
     t->stage = COPY_EXPUNGE;
     return STEP_MORE;

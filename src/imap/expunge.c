@@ -40,12 +40,16 @@ void expunge_begin(struct session *s, struct request *r)
     struct expunge_state *t = r->state = ARENA_NEW(r->arena, struct expunge_state);
 
     if (r->uid) {
-        if (r->args == NULL || !imap_arg_is_string(r->args)) {
+        if (r->args == NULL) {
             request_bad(s, r, "Missing arguments");
             return;
         }
         if (s->view == NULL) {
             request_reply(r, "BAD No mailbox selected.");
+            return;
+        }
+        if (!imap_arg_is_string(r->args)) {
+            request_bad(s, r, "Invalid arguments");
             return;
         }
         if (imap_set_parse(r->arena, r->args->text, &t->set) < 0) {

@@ -280,7 +280,7 @@ static int put_text(struct fetch *f, const struct fetch_item *item, struct buffe
 }
 
 /* HEADER.FIELDS of the message itself: from the cache, if it is there. */
-static int put_fields(struct fetch *f, const struct fetch_item *item, struct buffer *out, struct error *e)
+static int put_fields(struct fetch *f, const struct fetch_item *item, struct buffer *out, uint64_t *size, struct error *e)
 {
     const struct mime_section *section = &item->section;
     struct buffer text = {0};
@@ -295,6 +295,7 @@ static int put_fields(struct fetch *f, const struct fetch_item *item, struct buf
     part = slice_head(part, item->count < part.size ? (size_t)item->count : part.size);
     put_literal(out, item, part.size);
     buffer_append_slice(out, part);
+    *size = part.size;
     buffer_free(&text);
     return 0;
 }
@@ -351,7 +352,7 @@ static int decode_part(struct fetch *f, const struct fetch_item *item, bool *bin
 }
 
 /* -> 0 written, 1 nothing to write (the reply will say why), -1. */
-static int put_binary(struct fetch *f, const struct fetch_item *item, struct buffer *out, struct error *e)
+static int put_binary(struct fetch *f, const struct fetch_item *item, struct buffer *out, uint64_t *size, struct error *e)
 {
     bool binary = false;
     struct slice part;
@@ -367,6 +368,7 @@ static int put_binary(struct fetch *f, const struct fetch_item *item, struct buf
     part = slice_head(part, item->count < part.size ? (size_t)item->count : part.size);
     buffer_printf(out, "%s %s{%zu}\r\n", item->label, binary ? "~" : "", part.size);
     buffer_append_slice(out, part);
+    *size = part.size;
     return 0;
 }
 
@@ -375,6 +377,7 @@ static int put_streamed(struct session *s, struct fetch *f, const struct fetch_i
 {
     int got;
     size_t before = out->size;
+    uint64_t size = 0; /* of the text that is sent */
 
     if (f->mail == NULL || f->gone) {
         put_placeholder(out, item);
@@ -385,11 +388,11 @@ static int put_streamed(struct session *s, struct fetch *f, const struct fetch_i
         got = put_section_size(s, f, item, out, e);
     else if (item->kind == FETCH_SECTION && item->section.depth == 0 &&
         (item->section.what == MIME_SECTION_FIELDS || item->section.what == MIME_SECTION_FIELDS_NOT))
-        got = put_fields(f, item, out, e);
+        got = put_fields(f, item, out, &size, e);
     else if (item->kind == FETCH_SECTION)
         got = open_section(s, f, item, out, e);
     else if (item->kind == FETCH_BINARY || item->kind == FETCH_BINARY_SIZE)
-        got = put_binary(f, item, out, e);
+        got = put_binary(f, item, out, &size, e);
     else
         got = put_text(f, item, out, e);
     if (got < 0 && e->class == ERROR_EXPUNGED) {
@@ -398,15 +401,15 @@ static int put_streamed(struct session *s, struct fetch *f, const struct fetch_i
         put_placeholder(out, item);
         return 0;
     }
-    if (item->kind == FETCH_SECTION || item->kind == FETCH_BINARY) {
-        uint64_t n = f->reader != NULL ? mime_reader_size(f->reader) : out->size;
-
-        if (item->header) {
+    if (got == 0 && (item->kind == FETCH_SECTION || item->kind == FETCH_BINARY)) {
+        if (f->reader != NULL)
+            size = mime_reader_size(f->reader);
+        if (item->header && item->section.what != MIME_SECTION_MIME) {
             s->stats.hdr_count++;
-            s->stats.hdr_bytes += n;
+            s->stats.hdr_bytes += size;
         } else {
             s->stats.body_count++;
-            s->stats.body_bytes += n;
+            s->stats.body_bytes += size;
         }
     }
     return got;
@@ -429,39 +432,47 @@ static void end_message(struct fetch *f)
     f->item = NULL;
 }
 
-/* Failure to read: by default the session ends (imap 10.2). STEP_DONE, or go on with the next message. */
-static enum step fetch_failed(struct session *s, struct fetch *f, const struct error *e)
+/* Failure to read (imap 10.2). `imap_fetch_failure` says whether the session ends at once, behind the last message, or when a
+ * message that had failed before is asked for again. A line that would be empty tells the UID. STEP_DONE, or go on with the next message. */
+static enum step fetch_failed(struct session *s, struct request *r, struct fetch *f, const struct error *e)
 {
     const char *how = conf_str(s->set, SET_imap_fetch_failure);
-    char text[200];
 
     log_error_value(&s->log, e);
+    if (f->first && !s->uidonly)
+        session_write(s, slice_from_str(arena_printf(r->arena, "UID %u", f->record.uid)));
+    session_write(s, SLICE(")\r\n"));
+    f->failed = e->user[0] != '\0' ? arena_strdup(r->arena, e->user) : error_internal_text(r->arena);
+    f->failed_why = arena_printf(r->arena, "FETCH failed: %s", e->admin);
     if (strcmp(how, "disconnect-immediately") == 0) {
-        snprintf(text, sizeof(text), "FETCH failed: %s", e->user[0] != '\0' ? e->user : "Internal error occurred. Refer to server log for more information.");
-        session_write(s, SLICE(")\r\n"));
-        session_bye(s, text, text);
+        session_bye(s, arena_printf(r->arena, "FETCH failed: %s", f->failed), f->failed_why);
         return STEP_DONE;
     }
-    session_write(s, SLICE(")\r\n"));
-    f->failed = true;
+    if (strcmp(how, "disconnect-after") == 0 || session_fetch_failed(s, f->record.uid))
+        f->failed_bye = true;
     end_message(f);
     return STEP_MORE;
 }
 
-/* The front of the line: "* n FETCH (" and the buffered items. -1: *e, nothing was written. */
+/* The front of the line: "* n FETCH (" and the buffered items. -1: *e, the line ends before the item that failed. */
 static int begin_message(struct session *s, struct request *r, struct fetch *f, struct error *e)
 {
     struct buffer *line = &f->line;
     struct index_record *record = &f->record;
     bool newly_seen = f->sees && !record->expunged && (record->flags & INDEX_SEEN) == 0;
+    size_t good;
 
     f->gone = record->expunged;
     f->writing = f->first = true;
     f->item = f->items;
+    buffer_reset(line);
+    put_fetch_front(s, line, f->seq, record->uid);
     if (f->needs_mail && !f->gone && mail_open(s->view, f->seq, &f->mail, e) < 0) {
         f->mail = NULL;
-        if (broken(f, e) < 0)
+        if (broken(f, e) < 0) {
+            session_write(s, buffer_slice(line));
             return -1;
+        }
     }
     if (f->gone && f->needs_mail)
         f->issued = true;
@@ -471,14 +482,16 @@ static int begin_message(struct session *s, struct request *r, struct fetch *f, 
     }
     if ((f->flags || newly_seen) && HASH_COUNT(s->keywords) > s->keywords_told)
         session_tell_flags(s); /* names come before they are used */
-    buffer_reset(line);
-    put_fetch_front(s, line, f->seq, record->uid);
     for (; f->item != NULL && f->item->kind < FETCH_FIRST_STREAMED; f->item = f->item->next) {
+        good = line->size;
         if (!f->first)
             buffer_append_byte(line, ' ');
-        f->first = false;
-        if (put_buffered(s, r, f, f->item, line, e) < 0)
+        if (put_buffered(s, r, f, f->item, line, e) < 0) {
+            line->size = good;
+            session_write(s, buffer_slice(line));
             return -1;
+        }
+        f->first = false;
     }
     if (newly_seen && !f->flags) {
         static const struct fetch_item flags = {.kind = FETCH_FLAGS, .label = "FLAGS"};
@@ -493,7 +506,7 @@ static int begin_message(struct session *s, struct request *r, struct fetch *f, 
 }
 
 /* Writes on until the line is complete, the client has to read, or the slice is used up. */
-static enum step write_message(struct session *s, struct fetch *f, struct budget *budget, struct error *e)
+static enum step write_message(struct session *s, struct request *r, struct fetch *f, struct budget *budget, struct error *e)
 {
     unsigned char chunk[CHUNK];
 
@@ -526,7 +539,7 @@ static enum step write_message(struct session *s, struct fetch *f, struct budget
             buffer_append_byte(out, ' ');
         got = put_streamed(s, f, f->item, out, e);
         if (got < 0)
-            return fetch_failed(s, f, e);
+            return fetch_failed(s, r, f, e);
         if (got == 0) {
             session_write(s, buffer_slice(out));
             f->first = false;
@@ -557,12 +570,16 @@ static enum step finish(struct session *s, struct request *r, struct fetch *f, s
     if (step != STEP_DONE)
         return step;
     index_cache_flush(mailbox_index(s->box));
+    if (f->failed_bye) {
+        session_bye(s, arena_printf(r->arena, "FETCH failed: %s", f->failed), f->failed_why);
+        return STEP_DONE;
+    }
     if (f->unknown_cte != NULL)
         request_reply(r, "NO [UNKNOWN-CTE] %s", f->unknown_cte);
     else if (f->parse_failed)
         request_reply(r, "NO [PARSE] Invalid data in MIME part.");
-    else if (f->failed)
-        request_reply(r, "NO [SERVERBUG] Internal error occurred. Refer to server log for more information.");
+    else if (f->failed != NULL)
+        request_reply(r, "NO [SERVERBUG] %s", f->failed);
     else if (f->issued)
         request_reply(r, "OK [EXPUNGEISSUED] Some messages were already expunged.");
     else
@@ -630,7 +647,7 @@ enum step fetch_run(struct session *s, struct request *r, struct budget *budget,
         enum step step;
 
         if (f->writing) {
-            step = write_message(s, f, budget, e);
+            step = write_message(s, r, f, budget, e);
             if (step != STEP_MORE || s->phase == PHASE_OVER)
                 return step;
             if (f->writing)
@@ -645,9 +662,7 @@ enum step fetch_run(struct session *s, struct request *r, struct budget *budget,
             (f->changed_since && f->record.modseq <= f->modseq))
             continue;
         if (begin_message(s, r, f, e) < 0) {
-            end_message(f);
-            session_print(s, "* %u FETCH (", f->seq);
-            step = fetch_failed(s, f, e);
+            step = fetch_failed(s, r, f, e);
             if (step != STEP_MORE)
                 return step;
         }

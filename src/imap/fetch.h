@@ -46,7 +46,8 @@ struct fetch {
     struct buffer line;            /* its front; kept from message to message */
     struct buffer decoded;         /* BINARY: the decoded part */
     bool first;
-    bool committed, issued, failed, parse_failed;
+    bool committed, issued, failed_bye, parse_failed;
+    const char *failed, *failed_why; /* what the client and what the log hears of the last message that could not be read */
     const char *unknown_cte;
     uint32_t told;                 /* of a plan: messages up to here are not new */
 };

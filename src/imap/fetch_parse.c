@@ -149,11 +149,11 @@ static const char *parse_partial(struct slice rest, struct fetch_item *item, str
         return "Too big partial start";
     if (rest.size > 0 && rest.at[0] == '.') {
         rest = slice_from(rest, 1);
-        if (!digits(&rest, &item->count) || rest.size == 0 || rest.at[0] != '>')
+        if (!digits(&rest, &item->count))
             return "Too big partial end";
-    } else if (rest.size == 0 || rest.at[0] != '>') {
-        return "Too big partial start";
     }
+    if (rest.size == 0 || rest.at[0] != '>')
+        return "Missing '>' in partial";
     if (rest.size > 1)
         return "Unexpected data after '>'";
     if (item->kind != FETCH_BINARY_SIZE)
@@ -246,7 +246,7 @@ static bool parse_preview(struct session *s, struct request *r, struct fetch *f,
             if (slice_equal_str_nocase(a->text, "LAZY") || slice_equal_str_nocase(a->text, "LAZY=FUZZY")) {
                 item->lazy = true;
             } else if (!slice_equal_str_nocase(a->text, "FUZZY")) {
-                request_bad(s, r, "'%s' is not a supported PREVIEW modifier", request_upper(r, a->text));
+                request_bad(s, r, "'%s' is not a supported PREVIEW modifier", arena_str(r->arena, a->text));
                 return false;
             }
             item->fuzzy = item->fuzzy || strcmp(request_upper(r, a->text), "LAZY") != 0;
@@ -286,6 +286,14 @@ static bool parse_binary(struct session *s, struct request *r, struct fetch *f, 
     return parse_section(s, r, f, arg, "BINARY", 6, FETCH_BINARY, false);
 }
 
+/* Names are shown without a dot at their end, as the real server reads them. */
+static const char *without_dot(struct request *r, const char *word)
+{
+    size_t n = strlen(word);
+
+    return n > 0 && word[n - 1] == '.' ? arena_str(r->arena, slice_of(word, n - 1)) : word;
+}
+
 static bool parse_item(struct session *s, struct request *r, struct fetch *f, const struct imap_arg **arg)
 {
     const char *word = request_upper(r, (*arg)->text);
@@ -302,7 +310,7 @@ static bool parse_item(struct session *s, struct request *r, struct fetch *f, co
     if (slice_equal_str(name, "RFC822")) {
         if (add_plain_of(r, f, slice_from_str(word)))
             return true;
-        request_bad(s, r, "Unknown parameter %s", word);
+        request_bad(s, r, "Unknown parameter %s", without_dot(r, word));
         return false;
     }
     if (slice_equal_str(name, "MODSEQ") && !session_modseqs_last(s)) {
@@ -315,7 +323,7 @@ static bool parse_item(struct session *s, struct request *r, struct fetch *f, co
         add_item(f, new_item(r, *word == 'E' ? FETCH_EMAILID : FETCH_THREADID, *word == 'E' ? "EMAILID" : "THREADID"));
         return true;
     }
-    request_bad(s, r, "Unknown parameter: %s", word);
+    request_bad(s, r, "Unknown parameter: %s", without_dot(r, word));
     return false;
 }
 

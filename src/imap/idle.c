@@ -72,6 +72,8 @@ void idle_resume(struct session *s, struct request *r, const char *reply)
 void idle_begin(struct session *s, struct request *r)
 {
     session_print(s, "+ idling");
+    r->bytes_in = r->parser.eol; /* the real server has read the line end by now */
+    r->parser.eol = 0;
     idle_resume(s, r, NULL);
 }
 

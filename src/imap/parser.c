@@ -28,7 +28,6 @@ static struct imap_arg *add_arg(struct imap_parser *p, enum imap_arg_type type, 
     if (p->depth == 0)
         p->count++;
     p->items++;
-    p->total += text.size;
     p->scanned = 0;
     return a;
 }
@@ -96,6 +95,13 @@ static enum imap_parse read_quoted(struct imap_parser *p, struct slice in, size_
     return IMAP_PARSE_DONE;
 }
 
+const char *imap_parser_reason(const struct imap_parser *p)
+{
+    const char *end = p->problem[0] == '[' ? strchr(p->problem, ']') : NULL;
+
+    return end == NULL ? p->problem : end + 2;
+}
+
 /* "{n}" or "{n+}", at[0] is the brace. */
 static enum imap_parse read_literal_size(struct imap_parser *p, struct slice in, size_t *used)
 {
@@ -142,7 +148,7 @@ static enum imap_parse read_literal_size(struct imap_parser *p, struct slice in,
     }
     if ((p->flags & IMAP_PARSER_MESSAGE) != 0)
         return IMAP_PARSE_DONE;
-    if (size > p->max) {
+    if (p->total > p->max || size > p->max - p->total) {
         p->problem = "Literal size too large";
         return IMAP_PARSE_BYE;
     }
@@ -215,7 +221,7 @@ static enum imap_parse read_eol(struct imap_parser *p, struct slice in, size_t *
     if (p->depth > 0)
         return bad(p, "Missing ')'");
     *used += i + 1;
-    p->eol = true;
+    p->eol = (unsigned char)(i + 1);
     return IMAP_PARSE_DONE;
 }
 
@@ -277,6 +283,7 @@ enum imap_parse imap_parser_read(struct imap_parser *p, struct slice in, size_t 
             if (p->items > IMAP_ARGS_MAX)
                 return bad(p, "Too many arguments");
         }
+        size_t before = *used;
         if (p->at == IMAP_AT_LITERAL)
             got = read_literal(p, rest, used);
         else if (rest.size == 0)
@@ -285,6 +292,7 @@ enum imap_parse imap_parser_read(struct imap_parser *p, struct slice in, size_t 
             got = read_literal_lf(p, rest, used);
         else
             got = read_token(p, rest, used);
+        p->total += *used - before;
         if (got != IMAP_PARSE_DONE)
             return got;
     }
@@ -313,20 +321,21 @@ static bool is_tag_char(unsigned char c)
 
 static bool is_name_char(unsigned char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-';
+    return c > ' ' && c < 0x7f && strchr("(){%*\"\\]", c) == NULL;
 }
 
+/* Tags and names: each piece of a word that comes in has all of it looked at again. */
 enum { WORD_MAX = 8192 };
 
-/* A word up to SP, CR or LF. False: it is not complete. */
-static bool take_word(struct slice in, struct slice *word)
+/* A word up to SP, CR or LF. False: it is not complete; one that is too long need not be. */
+static bool take_word(struct slice in, size_t max, struct slice *word)
 {
     size_t i = 0;
 
     while (i < in.size && in.at[i] != ' ' && in.at[i] != '\r' && in.at[i] != '\n')
         i++;
     *word = slice_head(in, i);
-    return i < in.size || i > WORD_MAX;
+    return i < in.size || i > max;
 }
 
 static bool all_of(struct slice word, bool (*is)(unsigned char))
@@ -335,17 +344,24 @@ static bool all_of(struct slice word, bool (*is)(unsigned char))
         if (!is(word.at[i]))
             return false;
     }
-    return word.size > 0 && word.size <= WORD_MAX;
+    return word.size > 0;
 }
 
-enum imap_parse imap_line_read(struct slice in, struct imap_line *line, size_t *used)
+enum imap_parse imap_line_read(struct slice in, size_t max, struct imap_line *line, size_t *used)
 {
     struct slice rest = in;
 
+    if (max > WORD_MAX)
+        max = WORD_MAX;
     *line = (struct imap_line){.problem = "Error in IMAP tag: Invalid tag"};
     *used = 0;
-    if (!take_word(rest, &line->tag))
+    if (!take_word(rest, max, &line->tag))
         return IMAP_PARSE_MORE;
+    if (line->tag.size > max) {
+        line->tag = SLICE_EMPTY;
+        line->problem = "Error in IMAP tag: Too long argument";
+        return IMAP_PARSE_BAD;
+    }
     if (!all_of(line->tag, is_tag_char)) {
         line->tag = SLICE_EMPTY;
         return IMAP_PARSE_BAD;
@@ -362,8 +378,13 @@ enum imap_parse imap_line_read(struct slice in, struct imap_line *line, size_t *
             return IMAP_PARSE_BAD;
         }
         rest = slice_from(in, at + 1);
-        if (!take_word(rest, &line->name))
+        if (!take_word(rest, max, &line->name))
             return IMAP_PARSE_MORE;
+        if (line->name.size > max) {
+            line->problem = "Error in IMAP command: Too long argument";
+            *used = at;
+            return IMAP_PARSE_BAD;
+        }
         if (!all_of(line->name, is_name_char)) {
             *used = at;
             return IMAP_PARSE_BAD;

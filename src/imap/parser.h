@@ -33,7 +33,7 @@ struct imap_parser {
 
     struct imap_arg *args;       /* result: a list */
     unsigned count;              /* top-level arguments read */
-    bool eol;                    /* the line end has been used too */
+    unsigned char eol;           /* the line end has been used too: its size; 0 = not yet */
     bool say_go_on;              /* a synchronising literal was announced: send "+ OK", clear it */
     const char *problem;
     uint64_t literal_size;       /* of the literal being read or, with IMAP_PARSE_MESSAGE, announced */
@@ -47,6 +47,7 @@ struct imap_parser {
     enum { IMAP_AT_TOKEN, IMAP_AT_LITERAL_LF, IMAP_AT_LITERAL } at;
 };
 
+const char *imap_parser_reason(const struct imap_parser *); /* `problem` without its code, for the log */
 void imap_parser_init(struct imap_parser *, struct arena *, size_t max, unsigned flags, unsigned want);
 /* Reads on. *used bytes of `in` are done with, whatever is returned. */
 enum imap_parse imap_parser_read(struct imap_parser *, struct slice in, size_t *used);
@@ -56,13 +57,13 @@ void imap_parser_message_done(struct imap_parser *);
 bool imap_parser_gather(struct imap_parser *);
 
 /* Tag and command name off the front of a line. DONE: *used stands behind the name (a UID prefix goes into *uid).
- * BAD: problem and, if it could be read, the tag; *used stands where skipping of the line begins. */
+ * BAD: problem (also for words longer than max) and, if it could be read, the tag; *used stands where skipping of the line begins. */
 struct imap_line {
     struct slice tag, name;      /* borrow from `in`; tag empty: it was invalid */
     bool uid;
     const char *problem;         /* "Error in IMAP tag: Invalid tag", "Error in IMAP command: Invalid command name" */
 };
-enum imap_parse imap_line_read(struct slice in, struct imap_line *, size_t *used);
+enum imap_parse imap_line_read(struct slice in, size_t max, struct imap_line *, size_t *used);
 /* Skips to behind the next LF. True: it was there; `literal`: so many bytes of a literal that does not wait for "+" follow, and
  * then the rest of the line (UINT64_MAX: more than can be counted). False: more input is needed; a few bytes may stay. */
 bool imap_skip_line(struct slice in, size_t *used, uint64_t *literal);

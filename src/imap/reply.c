@@ -114,21 +114,25 @@ static const char *class_text(enum error_class class)
     }
 }
 
-const char *error_reply(struct session *s, struct arena *arena, const struct error *e, enum error_use use)
+const char *error_internal_text(struct arena *arena)
 {
-    const char *code = class_code(e->class, use), *text = e->user[0] != '\0' ? e->user : class_text(e->class);
     char stamp[32];
     struct tm tm;
     time_t now = time(NULL);
 
+    localtime_r(&now, &tm);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
+    return arena_printf(arena, "Internal error occurred. Refer to server log for more information. [%s]", stamp);
+}
+
+const char *error_reply(struct session *s, struct arena *arena, const struct error *e, enum error_use use)
+{
+    const char *code = class_code(e->class, use), *text = e->user[0] != '\0' ? e->user : class_text(e->class);
+
     if (is_internal(e->class))
         log_error_value(&s->log, e);
-    if (text == NULL) {
-        localtime_r(&now, &tm);
-        strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
-        return arena_printf(arena, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [%s]",
-                            stamp);
-    }
+    if (text == NULL)
+        return arena_printf(arena, "[SERVERBUG] %s", error_internal_text(arena));
     if (code == NULL || text[0] == '[')
         return arena_strdup(arena, text);
     return arena_printf(arena, "[%s] %s", code, text);

@@ -12,16 +12,9 @@ static bool take_charset(struct session *s, struct request *r, struct search *q,
         request_bad(s, r, "Invalid charset argument");
         return false;
     }
-    if (!mime_charset_known(arg->text)) {
-        request_reply(r, "NO [BADCHARSET] Unknown charset.");
-        r->sync = false;
-        if ((q->returns & RETURN_SAVE) != 0) {
-            index_ranges_free(&s->saved);
-            s->saved = (struct index_ranges){0};
-        }
-        return false;
-    }
-    q->charset = arena_str(r->arena, arg->text);
+    /* An unknown one is told of behind the keys: until then it is one in which each byte is a character. */
+    q->bad_charset = !mime_charset_known(arg->text);
+    q->charset = q->bad_charset ? "ISO-8859-1" : arena_str(r->arena, arg->text);
     return true;
 }
 
@@ -57,6 +50,15 @@ bool search_parse_all(struct session *s, struct request *r, struct search *q, co
     }
     if (!search_parse(s, r, q, a))
         return false;
+    if (q->bad_charset) {
+        request_reply(r, "NO [BADCHARSET] Unknown charset.");
+        r->sync = false;
+        if ((q->returns & RETURN_SAVE) != 0) {
+            index_ranges_free(&s->saved);
+            s->saved = (struct index_ranges){0};
+        }
+        return false;
+    }
     if (s->uidonly && q->has_set) {
         request_reply(r, "BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled.");
         return false;

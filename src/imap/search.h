@@ -19,6 +19,7 @@ struct search {
     VEC(struct search_key *) with_ranges;
     struct store_search *match;
     const char *charset;
+    bool bad_charset;
     struct slice where;                      /* ESEARCH: the mailbox as the client calls it; empty: the selected one */
     uint32_t uid_validity;                   /* ... its own */
     bool extended;                           /* RETURN was given */

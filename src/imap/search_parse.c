@@ -64,6 +64,9 @@ static bool key_text(struct session *s, struct request *r, struct search *q, con
     struct buffer out = {0};
     bool good = mime_charset_to_utf8(slice_from_str(q->charset == NULL ? "UTF-8" : q->charset), arg->text, &out);
 
+    if (q->charset != NULL && *q->charset == '\0') /* no charset at all: nothing but ASCII */
+        for (size_t i = 0; i < arg->text.size; i++)
+            good = good && arg->text.at[i] < 0x80;
     *utf8 = arena_slice(r->arena, buffer_slice(&out));
     buffer_free(&out);
     if (!good)

@@ -27,9 +27,23 @@ void session_unselect(struct session *s)
     }
     index_ranges_free(&s->saved);
     s->saved = (struct index_ranges){0};
+    if (s->unreadable != NULL)
+        index_ranges_free(s->unreadable);
+    mem_free(s->unreadable);
+    s->unreadable = NULL;
     s->messages = s->recent = s->hint_uid = 0;
     s->modseq_told = s->examined = false;
     s->modseq_confirmed = s->modseq_fetched = 0;
+}
+
+bool session_fetch_failed(struct session *s, uint32_t uid)
+{
+    if (s->unreadable == NULL)
+        s->unreadable = mem_zero(1, sizeof(*s->unreadable));
+    else if (index_ranges_has(s->unreadable, uid))
+        return true;
+    index_ranges_add(s->unreadable, uid, uid);
+    return false;
 }
 
 void session_mailbox_lost(struct session *s)
@@ -146,11 +160,11 @@ void select_begin(struct session *s, struct request *r)
     struct mailbox_place place;
     struct error e = {0};
 
-    if (!imap_arg_is_string(r->args)) {
+    close_earlier(s);
+    if (r->args == NULL || !imap_arg_is_string(r->args)) {
         request_bad(s, r, "Invalid arguments");
         return;
     }
-    close_earlier(s);
     if (!request_place(s, r, r->args, &place, ERROR_PLAIN))
         return;
     if (r->args->next != NULL && r->args->next->type == IMAP_LIST && !parse_options(s, r, t, r->args->next))

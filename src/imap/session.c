@@ -176,7 +176,7 @@ static enum step step_line(struct session *s)
     struct request *r;
     size_t used;
 
-    switch (imap_line_read(session_input(s), &line, &used)) {
+    switch (imap_line_read(session_input(s), conf_size(s->set, SET_imap_max_line_length), &line, &used)) {
     case IMAP_PARSE_MORE:
         if (s->finished == NULL && notify_pending(s)) {
             s->phase = PHASE_NOTIFY;
@@ -207,8 +207,8 @@ static enum step step_line(struct session *s)
         finish_request(s);
         return check_bad_count(s);
     }
-    if ((command->flags & (COMMAND_SELECTED | COMMAND_LATE)) == COMMAND_SELECTED && s->view == NULL) {
-        request_reply(r, "BAD No mailbox selected.");
+    if ((command->flags & COMMAND_SELECTED) != 0 && (command->flags & COMMAND_MESSAGE) != 0 && s->view == NULL) {
+        request_reply(r, "BAD No mailbox selected."); /* others take their arguments first */
         return finish_request(s);
     }
     if (s->uidonly && uses_numbers(command)) {
@@ -234,7 +234,11 @@ static void begin_command(struct session *s)
 
     s->phase = PHASE_RUN;
     r->args = r->parser.args;
-    r->command->begin(s, r);
+    r->out_before = stream_bytes_out(s->io) + stream_pending(s->io);
+    if ((r->command->flags & (COMMAND_SELECTED | COMMAND_LATE)) == COMMAND_SELECTED && s->view == NULL)
+        request_reply(r, "BAD No mailbox selected.");
+    else
+        r->command->begin(s, r);
     r->run_ns += time_monotonic_ns() - from;
     if (s->phase == PHASE_RUN && r->condstore && (!s->condstore || !s->modseq_told))
         s->phase = PHASE_CONDSTORE;
@@ -265,7 +269,7 @@ static enum step step_args(struct session *s)
             s->phase = PHASE_SKIP;
         return STEP_MORE;
     case IMAP_PARSE_BYE:
-        session_bye(s, r->parser.problem, r->parser.problem);
+        session_bye(s, r->parser.problem, imap_parser_reason(&r->parser));
         return STEP_MORE;
     default:
         request_bad(s, r, "%s", r->parser.problem);
@@ -288,6 +292,8 @@ static enum step step_skip(struct session *s)
     if (s->skip > 0)
         return need_input(s);
     found = imap_skip_line(session_input(s), &used, &s->skip);
+    if (found && s->now != NULL)
+        s->now->parser.eol = used > 1 && session_input(s).at[used - 2] == '\r' ? 2 : 1;
     session_consume(s, used);
     if (!found)
         return need_input(s);
@@ -487,10 +493,15 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
 const char *session_stats_text(struct session *s, struct arena *arena)
 {
     const struct session_stats *t = &s->stats;
+    /* what is taken from the input, but for the line end of a command that runs: the real server reads it behind the command */
+    uint64_t in = t->bytes_in + stream_bytes_in(s->io) - (s->compression == NULL ? session_input(s).size : 0) -
+                  (s->now != NULL ? s->now->parser.eol : 0);
+    const char *user = mail_user_name(s->user), *at = strchr(user, '@');
+    uint64_t out = t->bytes_out + stream_bytes_out(s->io) + stream_pending(s->io);
     struct error e;
     const struct conf_var table[] = {
-        {'i', "input", arena_printf(arena, "%llu", (unsigned long long)(t->bytes_in + stream_bytes_in(s->io)))},
-        {'o', "output", arena_printf(arena, "%llu", (unsigned long long)(t->bytes_out + stream_bytes_out(s->io)))},
+        {'i', "input", arena_printf(arena, "%llu", (unsigned long long)in)},
+        {'o', "output", arena_printf(arena, "%llu", (unsigned long long)out)},
         {0, "session", s->session_id},
         {0, "fetch_hdr_count", arena_printf(arena, "%llu", (unsigned long long)t->hdr_count)},
         {0, "fetch_hdr_bytes", arena_printf(arena, "%llu", (unsigned long long)t->hdr_bytes)},
@@ -501,7 +512,10 @@ const char *session_stats_text(struct session *s, struct arena *arena)
         {0, "trashed", arena_printf(arena, "%u", t->trashed)},
         {0, "appended", arena_printf(arena, "%u", t->appended)},
         {0, "autoexpunged", "0"},
-        {'u', "user", mail_user_name(s->user)},
+        {'u', "user", user},
+        {'n', "username", at == NULL ? user : arena_str(arena, slice_of(user, (size_t)(at - user)))},
+        {'d', "domain", at == NULL ? "" : at + 1},
+        {'h', "home", mail_user_home(s->user) == NULL ? "" : mail_user_home(s->user)},
         {0, NULL, NULL}};
     const struct conf_vars vars = {.table = table};
 
@@ -519,14 +533,17 @@ void session_log_end(struct session *s, const char *reason)
     } else {
         uint64_t ago = time_monotonic_ns() - s->last_command_ns;
 
-        if (s->last_command == NULL)
+        if (s->now != NULL && (last = append_progress_text(s->now)) != NULL)
+            ;
+        else if (s->last_command == NULL)
             last = arena_strdup(arena, "No commands sent");
         else if (s->now != NULL)
-            last = arena_printf(arena, "%s running for %llu.%03llu + waiting input for 0.000 secs, 0 B in + %llu B out, "
+            last = arena_printf(arena, "%s running for %llu.%03llu + waiting input for 0.000 secs, %llu B in + %llu B out, "
                                 "state=wait-input", s->last_command,
                                 (unsigned long long)(s->now->run_ns / 1000000000),
                                 (unsigned long long)(s->now->run_ns / 1000000 % 1000),
-                                (unsigned long long)stream_pending(s->io));
+                                (unsigned long long)s->now->bytes_in,
+                                (unsigned long long)(stream_bytes_out(s->io) + stream_pending(s->io) - s->now->out_before));
         else
             last = arena_printf(arena, "%s finished %llu.%03llu secs ago", s->last_command,
                                 (unsigned long long)(ago / 1000000000), (unsigned long long)(ago / 1000000 % 1000));
@@ -554,6 +571,7 @@ void session_bye(struct session *s, const char *bye, const char *reason)
         return;
     if (bye != NULL)
         session_print(s, "* BYE %s", bye);
+    session_flush(s); /* it counts */
     session_log_end(s, reason);
     end_phase(s);
 }
@@ -654,6 +672,7 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
         greet(s, login);
     else
         (void)hibernate_resume(s, login);
+    s->stats.bytes_in += login->input.size; /* the stream has not read it */
     return s;
 }
 

@@ -76,6 +76,7 @@ struct request {
     const char *limited;      /* "[MESSAGELIMIT n uid] " of a reply for only a part of the messages; NULL: for all (limit.c) */
     const char *reply;        /* "OK Fetch completed." once it is over */
     uint64_t begun_ns, run_ns, last_ns, progress_ns;
+    uint64_t bytes_in, out_before; /* what IDLE has read; the session's output when the command began */
 };
 
 /* A keyword name as this session shows it: names of the index, and those that were only mentioned (imap 9.3). A hash
@@ -144,6 +145,7 @@ struct session {
     uint64_t modseq_fetched;              /* the highest that a FETCH has shown since the last reply that looked at it */
     uint64_t modseq_heard;                /* the mailbox's when all that had happened was told last */
     struct index_ranges saved;            /* UIDs of "$" */
+    struct index_ranges *unreadable;      /* UIDs that FETCH could not read; NULL: none */
     struct mime_hint hint;                /* where the last partial FETCH ended, of message hint_uid */
     uint32_t hint_uid;
     struct urlauth_remote *remote;        /* URLs of others (urlauth_remote.h); NULL: none was asked for */
@@ -182,6 +184,7 @@ size_t session_memory(const struct session *);
 const char *session_stats_text(struct session *, struct arena *);
 /* The line of the log at the end of a session. */
 void session_log_end(struct session *, const char *reason);
+bool session_fetch_failed(struct session *, uint32_t uid); /* notes it; has it failed before, in this mailbox? */
 /* An IDLE that was begun in another process goes on; `reply`: it has ended there, this is its (untimed) answer. */
 void session_resume_idle(struct session *, const char *tag, const char *reply);
 
@@ -229,7 +232,9 @@ void request_error(struct session *, struct request *, const struct error *);
 enum error_use { ERROR_PLAIN, ERROR_TRYCREATE, ERROR_NONEXISTENT };
 void request_error_as(struct session *, struct request *, const struct error *, enum error_use);
 /* The text of an error with its code, without NO: "[NOPERM] Permission denied". In the arena. */
+const char *append_progress_text(struct request *); /* for the log, while a message comes in; else NULL */
 const char *error_reply(struct session *, struct arena *, const struct error *, enum error_use);
+const char *error_internal_text(struct arena *); /* what clients hear of errors of the server, with the time of the log's line */
 void reply_send(struct session *, struct request *);
 void reply_bad_line(struct session *, struct slice tag, const char *problem);
 

@@ -49,8 +49,10 @@ static const struct {
             {"RELEVANCY", SORT_RELEVANCY, RANK_KEYS, NULL},
             {"X-SCORE", SORT_RELEVANCY, RANK_KEYS, NULL}};
 
-static bool add_key(struct session *s, struct request *r, struct sort_program *p, const char *word, bool reverse)
+static bool add_key(struct session *s, struct request *r, struct sort_program *p, struct slice shown, bool reverse)
 {
+    const char *word = request_upper(r, shown);
+
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         if (strcmp(keys[i].name, word) != 0)
             continue;
@@ -62,7 +64,7 @@ static bool add_key(struct session *s, struct request *r, struct sort_program *p
         p->reverse[p->count++] = reverse;
         return true;
     }
-    request_bad(s, r, "Unknown sort argument: %s", word);
+    request_bad(s, r, "Unknown sort argument: %s", arena_str(r->arena, shown));
     return false;
 }
 
@@ -95,7 +97,7 @@ bool sort_parse(struct session *s, struct request *r, struct search *q, const st
             }
             continue;
         }
-        if (!add_key(s, r, p, word, reverse))
+        if (!add_key(s, r, p, a->text, reverse))
             return false;
         reverse = false;
     }

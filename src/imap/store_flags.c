@@ -127,20 +127,20 @@ void store_begin(struct session *s, struct request *r)
     uint64_t modseq = 0;
     bool silent, list;
 
-    if (!imap_arg_is_atom(a) || a->next == NULL) {
+    if (!imap_arg_is_atom(a)) {
         request_bad(s, r, "Invalid arguments");
         return;
     }
     if (!request_set(s, r, a->text, &t->seqs) || limit_refuses(s, r, imap_ranges_count(&t->seqs), false))
         return;
     a = a->next;
-    if (a->type == IMAP_LIST) {
+    if (a != NULL && a->type == IMAP_LIST) {
         if (!parse_modifiers(s, r, a, &modseq, &t->conditional))
             return;
         r->condstore = t->conditional;
         a = a->next;
     }
-    if (!imap_arg_is_atom(a) || !parse_action(a->text, &modify, &silent)) {
+    if (a == NULL || !imap_arg_is_atom(a) || !parse_action(a->text, &modify, &silent)) {
         request_bad(s, r, "Invalid arguments");
         return;
     }

@@ -5,7 +5,7 @@ bool thread_parse(struct session *s, struct request *r, struct search *q, const 
 {
     enum thread_kind kind;
 
-    if (!imap_arg_is_atom(arg) || !imap_arg_is_string(arg->next)) {
+    if (!imap_arg_is_string(arg) || !imap_arg_is_string(arg->next)) {
         request_bad(s, r, "Invalid arguments");
         return false;
     }

@@ -1,56 +1,20 @@
 /* imap_id.c - the ID command before login (imap 5.2): what is answered, logged, believed and kept. */
 #include "login/imap_login.h"
+#include "rpc/imap_id.h"
 
 #include <stdio.h>
-#include <sys/utsname.h>
 
 enum { KEY_MAX = 30, LOG_VALUE_MAX = 80, RETAIN_PAIRS = 30, RETAIN_BYTES = 255 };
 
-/* The value behind '*' in imap_id_send; NULL: NIL. */
-static const char *built_in(const char *key, struct utsname *uts)
-{
-    if (strcasecmp(key, "name") == 0)
-        return "Dovecot";
-    if (strcasecmp(key, "version") == 0)
-        return SERVICE_COMPAT_VERSION;
-    if (strcasecmp(key, "revision") == 0)
-        return SERVICE_COMPAT_REVISION;
-    if (strcasecmp(key, "os") == 0)
-        return uts->sysname;
-    if (strcasecmp(key, "os-version") == 0)
-        return uts->release;
-    if (strcasecmp(key, "support-url") == 0)
-        return "http://www.dovecot.org/";
-    if (strcasecmp(key, "support-email") == 0)
-        return "dovecot@dovecot.org";
-    return NULL;
-}
-
 void imap_id_reply(struct login_client *c)
 {
-    struct slice rest = slice_from_str(conf_str(login_settings(c), SET_imap_id_send)), key, value;
-    struct stream *out = login_stream(c);
-    struct arena *a = arena_new();
-    struct utsname uts;
-    bool any = false;
+    struct buffer out = {0};
 
-    uname(&uts);
-    while (slice_split(&rest, ' ', &key)) {
-        const char *text;
-        if (key.size == 0)
-            continue;
-        if (!slice_split(&rest, ' ', &value))
-            value = SLICE_EMPTY;
-        text = slice_equal_str(value, "*") ? built_in(arena_str(a, key), &uts) : arena_str(a, value);
-        stream_print(out, "%s\"%.*s\" ", any ? " " : "* ID (", (int)key.size, key.at);
-        if (text == NULL)
-            stream_print(out, "NIL");
-        else
-            stream_print(out, "\"%s\"", text);
-        any = true;
-    }
-    stream_print(out, any ? ")\r\n" : "* ID NIL\r\n");
-    arena_free(a);
+    buffer_append_str(&out, "* ID ");
+    imap_id_put(&out, conf_str(login_settings(c), SET_imap_id_send));
+    buffer_append_str(&out, "\r\n");
+    stream_print(login_stream(c), "%s", buffer_cstr(&out));
+    buffer_free(&out);
 }
 
 static bool wants_log(const char *setting, struct slice key)
@@ -69,6 +33,15 @@ static void put_printable(struct buffer *out, struct slice text)
 {
     for (size_t i = 0; i < text.size; i++)
         buffer_append_byte(out, text.at[i] < 0x20 || text.at[i] == 0x7f ? '?' : text.at[i]);
+}
+
+static void put_escaped(struct buffer *out, struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.at[i] == '"' || text.at[i] == '\\')
+            buffer_append_byte(out, '\\');
+        put_printable(out, (struct slice){text.at + i, 1});
+    }
 }
 
 /* Keys that a front in login_trusted_networks may set: a fixed set of names (known-faults "forwarding"). */
@@ -137,28 +110,27 @@ bool imap_id_command(struct login_client *c, struct imap_login *imap, const stru
     for (size_t i = first; i + 1 < end; i += 2) {
         struct slice key = line->args[i].value, value = line->args[i + 1].value;
         bool nil = line->args[i + 1].kind == IMAP_ATOM;
-        if (login_trusted(c) && !nil && believe(c, key, value))
-            continue;
+        bool believed = login_trusted(c) && !nil && believe(c, key, value);
+
         if (*log_setting != '\0' && wants_log(log_setting, key)) {
             buffer_append_str(&logged, logged.size > 0 ? ", " : "");
             put_printable(&logged, key);
             buffer_append_byte(&logged, '=');
             put_printable(&logged, nil ? SLICE("NIL") : slice_head(value, LOG_VALUE_MAX));
         }
-        if (pairs++ < RETAIN_PAIRS && kept.size + key.size + value.size + 6 <= RETAIN_BYTES) {
+        if (!believed && pairs++ < RETAIN_PAIRS && kept.size + key.size + value.size + 6 <= RETAIN_BYTES) {
             buffer_printf(&kept, "%s\"", kept.size > 0 ? " " : "");
-            put_printable(&kept, key);
+            put_escaped(&kept, key);
             buffer_append_str(&kept, nil ? "\" NIL" : "\" \"");
             if (!nil) {
-                put_printable(&kept, value);
+                put_escaped(&kept, value);
                 buffer_append_byte(&kept, '"');
             }
         }
     }
-    if (logged.size > 0 && !imap->id_logged) {
+    if (logged.size > 0 && !imap->id_logged)
         login_log(c, "ID sent: %s", buffer_cstr(&logged));
-        imap->id_logged = true;
-    }
+    imap->id_logged = true; /* the first ID is the one that is logged, whatever it says */
     if (conf_bool(login_settings(c), SET_imap_id_retain) && kept.size > 0)
         login_set_client_id(c, buffer_cstr(&kept));
     buffer_free(&logged);

@@ -111,6 +111,8 @@ static void limit_known(void *arg, bool ok, unsigned count)
     snprintf(text, sizeof(text), "Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%u)",
              most);
     end_attempt(c);
+    auth_client_forget(c->server->auth, c->auth_id);
+    c->handover_failed = true; /* the reason says all */
     c->server->protocol->failed(c, LOGIN_FAIL_LIMIT, text);
     login_disconnect(c, text);
 }

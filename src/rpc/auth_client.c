@@ -520,6 +520,12 @@ void auth_request_cancel(struct auth_request *r)
     free_request(r);
 }
 
+void auth_client_forget(struct auth_client *c, uint32_t id)
+{
+    if (c->conn != NULL)
+        line_conn_print(c->conn, "CANCEL\t%u\n", id);
+}
+
 uint32_t auth_request_id(const struct auth_request *r)
 {
     return r->id;

@@ -85,6 +85,7 @@ struct auth_request *auth_request_start(struct auth_client *, const struct auth_
 /* -1: the response is not base64; the request is still open (cancel it). */
 int auth_request_continue(struct auth_request *, struct slice base64, struct error *);
 void auth_request_cancel(struct auth_request *); /* no callback any more */
+void auth_client_forget(struct auth_client *, uint32_t id); /* of a request that succeeded: nobody will ask for its user */
 uint32_t auth_request_id(const struct auth_request *);
 
 /* ---- master side: what the databases say about users ----------------------------------------------------------- */

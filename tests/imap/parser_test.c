@@ -161,7 +161,7 @@ static void check_line(const char *in, const char *expected)
     struct imap_line line;
     struct buffer out = {0};
     size_t used;
-    enum imap_parse got = imap_line_read(slice_from_str(in), &line, &used);
+    enum imap_parse got = imap_line_read(slice_from_str(in), 64 * 1024, &line, &used);
 
     if (got == IMAP_PARSE_MORE)
         buffer_append_str(&out, "more");

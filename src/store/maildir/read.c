@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #define RESCANS 10
@@ -102,6 +104,7 @@ int maildir_file_do(struct maildir *m, uint32_t uid,
 static int open_file(struct maildir *m, const char *name, void *arg, struct error *e)
 {
     struct mail_file *file = arg;
+    char path[PATH_MAX];
     int fd = openat(m->dir, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
 
@@ -110,8 +113,8 @@ static int open_file(struct maildir *m, const char *name, void *arg, struct erro
             return 0;
         if (errno == ELOOP)
             return error_set(e, ERROR_PERMISSION, "%s/%s is a symbolic link, which is not followed", m->box->path, name);
-        error_sys(e, "open", name);
-        return error_context(e, "%s/", m->box->path);
+        snprintf(path, sizeof(path), "%s/%s", m->box->path, name);
+        return error_sys(e, "open", path);
     }
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         close(fd);
@@ -156,7 +159,7 @@ int maildir_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct 
     if (r == 0)
         return expunged(uid, e);
     if (r < 0)
-        return error_context(e, "UID=%u: ", uid);
+        return -1;
     file->source = (struct mime_source){read_file, (void *)(intptr_t)file->fd, SLICE_EMPTY};
     return 0;
 }

@@ -1,0 +1,82 @@
+# Settings of IMAP: what is answered and what is logged, beside the real server (tests/imap/beside_cases.py says under which).
+
+. "$TOP_SRC/tests/lib/scene.sh"
+
+# Cases by name. Each starts both servers for itself.
+beside()
+{
+    scene_make
+    python3 -B "$TOP_SRC/tests/imap/beside" "$SCENE/b" "$OURS/dovecot" dovecot "$@" --pids >said || { cat said; atf_fail "answers or logs differ"; }
+}
+
+head()
+{
+    atf_set descr "$1"
+    atf_set require.user root
+    atf_set require.progs "dovecot python3"
+    atf_set timeout 600
+}
+
+atf_test_case fetch_failure cleanup
+fetch_failure_head()
+{
+    head "imap_fetch_failure: a message that cannot be read"
+}
+fetch_failure_body()
+{
+    beside fetch_failure_disconnect_immediately fetch_failure_disconnect_after fetch_failure_no_after fetch_failure_items
+}
+fetch_failure_cleanup()
+{
+    scene_end
+}
+
+atf_test_case workarounds cleanup
+workarounds_head()
+{
+    head "imap_client_workarounds, each and all"
+}
+workarounds_body()
+{
+    beside no_workaround delay_newmail extra_sep lsub_flags workarounds
+}
+workarounds_cleanup()
+{
+    scene_end
+}
+
+atf_test_case id cleanup
+id_head()
+{
+    head "imap_id_send, imap_id_log, imap_id_retain, and what a trusted network says of its clients"
+}
+id_body()
+{
+    beside id_default id_log id_log_some id_trusted id_retain id_send id_send_empty id_send_odd id_send_nil id_send_open id_send_list id_send_star
+}
+id_cleanup()
+{
+    scene_end
+}
+
+atf_test_case rest cleanup
+rest_head()
+{
+    head "literals, capabilities, line length, idling, what a session's last line counts, connections of one user, rawlog"
+}
+rest_body()
+{
+    beside literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
+}
+rest_cleanup()
+{
+    scene_end
+}
+
+atf_init_test_cases()
+{
+    atf_add_test_case fetch_failure
+    atf_add_test_case workarounds
+    atf_add_test_case id
+    atf_add_test_case rest
+}
