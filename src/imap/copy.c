@@ -170,7 +170,7 @@ static enum step published(struct session *s, struct request *r)
     batch = index_batch_new(r->arena, INDEX_INTERNAL);
     for (size_t i = 0; i < t->from.count; i++) {
         for (uint64_t uid = t->from.at[i].first; uid <= t->from.at[i].last; uid++)
-            mailbox_batch_expunge(s->view, batch, (uint32_t)uid);
+            mailbox_batch_moved(r->writer != NULL ? r->writer : s->view, batch, (uint32_t)uid);
     }
     r->op = mailbox_commit(r->writer != NULL ? r->writer : s->view, batch, MAILBOX_RIGHT_EXPUNGE, NULL);
     t->stage = COPY_EXPUNGE;

@@ -30,6 +30,25 @@ bool index_batch_empty(const struct index_batch *b)
            !b->enable_modseq && !b->clear_fscked;
 }
 
+void index_batch_each(const struct index_batch *b, void (*each)(void *arg, const struct index_batch_part *), void *arg)
+{
+    for (size_t i = 0; i < b->flags.count; i++) {
+        const struct flag_op *op = &b->flags.at[i];
+
+        each(arg, &(struct index_batch_part){
+                      .kind = INDEX_PART_FLAGS, .first = op->first, .last = op->last, .add = op->add, .remove = op->remove});
+    }
+    for (size_t i = 0; i < b->keywords.count; i++) {
+        const struct keyword_op *op = &b->keywords.at[i];
+
+        each(arg, &(struct index_batch_part){.kind = INDEX_PART_KEYWORDS, .first = op->first, .last = op->last, .modify = op->modify,
+                                             .names = op->names, .count = op->count});
+    }
+    for (size_t i = 0; i < b->expunges.count; i++)
+        each(arg, &(struct index_batch_part){
+                      .kind = INDEX_PART_EXPUNGE, .first = b->expunges.at[i].uid, .last = b->expunges.at[i].uid});
+}
+
 /* ---- appends ------------------------------------------------------------------------------------------------------ */
 
 struct index_append *index_batch_append(struct index_batch *b, uint32_t uid, uint8_t flags)

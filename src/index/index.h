@@ -303,6 +303,17 @@ enum index_modify { INDEX_ADD, INDEX_REMOVE, INDEX_REPLACE };
 /* Lives in the arena; slices and names given to it are copied. */
 struct index_batch *index_batch_new(struct arena *, enum index_origin);
 bool index_batch_empty(const struct index_batch *);
+/* What a batch asks of messages that are there: flags, then keywords, then expunges, each in the order in which they were put in. */
+enum index_part_kind { INDEX_PART_FLAGS, INDEX_PART_KEYWORDS, INDEX_PART_EXPUNGE };
+struct index_batch_part {
+    enum index_part_kind kind;
+    uint32_t first, last;          /* UIDs */
+    uint8_t add, remove;           /* FLAGS: new = (old & ~remove) | add */
+    enum index_modify modify;      /* KEYWORDS */
+    const struct slice *names;     /* the batch's */
+    size_t count;
+};
+void index_batch_each(const struct index_batch *, void (*each)(void *arg, const struct index_batch_part *), void *arg);
 
 /* A message to append. uid 0 = the next one at commit. Appends go out in the order of these calls. */
 struct index_append;

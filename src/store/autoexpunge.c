@@ -96,7 +96,7 @@ static void find_due(struct autoexpunge_op *a)
     }
 }
 
-/* False: somebody else is at it, or there is no place for the lock. */
+/* False: somebody else is at it. Without a place for the lock we go on without one, as the real server does. */
 static bool take_lock(struct autoexpunge_op *a)
 {
     const char *volatile_dir = a->user->inbox->storage->at.volatile_dir;
@@ -104,13 +104,23 @@ static bool take_lock(struct autoexpunge_op *a)
     struct stat st, named;
     struct error e;
 
-    if (folder == NULL || (a->dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
-        return false;
-    a->lock = os_create(a->dir, LOCK_NAME, 0600, (gid_t)-1, &e);
-    if (a->lock < 0 && e.class == ERROR_EXISTS)
-        a->lock = openat(a->dir, LOCK_NAME, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (a->lock < 0)
-        return false;
+    if (folder == NULL) {
+        error_set(&e, ERROR_TEMPORARY, "User has no home directory");
+    } else if ((a->dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0) {
+        (void)error_sys(&e, "open", folder);
+    } else {
+        a->lock = os_create(a->dir, LOCK_NAME, 0600, (gid_t)-1, &e);
+        if (a->lock < 0 && e.class == ERROR_EXISTS) {
+            a->lock = openat(a->dir, LOCK_NAME, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+            if (a->lock < 0)
+                (void)error_sys(&e, "open", arena_printf(a->arena, "%s/" LOCK_NAME, folder));
+        }
+    }
+    if (a->lock < 0) {
+        error_context(&e, "autoexpunge: Couldn't create " LOCK_NAME " lock: ");
+        log_error_value(a->user->log_p, &e);
+        return true;
+    }
     return os_lock_fd(a->lock, OS_LOCK_FCNTL, &e) == OS_GOT && fstat(a->lock, &st) == 0 &&
            fstatat(a->dir, LOCK_NAME, &named, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == named.st_ino;
 }
@@ -183,6 +193,7 @@ static int enter_box(struct autoexpunge_op *a, struct error *e)
         return -1;
     }
     a->view = mailbox_view_open(a->box, false);
+    a->view->autoexpunge = true;
     a->op.inner = mailbox_sync(a->box, NULL, SYNC_POLL);
     return 0;
 }

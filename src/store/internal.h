@@ -33,6 +33,7 @@ struct mail_user {
     bool unchecked;              /* rights are not asked for (doveadm) */
     struct acl *acl;             /* acl/user.c's; NULL = no access control lists */
     struct quota *quota;         /* quota/user.c's; NULL = no quota */
+    struct mail_log *mail_log;   /* mail_log.c's; NULL = nothing is told */
     struct mail_others *others;  /* other.c's; NULL = nobody was asked about */
 };
 int coding_open(struct mail_user *, struct error *);
@@ -146,6 +147,9 @@ struct mailbox_view {
     uint64_t gone_bytes, gone_count;
     uint32_t *lazy_uids;
     size_t lazy_count, lazy_room;
+    /* For the lines of mail_log: expunges of this batch were copied elsewhere; all expunges are autoexpunge's. */
+    const struct index_batch *moved_batch;
+    bool autoexpunge;
 };
 void mailbox_wake_watches(struct mailbox *, const struct mailbox_watch *except);
 void mailbox_set_gone(struct mailbox *);
@@ -165,6 +169,8 @@ uint8_t private_flags_of(struct mailbox *, uint32_t uid, uint8_t flags);   /* th
 
 /* ---- mail.c ---- */
 uint32_t mail_cache_flags(const struct mime_part *root, bool data);   /* of cache field "flags" (index-format 9.7) */
+/* mail_header_fields for one field, if that costs no look at the message. */
+bool mail_cached_header(struct mail *, struct slice name, struct slice *block);
 
 /* ---- save_cache.c: what a save puts into the index cache ---- */
 void save_cache_parse(struct staged *);      /* from the staged bytes, whose descriptor is open; best effort */

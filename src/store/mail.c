@@ -523,6 +523,14 @@ static int fields_from_file(struct mail *mail, const struct slice *names, const 
     return 0;
 }
 
+bool mail_cached_header(struct mail *mail, struct slice name, struct slice *block)
+{
+    unsigned field;
+
+    *block = mail->header;
+    return mail->header_known || (header_field(name, &field) && fields_from_cache(mail, &field, 1, block));
+}
+
 int mail_header_fields(struct mail *mail, const struct slice *names, size_t count, struct slice *block, struct error *e)
 {
     unsigned *fields;

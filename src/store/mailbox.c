@@ -4,11 +4,13 @@
  * A session has a view. What changes a mailbox is an op, and a mailbox runs one at a time (op.c). */
 #include "store/acl/acl.h"
 #include "store/internal.h"
+#include "store/mail_log.h"
 #include "store/quota/quota.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #define IDLE_MAX 16
@@ -245,6 +247,7 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
     enum mailbox_existence root;
     struct stat st;
     unsigned size;
+    bool absent;
     char *key;
     int r;
 
@@ -278,6 +281,7 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
 
         how.create = folder_exists(storage, place->name, &there, e) == 0 && there != MAILBOX_EXISTS_YES;
     }
+    absent = how.create && access(box->path, F_OK) < 0;
     r = box->driver->open(box, &how, e);
     if (r == 0 && storage->at.layout == LAYOUT_INDEX) {
         list_layout_box_name(box);
@@ -313,6 +317,8 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
     if (index_deleted(box->index) == 2)
         mailbox_undelete(box);
     *out = box;
+    if (absent)
+        mail_log_mailbox(&box->place, MAIL_LOG_CREATED, NULL);
     if (how.create && automatic != NULL && automatic->subscribe && !mailbox_subscribed(place)) {
         struct error ignored;
 
@@ -618,6 +624,7 @@ struct commit_op {
     bool lazy;                    /* op.inner copies what is expunged */
     bool done;
     struct quota_amount gone;     /* what the expunges give back */
+    struct mail_log_notes *notes; /* NULL = nothing to tell */
 };
 
 static enum step run_commit(struct store_op *op, struct budget *budget, struct error *e)
@@ -641,6 +648,8 @@ static enum step run_commit(struct store_op *op, struct budget *budget, struct e
             return r;
         c->lazy = false;
     }
+    if (mail_log_prepare(c->notes, budget) == STEP_MORE)
+        return STEP_MORE;
     if (!store_op_take(op, c->box))
         return STEP_WAIT;
     r = c->done ? STEP_DONE : c->box->driver->sync(c->box, &c->sync, budget, e);
@@ -673,8 +682,11 @@ static void end_commit(struct store_op *op)
     store_op_free(&op->inner);
     c->box->driver->sync_end(c->box, &c->sync);
     store_op_give(op);
-    if (c->done)
+    if (c->done) {
         quota_expunged(c->box, &c->gone);
+        mail_log_tell(c->notes, c->sync.commit == NULL ? NULL : &c->sync.commit->failed);
+    }
+    mail_log_notes_free(&c->notes);
     mailbox_close(&c->box);
 }
 
@@ -705,6 +717,7 @@ struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *b
     c->box = mailbox_ref(view->box);
     c->view = view;
     c->rights = rights;
+    c->notes = mail_log_changes(view, batch);
     c->private = index_batch_private(batch, view->view);
     c->sync = (struct driver_sync){.why = SYNC_APPLY, .batch = batch, .commit = out,
                                    .expunges = (rights & MAILBOX_RIGHT_EXPUNGE) != 0};
@@ -766,6 +779,12 @@ void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch,
         index_batch_expunge(batch, uid, NULL);
     }
     arena_free(arena);
+}
+
+void mailbox_batch_moved(struct mailbox_view *view, struct index_batch *batch, uint32_t uid)
+{
+    view->moved_batch = batch;
+    mailbox_batch_expunge(view, batch, uid);
 }
 
 void mailbox_batch_altmove(struct mailbox_view *view, struct index_batch *batch, uint32_t uid, bool to_alt)

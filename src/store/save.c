@@ -3,6 +3,7 @@
  * The message's own file is made durable before any lock is taken; folder and list once per commit, under the lock; the
  * op is done, and the message may be acknowledged, when all of that is on disk. */
 #include "store/internal.h"
+#include "store/mail_log.h"
 #include "store/quota/quota.h"
 #include "store/stage.h"
 
@@ -20,6 +21,7 @@ struct save {
     uint8_t private_flags;         /* not the message's but this user's (private.c) */
     bool counts;                   /* among what the quota knows to be staged */
     uint64_t size;                 /* as the quota counts */
+    const char *from;              /* the mailbox of which it is a copy; NULL = none */
 };
 
 static void copy_meta(struct staged *s, const struct mail_meta *meta)
@@ -259,6 +261,7 @@ static int copy_message(struct mailbox *to, struct mailbox *from, uint32_t uid, 
     if (r < 0)
         return -1;
     save->moved = moved;
+    save->from = arena_strdup(save->s.arena, from->place.vname);
     r = store_may_share(save->s.box, from) ? save->s.box->driver->stage_copy(&save->s, from, uid, e) : 0;
     if (r == 1)
         save_cache_copy(&save->s, from, uid);
@@ -355,6 +358,7 @@ struct save_op {
     struct driver_publish pub;
     struct store_fsync *fsync;
     bool durable, published;
+    size_t told;                       /* of the saves, by mail_log */
     bool elsewhere;                    /* not into the mailbox that was asked for: its UIDs are not the caller's */
 };
 
@@ -431,6 +435,18 @@ static enum step set_private_flags(struct save_op *s)
     return r;
 }
 
+static enum step tell_saved(struct save_op *s, struct budget *budget)
+{
+    while (s->box->user->mail_log != NULL && s->told < s->count) {
+        const struct save *save = s->saves[s->told++];
+
+        mail_log_saved(&save->s, save->from, save->private_flags);
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
+    }
+    return STEP_DONE;
+}
+
 static enum step run_save(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct save_op *s = (struct save_op *)op;
@@ -482,6 +498,9 @@ static enum step run_save(struct store_op *op, struct budget *budget, struct err
         return STEP_WAIT;
     if (s->pub.recent_first != 0)
         index_ranges_add(&s->view->recent, s->pub.recent_first, s->pub.recent_last);
+    s->pub.recent_first = 0; /* once */
+    if (tell_saved(s, budget) == STEP_MORE)
+        return STEP_MORE;
     fill_result(s);
     return STEP_DONE;
 }
@@ -490,7 +509,10 @@ static void end_save(struct store_op *op)
 {
     struct save_op *s = (struct save_op *)op;
     struct quota_amount saved = {0, 0};
+    struct budget unlimited = BUDGET_UNLIMITED;
 
+    if (s->published)
+        (void)tell_saved(s, &unlimited); /* whoever waited is gone */
     store_fsync_free(&s->fsync);
     s->box->driver->publish_end(s->box, &s->pub);
     store_op_give(op);
@@ -530,6 +552,6 @@ struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t co
     s->out = out;
     s->view = view != NULL && view->box == s->box && !view->read_only ? view : NULL;
     s->pub = (struct driver_publish){
-        .staged = s->staged, .count = count, .need_uids = need_uids || s->box->private != NULL, .take_recent = s->view != NULL};
+        .staged = s->staged, .count = count, .need_uids = need_uids || s->box->private != NULL || mail_log_wants_uids(s->box->user), .take_recent = s->view != NULL};
     return &s->op;
 }

@@ -239,6 +239,7 @@ struct store_op *mailbox_sync(struct mailbox *, struct mailbox_view *, enum sync
 struct store_op *mailbox_commit(struct mailbox_view *, struct index_batch *, unsigned rights, struct index_commit *out);
 /* An expunge request with the message's GUID, as Dovecot writes it. */
 void mailbox_batch_expunge(struct mailbox_view *, struct index_batch *, uint32_t uid);
+void mailbox_batch_moved(struct mailbox_view *, struct index_batch *, uint32_t uid);   /* the same, for MOVE: it is elsewhere now */
 /* The message shall lie in the alternative storage (ALT=), or no more: done by the batch's commit (sdbox), or by the next
  * purge (mdbox). Nothing where there is no ALT. */
 void mailbox_batch_altmove(struct mailbox_view *, struct index_batch *, uint32_t uid, bool to_alt);

@@ -6,6 +6,7 @@
 #include "store/dict.h"
 #include "store/internal.h"
 #include "store/log_prefix.h"
+#include "store/mail_log.h"
 #include "store/quota/quota.h"
 
 #include <stdio.h>
@@ -436,7 +437,7 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
     }
     if (find_home(user, e) < 0 || open_namespaces(user, e) < 0 || coding_open(user, e) < 0 ||
         acl_open(user, &user->acl, e) < 0 ||
-        quota_open(user, &user->quota, e) < 0) {
+        quota_open(user, &user->quota, e) < 0 || mail_log_open(user, &user->mail_log, e) < 0) {
         mail_user_close(&user);
         return -1;
     }
@@ -479,6 +480,7 @@ void mail_user_close(struct mail_user **user_p)
     coding_close(&user->coding);
     acl_close(&user->acl);
     quota_close(&user->quota);
+    mail_log_close(&user->mail_log);
     settings_unref(user->settings);
     arena_free(user->arena);
     mem_free(user);
