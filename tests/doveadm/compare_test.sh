@@ -9,7 +9,7 @@ run()
         >"$1.out" 2>"$1.err" </dev/null
     echo $? >"$1.rc"
     for part in "$1.out" "$1.err"; do
-        sed "s|$SCENE/$1|HOME|g; s/<[0-9][0-9]*>/<PID>/; s/\(20[0-9-]*\) [0-9:]* UTC/\1 TIME UTC/; s/\[20[0-9][0-9]-[0-9: -]*\]/[STAMP]/" "$part" >text
+        sed "s|$SCENE/$1|HOME|g; s/<[0-9][0-9]*>/<PID>/; s/\(20[0-9-]*\) [0-9:]* UTC/\1 TIME UTC/; s/\[20[0-9][0-9]-[0-9: -]*\]/[STAMP]/; s/firstsaved=[0-9]*/firstsaved=N/" "$part" >text
         mv text "$part"
     done
 }

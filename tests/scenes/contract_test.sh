@@ -128,7 +128,7 @@ while data.count(b"\n") < 2: data += s.recv(1000)
 print(data.decode())' "$SCENE/run/dns-client"
     scene_stop
     # The process that has served its client may still be ending when all is stopped.
-    scene_log_is_clean 'imap: Warning: Killed with signal 15 '
+    scene_log_is_clean 'imap(\([0-9]+\))?: Warning: Killed with signal 15 '
 }
 stock_under_ours_cleanup() { scene_end; }
 
