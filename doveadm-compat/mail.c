@@ -9,7 +9,7 @@
 #include "remote.h"
 #include "rpc/auth_home.h"
 #include "rpc/credentials.h"
-#include "store/quota/quota.h"
+#include "store/plugins.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -195,7 +195,7 @@ static int open_user(struct doveadm *d, struct settings *base, const char *usern
         mail_user_open(&out->user, out->set, &params, e) < 0)
         return -1;
     mail_user_set_unchecked(out->user, true);
-    quota_over_check(out->user, false);
+    mail_user_login(out->user);
     return 0;
 }
 

@@ -253,4 +253,4 @@ static enum step commit(struct dict *dict, struct dict_change *changes, size_t c
     return r == 0 ? STEP_DONE : STEP_ERROR;
 }
 
-const struct dict_driver dict_driver_sqlite = {"sqlite", open_sqlite, close_sql, get, list, commit, false};
+const struct dict_driver dict_driver_sqlite = {"sqlite", open_sqlite, close_sql, get, list, commit, NULL, false};

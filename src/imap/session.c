@@ -11,8 +11,9 @@
 
 #include "rpc/auth_home.h"
 #include "rpc/service.h"
+#include "store/later.h"
 #include "store/log_prefix.h"
-#include "store/quota/quota.h"
+#include "store/plugins.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -627,7 +628,7 @@ static int open_user(struct session *s, const struct imap_login *login, struct e
     if (session_extension(s, "CREATE-SPECIAL-USE"))
         mail_user_keep_special_uses(s->user);
     if (login->rested == NULL)
-        quota_over_check(s->user, false);
+        mail_user_login(s->user);
     return 0;
 }
 
@@ -701,7 +702,7 @@ void session_free(struct session *s)
     rawlog_close(s);
     stream_free(s->io);
     if (s->user != NULL && mail_user_has_autoexpunge(s->user))
-        worker_leftover(s->worker, mail_user_autoexpunge(s->user));
+        store_later(mail_user_autoexpunge(s->user));
     mail_user_close(&s->user);
     settings_unref(s->set);
     mem_free(s->log.prefix);

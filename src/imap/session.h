@@ -211,8 +211,6 @@ void worker_queue(struct imap_worker *, struct session *);
 void worker_watch_lists(struct imap_worker *);               /* after the first mailbox_list_watch_add */
 struct ev_loop *worker_loop(const struct imap_worker *);
 struct conf *worker_conf(const struct imap_worker *);
-/* Goes on with an operation when its session is gone; nobody hears of the result. */
-void worker_leftover(struct imap_worker *, struct store_op *);
 struct auth_homes *worker_homes(struct imap_worker *, const struct settings *);
 struct arena *worker_arena(struct imap_worker *);            /* a fresh one, maybe used before */
 void request_arena_back(struct session *, struct request *);  /* the end of a request */

@@ -8,12 +8,13 @@
 
 #include "rpc/auth_home.h"
 #include "rpc/service.h"
+#include "store/later.h"
 
 #include <stdio.h>
 #include <unistd.h>
 #include <utlist.h>
 
-enum { LEFTOVER_MS = 200, SPARE_ARENAS = 8, SLICE_MS = 2, KEEP_INDEXES = 32, KEEP_SECS = 30 };
+enum { LEFTOVER_MS = 1000, SPARE_ARENAS = 8, SLICE_MS = 2, KEEP_INDEXES = 32, KEEP_SECS = 30 };
 
 struct imap_worker {
     struct ev_loop *loop;
@@ -30,15 +31,6 @@ struct imap_worker {
     struct arena *spare[SPARE_ARENAS];
     unsigned spares;
     struct auth_homes *homes;      /* NULL = not asked for yet */
-    struct leftover *leftovers;    /* work that sessions have left */
-};
-
-/* What is done for a user when the session is over. */
-struct leftover {
-    struct leftover *prev, *next;
-    struct imap_worker *worker;
-    struct store_op *op;
-    ev_timer timer;
 };
 
 /* Who is here; of one session alone also the command that is not done yet. */
@@ -176,6 +168,7 @@ struct imap_worker *imap_worker_new(struct ev_loop *loop, struct conf *conf, con
     ev_idle_init(&w->busy, nothing);
     w->check.data = w;
     ev_check_start(loop, &w->check);
+    store_later_begin(loop);
     index_keep(KEEP_INDEXES, KEEP_SECS);
     ev_init(&w->kept, on_kept);
     w->kept.repeat = KEEP_SECS + 1;
@@ -190,44 +183,6 @@ struct imap_worker *imap_worker_new(struct ev_loop *loop, struct conf *conf, con
     return w;
 }
 
-static void drop_leftover(struct leftover *left)
-{
-    ev_timer_stop(left->worker->loop, &left->timer);
-    DL_DELETE(left->worker->leftovers, left);
-    store_op_free(&left->op);
-    mem_free(left);
-}
-
-static void on_leftover(struct ev_loop *loop, ev_timer *timer, int events)
-{
-    struct leftover *left = timer->data;
-    struct budget budget = budget_ms(SLICE_MS);
-    struct error e;
-    enum step r = store_op_step(left->op, &budget, &e);
-
-    (void)loop;
-    (void)events;
-    if (r == STEP_DONE || r == STEP_ERROR) {
-        drop_leftover(left);
-        return;
-    }
-    /* Nobody waits for it: locks of others are asked for now and then. */
-    ev_timer_set(timer, r == STEP_MORE ? 0 : 0.02, 0);
-    ev_timer_start(left->worker->loop, timer);
-}
-
-void worker_leftover(struct imap_worker *w, struct store_op *op)
-{
-    struct leftover *left = mem_zero(1, sizeof(*left));
-
-    left->worker = w;
-    left->op = op;
-    ev_timer_init(&left->timer, on_leftover, 0, 0);
-    left->timer.data = left;
-    ev_timer_start(w->loop, &left->timer);
-    DL_APPEND(w->leftovers, left);
-}
-
 struct auth_homes *worker_homes(struct imap_worker *w, const struct settings *set)
 {
     if (w->homes == NULL)
@@ -239,14 +194,7 @@ void imap_worker_free(struct imap_worker *w)
 {
     while (w->sessions != NULL)
         worker_session_over(w, w->sessions);
-    while (w->leftovers != NULL) {
-        struct leftover *left = w->leftovers;
-        struct store_op *op = left->op;
-
-        left->op = NULL;
-        drop_leftover(left);
-        store_op_finish(op, LEFTOVER_MS);
-    }
+    store_later_end(LEFTOVER_MS);
     ev_timer_stop(w->loop, &w->kept);
     index_keep(0, 0);
     ev_check_stop(w->loop, &w->check);

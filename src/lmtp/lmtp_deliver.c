@@ -3,7 +3,7 @@
 
 #include "mime/mime.h"
 #include "store/log_prefix.h"
-#include "store/quota/quota.h"
+#include "store/plugins.h"
 #include "store/store.h"
 
 #include <stdio.h>
@@ -327,7 +327,7 @@ int deliver_open_user(const struct deliver_request *q, const char *service, stru
     log->prefix = mail_user_log_prefix(own, &params, arena);
     if (mail_user_open(out, own, &params, e) < 0)
         return -1;
-    quota_over_check(*out, false);
+    mail_user_login(*out);
     return 0;
 }
 

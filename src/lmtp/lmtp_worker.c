@@ -8,12 +8,14 @@
 #include "lmtp/lmtp_deliver.h"
 #include "lmtp/lmtp_job.h"
 
+#include "store/later.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-enum { ROUND = 50, SYNC_THREADS = 4 };
+enum { ROUND = 50, SYNC_THREADS = 4, LATER_MS = 1000 };
 
 struct worker {
     struct service *service;
@@ -259,10 +261,12 @@ int lmtp_worker_main(struct service *service)
         log_fatal(EXIT_FATAL, "%s", e.admin);
     ev_io_init(&w.pool, pool_ready, os_sync_fd(), EV_READ);
     ev_io_start(w.loop, &w.pool);
+    store_later_begin(w.loop);
     service_ready(service, &events, &w);
     w.homes = new_homes(service);
     w.dispatch = dispatch_worker_new(service, &handler, &w);
     status = service_run(service);
+    store_later_end(LATER_MS);
     dispatch_worker_free(w.dispatch);
     auth_homes_free(w.homes);
     ev_io_stop(w.loop, &w.pool);

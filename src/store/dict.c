@@ -125,6 +125,16 @@ enum step dict_commit(struct dict *dict, struct dict_change *changes, size_t cou
     return commit_each(dict, changes, count, e);
 }
 
+enum step dict_commit_step(struct dict *dict, struct dict_change *changes, size_t count, bool *uncertain, struct error *e)
+{
+    *uncertain = false;
+    if (dict->driver->commit_step == NULL)
+        return dict_commit(dict, changes, count, e);
+    for (size_t i = 0; i < count; i++)
+        changes[i].missing = false;
+    return dict->driver->commit_step(dict, changes, count, uncertain, e);
+}
+
 int dict_commit_wait(struct dict *dict, struct dict_change *changes, size_t count, struct error *e)
 {
     uint64_t begun = time_monotonic_ns();

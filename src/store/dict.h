@@ -13,6 +13,7 @@ struct dict;
 struct dict_driver;
 struct dict_settings {
     const char *user;                          /* whose "priv/" is; NULL = nobody's */
+    const char *home;                          /* "file:~/x" is in it; NULL = not known */
     const char *base_dir;                      /* where sockets are looked for ("proxy::quota"); NULL = the working directory */
     const struct dict_driver *const *more;     /* drivers besides file and proxy, ended by NULL; NULL = none */
 };
@@ -55,7 +56,10 @@ struct dict_change {
 /* All of them or none. A file: under the lock, in one rewrite; nothing is written where nothing changes. STEP_WAIT: somebody
  * has the lock, call again. A service: waited for, at most some seconds (dict_proxy.c). */
 enum step dict_commit(struct dict *, struct dict_change *, size_t count, struct error *);
-/* The same, waiting up to the lock's two minutes. */
+/* The same, but never waits for a service either (STEP_WAIT), up to Dovecot's 30 seconds. Nothing else may be asked of the
+ * dictionary until it has ended; closing it gives up. *uncertain: it may be done nevertheless. */
+enum step dict_commit_step(struct dict *, struct dict_change *, size_t count, bool *uncertain, struct error *);
+/* dict_commit, waiting up to the lock's two minutes. */
 int dict_commit_wait(struct dict *, struct dict_change *, size_t count, struct error *);
 
 /* Bytes of a file <-> pairs; an odd last line is dropped. For tests and fuzzing. */

@@ -17,6 +17,8 @@ struct dict_driver {
     int (*get)(struct dict *, struct arena *, const char *key, struct dict_values *, struct error *);
     int (*list)(struct dict *, struct arena *, const char *prefix, bool deep, struct dict_pairs *, struct error *);
     enum step (*commit)(struct dict *, struct dict_change *, size_t count, struct error *);
+    /* NULL: commit never waits for others. Gets no UNSET_BELOW. */
+    enum step (*commit_step)(struct dict *, struct dict_change *, size_t count, bool *uncertain, struct error *);
     bool unsets_below;         /* commit knows DICT_UNSET_BELOW; else it gets one UNSET for each key there is */
 };
 

@@ -38,15 +38,16 @@ static int open_file(struct dict **out, const char *args, const struct dict_sett
     struct file_dict *dict;
     ptrdiff_t lock;
 
-    (void)settings;
     /* ":lock=fcntl": the file itself would be locked; the dotlock serves all. */
     lock = slice_find_slice(rest, SLICE(":lock="));
     if (lock >= 0)
         rest = slice_head(rest, (size_t)lock);
-    if (rest.size == 0 || rest.at[0] != '/')
+    if (slice_starts(rest, SLICE("~/")) && settings->home == NULL)
+        return error_set(e, ERROR_INVALID, "dict-file: the home of ~/ is not known: file:%s", args);
+    if (!slice_starts(rest, SLICE("~/")) && (rest.size == 0 || rest.at[0] != '/'))
         return error_set(e, ERROR_INVALID, "dict-file: path is not absolute: file:%s", args);
     dict = mem_zero(1, sizeof(*dict));
-    dict->path = mem_strndup(rest);
+    dict->path = rest.at[0] == '/' ? mem_strndup(rest) : mem_printf("%s%.*s", settings->home, (int)rest.size - 1, (const char *)rest.at + 1);
     dict->folder = mem_strdup(dict->path);
     char *slash = strrchr(dict->folder, '/');
     dict->name = dict->path + (slash - dict->folder) + 1;
@@ -315,4 +316,4 @@ static enum step commit(struct dict *d, struct dict_change *changes, size_t coun
     return STEP_ERROR;
 }
 
-const struct dict_driver dict_driver_file = {"file", open_file, close_file, get, list, commit, true};
+const struct dict_driver dict_driver_file = {"file", open_file, close_file, get, list, commit, NULL, true};

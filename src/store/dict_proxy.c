@@ -2,7 +2,8 @@
  *
  * One connection for each request, as the service of Dovecot gives each connection a process. A request waits for its answer,
  * since quota must be known before a save: at most WAIT_MS. After such a wait, or when nobody listens, requests fail at once
- * for REST_MS, so that a dead service does not hold a worker's other sessions up again and again. */
+ * for REST_MS, so that a dead service does not hold a worker's other sessions up again and again. Commits that nobody waits
+ * for (commit_step) hold nobody up: they have LATER_MS. */
 #include "rpc/line.h"
 #include "store/dict_driver.h"
 
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #define WAIT_MS 10000
+#define LATER_MS 30000
 #define REST_MS 2000
 #define CONNECT_MS 1000
 #define ANSWER_MOST (64u << 20)
@@ -23,13 +25,14 @@ struct proxy_dict {
     char *path, *name;         /* of the socket, of the dictionary */
     uint64_t resting_until;    /* monotonic ns */
     char *why;                 /* it rests */
+    struct talk *later;        /* commit_step's; NULL = none under way */
 };
 
 struct talk {
     struct proxy_dict *proxy;
-    int fd;
+    int fd;                    /* -1: not connected yet */
     uint64_t begun;
-    struct buffer in;
+    struct buffer in, out;     /* out: what is still to be sent */
     size_t done;               /* bytes of `in` that were lines already */
 };
 
@@ -56,10 +59,28 @@ static int open_proxy(struct dict **out, const char *args, const struct dict_set
     return 0;
 }
 
+static void end(struct talk *t)
+{
+    if (t->fd >= 0)
+        close(t->fd);
+    buffer_free(&t->in);
+    buffer_free(&t->out);
+}
+
+static void end_later(struct proxy_dict *proxy)
+{
+    if (proxy->later == NULL)
+        return;
+    end(proxy->later);
+    mem_free(proxy->later);
+    proxy->later = NULL;
+}
+
 static void close_proxy(struct dict *dict)
 {
     struct proxy_dict *proxy = proxy_of(dict);
 
+    end_later(proxy);
     mem_free(proxy->path);
     mem_free(proxy->name);
     mem_free(proxy->why);
@@ -94,52 +115,69 @@ static int wait_for(struct talk *t, short events, struct error *e)
     }
 }
 
-static int send_all(struct talk *t, struct slice bytes, struct error *e)
+/* STEP_WAIT: there is no room at the moment. */
+static enum step send_some(struct talk *t, struct error *e)
 {
-    while (bytes.size > 0) {
-        ssize_t n = send(t->fd, bytes.at, bytes.size, MSG_NOSIGNAL);
+    while (t->out.size > 0) {
+        ssize_t n = send(t->fd, t->out.at, t->out.size, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-        if (n < 0 && errno != EAGAIN && errno != EINTR)
-            return error_sys(e, "write", t->proxy->path);
-        if (n < 0 && wait_for(t, POLLOUT, e) < 0)
-            return -1;
-        bytes = slice_from(bytes, n < 0 ? 0 : (size_t)n);
+        if (n < 0 && errno == EAGAIN)
+            return STEP_WAIT;
+        if (n < 0 && errno != EINTR) {
+            error_sys(e, "write", t->proxy->path);
+            return STEP_ERROR;
+        }
+        if (n > 0)
+            buffer_drop(&t->out, (size_t)n);
     }
-    return 0;
+    return STEP_DONE;
+}
+
+static void greet(struct talk *t, const struct buffer *request)
+{
+    buffer_append_str(&t->out, "H3\t2\t0\t");
+    text_tab_escape(&t->out, slice_from_str(t->proxy->dict.user));
+    buffer_append_byte(&t->out, '\t');
+    text_tab_escape(&t->out, slice_from_str(t->proxy->name));
+    buffer_append_byte(&t->out, '\n');
+    buffer_append_slice(&t->out, buffer_slice(request));
+}
+
+static int connect_to(const struct proxy_dict *proxy, unsigned wait_ms, struct error *e)
+{
+    int fd = line_connect(proxy->path, wait_ms, e);
+
+    if (fd < 0 && e->sys != 0) {
+        const int sys = e->sys;
+
+        error_set(e, e->class, "net_connect_unix(%s) failed: %s", proxy->path, strerror(sys));
+        e->sys = sys;
+    }
+    return fd;
 }
 
 /* What is sent is short or is written while the other side reads: it answers nothing before the end of a request. */
 static int begin(struct talk *t, struct proxy_dict *proxy, struct buffer *request, struct error *e)
 {
-    struct buffer all = {0};
-    int r;
+    enum step r;
 
     *t = (struct talk){.proxy = proxy, .begun = time_monotonic_ns()};
     if (t->begun < proxy->resting_until)
         return error_set(e, ERROR_TEMPORARY, "%s (not tried again yet)", proxy->why);
-    t->fd = line_connect(proxy->path, CONNECT_MS, e);
+    t->fd = connect_to(proxy, CONNECT_MS, e);
     if (t->fd < 0)
         return give_up(proxy, e);
-    buffer_append_str(&all, "H3\t2\t0\t");
-    text_tab_escape(&all, slice_from_str(proxy->dict.user));
-    buffer_append_byte(&all, '\t');
-    text_tab_escape(&all, slice_from_str(proxy->name));
-    buffer_append_byte(&all, '\n');
-    buffer_append_slice(&all, buffer_slice(request));
-    r = send_all(t, buffer_slice(&all), e);
-    buffer_free(&all);
-    if (r < 0)
-        close(t->fd);
-    return r;
+    greet(t, request);
+    while ((r = send_some(t, e)) == STEP_WAIT)
+        if (wait_for(t, POLLOUT, e) < 0)
+            break;
+    if (r != STEP_DONE)
+        end(t);
+    return r == STEP_DONE ? 0 : -1;
 }
 
-static void end(struct talk *t)
-{
-    close(t->fd);
-    buffer_free(&t->in);
-}
-
-static int next_line(struct talk *t, struct slice *line, struct error *e)
+/* STEP_WAIT: it has not come yet. */
+static enum step take_line(struct talk *t, struct slice *line, struct error *e)
 {
     for (;;) {
         struct slice rest = slice_from(buffer_slice(&t->in), t->done);
@@ -150,33 +188,46 @@ static int next_line(struct talk *t, struct slice *line, struct error *e)
         if (lf >= 0) {
             *line = slice_head(rest, (size_t)lf);
             t->done += (size_t)lf + 1;
-            return 0;
+            return STEP_DONE;
         }
-        if (rest.size > ANSWER_MOST)
-            return error_set(e, ERROR_LIMIT, "%s: the answer is too long", t->proxy->path);
-        if (wait_for(t, POLLIN, e) < 0)
-            return -1;
+        if (rest.size > ANSWER_MOST) {
+            error_set(e, ERROR_LIMIT, "%s: the answer is too long", t->proxy->path);
+            return STEP_ERROR;
+        }
         buffer_drop(&t->in, t->done);
         t->done = 0;
-        n = recv(t->fd, chunk, sizeof(chunk), 0);
-        if (n == 0)
-            return error_set(e, ERROR_TEMPORARY, "dict-client: Connection to %s closed: no answer", t->proxy->path);
-        if (n < 0 && errno != EAGAIN && errno != EINTR)
-            return error_sys(e, "read", t->proxy->path);
+        n = recv(t->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN)
+            return STEP_WAIT;
+        if (n == 0) {
+            error_set(e, ERROR_TEMPORARY, "Connection closed");
+            return STEP_ERROR;
+        }
+        if (n < 0 && errno != EINTR) {
+            error_sys(e, "read", t->proxy->path);
+            return STEP_ERROR;
+        }
         if (n > 0)
             buffer_append(&t->in, chunk, (size_t)n);
     }
 }
 
-/* The reply without "*1" lines and "+1<TAB>"; `reply` is its letter, '\0' at the end of an iteration. Fields are unescaped. */
-static int next_reply(struct talk *t, struct arena *arena, char *reply, struct slice **fields, size_t *count, struct error *e)
+static int next_line(struct talk *t, struct slice *line, struct error *e)
 {
-    struct slice line, id;
+    enum step r;
 
-    do {
-        if (next_line(t, &line, e) < 0)
+    while ((r = take_line(t, line, e)) == STEP_WAIT)
+        if (wait_for(t, POLLIN, e) < 0)
             return -1;
-    } while (line.size > 0 && line.at[0] == '*');
+    return r == STEP_DONE ? 0 : -1;
+}
+
+/* The reply without "+1<TAB>"; `reply` is its letter, '\0' at the end of an iteration, '*': this line is none. Fields are unescaped. */
+static int read_reply(const struct talk *t, struct arena *arena, struct slice line, char *reply, struct slice **fields, size_t *count,
+                      struct error *e)
+{
+    struct slice id;
+
     if (line.size > 0 && line.at[0] == '+' && !slice_split(&line, '\t', &id))
         return error_set(e, ERROR_INVALID, "%s: Broken reply", t->proxy->path);
     *reply = '\0';
@@ -188,12 +239,32 @@ static int next_reply(struct talk *t, struct arena *arena, char *reply, struct s
     return 0;
 }
 
-static int failed(struct talk *t, struct slice text, struct error *e)
+static int next_reply(struct talk *t, struct arena *arena, char *reply, struct slice **fields, size_t *count, struct error *e)
+{
+    struct slice line;
+
+    do {
+        if (next_line(t, &line, e) < 0)
+            return -1;
+    } while (line.size > 0 && line.at[0] == '*');
+    return read_reply(t, arena, line, reply, fields, count, e);
+}
+
+/* Behind an error: how long it took. */
+static int took(const struct talk *t, struct error *e)
 {
     uint64_t ms = (time_monotonic_ns() - t->begun) / 1000000;
+    const struct error why = *e;
 
-    return error_set(e, ERROR_TEMPORARY, "dict-server returned failure: %.*s (reply took %llu.%03llu secs)", (int)text.size,
-                     (const char *)text.at, (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
+    error_set(e, why.class, "%s (reply took %llu.%03llu secs)", why.admin, (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
+    e->sys = why.sys;
+    return -1;
+}
+
+static int failed(struct talk *t, struct slice text, struct error *e)
+{
+    error_set(e, ERROR_TEMPORARY, "dict-server returned failure: %.*s", (int)text.size, (const char *)text.at);
+    return took(t, e);
 }
 
 static int not_understood(struct talk *t, char reply, struct error *e)
@@ -279,6 +350,27 @@ static void put_change(struct buffer *b, const struct dict_change *c)
     line_end(b);
 }
 
+static void put_commit(struct buffer *request, const struct proxy_dict *proxy, const struct dict_change *changes, size_t count)
+{
+    buffer_append_str(request, "B" TRANSACTION);
+    put_user(request, proxy);
+    for (size_t i = 0; i < count; i++)
+        put_change(request, &changes[i]);
+    buffer_append_str(request, "C" TRANSACTION "\n");
+}
+
+static int commit_answer(struct talk *t, char reply, const struct slice *fields, size_t got, struct dict_change *changes, size_t count,
+                         struct error *e)
+{
+    if (reply == 'F' || reply == 'W')
+        return failed(t, got > 1 ? fields[1] : SLICE_EMPTY, e);
+    if (reply != 'O' && reply != 'N')
+        return not_understood(t, reply, e);
+    for (size_t i = 0; reply == 'N' && i < count; i++)
+        changes[i].missing = changes[i].what == DICT_ADD; /* it does not say which */
+    return 0;
+}
+
 static enum step commit(struct dict *dict, struct dict_change *changes, size_t count, struct error *e)
 {
     struct proxy_dict *proxy = proxy_of(dict);
@@ -290,28 +382,82 @@ static enum step commit(struct dict *dict, struct dict_change *changes, size_t c
     char reply;
     int r;
 
-    buffer_append_str(&request, "B" TRANSACTION);
-    put_user(&request, proxy);
-    for (size_t i = 0; i < count; i++)
-        put_change(&request, &changes[i]);
-    buffer_append_str(&request, "C" TRANSACTION "\n");
+    put_commit(&request, proxy, changes, count);
     r = begin(&t, proxy, &request, e);
     buffer_free(&request);
     if (r == 0) {
         r = next_reply(&t, arena, &reply, &fields, &got, e);
-        if (r == 0 && reply == 'N') {
-            /* It does not say which. */
-            for (size_t i = 0; i < count; i++)
-                changes[i].missing = changes[i].what == DICT_ADD;
-        } else if (r == 0 && (reply == 'F' || reply == 'W')) {
-            r = failed(&t, got > 1 ? fields[1] : SLICE_EMPTY, e);
-        } else if (r == 0 && reply != 'O') {
-            r = not_understood(&t, reply, e);
-        }
+        if (r == 0)
+            r = commit_answer(&t, reply, fields, got, changes, count, e);
         end(&t);
     }
     arena_free(arena);
     return r == 0 ? STEP_DONE : STEP_ERROR;
 }
 
-const struct dict_driver dict_driver_proxy = {"proxy", open_proxy, close_proxy, get, list, commit, false};
+/* Connects and sends. STEP_WAIT: nobody has taken the connection, or all of it, yet. */
+static enum step go_out(struct talk *t, struct error *e)
+{
+    if (t->fd < 0)
+        t->fd = connect_to(t->proxy, 0, e);
+    if (t->fd < 0)
+        return e->sys == EAGAIN ? STEP_WAIT : STEP_ERROR;
+    return send_some(t, e);
+}
+
+static enum step take_answer(struct talk *t, struct dict_change *changes, size_t count, bool *uncertain, struct error *e)
+{
+    struct arena *arena;
+    struct slice line = SLICE_EMPTY, *fields;
+    size_t got;
+    char reply;
+    enum step r;
+    int result;
+
+    do {
+        r = take_line(t, &line, e);
+    } while (r == STEP_DONE && line.size > 0 && line.at[0] == '*');
+    *uncertain = r == STEP_ERROR;
+    if (r != STEP_DONE)
+        return r;
+    arena = arena_new();
+    result = read_reply(t, arena, line, &reply, &fields, &got, e);
+    *uncertain = result < 0 || (reply != 'O' && reply != 'N' && reply != 'F');
+    if (result == 0)
+        result = commit_answer(t, reply, fields, got, changes, count, e);
+    arena_free(arena);
+    return result == 0 ? STEP_DONE : STEP_ERROR;
+}
+
+static enum step commit_step(struct dict *dict, struct dict_change *changes, size_t count, bool *uncertain, struct error *e)
+{
+    struct proxy_dict *proxy = proxy_of(dict);
+    struct talk *t = proxy->later;
+    enum step r;
+
+    if (t == NULL) {
+        struct buffer request = {0};
+
+        t = proxy->later = mem_zero(1, sizeof(*t));
+        *t = (struct talk){.proxy = proxy, .fd = -1, .begun = time_monotonic_ns()};
+        put_commit(&request, proxy, changes, count);
+        greet(t, &request);
+        buffer_free(&request);
+    }
+    r = go_out(t, e);
+    if (r == STEP_DONE)
+        r = take_answer(t, changes, count, uncertain, e);
+    if (r == STEP_WAIT) {
+        if ((time_monotonic_ns() - t->begun) / 1000000 < LATER_MS)
+            return STEP_WAIT;
+        *uncertain = t->fd >= 0 && t->out.size == 0;
+        error_set(e, ERROR_TEMPORARY, "Dict server timeout: No input for %d.000 secs", LATER_MS / 1000);
+        r = STEP_ERROR;
+    }
+    if (r == STEP_ERROR && strstr(e->admin, "(reply took ") == NULL)
+        took(t, e);
+    end_later(proxy);
+    return r;
+}
+
+const struct dict_driver dict_driver_proxy = {"proxy", open_proxy, close_proxy, get, list, commit, commit_step, false};

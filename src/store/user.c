@@ -454,6 +454,7 @@ struct mail_user *mail_user_ref(struct mail_user *user)
 int mail_user_dict(struct mail_user *user, const char *uri, const char *name, struct dict **out, struct error *e)
 {
     const struct dict_settings settings = {.user = name == NULL || *name == '\0' ? user->name : name,
+                                           .home = user->home,
                                            .base_dir = conf_str(user->settings, SET_base_dir)};
 
     return dict_open(out, uri, &settings, e);

@@ -1,0 +1,13 @@
+/* Writes into dictionaries that nobody waits for: last_login, quota_clone. */
+#ifndef YARILO_STORE_DICT_WRITE_H
+#define YARILO_STORE_DICT_WRITE_H
+
+#include "store/dict.h"
+#include "store/store.h"
+
+/* Commits the changes for the user, later (store/later.h): at most some at a time in a process, in order of asking; more than
+ * a thousand that wait are refused. Everything is copied; the user may be closed. What goes wrong is logged: "WHAT: Failed to
+ * write value: ..." */
+void dict_write(struct mail_user *, const char *what, const char *uri, const struct dict_change *, size_t count);
+
+#endif

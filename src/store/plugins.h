@@ -1,0 +1,11 @@
+/* What the small plugins of mail_plugins do for a whole user (quota-acl-plugins 6, 7). */
+#ifndef YARILO_STORE_PLUGINS_H
+#define YARILO_STORE_PLUGINS_H
+
+#include "store/store.h"
+
+/* A session begins, a mail is delivered, a command runs: quota_over_flag is looked at, last_login is written (without waiting).
+ * Not for sessions that come back from hibernation, nor for users whose mail others share. */
+void mail_user_login(struct mail_user *);
+
+#endif

@@ -1,0 +1,190 @@
+# The small plugins of mail_plugins, with the real server and with ours.
+
+. "$TOP_SRC/tests/lib/scene.sh"
+
+plugins_head()
+{
+    atf_set require.user root
+    atf_set require.progs "dovecot doveadm python3 sqlite3"
+    atf_set timeout 300
+}
+
+# A fake dict service (tests/lib/fake_dict.py) for each kind, in $SCENE/dicts; what it hears goes to $SCENE/heard.
+listen_as_dicts()
+{
+    scene_make
+    mkdir "$SCENE/dicts"
+    python3 -B "$TOP_SRC/tests/lib/fake_dict.py" "$SCENE/dicts" "$SCENE/heard" "$@" &
+    FAKE=$!
+    while [ ! -e "$SCENE/dicts/ready" ]; do
+        kill -0 $FAKE || atf_fail "the fake dict service has ended"
+    done
+}
+
+visit()
+{
+    printf 'a LOGIN %s pass\nb LOGOUT\n' "$1" | scene_talk imap >/dev/null
+}
+
+deliver()
+{
+    printf 'LHLO x\nMAIL FROM:<>\nRCPT TO:<%s>\n/^250 2.1.5\nDATA\n/^354\nSubject: x\n.\n/^250 2.0.0\nQUIT\n' "$1" |
+        scene_talk lmtp >/dev/null
+}
+
+# real|ours: stock or own doveadm with the server's configuration.
+doveadm_of()
+{
+    if [ "$1" = ours ]; then shift; "$OURS/doveadm" -c "$SCENE/dovecot.conf" "$@"; else shift; doveadm -c "$SCENE/dovecot.conf" "$@"; fi
+}
+
+# What stands behind "last_login_dict: " and the like, without times.
+texts()
+{
+    sed -n "s/.*Error: \($1.*\)/\1/p" "$SCENE/log" | sed 's/ (reply took .*//' | sort
+}
+
+# ---- last_login ----
+
+# logins NAME SERVER: who is written where, with which number of digits.
+logins()
+{
+    visit alice
+    deliver bob
+    doveadm_of $2 mailbox list -u carl >/dev/null
+    scene_stop
+    {
+        for user in alice bob carl; do
+            sed 's/^[0-9]*$/&=/; s/[0-9]/9/g' "$SCENE/home/$user/logins" 2>/dev/null
+        done
+        sqlite3 "$SCENE/db" 'SELECT user, service, length(time) FROM logins ORDER BY 1'
+    } >$1.$2
+    rm -rf "$SCENE"/home/*
+    sqlite3 "$SCENE/db" 'DELETE FROM logins'
+}
+
+make_logins()
+{
+    scene_make
+    sqlite3 "$SCENE/db" 'CREATE TABLE logins (user TEXT, service TEXT, time INTEGER, PRIMARY KEY (user, service))'
+    chown $MAIL_USER "$SCENE/db"
+    cat >"$SCENE/dict.conf" <<EOT
+connect = $SCENE/db
+map {
+  pattern = shared/last-login/\$user/\$service
+  table = logins
+  value_field = time
+  value_type = uint
+  fields {
+    user = \$user
+    service = \$service
+  }
+}
+EOT
+}
+
+last_login_both()
+{
+    name=$1
+    shift
+    for who in dovecot ours; do
+        SERVER=
+        scene_start $who 'mail_plugins = last_login' 'dict {' "  logins = sqlite:$SCENE/dict.conf" '}' \
+            'service dict {' '  user = root' '  unix_listener dict {' '    mode = 0666' '  }' '}' 'plugin {' "$@" '}'
+        logins $name $who
+    done
+    atf_check diff -u $name.dovecot $name.ours
+    grep -q alice $name.ours || grep -q 9999999999 $name.ours || atf_fail "nothing was written"
+}
+
+atf_test_case last_login cleanup
+last_login_head() { plugins_head; }
+last_login_body()
+{
+    make_logins
+    last_login_both plain '  last_login_dict = file:%h/logins'
+    last_login_both home '  last_login_dict = file:~/logins' '  last_login_key = seen/%d/%n/%s' '  last_login_precision = ms'
+    last_login_both nanoseconds '  last_login_dict = file:~/logins' '  last_login_precision = ns'
+    last_login_both sql '  last_login_dict = proxy::logins' '  last_login_key = last-login/%u/%s'
+    scene_log_is_clean
+}
+last_login_cleanup() { scene_end; }
+
+# What goes wrong is said once, in the log alone.
+atf_test_case last_login_errors cleanup
+last_login_errors_head() { plugins_head; }
+last_login_errors_body()
+{
+    listen_as_dicts ok fail unsure missing close
+    for who in dovecot ours; do
+        SERVER=
+        : >"$SCENE/log"
+        scene_start $who 'mail_plugins = last_login' 'plugin {' "  last_login_dict = proxy:$SCENE/dicts/%u:x" '}'
+        for user in ok fail unsure missing close none; do
+            visit $user
+        done
+        scene_stop
+        texts last_login >errors.$who
+        : >"$SCENE/log"
+        scene_start $who 'mail_plugins = last_login' 'plugin {' "  last_login_dict = nosuch:x" '}'
+        visit ok
+        scene_stop
+        texts last_login >>errors.$who
+        : >"$SCENE/log"
+        scene_start $who 'mail_plugins = last_login' 'plugin {' "  last_login_dict = file:~/x" '  last_login_precision = h' '}'
+        visit ok
+        scene_stop
+        texts last_login >>errors.$who
+    done
+    kill $FAKE
+    atf_check diff -u errors.dovecot errors.ours
+    atf_check -o inline:'6\n' sh -c 'wc -l <errors.ours'
+}
+last_login_errors_cleanup() { scene_end; }
+
+# A dict service that never answers holds nobody up: a write that was waited for would have given up meanwhile, and said so.
+atf_test_case last_login_waits_for_nobody cleanup
+last_login_waits_for_nobody_body()
+{
+    listen_as_dicts hang
+    scene_start ours 'mail_plugins = last_login' 'plugin {' "  last_login_dict = proxy:$SCENE/dicts/hang:x" '}'
+    # More than may write at a time.
+    for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        visit u$n
+    done
+    deliver bob
+    grep -q 'hang S1.shared/last-login/u1.' "$SCENE/heard" || atf_fail "nothing was written"
+    scene_log_is_clean
+    scene_stop
+    kill $FAKE
+    # Those that are under way when the process ends are not forgotten silently.
+    atf_check -o match:'last_login_dict: Write was unconfirmed' cat "$SCENE/log"
+}
+last_login_waits_for_nobody_cleanup() { scene_end; }
+
+# A session that comes back is no login.
+atf_test_case last_login_rests cleanup
+last_login_rests_head() { plugins_head; }
+last_login_rests_body()
+{
+    listen_as_dicts ok
+    scene_start ours 'imap_hibernate_timeout = 1s' 'service imap {' '  extra_groups = $default_internal_group' '  unix_listener imap-master {' \
+        '    user = $default_internal_user' '  }' '}' 'service imap-hibernate {' '  unix_listener imap-hibernate {' '    mode = 0660' \
+        '    group = $default_internal_group' '  }' '}' \
+        'mail_plugins = last_login' 'plugin {' "  last_login_dict = proxy:$SCENE/dicts/ok:x" '}'
+    python3 -B "$TOP_SRC/tests/lib/hibernate.py" same "$IP" $IMAP_PORT "$SCENE/run" >/dev/null || atf_fail "$(cat "$SCENE/log")"
+    scene_stop
+    kill $FAKE
+    grep -c 'ok S1' "$SCENE/heard" >written
+    grep -c 'Info: Login: ' "$SCENE/log" >logins
+    atf_check diff logins written
+}
+last_login_rests_cleanup() { scene_end; }
+
+atf_init_test_cases()
+{
+    atf_add_test_case last_login
+    atf_add_test_case last_login_errors
+    atf_add_test_case last_login_waits_for_nobody
+    atf_add_test_case last_login_rests
+}
