@@ -1,5 +1,6 @@
 /* doveadm_run.c - what commands share: settings, sockets, what an error means, commands that are not there. */
 #include "doveadm_args.h"
+#include "conf/plugins.h"
 #include "rpc/line.h"
 
 #include <errno.h>
@@ -28,6 +29,8 @@ struct settings *doveadm_settings(struct doveadm *d)
     d->set = conf_settings(d->conf, &filter, &e);
     if (d->set == NULL)
         doveadm_fatal(DOVEADM_TEMPFAIL, "Error reading configuration: %s", e.admin);
+    if (conf_plugins_check(d->set, false, &e) < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "%s", e.admin);
     return d->set;
 }
 
@@ -119,12 +122,8 @@ int doveadm_absent(struct doveadm *d)
 /* Is the plugin of a command's first word in mail_plugins? */
 bool doveadm_plugin_loaded(struct doveadm *d, const struct doveadm_command *c)
 {
-    struct slice rest = slice_from_str(conf_str(doveadm_settings(d), SET_mail_plugins)), one;
     struct slice plugin = strncmp(c->name, "mailbox cryptokey ", 18) == 0 ? SLICE("mail_crypt")
                                                                           : slice_of(c->name, strcspn(c->name, " "));
 
-    while (rest.size > 0 && slice_split(&rest, ' ', &one))
-        if (slice_equal(one, plugin))
-            return true;
-    return false;
+    return conf_plugin_named(doveadm_settings(d), arena_str(d->arena, plugin));
 }

@@ -207,7 +207,8 @@ int check_mail_user(struct conf_check *c)
 {
     const char *folder = conf_str(c->set, SET_mail_plugin_dir);
     size_t n;
-    if (conf_str(c->set, SET_mail_plugins)[0] != '\0' && access(folder, R_OK | X_OK) < 0)
+    /* The default is the folder of a Dovecot that may have been removed: we have nothing to load. */
+    if (conf_assigned(c->set, SET_mail_plugin_dir) && conf_str(c->set, SET_mail_plugins)[0] != '\0' && access(folder, R_OK | X_OK) < 0)
         return error_set(c->e, ERROR_INVALID, "mail_plugin_dir: access(%s) failed: %s", folder, strerror(errno));
     const struct conf_block *const *blocks = conf_blocks(c->set, BLOCK_NAMESPACE, &n);
     for (size_t i = 0; i < n; i++) {

@@ -2,6 +2,8 @@
 #include "imap/session.h"
 #include "imap/urlauth.h"
 
+#include "conf/plugins.h"
+
 static const char built_in[] =
     "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS "
     "THREAD=ORDEREDSUBJECT MULTIAPPEND URL-PARTIAL CATENATE UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED "
@@ -27,13 +29,7 @@ static bool has_special_use(const struct settings *set)
 
 bool session_plugin(const struct session *s, const char *name)
 {
-    struct slice rest = slice_from_str(conf_str(s->set, SET_mail_plugins)), word;
-
-    while (rest.size > 0 && slice_split(&rest, ' ', &word)) {
-        if (slice_equal_str(word, name))
-            return true;
-    }
-    return false;
+    return conf_plugin_named(s->set, name);
 }
 
 /* imap_capability as it holds for this session. */

@@ -9,6 +9,7 @@
 #include "imap/session.h"
 #include "imap/urlauth_remote.h"
 
+#include "conf/plugins.h"
 #include "rpc/auth_home.h"
 #include "rpc/service.h"
 #include "store/later.h"
@@ -617,6 +618,11 @@ static int open_user(struct session *s, const struct imap_login *login, struct e
     }
     s->set = set;
     s->log.debug = conf_bool(set, SET_mail_debug);
+    if (conf_plugins_check(set, true, e) < 0) {
+        mem_free(s->log.prefix);
+        s->log.prefix = mem_printf("imap(%s): ", login->user); /* as early as with Dovecot */
+        return -1;
+    }
     arena = worker_arena(s->worker);
     mem_free(s->log.prefix);
     s->log.prefix = mem_strdup(mail_user_log_prefix(set, &params, arena));

@@ -4,6 +4,8 @@
  * (default_internal_user): bytes of clients are never read as root. */
 #include "lmtp/lmtp_impl.h"
 
+#include "conf/plugins.h"
+
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -90,6 +92,8 @@ int main(int argc, char **argv)
         s.hostname = getenv("DOVECOT_HOSTDOMAIN") != NULL ? getenv("DOVECOT_HOSTDOMAIN") : service_hostname(s.service);
     s.tls = tls_cache_new(NULL);
     log_set_prefix("lmtp(%d): ", (int)getpid());
+    if (conf_plugins_check(s.global, false, &e) < 0)
+        log_fatal(EXIT_FATAL, "%s", e.admin);
     run_front(&s);
     service_ready(s.service, &events, &s);
     status = service_run(s.service);

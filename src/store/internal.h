@@ -86,6 +86,9 @@ struct mail_user *mail_user_other(struct mail_user *, const char *name, const ch
 const char *mailbox_foreign_owner(const struct mailbox *);
 void mail_others_close(struct mail_user *);
 
+/* ---- last_login.c: the plugin of that name ---- */
+void last_login_write(struct mail_user *);
+
 /* ---- plugin.c: mail_plugins and plugin {} of a user ---- */
 /* The value, expanded, in the arena; *value NULL: not set. */
 int mail_user_plugin_text(const struct mail_user *, struct arena *, const char *key, const char **value, struct error *);

@@ -3,8 +3,6 @@
  * One shared key a user. Nobody waits for it: what goes wrong is an error in the log, never in the session. */
 #include "store/dict_write.h"
 #include "store/internal.h"
-#include "store/plugins.h"
-#include "store/quota/quota.h"
 
 #include <time.h>
 
@@ -51,12 +49,11 @@ static int write_login(struct mail_user *user, struct arena *arena, struct error
     return 0;
 }
 
-void mail_user_login(struct mail_user *user)
+void last_login_write(struct mail_user *user)
 {
     struct arena *arena;
     struct error e;
 
-    quota_over_check(user, false);
     if (!mail_user_plugin(user, "last_login"))
         return;
     arena = arena_new();

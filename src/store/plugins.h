@@ -5,7 +5,8 @@
 #include "store/store.h"
 
 /* A session begins, a mail is delivered, a command runs: quota_over_flag is looked at, last_login is written (without waiting).
- * Not for sessions that come back from hibernation, nor for users whose mail others share. */
+ * Plugins of mail_plugins that this server does not have are warned of, each once in a process; doveadm says it only with -D,
+ * since scripts read what it prints. Not for sessions that come back from hibernation, nor for users whose mail others share. */
 void mail_user_login(struct mail_user *);
 
 #endif

@@ -2,6 +2,7 @@
  *
  * Nothing on disk is made or locked here; locations are parsed, formats detected. Faults of the configuration make the
  * login fail with Dovecot's texts. */
+#include "conf/plugins.h"
 #include "store/acl/acl.h"
 #include "store/dict.h"
 #include "store/internal.h"
@@ -151,12 +152,7 @@ static int ns_check(const struct mail_namespace *ns, struct error *e)
 
 bool mail_user_plugin(const struct mail_user *user, const char *name)
 {
-    struct slice rest = slice_from_str(conf_str(user->settings, SET_mail_plugins)), word;
-
-    while (rest.size > 0 && slice_split(&rest, ' ', &word))
-        if (slice_equal_str(word, name))
-            return true;
-    return false;
+    return conf_plugin_named(user->settings, name);
 }
 
 char mail_user_list_escape(const struct mail_user *user)
@@ -435,7 +431,7 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
             fields[i] = arena_strdup(user->arena, params->fields[i]);
         user->fields = fields;
     }
-    if (find_home(user, e) < 0 || open_namespaces(user, e) < 0 || coding_open(user, e) < 0 ||
+    if (conf_plugins_check(settings, true, e) < 0 || find_home(user, e) < 0 || open_namespaces(user, e) < 0 || coding_open(user, e) < 0 ||
         acl_open(user, &user->acl, e) < 0 ||
         quota_open(user, &user->quota, e) < 0 || mail_log_open(user, &user->mail_log, e) < 0) {
         mail_user_close(&user);

@@ -181,10 +181,67 @@ last_login_rests_body()
 }
 last_login_rests_cleanup() { scene_end; }
 
+# ---- names ----
+
+# What a client, a delivery and doveadm hear of these names, and the log.
+names()
+{
+    who=$1 words=$2
+    SERVER=
+    : >"$SCENE/log"
+    scene_start $who 'protocols = imap lmtp' "$words"
+    {
+        echo "--- $words"
+        printf 'a LOGIN alice pass\neof\n' | python3 -B "$TOP_SRC/tests/lib/talk.py" "$IP" $IMAP_PORT 2>&1 |
+            sed -n 's/ .CAPABILITY.*//; /^a /p; /^. BYE/p'
+        printf '/^220\n' | python3 -B "$TOP_SRC/tests/lib/talk.py" "$IP" $LMTP_PORT >/dev/null 2>&1
+        doveadm_of $who mailbox list -u carl 2>&1
+        echo "status $?"
+    } >>names.$who
+    scene_stop
+    sed -n 's/.*\(imap(alice): Error: .*\)/\1/p; s/.*lmtp([0-9]*): \(Fatal: Plugin\|Fatal: Could\)/\1/p' "$SCENE/log" | sort -u >>names.$who
+}
+
+atf_test_case names cleanup
+names_head() { plugins_head; }
+names_body()
+{
+    scene_make
+    for words in 'mail_plugins = nosuch' 'mail_plugins = trash nosuch' 'mail_plugins = zlib,,lib20_virtual  Zlib,aaa.so' \
+        'mail_plugins = mail_log trash' 'mail_plugins = push_notification'; do
+        names dovecot "$words"
+        names ours "$words"
+    done
+    atf_check diff -u names.dovecot names.ours
+    grep -q "^imap(alice): Error: Plugin 'Zlib' not found from directory" names.ours || atf_fail "$(cat names.ours)"
+    # The file of another one's plugin is there: what cannot be loaded here is warned of, with all others that are not there.
+    mkdir "$SCENE/modules"
+    : >"$SCENE/modules/lib42_others_plugin.so"
+    : >"$SCENE/log"
+    SERVER=
+    scene_start ours "mail_plugin_dir = $SCENE/modules" 'mail_plugins = others,fts zlib lib21_fts_squat fts' 'service imap {' '  service_count = 0' '  process_min_avail = 0' '}'
+    visit alice
+    visit alice
+    deliver alice
+    deliver bob
+    atf_check -o match:INBOX -e empty "$OURS/doveadm" -c "$SCENE/dovecot.conf" mailbox list -u carl
+    atf_check -o match:INBOX -e match:"Plugin 'others' is not available" "$OURS/doveadm" -D -c "$SCENE/dovecot.conf" mailbox list -u carl
+    scene_stop
+    for plugin in others fts fts_squat; do
+        for process in imap lmtp; do
+            grep -c "$process.*: Warning: Plugin '$plugin' is not available in this version, it has no effect" "$SCENE/log" || :
+        done
+    done >warnings
+    atf_check -o inline:'1\n' sort -u warnings
+    scene_log_is_clean "Plugin '(others|fts|fts_squat)' is not available"
+}
+names_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
     atf_add_test_case last_login
     atf_add_test_case last_login_errors
     atf_add_test_case last_login_waits_for_nobody
     atf_add_test_case last_login_rests
+    atf_add_test_case names
 }

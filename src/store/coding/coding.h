@@ -23,7 +23,6 @@ struct coding {                  /* of one user; lives as long as the user */
     struct arena *arena;
 };
 struct coding *coding_of(struct mail_user *);
-bool coding_plugin(const struct mail_user *, const char *name);   /* is it in mail_plugins? */
 /* mail_attachment_dir and _fs. ERROR_INVALID: unset or not understood. */
 int coding_attachments(struct mail_user *, struct fs **, const char **folder, struct error *);
 

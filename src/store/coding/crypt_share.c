@@ -16,7 +16,7 @@
 
 bool crypt_share_wanted(const struct mail_user *user)
 {
-    return coding_plugin(user, "mail_crypt") && coding_plugin(user, "mail_crypt_acl");
+    return mail_user_plugin(user, "mail_crypt") && mail_user_plugin(user, "mail_crypt_acl");
 }
 
 static bool may_read(const struct acl_entry *entry)

@@ -4,22 +4,6 @@
 #include "store/coding/crypt_user.h"
 #include "store/internal.h"
 
-bool coding_plugin(const struct mail_user *user, const char *name)
-{
-    struct slice rest = slice_from_str(conf_str(user->settings, SET_mail_plugins));
-
-    while (rest.size > 0) {
-        size_t size = 0;
-
-        while (size < rest.size && rest.at[size] != ' ' && rest.at[size] != ',')
-            size++;
-        if (slice_equal_str(slice_head(rest, size), name))
-            return true;
-        rest = slice_from(rest, size + 1);
-    }
-    return false;
-}
-
 /* zlib_save and zlib_save_level. What is wrong with them is logged, and mails are saved as they come (Dovecot's texts). */
 static void read_zlib(const struct mail_user *user, struct coding *c)
 {
@@ -55,8 +39,8 @@ int coding_open(struct mail_user *user, struct error *e)
     struct coding *c = user->coding = mem_zero(1, sizeof(*c));
 
     c->arena = arena_new();
-    c->zlib = coding_plugin(user, "zlib");
-    c->crypt = coding_plugin(user, "mail_crypt");
+    c->zlib = mail_user_plugin(user, "zlib");
+    c->crypt = mail_user_plugin(user, "mail_crypt");
     read_zlib(user, c);
     return c->crypt ? crypt_user_open(user, &c->crypt_user, e) : 0;
 }
