@@ -31,7 +31,7 @@ static const struct plugin {
     {20, "mailbox_alias", true, NULL},
     {20, "notify_status", false, "notify"},
     {20, "push_notification", false, "notify"},
-    {20, "quota_clone", false, "quota"},
+    {20, "quota_clone", true, "quota"},
     {20, "replication", false, "notify"},
     {20, "var_expand_crypt", false, NULL},
     {20, "virtual", true, NULL},

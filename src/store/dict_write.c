@@ -21,6 +21,8 @@ struct dict_writer {
     struct dict_change *changes;
     size_t count;
     bool queued, running, ended;
+    void (*done)(void *arg);       /* NULL = nobody wants to know */
+    void *arg;
 };
 
 static struct dict_writer *queue;
@@ -87,25 +89,30 @@ static void end(struct store_op *op)
     dict_close(&w->dict);
     arena_free(w->arena);
     w->arena = NULL;
+    if (w->done != NULL)
+        w->done(w->arg);
     if (queue != NULL && running < RUN_MOST)
         store_op_wake(&queue->op);
 }
 
 static const struct op_class writer_class = {.run = run, .end = end};
 
-void dict_write(struct mail_user *user, const char *what, const char *uri, const struct dict_change *changes, size_t count)
+void dict_write(struct mail_user *user, const char *what, const char *uri, const struct dict_change *changes, size_t count, void (*done)(void *arg),
+                void *arg)
 {
     struct dict_writer *w;
-    struct dict *dict;
+    struct dict *dict = NULL;
     struct error e;
 
     if (waiting >= WAIT_MOST) {
-        log_write(user->log_p, LOG_LEVEL_ERROR, "%s: Failed to write value: %u others wait already", what, waiting);
-        return;
-    }
-    if (mail_user_dict(user, uri, NULL, &dict, &e) < 0) {
+        error_set(&e, ERROR_LIMIT, "%s: Failed to write value: %u others wait already", what, waiting);
+    } else if (mail_user_dict(user, uri, NULL, &dict, &e) < 0) {
         error_context(&e, "%s: dict_init(%s) failed: ", what, uri);
+    }
+    if (dict == NULL) {
         log_error_value(user->log_p, &e);
+        if (done != NULL)
+            done(arg);
         return;
     }
     w = store_op_new(sizeof(*w), &writer_class);
@@ -114,6 +121,8 @@ void dict_write(struct mail_user *user, const char *what, const char *uri, const
     w->dict = dict;
     w->changes = arena_copy(w->arena, changes, count * sizeof(*changes));
     w->count = count;
+    w->done = done;
+    w->arg = arg;
     for (size_t i = 0; i < count; i++) {
         w->changes[i].key = arena_strdup(w->arena, changes[i].key);
         w->changes[i].value = changes[i].value == NULL ? NULL : arena_strdup(w->arena, changes[i].value);

@@ -45,7 +45,7 @@ static int write_login(struct mail_user *user, struct arena *arena, struct error
     change.value = time_text(arena, precision);
     if (change.value == NULL)
         return error_set(e, ERROR_INVALID, "last_login_dict: Invalid last_login_precision '%s'", precision);
-    dict_write(user, "last_login_dict", uri, &change, 1);
+    dict_write(user, "last_login_dict", uri, &change, 1, NULL, NULL);
     return 0;
 }
 

@@ -57,6 +57,11 @@ void store_later_begin(struct ev_loop *of_process)
     loop = of_process;
 }
 
+bool store_later_has_loop(void)
+{
+    return loop != NULL;
+}
+
 void store_later(struct store_op *op)
 {
     struct later *l;

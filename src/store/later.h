@@ -12,6 +12,7 @@
 void store_later_begin(struct ev_loop *);
 /* Takes the op. Never runs it inside this call where there is a loop. */
 void store_later(struct store_op *);
+bool store_later_has_loop(void);
 /* Before the loop goes: runs what is left, all together at most `ms`, and cancels the rest. */
 void store_later_end(unsigned ms);
 

@@ -462,7 +462,11 @@ void mail_user_close(struct mail_user **user_p)
     struct mail_namespace *ns;
 
     *user_p = NULL;
-    if (user == NULL || --user->refs > 0)
+    if (user == NULL || user->refs-- > 1)
+        return;
+    user->refs++;
+    quota_flush(user); /* opens mailboxes, which may stay open for a while with a reference */
+    if (--user->refs > 0)
         return;
     LL_FOREACH(user->namespaces, ns)
     {

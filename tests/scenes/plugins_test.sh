@@ -237,8 +237,84 @@ names_body()
 }
 names_cleanup() { scene_end; }
 
+# ---- quota_clone ----
+
+# changes NAME BACKEND SERVER: what the dictionary has after each kind of change.
+changes()
+{
+    SERVER=
+    scene_start $3 'mail_plugins = quota quota_clone' 'plugin {' "  quota = $2:User quota" '  quota2 = count:Another' '  quota_vsizes = yes' \
+        '  quota_rule = Free:ignore' '  quota_clone_dict = file:~/clone' '}'
+    {
+        printf 'a LOGIN u1 pass\nb APPEND INBOX {10+}\n0123456789\n/^b OK\nc APPEND INBOX {3+}\nabc\n/^c OK\nd LOGOUT\n' | scene_talk imap >/dev/null
+        printf 'a LOGIN u2 pass\nb CREATE box\nc CREATE Free\nd APPEND INBOX {5+}\nabcde\n/^d OK\ne SELECT INBOX\nf COPY 1 box\ng COPY 1 Free\nh LOGOUT\n' |
+            scene_talk imap >/dev/null
+        printf 'a LOGIN u3 pass\nb CREATE box\nd APPEND INBOX {5+}\nabcde\n/^d OK\ne SELECT INBOX\nf COPY 1 box\ng STORE 1 +FLAGS (\\\\Deleted)\nh EXPUNGE\ni DELETE box\nj LOGOUT\n' |
+            scene_talk imap >/dev/null
+        printf 'a LOGIN u5 pass\nb SELECT INBOX\nc LOGOUT\n' | scene_talk imap >/dev/null
+        deliver u4
+        printf 'a LOGIN u6 pass\nb APPEND INBOX {10+}\n0123456789\n/^b OK\nd LOGOUT\n' | scene_talk imap >/dev/null
+        doveadm_of $3 expunge -u u6 mailbox INBOX all
+    } 2>&1
+    scene_stop
+    for user in u1 u2 u3 u4 u5 u6; do
+        echo "$user $(sort "$SCENE/home/$user/clone" 2>&1 | sed 's/^.*: //' | tr '\n' ' ')"
+    done | sed '/^u4/s/[0-9][0-9][0-9]/N/' >$1.$3
+    rm -rf "$SCENE"/home/*
+}
+
+atf_test_case quota_clone cleanup
+quota_clone_head() { plugins_head; }
+quota_clone_body()
+{
+    for backend in count maildir; do
+        changes $backend $backend dovecot
+        changes $backend $backend ours
+        atf_check diff -u $backend.dovecot $backend.ours
+    done
+    cat count.ours
+    grep -q '^u1 13 2 ' count.ours || atf_fail "$(cat count.ours)"
+    scene_log_is_clean
+}
+quota_clone_cleanup() { scene_end; }
+
+# A session that goes on, too; what fails is said once a write. Many changes are few writes, and the last one tells the truth.
+atf_test_case quota_clone_goes_on cleanup
+quota_clone_goes_on_head() { plugins_head; }
+quota_clone_goes_on_body()
+{
+    listen_as_dicts ok fail close
+    scene_start ours 'mail_plugins = quota quota_clone' 'plugin {' '  quota = count:User quota' '  quota_vsizes = yes' \
+        "  quota_clone_dict = proxy:$SCENE/dicts/%u:x" '}'
+    for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        printf 'b%s APPEND INBOX {1+}\nx\n/^b%s OK\n' $n $n
+    done >many
+    { printf 'a LOGIN ok pass\n'; cat many; printf 'c LOGOUT\n'; } | scene_talk imap >/dev/null
+    for user in fail close; do
+        printf 'a LOGIN %s pass\nb APPEND INBOX {1+}\nx\n/^b OK\nc LOGOUT\n' $user | scene_talk imap >/dev/null
+    done
+    scene_stop
+    kill $FAKE
+    [ "$(grep '^ok S1.priv/quota/messages' "$SCENE/heard" | tail -1 | cut -f3)" = 20 ] || atf_fail "$(cat "$SCENE/heard")"
+    [ "$(grep -c '^ok C1' "$SCENE/heard")" -lt 20 ] || atf_fail "each change is a write"
+    texts quota_clone >errors
+    atf_check -o inline:'quota_clone_dict: Failed to write value: dict-server returned failure: oh no\nquota_clone_dict: Write was unconfirmed (timeout or disconnect): Connection closed\n' cat errors
+    for who in dovecot ours; do
+        SERVER=
+        : >"$SCENE/log"
+        scene_start $who 'mail_plugins = quota quota_clone' 'plugin {' '  quota = count:User quota' '  quota_vsizes = yes' '  quota_clone_dict = nosuch:x' '}'
+        visit alice
+        scene_stop
+        texts quota_clone >errors.$who
+    done
+    atf_check diff -u errors.dovecot errors.ours
+}
+quota_clone_goes_on_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
+    atf_add_test_case quota_clone
+    atf_add_test_case quota_clone_goes_on
     atf_add_test_case last_login
     atf_add_test_case last_login_errors
     atf_add_test_case last_login_waits_for_nobody

@@ -21,6 +21,8 @@ bool quota_wants_changes(struct mailbox *box)
 {
     const struct quota *q = quota_of(box);
 
+    if (q != NULL && q->clone != NULL)
+        return true;
     for (size_t i = 0; q != NULL && i < q->roots.count; i++)
         if (q->roots.at[i]->backend->change != NULL || q->roots.at[i]->warnings.count > 0)
             return true;
@@ -172,6 +174,7 @@ static void changed(struct mailbox *box, int64_t bytes, int64_t count)
         if (quota_root_covers_box(q->roots.at[i], box) && quota_limits(q->roots.at[i]->rules.at, q->roots.at[i]->rules.count, name, &limits))
             root_changed(q->roots.at[i], bytes, count);
     arena_free(arena);
+    quota_clone_changed(q);
 }
 
 void quota_saved(struct mailbox *box, const struct quota_amount *amount)
@@ -194,4 +197,6 @@ void quota_unknown(struct mail_user *user)
     for (size_t i = 0; q != NULL && i < q->roots.count; i++)
         if (q->roots.at[i]->backend->recalculate != NULL && quota_recalculate(q->roots.at[i], &e) < 0)
             log_error(q->user->log_p, "Failed to update quota for %s: %s", q->user->name, e.admin);
+    if (q != NULL)
+        quota_clone_changed(q);
 }

@@ -50,6 +50,7 @@ struct quota {
     struct quota_limit grace;
     bool vsizes;
     struct quota_amount staged;
+    struct quota_clone *clone;     /* clone.c's; NULL = usage is not copied anywhere */
     struct trash *trash;           /* trash.c's; NULL = nothing makes room */
     bool over_checked;             /* quota_over_flag */
 };
@@ -70,6 +71,8 @@ void quota_trash_open(struct quota *);
 void quota_trash_close(struct quota *);
 /* Expunges from the mailboxes of the trash plugin what makes so much room. False: nothing is gone. */
 bool quota_trash_clean(struct quota *, const struct quota_amount *need);
+void quota_clone_open(struct quota *);
+void quota_clone_changed(struct quota *);
 /* Tells a script service; `why` is for the log, NULL = none. */
 void quota_run_script(struct mail_user *, const char *command, const char *why);
 /* Sums up all mailboxes of the root. */

@@ -10,6 +10,7 @@
  *     check.c    may this be saved? what has changed?
  *     owner.c    the quota of another user, whose mailbox is saved into
  *     trash.c    the trash plugin: makes room
+ *     clone.c    the quota_clone plugin: usage is copied into a dictionary
  *     over.c     quota_over_flag
  *     warning.c  scripts at crossed limits */
 #ifndef YARILO_STORE_QUOTA_QUOTA_H
@@ -91,6 +92,11 @@ bool quota_uses_virtual(const struct mail_user *);
 bool quota_active(struct mailbox *);               /* is there a root at all? */
 /* Must saved and expunged be told? (Not where only indexes are summed up.) */
 bool quota_wants_changes(struct mailbox *);
+
+/* ---- clone.c ---- */
+
+/* Before the user is closed: writes what a program without a loop still has to write (quota_clone). */
+void quota_flush(struct mail_user *);
 
 /* ---- over.c ---- */
 

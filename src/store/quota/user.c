@@ -204,6 +204,7 @@ int quota_open(struct mail_user *user, struct quota **out, struct error *e)
         return strncmp(e->admin, "Failed to expand ", 17) == 0 ? -1 : error_context(e, "Failed to initialize quota: ");
     }
     quota_trash_open(q);
+    quota_clone_open(q);
     *out = q;
     return 0;
 }
