@@ -46,7 +46,7 @@ static const struct plugin {
     {95, "imap_filter_sieve", false, NULL},
     {95, "imap_old_stats", false, "old_stats"},
     {95, "imap_sieve", false, NULL},
-    {99, "welcome", false, NULL},
+    {99, "welcome", true, NULL},
     /* Of others, often met. */
     {21, "fts_flatcurve", false, "fts"},
     {21, "fts_xapian", false, "fts"},

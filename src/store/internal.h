@@ -29,6 +29,7 @@ struct mail_user {
     void *find_home_arg;
     unsigned instances;          /* of shared namespaces */
     struct coding *coding;       /* coding/user.c's; NULL = not asked yet */
+    bool welcoming;              /* the script of the welcome plugin runs, and SELECT waits for it */
     bool keep_special_uses;      /* those that clients have set count (special_use.c) */
     bool unchecked;              /* rights are not asked for (doveadm) */
     struct acl *acl;             /* acl/user.c's; NULL = no access control lists */
@@ -85,6 +86,10 @@ struct mail_user *mail_user_other(struct mail_user *, const char *name, const ch
 /* The owner of a mailbox in a shared namespace, if that is not its user. */
 const char *mailbox_foreign_owner(const struct mailbox *);
 void mail_others_close(struct mail_user *);
+
+/* ---- welcome.c: the plugin of that name ---- */
+bool welcome_wanted(const struct mail_user *);
+void welcome_run(struct mail_user *);                                  /* INBOX has just been made */
 
 /* ---- last_login.c: the plugin of that name ---- */
 void last_login_write(struct mail_user *);

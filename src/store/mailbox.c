@@ -331,8 +331,9 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
 static int open_place(struct mailbox **out, const struct mailbox_place *place, unsigned flags, struct error *e)
 {
     bool inbox = place->ns->inbox && strcmp(place->name, "INBOX") == 0;
+    enum mailbox_existence there;
     struct mailbox *box;
-    bool absent = false;
+    bool absent = false, is_new;
 
     if ((!inbox && check_create(place, flags, &absent, e) < 0) || (!absent && check_rights(place, flags, e) < 0))
         return -1;
@@ -342,8 +343,11 @@ static int open_place(struct mailbox **out, const struct mailbox_place *place, u
         *out = mailbox_ref(box);
         return 0;
     }
+    is_new = inbox && welcome_wanted(place->ns->user) && folder_exists(place->ns->storage, place->name, &there, e) == 0 && there != MAILBOX_EXISTS_YES;
     if (open_new(out, place, inbox || (flags & MAILBOX_OPEN_CREATE) != 0, e) < 0)
         return -1;
+    if (is_new)
+        welcome_run(place->ns->user);
     if (!absent || (acl_copy_from_parent(place, e) == 0 && check_rights(place, flags, e) == 0))
         return 0;
     mailbox_close(out);
@@ -568,6 +572,8 @@ static enum step run_sync(struct store_op *op, struct budget *budget, struct err
         s->adopted = true;
         list_layout_adopt(s->box->storage);
     }
+    if (s->sync.why == SYNC_SELECT && s->box->user->welcoming && s->box->place.ns->inbox && strcmp(s->box->place.name, "INBOX") == 0)
+        return STEP_WAIT;
     if (!store_op_take(op, s->box))
         return STEP_WAIT;
     r = s->box->driver->sync(s->box, &s->sync, budget, e);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Stands for a script service: notes the arguments of whoever connects. usage: script_listener.py SOCKET OUTPUT
+"""Stands for a script service: notes the arguments of whoever connects. usage: script_listener.py SOCKET OUTPUT [ANSWER]
 
-One connection after the other, each a line of the output; ends when one has sent "end" as its only line.
+One connection after the other, each a line of the output; ends when one has sent "end" as its only line. ANSWER: what the
+script's end is told with, where that is asked for ("+" or "-"; "none": the connection is just closed).
 """
 import os
 import socket
@@ -21,8 +22,10 @@ with open(sys.argv[2], "a", buffering=1) as out:
             if not part:
                 break
             text += part
-        connection.close()
         lines = text.decode().split("\n")
+        if len(sys.argv) > 3 and sys.argv[3] != "none" and lines[1:2] == ["-"]:
+            connection.sendall(sys.argv[3].encode() + b"\n")
+        connection.close()
         if lines[0] == "end":
             break
-        out.write(" ".join(line for line in lines[1:] if line and line != "noreply") + "\n")
+        out.write(" ".join(line for line in lines[1:] if line and line not in ("noreply", "-")) + "\n")

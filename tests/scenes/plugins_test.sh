@@ -311,8 +311,62 @@ quota_clone_goes_on_body()
 }
 quota_clone_goes_on_cleanup() { scene_end; }
 
+# ---- welcome ----
+
+# What stands for a script service: it notes what it is told in $SCENE/said and answers with $1, if that is not "none".
+listen_for_scripts()
+{
+    rm -f "$SCENE/note" "$SCENE/said"
+    : >"$SCENE/said"
+    python3 -B "$TOP_SRC/tests/lib/script_listener.py" "$SCENE/note" "$SCENE/said" ${1:+"$1"} &
+    LISTENER=$!
+    while [ ! -S "$SCENE/note" ]; do
+        kill -0 $LISTENER || atf_fail "the listener has ended"
+    done
+}
+
+# welcomes SERVER FORMAT SCRIPT WAIT ANSWER
+welcomes()
+{
+    SERVER=
+    : >"$SCENE/log"
+    listen_for_scripts $5
+    scene_start $1 "mail_location = $2" 'mail_plugins = welcome' 'plugin {' "  welcome_script = $3 hello %u a  b" "  welcome_wait = $4" '}'
+    visit u1
+    printf 'a LOGIN u1 pass\nb CREATE box\nc LOGOUT\n' | scene_talk imap >/dev/null
+    printf 'a LOGIN u1 pass\nb STATUS INBOX (MESSAGES)\nc LOGOUT\n' | scene_talk imap >/dev/null
+    printf 'a LOGIN u2 pass\nb SELECT INBOX\nc LOGOUT\n' | scene_talk imap >/dev/null
+    printf 'a LOGIN u2 pass\nb SELECT INBOX\nc LOGOUT\n' | scene_talk imap >/dev/null
+    printf 'a LOGIN u3 pass\nb APPEND INBOX {3+}\nabc\n/^b OK\nc LOGOUT\n' | scene_talk imap >/dev/null
+    deliver u4
+    deliver u4
+    doveadm_of $1 mailbox status -u u5 messages INBOX >/dev/null 2>&1
+    scene_stop
+    kill $LISTENER
+    { echo "--- $2 $4 $5"; cat "$SCENE/said"; texts welcome; } >>welcomes.$1
+    rm -rf "$SCENE"/home/*
+}
+
+atf_test_case welcome cleanup
+welcome_head() { plugins_head; }
+welcome_body()
+{
+    scene_make
+    for who in dovecot ours; do
+        welcomes $who maildir:~/Maildir "$SCENE/note" no none
+        welcomes $who sdbox:~/mail "$SCENE/note" yes +
+        welcomes $who mdbox:~/mail "$SCENE/note" yes -
+        welcomes $who sdbox:~/mail "$SCENE/nosuch" yes +
+    done
+    cat welcomes.ours
+    atf_check diff -u welcomes.dovecot welcomes.ours
+    grep -q '^hello u4 a b' welcomes.ours || atf_fail "nobody was welcomed"
+}
+welcome_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
+    atf_add_test_case welcome
     atf_add_test_case quota_clone
     atf_add_test_case quota_clone_goes_on
     atf_add_test_case last_login
