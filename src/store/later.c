@@ -14,6 +14,7 @@ struct later {
 
 static struct ev_loop *loop;       /* the process has one */
 static struct later *all;
+static bool ending;
 
 static void drop(struct later *l)
 {
@@ -62,6 +63,11 @@ bool store_later_has_loop(void)
     return loop != NULL;
 }
 
+bool store_later_ending(void)
+{
+    return ending;
+}
+
 void store_later(struct store_op *op)
 {
     struct later *l;
@@ -94,6 +100,7 @@ void store_later_end(unsigned ms)
 {
     const uint64_t until = time_monotonic_ns() + ms * 1000000ull;
 
+    ending = true;
     while (loop != NULL && run_all() && time_monotonic_ns() < until) {
         os_sync_poll();
         nanosleep(&(struct timespec){0, 1000000}, NULL);

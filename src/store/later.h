@@ -13,6 +13,7 @@ void store_later_begin(struct ev_loop *);
 /* Takes the op. Never runs it inside this call where there is a loop. */
 void store_later(struct store_op *);
 bool store_later_has_loop(void);
+bool store_later_ending(void);      /* store_later_end has begun: nobody waits for a better moment */
 /* Before the loop goes: runs what is left, all together at most `ms`, and cancels the rest. */
 void store_later_end(unsigned ms);
 

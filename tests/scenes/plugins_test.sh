@@ -224,7 +224,7 @@ names_body()
     visit alice
     deliver alice
     deliver bob
-    atf_check -o match:INBOX -e empty "$OURS/doveadm" -c "$SCENE/dovecot.conf" mailbox list -u carl
+    atf_check -o match:INBOX -e not-match:Plugin "$OURS/doveadm" -c "$SCENE/dovecot.conf" mailbox list -u carl
     atf_check -o match:INBOX -e match:"Plugin 'others' is not available" "$OURS/doveadm" -D -c "$SCENE/dovecot.conf" mailbox list -u carl
     scene_stop
     for plugin in others fts fts_squat; do
@@ -232,7 +232,8 @@ names_body()
             grep -c "$process.*: Warning: Plugin '$plugin' is not available in this version, it has no effect" "$SCENE/log" || :
         done
     done >warnings
-    atf_check -o inline:'1\n' sort -u warnings
+    # Once a process, and two of a kind may have served.
+    atf_check -s exit:1 grep -vx '[12]' warnings
     scene_log_is_clean "Plugin '(others|fts|fts_squat)' is not available"
 }
 names_cleanup() { scene_end; }
@@ -289,13 +290,13 @@ quota_clone_goes_on_body()
     for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         printf 'b%s APPEND INBOX {1+}\nx\n/^b%s OK\n' $n $n
     done >many
-    { printf 'a LOGIN ok pass\n'; cat many; printf 'c LOGOUT\n'; } | scene_talk imap >/dev/null
+    { printf 'a LOGIN ok pass\n'; cat many; printf 'c LOGOUT\n'; } | scene_talk imap >session
     for user in fail close; do
         printf 'a LOGIN %s pass\nb APPEND INBOX {1+}\nx\n/^b OK\nc LOGOUT\n' $user | scene_talk imap >/dev/null
     done
     scene_stop
     kill $FAKE
-    [ "$(grep '^ok S1.priv/quota/messages' "$SCENE/heard" | tail -1 | cut -f3)" = 20 ] || atf_fail "$(cat "$SCENE/heard")"
+    [ "$(grep '^ok S1.priv/quota/messages' "$SCENE/heard" | tail -1 | cut -f3)" = 20 ] || { cat session "$SCENE/heard" "$SCENE/log"; atf_fail "the last usage is not there"; }
     [ "$(grep -c '^ok C1' "$SCENE/heard")" -lt 20 ] || atf_fail "each change is a write"
     texts quota_clone >errors
     atf_check -o inline:'quota_clone_dict: Failed to write value: dict-server returned failure: oh no\nquota_clone_dict: Write was unconfirmed (timeout or disconnect): Connection closed\n' cat errors

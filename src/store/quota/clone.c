@@ -85,7 +85,7 @@ static enum step run(struct store_op *op, struct budget *budget, struct error *e
 
     (void)budget;
     (void)e;
-    if (q->clone->writing || time_monotonic_ns() < q->clone->not_before_ns)
+    if (q->clone->writing || (!store_later_ending() && time_monotonic_ns() < q->clone->not_before_ns))
         return STEP_WAIT;
     write_usage(q);
     return STEP_DONE;
