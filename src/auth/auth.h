@@ -160,6 +160,7 @@ struct request {
     bool skip_password_check, skip_before_deny, internal_seen, unknown_seen, failed, master_was_right, successful;
     enum passdb_result last_result;
     int64_t delay_until;
+    uint64_t begun_ns;
     passdb_done_fn *passdb_done;
     userdb_done_fn *userdb_done;
 };
@@ -237,6 +238,7 @@ struct server {
     struct cache *cache;                  /* NULL = off */
     struct delay *delay;
     struct token *token;
+    struct stats_client *stats;           /* NULL: nobody counts */
     const char *hostname;
     unsigned last_connect_uid;
     struct client_conn *clients;          /* utlist */

@@ -263,6 +263,7 @@ static void exchange_finished(struct exchange *x, enum passdb_result result, str
 {
     struct client_request *q = request_of(x);
 
+    event_request_finished(q->request, result == PASSDB_OK);
     if (result == PASSDB_OK)
         succeed_request(q, final);
     else
@@ -380,6 +381,7 @@ static struct client_request *new_request(struct client_conn *c, uint32_t id, co
     q->request->mech = mech->name;
     q->request->client_pid = c->cpid;
     q->request->owner = &q->exchange;
+    q->request->begun_ns = time_monotonic_ns();
     q->exchange = (struct exchange){.mech = mech, .request = q->request, .challenge = exchange_challenged,
                                     .finished = exchange_finished};
     ev_timer_init(&q->timer, timer_ready, REQUEST_SECS, 0.);

@@ -39,6 +39,8 @@ void reply_put_fail(struct buffer *, uint32_t id, const struct request *, enum p
 void reply_put_user(struct buffer *, uint32_t id, struct request *, const char *token);
 /* auth.md 16: proxy_maybe is decided, lip and lport are added for a director. */
 void reply_finish_proxy(struct request *);
+/* event.c: auth_request_finished, for the stats service (ipc 8.1). */
+void event_request_finished(const struct request *, bool success);
 
 /* ---- delays (delay.c) ------------------------------------------------------------------------------------------ */
 

@@ -7,6 +7,7 @@
 #include "auth/conns.h"
 #include "auth/worker_pool.h"
 #include "rpc/service.h"
+#include "rpc/stats_client.h"
 
 #include <signal.h>
 #include <sys/socket.h>
@@ -82,6 +83,7 @@ static void open_auth(struct process *p, struct service *service)
     struct error e;
     int fd;
 
+    s->stats = stats_client_new(service);
     fd = service_connect(service, "anvil-auth-penalty", &e);
     if (fd >= 0)
         s->penalty = penalty_new(s, fd);
@@ -113,6 +115,7 @@ static void close_auth(struct process *p)
     worker_pool_free(s->workers);
     penalty_free(s->penalty);
     token_free(s->token);
+    stats_client_free(s->stats);
 }
 
 int main(int argc, char **argv)

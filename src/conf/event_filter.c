@@ -3,6 +3,7 @@
 #include "conf/event_filter.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum token { END, TOKEN, STRING, AND, OR, NOT, OPERATOR, OPEN, CLOSE, OTHER };
@@ -206,4 +207,74 @@ bool event_filter_match(const struct event_filter *f, bool (*leaf)(void *arg, co
     default:
         return leaf(arg, f);
     }
+}
+
+/* ---- comparisons ------------------------------------------------------------------------------------------------------- */
+
+/* Masks in any case: back to the last star when it does not go on. */
+static bool mask_matches(struct slice mask, struct slice text)
+{
+    size_t m = 0, t = 0, star = SIZE_MAX, from = 0;
+
+    while (t < text.size) {
+        if (m < mask.size && mask.at[m] == '*') {
+            star = m++;
+            from = t;
+        } else if (m < mask.size && (mask.at[m] == '?' || tolower(mask.at[m]) == tolower(text.at[t]))) {
+            m++;
+            t++;
+        } else if (star != SIZE_MAX) {
+            m = star + 1;
+            t = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (m < mask.size && mask.at[m] == '*')
+        m++;
+    return m == mask.size;
+}
+
+static bool number_matches(int64_t number, const struct event_filter *f)
+{
+    char *end;
+    long long value = strtoll((const char *)f->value.at, &end, 10);
+
+    if (f->value.size == 0 || *end != '\0')
+        return false;
+    if (value == number)
+        return f->type == EVENT_FILTER_IS || f->equal_too;
+    return f->type == EVENT_FILTER_ABOVE ? number > value : f->type == EVENT_FILTER_BELOW && number < value;
+}
+
+bool event_filter_is(const struct event_filter *f, const struct event_value *v)
+{
+    bool is = f->type == EVENT_FILTER_IS;
+
+    if (v == NULL)
+        return is && f->value.size == 0;
+    switch (v->type) {
+    case EVENT_STR:
+        return is && mask_matches(f->value, v->text);
+    case EVENT_INT:
+        return number_matches(v->number, f);
+    case EVENT_LIST:
+        for (size_t i = 0; is && i < v->count; i++) {
+            if (mask_matches(f->value, v->list[i]))
+                return true;
+        }
+        return false;
+    default:
+        return false;
+    }
+}
+
+bool event_filter_is_source(const struct event_filter *f, struct slice file, uint32_t line)
+{
+    struct slice rest = f->value, name;
+    uint32_t number;
+
+    if (f->type != EVENT_FILTER_IS || !slice_split(&rest, ':', &name) || !slice_equal(name, file))
+        return false;
+    return rest.size == 0 || (slice_to_u32(rest, &number) && number == line);
 }

@@ -18,6 +18,20 @@ struct event_filter {
     struct slice key, value;                 /* NUL stands behind both */
 };
 
+enum event_value_type { EVENT_STR, EVENT_INT, EVENT_TIME, EVENT_LIST };
+struct event_value {
+    enum event_value_type type;
+    struct slice text;                       /* STR */
+    int64_t number;                          /* INT; TIME in microseconds */
+    const struct slice *list;                /* LIST */
+    size_t count;
+};
+/* A comparison with the field that it names. NULL: the event has no such field, which is as an empty one. Texts are compared with
+ * masks, in any case; only integers are above or below. */
+bool event_filter_is(const struct event_filter *, const struct event_value *);
+/* source_location = FILE or FILE:LINE. */
+bool event_filter_is_source(const struct event_filter *, struct slice file, uint32_t line);
+
 /* *out NULL: the filter is empty. Texts live in the arena. Long chains of AND and OR are as deep as they are long: the caller
  * bounds the text. */
 int event_filter_parse(struct arena *, const char *text, struct event_filter **out, struct error *);

@@ -4,6 +4,8 @@
  * (its program lies outside), which then gets the ids as RESTRICT_* like every service. */
 #include "dispatch/dispatch_impl.h"
 
+#include "rpc/stats_client.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FD_DISPATCH = 3, FD_CONF = 4, SESSIONS_PER_VSZ = 32, EXIT_EXEC_FAILED = 84 };
+enum { FD_DISPATCH = 3, FD_CONF = 4, FD_STATS = 5, SESSIONS_PER_VSZ = 32, EXIT_EXEC_FAILED = 84 };
 
 static void fail(const char *what, const char *path)
 {
@@ -54,6 +56,23 @@ static void set_environment(const struct dispatcher *d, const struct credentials
     buffer_free(&groups);
 }
 
+/* The worker could not reach the stats service with its user's rights. Nobody waits for one that is not there; of the workers only
+ * imap has something to tell. */
+static void connect_stats(const struct dispatcher *d)
+{
+    const char *path = strcmp(service_name(d->service), "imap") == 0 ? getenv(STATS_PATH_ENV) : NULL;
+    struct error e;
+    int fd = path == NULL || *path == '\0' ? -1 : line_connect(path, 0, &e);
+
+    if (fd < 0)
+        return;
+    if (fd == FD_STATS)
+        (void)fcntl(fd, F_SETFD, 0);
+    else if (dup2(fd, FD_STATS) < 0)
+        fail("dup2", "stats");
+    set_number(STATS_FD_ENV, FD_STATS);
+}
+
 static uint64_t address_space(const struct dispatcher *d, unsigned sessions)
 {
     uint64_t bytes = d->vsz_limit;
@@ -80,6 +99,7 @@ __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const str
         (void)close(high_conf);
     /* Everything else is close-on-exec. */
     set_environment(d, c);
+    connect_stats(d);
     if (c->nice != 0 && setpriority(PRIO_PROCESS, 0, c->nice) < 0)
         log_error(NULL, "setpriority(%d) failed: %s", c->nice, strerror(errno));
     if (d->root && c->chroot == NULL && credentials_take(c, &e) < 0)

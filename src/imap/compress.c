@@ -38,6 +38,7 @@ static void deflate_out(struct session *s, struct slice bytes, int flush)
 void session_write(struct session *s, struct slice bytes)
 {
     rawlog_out(s, bytes);
+    s->written += bytes.size;
     if (s->compression == NULL) {
         stream_write(s->io, bytes);
         return;
@@ -143,6 +144,7 @@ void session_consume(struct session *s, size_t size)
 {
     struct compression *c = s->compression;
 
+    s->taken += size;
     if (c == NULL) {
         rawlog_in(s, slice_head(stream_input(s->io), size));
         stream_consume(s->io, size);

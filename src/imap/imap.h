@@ -15,6 +15,7 @@
 
 struct imap_worker;
 struct session;
+struct stats_client;
 
 struct imap_worker_handler {
     /* The session of that id is over and freed. fd: of a client that has left it for the login process, the callee's; else -1. */
@@ -41,6 +42,8 @@ struct imap_login {
 
 struct imap_worker *imap_worker_new(struct ev_loop *, struct conf *, const struct imap_worker_handler *, void *arg);
 void imap_worker_free(struct imap_worker *);
+/* Where events go (rpc/stats_client.h); stays the caller's. Without it: nowhere. */
+void imap_worker_set_stats(struct imap_worker *, struct stats_client *);
 unsigned imap_worker_sessions(const struct imap_worker *);
 /* Takes the descriptors (out_fd -1: the same). A session that cannot begin tells the client so ("Logged in, but
  * initialization failed."), logs why, and ends: `ended` is called then too. */

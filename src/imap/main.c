@@ -9,6 +9,7 @@
 #include "rpc/auth_client.h"
 #include "rpc/dispatch.h"
 #include "rpc/service.h"
+#include "rpc/stats_client.h"
 
 #include <grp.h>
 #include <pwd.h>
@@ -180,6 +181,7 @@ static void serve_here(struct program *p)
 int main(int argc, char **argv)
 {
     struct program p = {0};
+    struct stats_client *stats;
     const struct service_options options = {.name = "imap", .own_options = "u:", .option = take_option};
     struct error e = {0};
     int status;
@@ -188,12 +190,14 @@ int main(int argc, char **argv)
     os_fault_from_env();
     if (!dispatch_is_worker() && !service_standalone(p.service))
         log_fatal(EXIT_FATAL, "imap processes are started by the dispatcher");
+    stats = stats_client_new(p.service);
     if (dispatch_is_worker()) {
         service_drop_privileges(p.service, 0);
         if (os_sync_pool_start(SYNC_THREADS, &e) < 0)
             log_error_value(NULL, &e);
     }
     p.worker = imap_worker_new(service_loop(p.service), service_conf(p.service), dispatch_is_worker() ? &worker_handler : &standalone_handler, &p);
+    imap_worker_set_stats(p.worker, stats);
     service_ready(p.service, &service_handler, &p);
     if (dispatch_is_worker())
         p.dispatch = dispatch_worker_new(p.service, &dispatch_handler, &p);
@@ -201,6 +205,7 @@ int main(int argc, char **argv)
         serve_here(&p);
     status = service_run(p.service);
     imap_worker_free(p.worker);
+    stats_client_free(stats);
     if (p.dispatch != NULL)
         dispatch_worker_free(p.dispatch);
     os_sync_pool_stop();

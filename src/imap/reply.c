@@ -189,6 +189,7 @@ void reply_send(struct session *s, struct request *r)
         put_timed(&line, r->reply, r);
     session_write_tagged(s, buffer_slice(&line));
     buffer_free(&line);
+    event_finished(s, r);
     if (strncmp(r->reply, "BAD ", 4) != 0)
         s->bad_count = 0;
 }

@@ -203,6 +203,7 @@ static enum step step_line(struct session *s)
         return go_sync(s);
     r = s->now = request_new(s, &line, command);
     session_consume(s, used);
+    event_begin(s, r);
     s->phase = PHASE_SKIP;
     if (command == NULL) {
         request_bad(s, r, "Unknown command");
@@ -648,6 +649,8 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
     s->id = login->id;
     s->returns = login->returns;
     s->session_id = login->session == NULL || *login->session == '\0' ? NULL : mem_strdup(login->session);
+    s->local_ip = login->local_ip == NULL ? NULL : mem_strdup(login->local_ip);
+    s->remote_ip = login->remote_ip == NULL ? NULL : mem_strdup(login->remote_ip);
     s->log.prefix = s->session_id == NULL
                         ? mem_printf("imap(%s)<%ld>: ", login->user, (long)getpid())
                         : mem_printf("imap(%s)<%ld><%s>: ", login->user, (long)getpid(), s->session_id);
@@ -713,6 +716,8 @@ void session_free(struct session *s)
     settings_unref(s->set);
     mem_free(s->log.prefix);
     mem_free(s->title);
+    mem_free(s->local_ip);
+    mem_free(s->remote_ip);
     mem_free(s->session_id);
     mem_free(s->origin);
     mem_free(s);

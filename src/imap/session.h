@@ -77,6 +77,8 @@ struct request {
     const char *reply;        /* "OK Fetch completed." once it is over */
     uint64_t begun_ns, run_ns, last_ns, progress_ns;
     uint64_t bytes_in, out_before; /* what IDLE has read; the session's output when the command began */
+    const char *typed;        /* the name as the client wrote it; NULL: nobody counts */
+    uint64_t taken, written;  /* of the session's when it began */
 };
 
 /* A keyword name as this session shows it: names of the index, and those that were only mentioned (imap 9.3). A hash
@@ -117,6 +119,8 @@ struct session {
     struct mail_user *user;
     struct log log;
     char *session_id;
+    char *local_ip, *remote_ip;           /* NULL = unknown */
+    uint64_t taken, written;              /* bytes of the protocol, used and sent */
     char *title;                          /* of the process (verbose_proctitle): user and address */
     ev_timer retry;                       /* of a waiting store_op */
     ev_timer alarm;                       /* idle notices and the news delay */
@@ -188,6 +192,10 @@ bool session_fetch_failed(struct session *, uint32_t uid); /* notes it; has it f
 /* An IDLE that was begun in another process goes on; `reply`: it has ended there, this is its (untimed) answer. */
 void session_resume_idle(struct session *, const char *tag, const char *reply);
 
+/* ---- event.c: what is told to the stats service ---- */
+void event_begin(struct session *, struct request *);            /* its name has been read */
+void event_finished(struct session *, const struct request *);   /* the tagged reply has been sent */
+
 /* ---- compress.c: all bytes of a session pass here ---- */
 struct slice session_input(struct session *);
 void session_consume(struct session *, size_t);
@@ -211,6 +219,7 @@ void worker_queue(struct imap_worker *, struct session *);
 void worker_watch_lists(struct imap_worker *);               /* after the first mailbox_list_watch_add */
 struct ev_loop *worker_loop(const struct imap_worker *);
 struct conf *worker_conf(const struct imap_worker *);
+struct stats_client *worker_stats(const struct imap_worker *);
 struct auth_homes *worker_homes(struct imap_worker *, const struct settings *);
 struct arena *worker_arena(struct imap_worker *);            /* a fresh one, maybe used before */
 void request_arena_back(struct session *, struct request *);  /* the end of a request */

@@ -31,6 +31,7 @@ struct imap_worker {
     struct arena *spare[SPARE_ARENAS];
     unsigned spares;
     struct auth_homes *homes;      /* NULL = not asked for yet */
+    struct stats_client *stats;    /* NULL: nobody counts */
 };
 
 /* Who is here; of one session alone also the command that is not done yet. */
@@ -181,6 +182,16 @@ struct imap_worker *imap_worker_new(struct ev_loop *loop, struct conf *conf, con
         ev_io_start(loop, &w->watch);
     }
     return w;
+}
+
+void imap_worker_set_stats(struct imap_worker *w, struct stats_client *stats)
+{
+    w->stats = stats;
+}
+
+struct stats_client *worker_stats(const struct imap_worker *w)
+{
+    return w->stats;
 }
 
 struct auth_homes *worker_homes(struct imap_worker *w, const struct settings *set)

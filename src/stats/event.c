@@ -3,8 +3,6 @@
  * What an event does not say itself is asked of the events it belongs to. */
 #include "stats/stats.h"
 
-#include <ctype.h>
-
 enum { FIELDS_MOST = 1000 };
 
 struct words {
@@ -59,27 +57,29 @@ static bool take_time(struct words *w, const struct slice *first, int64_t *out)
 
 static bool take_field(struct words *w, char code, struct slice key, struct stats_field *f)
 {
+    struct event_value *v = &f->value;
+    struct slice *list;
     int64_t count;
 
     f->key = key;
     switch (code) {
     case 'S':
-        f->type = STATS_STR;
-        return take(w, &f->text);
+        v->type = EVENT_STR;
+        return take(w, &v->text);
     case 'I':
-        f->type = STATS_INT;
-        return take_number(w, &f->number);
+        v->type = EVENT_INT;
+        return take_number(w, &v->number);
     case 'T':
-        f->type = STATS_TIME;
-        return take_time(w, NULL, &f->number);
+        v->type = EVENT_TIME;
+        return take_time(w, NULL, &v->number);
     default:
-        f->type = STATS_LIST;
+        v->type = EVENT_LIST;
         if (!take_number(w, &count) || count < 0 || (uint64_t)count > w->left)
             return false;
-        f->count = (size_t)count;
-        f->list = ARENA_ARRAY(w->arena, struct slice, f->count + 1);
-        for (size_t i = 0; i < f->count; i++) {
-            if (!take(w, &f->list[i]))
+        v->count = (size_t)count;
+        v->list = list = ARENA_ARRAY(w->arena, struct slice, v->count + 1);
+        for (size_t i = 0; i < v->count; i++) {
+            if (!take(w, &list[i]))
                 return false;
         }
         return true;
@@ -178,11 +178,13 @@ void stats_event_unref(struct stats_event *event)
 
 static void copy_field(struct arena *arena, struct stats_field *f)
 {
+    struct slice *list = ARENA_ARRAY(arena, struct slice, f->value.count + 1);
+
     f->key = arena_slice(arena, f->key);
-    f->text = arena_slice(arena, f->text);
-    f->list = f->count == 0 ? NULL : arena_copy(arena, f->list, f->count * sizeof(*f->list));
-    for (size_t i = 0; i < f->count; i++)
-        f->list[i] = arena_slice(arena, f->list[i]);
+    f->value.text = arena_slice(arena, f->value.text);
+    for (size_t i = 0; i < f->value.count; i++)
+        list[i] = arena_slice(arena, f->value.list[i]);
+    f->value.list = list;
 }
 
 void stats_event_update(struct stats_event *event, struct stats_event *news)
@@ -231,30 +233,6 @@ const struct stats_field *stats_event_find(const struct stats_event *event, stru
     return NULL;
 }
 
-/* Masks in any case: back to the last star when it does not go on. */
-static bool mask_matches(struct slice mask, struct slice text)
-{
-    size_t m = 0, t = 0, star = SIZE_MAX, from = 0;
-
-    while (t < text.size) {
-        if (m < mask.size && mask.at[m] == '*') {
-            star = m++;
-            from = t;
-        } else if (m < mask.size && (mask.at[m] == '?' || tolower(mask.at[m]) == tolower(text.at[t]))) {
-            m++;
-            t++;
-        } else if (star != SIZE_MAX) {
-            m = star + 1;
-            t = ++from;
-        } else {
-            return false;
-        }
-    }
-    while (m < mask.size && mask.at[m] == '*')
-        m++;
-    return m == mask.size;
-}
-
 static bool has_category(const struct stats_event *event, struct slice name)
 {
     for (; event != NULL; event = event->parent) {
@@ -268,58 +246,20 @@ static bool has_category(const struct stats_event *event, struct slice name)
     return false;
 }
 
-static bool at_source(const struct stats_event *event, struct slice value)
-{
-    ptrdiff_t colon = slice_find(value, ':');
-    uint32_t line;
-
-    if (colon < 0)
-        return slice_equal(value, event->file);
-    return slice_equal(slice_head(value, (size_t)colon), event->file) && slice_to_u32(slice_from(value, (size_t)colon + 1), &line) &&
-           line == event->line;
-}
-
-static bool number_matches(int64_t number, const struct event_filter *f)
-{
-    char *end;
-    long long value = strtoll((const char *)f->value.at, &end, 10);
-
-    if (f->value.size == 0 || *end != '\0')
-        return false;
-    if (value == number)
-        return f->type == EVENT_FILTER_IS || f->equal_too;
-    return f->type == EVENT_FILTER_ABOVE ? number > value : f->type == EVENT_FILTER_BELOW && number < value;
-}
-
 static bool leaf_matches(void *arg, const struct event_filter *f)
 {
     const struct stats_event *event = arg;
     const struct stats_field *field;
-    bool is = f->type == EVENT_FILTER_IS;
+    const struct event_value name = {.text = event->name};
 
     if (slice_equal_str(f->key, "event"))
-        return is && event->name.at != NULL && mask_matches(f->value, event->name);
+        return event->name.at != NULL && event_filter_is(f, &name);
     if (slice_equal_str(f->key, "category"))
-        return is && has_category(event, f->value);
+        return f->type == EVENT_FILTER_IS && has_category(event, f->value);
     if (slice_equal_str(f->key, "source_location"))
-        return is && at_source(event, f->value);
+        return event_filter_is_source(f, event->file, event->line);
     field = stats_event_find(event, f->key);
-    if (field == NULL)
-        return is && f->value.size == 0;
-    switch (field->type) {
-    case STATS_STR:
-        return is && mask_matches(f->value, field->text);
-    case STATS_INT:
-        return number_matches(field->number, f);
-    case STATS_LIST:
-        for (size_t i = 0; is && i < field->count; i++) {
-            if (mask_matches(f->value, field->list[i]))
-                return true;
-        }
-        return false;
-    default:
-        return false;
-    }
+    return event_filter_is(f, field == NULL ? NULL : &field->value);
 }
 
 bool stats_event_matches(const struct stats_event *event, const struct event_filter *filter)

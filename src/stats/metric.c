@@ -234,13 +234,13 @@ static void divide(struct metrics *all, struct metric *m, const struct stats_eve
     field = stats_event_find(event, slice_from_str(group->field));
     if (field == NULL)
         return;
-    if (field->type == STATS_INT)
-        count_number(all, m, field->number, event);
-    else if (group->function == METRIC_DISCRETE && field->type == STATS_STR)
-        count_in(all, m, field->text, -1, event);
-    else if (group->function == METRIC_DISCRETE && field->type == STATS_LIST)
-        for (size_t i = 0; i < field->count; i++)
-            count_in(all, m, field->list[i], -1, event);
+    if (field->value.type == EVENT_INT)
+        count_number(all, m, field->value.number, event);
+    else if (group->function == METRIC_DISCRETE && field->value.type == EVENT_STR)
+        count_in(all, m, field->value.text, -1, event);
+    else if (group->function == METRIC_DISCRETE && field->value.type == EVENT_LIST)
+        for (size_t i = 0; i < field->value.count; i++)
+            count_in(all, m, field->value.list[i], -1, event);
 }
 
 static void count_event(struct metrics *all, struct metric *m, const struct stats_event *event)
@@ -250,7 +250,7 @@ static void count_event(struct metrics *all, struct metric *m, const struct stat
         const struct stats_field *field = stats_event_find(event, slice_from_str(m->fields[i]));
 
         if (field != NULL) /* texts and lists count as 0 */
-            dist_add(&m->dists[i], field->type == STATS_INT || field->type == STATS_TIME ? (uint64_t)field->number : 0);
+            dist_add(&m->dists[i], field->value.type == EVENT_INT || field->value.type == EVENT_TIME ? (uint64_t)field->value.number : 0);
     }
     if (m->group_count > 0)
         divide(all, m, event);

@@ -9,13 +9,9 @@
 
 /* ---- event.c: what a writer told of an event ---- */
 
-enum stats_type { STATS_STR, STATS_INT, STATS_TIME, STATS_LIST };
 struct stats_field {
-    struct slice key, text;         /* text: STR */
-    enum stats_type type;
-    int64_t number;                 /* INT; TIME in microseconds */
-    struct slice *list;             /* LIST */
-    size_t count;
+    struct slice key;
+    struct event_value value;
 };
 
 struct stats_category {

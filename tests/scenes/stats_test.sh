@@ -92,6 +92,69 @@ END
 }
 writer_cleanup() { scene_end; }
 
+# Commands of IMAP sessions, of our server and the real one.
+atf_test_case imap cleanup
+imap_head()
+{
+    atf_set descr 'commands of IMAP sessions are counted as those of the real server'
+    atf_set require.user root
+    atf_set require.progs 'dovecot doveadm'
+}
+imap_body()
+{
+    scene_make
+    mkfifo "$SCENE/fifo"
+    scene_start ours 'metric all {
+  filter = event=imap_command_finished
+  fields = bytes_in nosuch
+  group_by = user cmd_name tagged_reply_state
+}
+metric inbox {
+  filter = event=imap_command_finished AND mailbox=INBOX AND category=imap AND remote_ip=127.*
+  group_by = cmd_name
+}
+metric select {
+  filter = event=imap_command_finished AND category=service:imap AND cmd_input_name=select AND NOT tagged_reply_state=BAD
+  fields = bytes_in running_usecs
+}
+metric auth {
+  filter = event=auth_request_finished AND category=auth
+  group_by = service mechanism user success
+}
+metric failed {
+  filter = event=auth_request_finished AND NOT success=yes AND category=service:auth AND remote_ip=127.*
+  group_by = original_user transport
+}'
+    scene_second dovecot
+    for at in "$IP run" "$IP2 run2"; do
+        set -- $at
+        python3 - "$1" $IMAP_PORT <<'END' || atf_fail "no session at $1"
+import socket, sys
+for user in (b"one", b"two"):
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30)
+    f = s.makefile("rb")
+    f.readline()
+    for line in (b"LOGIN " + user + b" wrong", b"LOGIN " + user + b" pass", b"SELECT INBOX", b"uid search all", b"select \"nosuch\"", b"nosuch x", b"SELECT (a)",
+                 b"EXAMINE INBOX", b"NOOP", b"LOGOUT"):
+        s.sendall(b"x " + line + b"\r\n")
+        while not (reply := f.readline()).startswith(b"x "):
+            assert reply, line
+    f.read()
+END
+        # The last events are on their way when the client hears of the end.
+        for try in $(seq 100); do
+            doveadm -f tab stats dump -s "$SCENE/$2/stats-reader" -f 'count' >$2.out
+            grep -q '^all_two_LOGOUT_OK.duration.1' $2.out && break
+            read -t 0.2 -r line <>"$SCENE/fifo" || true
+        done
+        doveadm -f tab stats dump -s "$SCENE/$2/stats-reader" -f 'sum' | grep '^select.bytes_in' >>$2.out
+    done
+    diff run2.out run.out || atf_fail "the counts differ"
+    grep -q '^select.duration.4' run.out && grep -q '^auth_imap_PLAIN_one_yes.duration.1' run.out && grep -q '^failed_one.duration.1' run.out || atf_fail "$(cat run.out)"
+    scene_stop
+}
+imap_cleanup() { scene_end; }
+
 # Requests by HTTP, bad ones too.
 atf_test_case http cleanup
 http_body()
@@ -130,4 +193,5 @@ atf_init_test_cases()
     atf_add_test_case same
     atf_add_test_case writer
     atf_add_test_case http
+    atf_add_test_case imap
 }

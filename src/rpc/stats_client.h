@@ -1,0 +1,41 @@
+/* What happened, told to the stats service (ipc 8.1): events that its filter asks for, and nothing as long as it asks for none.
+ *
+ *     stats = stats_client_new(service);      before service_drop_privileges: the socket may be closed to users
+ *     if (stats_client_on(stats)) { ... stats_client_send(stats, &event); }
+ *
+ * An event is complete by itself: the fields of the session that it belongs to stand in it. The service never has to wait: when the
+ * stats service does not read, or has gone, events are lost. */
+#ifndef YARILO_RPC_STATS_CLIENT_H
+#define YARILO_RPC_STATS_CLIENT_H
+
+#include "conf/event_filter.h"
+
+/* The descriptor of a connection that the dispatcher has made for its worker. */
+#define STATS_FD_ENV "YARILO_STATS_FD"
+/* Where master says that the socket is. */
+#define STATS_PATH_ENV "STATS_WRITER_SOCKET_PATH"
+
+struct service;
+struct stats_client;
+
+/* A field without text (STR) or number is left out: text.at NULL. */
+struct stats_out_field {
+    const char *key;
+    struct event_value value;
+};
+struct stats_out {
+    const char *name;                        /* "imap_command_finished" */
+    const char *const *categories;           /* NULL-ended */
+    uint64_t took_ns;                        /* until now */
+    const char *file;                        /* where it is sent: __FILE__, __LINE__ */
+    unsigned line;
+    const struct stats_out_field *fields;
+    size_t count;
+};
+
+struct stats_client *stats_client_new(struct service *);      /* NULL: there is no stats service, which is fine everywhere below */
+void stats_client_free(struct stats_client *);
+bool stats_client_on(const struct stats_client *);            /* something is asked for */
+void stats_client_send(struct stats_client *, const struct stats_out *);
+
+#endif
