@@ -363,39 +363,20 @@ void doveadm_mail_print(struct doveadm *d, const char *formatter)
         print_header(d, "username", "Username", PRINT_STICKY | PRINT_HIDE_TITLE);
 }
 
-static int tell(struct doveadm *d, const struct error *e, bool reason, const char *fmt, va_list args)
+int doveadm_mail_failed_as(struct doveadm *d, const struct error *e, bool reason, const char *fmt, ...)
 {
     struct buffer text = {0};
     bool internal = e->user[0] == '\0';
+    va_list args;
 
+    va_start(args, fmt);
     buffer_vprintf(&text, fmt, args);
+    va_end(args);
     if (internal)
         log_error_value(NULL, e); /* where it happened; the text below says to whom */
     log_error(NULL, "%s: %s", buffer_cstr(&text), internal && reason ? e->admin : doveadm_error_text(d->arena, e));
     buffer_free(&text);
     return doveadm_status_of(e);
-}
-
-int doveadm_mail_failed(struct doveadm *d, const struct error *e, const char *fmt, ...)
-{
-    va_list args;
-    int status;
-
-    va_start(args, fmt);
-    status = tell(d, e, false, fmt, args);
-    va_end(args);
-    return status;
-}
-
-int doveadm_mail_failed_by(struct doveadm *d, const struct error *e, const char *fmt, ...)
-{
-    va_list args;
-    int status;
-
-    va_start(args, fmt);
-    status = tell(d, e, true, fmt, args);
-    va_end(args);
-    return status;
 }
 
 /* ---- mailboxes --------------------------------------------------------------------------------------------------------- */

@@ -21,12 +21,12 @@ int doveadm_purge_user(struct doveadm *, struct mail_user *);
 /* print_init for mail commands: adds the user's name when several users are visited. */
 void doveadm_mail_print(struct doveadm *, const char *formatter);
 
-/* Logs "what: text" for a failure; returns the exit status. */
-int doveadm_mail_failed(struct doveadm *, const struct error *, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-/* The same, with the reason where the other says that it is in the log: what reads, as the real one does. */
-int doveadm_mail_failed_by(struct doveadm *, const struct error *, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Logs "what: text" for a failure; returns the exit status. _by: with the reason where the other says that it is in the log;
+ * what reads, as the real one does. */
+int doveadm_mail_failed_as(struct doveadm *, const struct error *, bool reason, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+#define doveadm_mail_failed(d, e, ...) doveadm_mail_failed_as(d, e, false, __VA_ARGS__)
+#define doveadm_mail_failed_by(d, e, ...) doveadm_mail_failed_as(d, e, true, __VA_ARGS__)
 
 /* Another user's mail as the source of a copy, read as whoever the program is by now. With a location: that mail, as if it
  * were the user's (no look-up when it is the user at work). Errors are logged; the exit status. */

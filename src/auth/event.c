@@ -6,20 +6,15 @@ struct ip_text {
     char text[NET_IP_TEXT];
 };
 
-static struct event_value text_of(const char *text)
-{
-    return (struct event_value){.text = text == NULL ? SLICE_EMPTY : slice_from_str(text)};
-}
-
 static struct event_value ip_of(const struct net_endpoint *e, struct ip_text *room)
 {
-    return e->ip.family == 0 ? (struct event_value){0} : text_of(net_ip_text(&e->ip, room->text));
+    return e->ip.family == 0 ? (struct event_value){0} : stats_text(net_ip_text(&e->ip, room->text));
 }
 
 /* No port: left out like a text that is missing. */
 static struct event_value port_of(const struct net_endpoint *e)
 {
-    return e->port == 0 ? (struct event_value){0} : (struct event_value){.type = EVENT_INT, .number = e->port};
+    return e->port == 0 ? (struct event_value){0} : stats_number(e->port);
 }
 
 void event_request_finished(const struct request *r, bool success)
@@ -32,12 +27,12 @@ void event_request_finished(const struct request *r, bool success)
     if (!stats_client_on(r->server->stats))
         return;
     const struct stats_out_field fields[] = {
-        {"success", text_of(success ? "yes" : NULL)},
-        {"policy_result", text_of("ok")},
-        {"mechanism", text_of(r->mech)},
-        {"transport", text_of(r->tls ? "TLS" : r->secured ? "trusted" : "insecure")},
-        {"service", text_of(r->service)},
-        {"session", text_of(r->session)},
+        {"success", stats_text(success ? "yes" : NULL)},
+        {"policy_result", stats_text("ok")},
+        {"mechanism", stats_text(r->mech)},
+        {"transport", stats_text(r->tls ? "TLS" : r->secured ? "trusted" : "insecure")},
+        {"service", stats_text(r->service)},
+        {"session", stats_text(r->session)},
         {"local_ip", ip_of(&r->local, &ip[0])},
         {"real_local_ip", ip_of(real_local, &ip[1])},
         {"remote_ip", ip_of(&r->remote, &ip[2])},
@@ -46,11 +41,11 @@ void event_request_finished(const struct request *r, bool success)
         {"real_local_port", port_of(real_local)},
         {"remote_port", port_of(&r->remote)},
         {"real_remote_port", port_of(real_remote)},
-        {"original_user", text_of(r->original_user)},
-        {"user", text_of(r->user)},
-        {"translated_user", text_of(r->translated_user)},
-        {"login_user", text_of(r->login_user)},
-        {"master_user", text_of(r->master_user)},
+        {"original_user", stats_text(r->original_user)},
+        {"user", stats_text(r->user)},
+        {"translated_user", stats_text(r->translated_user)},
+        {"login_user", stats_text(r->login_user)},
+        {"master_user", stats_text(r->master_user)},
     };
     const struct stats_out event = {.name = "auth_request_finished", .categories = categories,
                                     .took_ns = time_monotonic_ns() - r->begun_ns, .file = __FILE__, .line = __LINE__,

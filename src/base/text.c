@@ -110,6 +110,23 @@ size_t text_tab_fields(struct arena *arena, struct slice line, struct slice **fi
     return n;
 }
 
+void text_quoted(struct buffer *out, struct slice s)
+{
+    size_t from = 0;
+
+    buffer_append_byte(out, '"');
+    for (size_t i = 0; i < s.size; i++) {
+        if (s.at[i] != '"' && s.at[i] != '\\')
+            continue;
+        buffer_append(out, s.at + from, i - from);
+        buffer_append_byte(out, '\\');
+        from = i;
+    }
+    if (from < s.size)
+        buffer_append(out, s.at + from, s.size - from);
+    buffer_append_byte(out, '"');
+}
+
 static const char base64_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 void text_base64_encode(struct buffer *out, struct slice s)

@@ -16,16 +16,6 @@ void event_begin(struct session *s, struct request *r)
     r->written = s->written;
 }
 
-static struct event_value text_of(const char *text)
-{
-    return (struct event_value){.text = text == NULL ? SLICE_EMPTY : slice_from_str(text)};
-}
-
-static struct event_value number_of(uint64_t n)
-{
-    return (struct event_value){.type = EVENT_INT, .number = (int64_t)n};
-}
-
 /* Is it about the messages of the selected mailbox, or has it selected one? */
 static bool about_mailbox(const struct session *s, const struct request *r)
 {
@@ -43,19 +33,19 @@ void event_finished(struct session *s, const struct request *r)
         return;
     memcpy(state, r->reply, strcspn(r->reply, " ") < sizeof(state) ? strcspn(r->reply, " ") : 0);
     const struct stats_out_field fields[] = {
-        {"user", text_of(mail_user_name(s->user))},
-        {"session", text_of(s->session_id)},
-        {"local_ip", text_of(s->local_ip)},
-        {"remote_ip", text_of(s->remote_ip)},
-        {"cmd_tag", text_of(r->tag)},
-        {"cmd_name", text_of(r->command == NULL ? "unknown" : r->name)},
-        {"cmd_input_name", text_of(r->typed)},
-        {"tagged_reply_state", text_of(state)},
-        {"tagged_reply", text_of(r->reply)},
-        {"running_usecs", number_of(r->run_ns / 1000)},
-        {"bytes_in", number_of(in > AROUND ? in - AROUND : 0)},
-        {"bytes_out", number_of(s->written - r->written)},
-        {"mailbox", text_of(about_mailbox(s, r) ? mailbox_where(s->box)->vname : NULL)},
+        {"user", stats_text(mail_user_name(s->user))},
+        {"session", stats_text(s->session_id)},
+        {"local_ip", stats_text(s->local_ip)},
+        {"remote_ip", stats_text(s->remote_ip)},
+        {"cmd_tag", stats_text(r->tag)},
+        {"cmd_name", stats_text(r->command == NULL ? "unknown" : r->name)},
+        {"cmd_input_name", stats_text(r->typed)},
+        {"tagged_reply_state", stats_text(state)},
+        {"tagged_reply", stats_text(r->reply)},
+        {"running_usecs", stats_number(r->run_ns / 1000)},
+        {"bytes_in", stats_number(in > AROUND ? in - AROUND : 0)},
+        {"bytes_out", stats_number(s->written - r->written)},
+        {"mailbox", stats_text(about_mailbox(s, r) ? mailbox_where(s->box)->vname : NULL)},
     };
     const struct stats_out event = {.name = "imap_command_finished", .categories = categories, .took_ns = now - r->begun_ns,
                                     .file = __FILE__, .line = __LINE__, .fields = fields, .count = sizeof(fields) / sizeof(fields[0])};

@@ -3,6 +3,7 @@
  * A list item is a group ("phrase :"), a name with an address in brackets ("phrase <...>"), or a bare address; they
  * are tried in this order, so that nothing is read more than three times. An item that does not end at a comma ends
  * the list. Linear time; the number of addresses is capped by the caller's budget (oracle-build 1.5). */
+#include "base/text.h"
 #include "mime/mime_internal.h"
 
 struct list {
@@ -233,17 +234,6 @@ struct mime_address *mime_address_parse(struct arena *arena, struct slice value,
     return l.first;
 }
 
-static void put_quoted(struct buffer *out, struct slice s)
-{
-    buffer_append_byte(out, '"');
-    for (size_t i = 0; i < s.size; i++) {
-        if (s.at[i] == '"' || s.at[i] == '\\')
-            buffer_append_byte(out, '\\');
-        buffer_append_byte(out, s.at[i]);
-    }
-    buffer_append_byte(out, '"');
-}
-
 /* A phrase or local part: bare when all of it is atoms (and dots inside), else quoted. */
 static void put_word(struct buffer *out, struct slice s, bool dots)
 {
@@ -253,7 +243,7 @@ static void put_word(struct buffer *out, struct slice s, bool dots)
     if (bare)
         buffer_append_slice(out, s);
     else
-        put_quoted(out, s);
+        text_quoted(out, s);
 }
 
 static void put_one(struct buffer *out, const struct mime_address *a)

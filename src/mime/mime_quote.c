@@ -1,4 +1,5 @@
 /* How IMAP writes strings: NIL, quoted, literal (imap 4.4). */
+#include "base/text.h"
 #include "mime/mime_internal.h"
 
 #define ESCAPES_IN_QUOTED 4
@@ -29,17 +30,7 @@ void mime_put_nstring(struct buffer *out, struct slice s)
         put_literal(out, s);
         return;
     }
-    buffer_append_byte(out, '"');
-    if (escapes == 0) {
-        buffer_append_slice(out, s);
-    } else {
-        for (size_t i = 0; i < s.size; i++) {
-            if (s.at[i] == '"' || s.at[i] == '\\')
-                buffer_append_byte(out, '\\');
-            buffer_append_byte(out, s.at[i]);
-        }
-    }
-    buffer_append_byte(out, '"');
+    text_quoted(out, s);
 }
 
 static bool is_break(unsigned char c)

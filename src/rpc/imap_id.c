@@ -2,6 +2,7 @@
  *
  * The value "*" stands for what the server knows of itself. NIL is said for what is none of it, for the value of a last key
  * that has none, and for a value that is a list; a string that does not end is not there. */
+#include "base/text.h"
 #include "rpc/imap_id.h"
 #include "rpc/service.h"
 
@@ -38,19 +39,6 @@ static void put_builtin(struct buffer *out, const struct buffer *key)
         }
     }
     buffer_append_str(out, "NIL");
-}
-
-static void put_quoted(struct buffer *out, const struct buffer *text)
-{
-    struct slice in = buffer_slice(text);
-
-    buffer_append_byte(out, '"');
-    for (size_t i = 0; i < in.size; i++) {
-        if (in.at[i] == '"' || in.at[i] == '\\')
-            buffer_append_byte(out, '\\');
-        buffer_append_byte(out, in.at[i]);
-    }
-    buffer_append_byte(out, '"');
 }
 
 static enum word next_quoted(const char **at, struct buffer *text)
@@ -102,14 +90,14 @@ void imap_id_put(struct buffer *out, const char *imap_id_send)
         enum word got = next_word(&at, &value);
 
         buffer_append_str(out, any ? " " : "(");
-        put_quoted(out, &key);
+        text_quoted(out, buffer_slice(&key));
         buffer_append_byte(out, ' ');
         if (got != WORD_TEXT)
             buffer_append_str(out, "NIL");
         else if (slice_equal_str(buffer_slice(&value), "*"))
             put_builtin(out, &key);
         else
-            put_quoted(out, &value);
+            text_quoted(out, buffer_slice(&value));
         any = true;
     }
     buffer_append_str(out, any ? ")" : "NIL");

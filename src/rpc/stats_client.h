@@ -23,6 +23,15 @@ struct stats_out_field {
     const char *key;
     struct event_value value;
 };
+static inline struct event_value stats_text(const char *text)
+{
+    return (struct event_value){.text = text == NULL ? SLICE_EMPTY : slice_from_str(text)};
+}
+static inline struct event_value stats_number(uint64_t n)
+{
+    return (struct event_value){.type = EVENT_INT, .number = (int64_t)n};
+}
+
 struct stats_out {
     const char *name;                        /* "imap_command_finished" */
     const char *const *categories;           /* NULL-ended */

@@ -220,15 +220,9 @@ char *smtp_path_text(struct arena *a, const struct smtp_path *path)
         return arena_strdup(a, "");
     if (path->broken.at != NULL)
         return arena_str(a, path->broken);
-    if (needs_quotes(path->local)) {
-        buffer_append_byte(&out, '"');
-        for (size_t i = 0; i < path->local.size; i++) {
-            if (path->local.at[i] == '"' || path->local.at[i] == '\\')
-                buffer_append_byte(&out, '\\');
-            buffer_append_byte(&out, path->local.at[i]);
-        }
-        buffer_append_byte(&out, '"');
-    } else
+    if (needs_quotes(path->local))
+        text_quoted(&out, path->local);
+    else
         buffer_append_slice(&out, path->local);
     if (path->domain.size > 0) {
         buffer_append_byte(&out, '@');

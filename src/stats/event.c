@@ -190,28 +190,21 @@ static void copy_field(struct arena *arena, struct stats_field *f)
 void stats_event_update(struct stats_event *event, struct stats_event *news)
 {
     size_t most = event->field_count + news->field_count;
-    struct stats_field *fields = ARENA_ARRAY(news->arena, struct stats_field, most + 1);
     struct stats_event merged = *news;
     struct arena *old = event->arena;
 
-    merged.fields = fields;
+    merged.refs = event->refs;
+    merged.parent = event->parent;
+    merged.global = event->global;
+    merged.fields = ARENA_ARRAY(news->arena, struct stats_field, most + 1);
     merged.field_count = 0;
     for (size_t i = 0; i < event->field_count; i++) {
-        fields[merged.field_count] = event->fields[i];
-        copy_field(news->arena, &fields[merged.field_count++]);
+        merged.fields[merged.field_count] = event->fields[i];
+        copy_field(news->arena, &merged.fields[merged.field_count++]);
     }
     for (size_t i = 0; i < news->field_count && merged.field_count < FIELDS_MOST; i++)
         *field_slot(&merged, news->fields[i].key) = news->fields[i];
-    event->arena = news->arena;
-    event->fields = fields;
-    event->field_count = merged.field_count;
-    event->file = news->file;
-    event->line = news->line;
-    event->name = news->name;
-    event->created = news->created;
-    event->sent = news->sent;
-    event->categories = news->categories;
-    event->category_count = news->category_count;
+    *event = merged;
     news->arena = old;
     stats_event_unref(news);
 }

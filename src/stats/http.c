@@ -136,12 +136,10 @@ static void writable(void *arg)
 static void closed(void *arg, const struct error *error)
 {
     struct peer *p = arg;
-    struct stats *stats = p->stats;
 
     (void)error;
     stream_free(p->stream);
-    mem_free(p);
-    service_client_end(stats->service);
+    stats_peer_end(p->stats, p);
 }
 
 static void too_late(void *arg)

@@ -149,12 +149,10 @@ static void take_line(void *arg, struct slice line)
 static void take_close(void *arg, const struct error *error)
 {
     struct reader *r = arg;
-    struct stats *stats = r->stats;
 
     (void)error;
     line_conn_free(r->conn);
-    mem_free(r);
-    service_client_end(stats->service);
+    stats_peer_end(r->stats, r);
 }
 
 void stats_reader_connected(struct stats *stats, int fd)

@@ -110,6 +110,7 @@ struct stats {
     time_t started;
 };
 
+void stats_peer_end(struct stats *, void *peer); /* a connection is over; frees what was known of it */
 void stats_writer_connected(struct stats *, int fd);
 void stats_writers_tell(struct stats *);         /* the filter has changed */
 void stats_reader_connected(struct stats *, int fd);

@@ -21,6 +21,12 @@ static void connected(void *arg, const struct service_listener *listener, int fd
         stats_writer_connected(stats, fd);
 }
 
+void stats_peer_end(struct stats *stats, void *peer)
+{
+    mem_free(peer);
+    service_client_end(stats->service);
+}
+
 static void read_metrics(struct stats *stats, const struct settings *set)
 {
     struct error e;

@@ -248,8 +248,7 @@ static void take_close(void *arg, const struct error *error)
     }
     DL_DELETE(stats->writers->first, w);
     line_conn_free(w->conn);
-    mem_free(w);
-    service_client_end(stats->service);
+    stats_peer_end(stats, w);
 }
 
 void stats_writer_connected(struct stats *stats, int fd)

@@ -50,6 +50,29 @@ ATF_TC_BODY(tab_fields, tc)
     arena_free(arena);
 }
 
+static void check_quoted(const char *plain, const char *quoted)
+{
+    struct buffer out = {0};
+
+    text_quoted(&out, slice_from_str(plain));
+    ATF_CHECK_STREQ(buffer_cstr(&out), quoted);
+    buffer_free(&out);
+}
+
+ATF_TC_WITHOUT_HEAD(quoted);
+ATF_TC_BODY(quoted, tc)
+{
+    struct buffer out = {0};
+
+    check_quoted("", "\"\"");
+    check_quoted("plain text", "\"plain text\"");
+    check_quoted("\"", "\"\\\"\"");
+    check_quoted("a\\\\b\"c", "\"a\\\\\\\\b\\\"c\"");
+    text_quoted(&out, SLICE_EMPTY);
+    ATF_CHECK_STREQ(buffer_cstr(&out), "\"\"");
+    buffer_free(&out);
+}
+
 static void check_base64(const char *plain, const char *coded)
 {
     struct buffer out = {0};
@@ -257,6 +280,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, tab_escape);
     ATF_TP_ADD_TC(tp, tab_unescape_odd);
     ATF_TP_ADD_TC(tp, tab_fields);
+    ATF_TP_ADD_TC(tp, quoted);
     ATF_TP_ADD_TC(tp, base64);
     ATF_TP_ADD_TC(tp, hex);
     ATF_TP_ADD_TC(tp, utf8);

@@ -240,17 +240,10 @@ static void put_half(struct buffer *out, const struct acl_entry *entry, bool neg
     if (negative)
         buffer_append_byte(out, '-');
     /* Quotes inside of a word without spaces are letters of it. */
-    if (slice_find(buffer_slice(&id), ' ') >= 0 || slice_find(buffer_slice(&id), '\t') >= 0) {
-        buffer_append_byte(out, '"');
-        for (size_t i = 0; i < id.size; i++) {
-            if (id.at[i] == '"' || id.at[i] == '\\')
-                buffer_append_byte(out, '\\');
-            buffer_append_byte(out, id.at[i]);
-        }
-        buffer_append_byte(out, '"');
-    } else {
+    if (slice_find(buffer_slice(&id), ' ') >= 0 || slice_find(buffer_slice(&id), '\t') >= 0)
+        text_quoted(out, buffer_slice(&id));
+    else
         buffer_append_slice(out, buffer_slice(&id));
-    }
     buffer_append_byte(out, ' ');
     acl_put_letters(out, negative ? entry->negative : entry->rights);
     if (more != NULL)
