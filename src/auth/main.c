@@ -84,6 +84,7 @@ static void open_auth(struct process *p, struct service *service)
     int fd;
 
     s->stats = stats_client_new(service);
+    (void)stats_client_connect(s->stats);
     fd = service_connect(service, "anvil-auth-penalty", &e);
     if (fd >= 0)
         s->penalty = penalty_new(s, fd);

@@ -74,6 +74,7 @@ struct dispatcher {
     uint32_t last_id;
     time_t last_limit_warning;
     struct kicks *kicks;
+    struct stats_watch *stats;         /* NULL: its workers tell of no events */
     struct login_conn *login_conns;    /* all that are open */
     bool finishing;
 };
@@ -138,6 +139,9 @@ int pool_send(struct worker *, struct slice packet, int fd, struct error *);
 void pool_remove(struct session *);
 void pool_broken(struct worker *);                     /* gets nothing more; its end will be reported */
 pid_t pool_pid(const struct worker *);
+/* Connections to the stats service for the workers that have none of its present life. */
+void pool_give_stats(struct dispatcher *);
+void pool_lost_stats(struct dispatcher *);             /* it has gone, and all connections with it */
 void pool_finish(struct dispatcher *);                 /* nothing more will come */
 void pool_end(struct dispatcher *);                    /* SIGTERM to all, and waits some seconds for them */
 
@@ -171,5 +175,11 @@ int postlogin_start(struct session *, const char *socket, struct error *);
 void postlogin_cancel(struct postlogin *);
 
 void dispatch_kicks_start(struct dispatcher *);
+
+/* stats.c: workers have a connection to the stats service only while it asks for events. */
+void dispatch_stats_start(struct dispatcher *);
+bool dispatch_stats_asked(const struct dispatcher *);  /* or not known yet */
+/* A connection for a worker; -1: it needs none, or nobody listens. */
+int dispatch_stats_connect(const struct dispatcher *);
 
 #endif

@@ -154,8 +154,10 @@ int main(int argc, char **argv)
         d.auth = auth_master_new(d.loop, path, -1);
         mem_free(path);
     }
-    if (!service_standalone(d.service))
+    if (!service_standalone(d.service)) {
         dispatch_kicks_start(&d);
+        dispatch_stats_start(&d);
+    }
     service_drop_privileges(d.service, SERVICE_MAY_GAIN);
     service_ready(d.service, &handler, &d);
     return service_run(d.service);

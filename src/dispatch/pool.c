@@ -28,7 +28,7 @@ struct worker {
     struct place *place;
     pid_t pid;                /* 0 = has ended */
     struct packet_conn *conn;
-    bool ready, finishing;
+    bool ready, finishing, has_stats;
     struct session *sessions;
     unsigned session_count, served;
     ev_child child;
@@ -301,6 +301,7 @@ static struct worker *start_worker(struct dispatcher *d, const struct credential
     worker->dispatcher = d;
     worker->place = make_place(d, key);
     worker->pid = pid;
+    worker->has_stats = dispatch_stats_asked(d);
     worker->conn = packet_conn_new(d->loop, fd, DISPATCH_MESSAGE_MAX, &handler, worker);
     ev_child_init(&worker->child, child_ended, pid, 0);
     ev_timer_init(&worker->idle, idle_too_long, d->idle_secs, 0.);
@@ -367,11 +368,47 @@ pid_t pool_pid(const struct worker *worker)
     return worker == NULL ? 0 : worker->pid;
 }
 
-void pool_finish(struct dispatcher *d)
+static void for_each(struct dispatcher *d, void (*call)(struct worker *))
 {
     for (struct place *place = d->places; place != NULL; place = place->hh.next)
         for (struct worker *worker = place->workers; worker != NULL; worker = worker->next)
-            finish_worker(worker);
+            call(worker);
+}
+
+void pool_finish(struct dispatcher *d)
+{
+    for_each(d, finish_worker);
+}
+
+static void give_stats(struct worker *worker)
+{
+    struct error error;
+    int fd = worker->has_stats ? -1 : dispatch_stats_connect(worker->dispatcher);
+
+    if (fd < 0)
+        return;
+    worker->has_stats = packet_conn_send(worker->conn, SLICE("STATS"), fd, &error) == 0;
+    (void)close(fd);
+}
+
+void pool_give_stats(struct dispatcher *d)
+{
+    for_each(d, give_stats);
+}
+
+static void lost_stats(struct worker *worker)
+{
+    worker->has_stats = false;
+}
+
+void pool_lost_stats(struct dispatcher *d)
+{
+    for_each(d, lost_stats);
+}
+
+static void terminate(struct worker *worker)
+{
+    (void)kill(worker->pid, SIGTERM);
 }
 
 /* The last thing the dispatcher does: who asked for the stop shall not come back while sessions are still open. */
@@ -379,9 +416,7 @@ void pool_end(struct dispatcher *d)
 {
     const struct timespec pause = {.tv_nsec = 10 * 1000000L};
 
-    for (struct place *place = d->places; place != NULL; place = place->hh.next)
-        for (struct worker *worker = place->workers; worker != NULL; worker = worker->next)
-            (void)kill(worker->pid, SIGTERM);
+    for_each(d, terminate);
     for (int i = 0; i < END_WAIT_MSECS / 10; i++) {
         pid_t pid;
 

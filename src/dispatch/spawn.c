@@ -56,13 +56,10 @@ static void set_environment(const struct dispatcher *d, const struct credentials
     buffer_free(&groups);
 }
 
-/* The worker could not reach the stats service with its user's rights. Nobody waits for one that is not there; of the workers only
- * imap has something to tell. */
-static void connect_stats(const struct dispatcher *d)
+/* What stats.c would send it is there from its beginning. */
+static void give_stats(const struct dispatcher *d)
 {
-    const char *path = strcmp(service_name(d->service), "imap") == 0 ? getenv(STATS_PATH_ENV) : NULL;
-    struct error e;
-    int fd = path == NULL || *path == '\0' ? -1 : line_connect(path, 0, &e);
+    int fd = dispatch_stats_connect(d);
 
     if (fd < 0)
         return;
@@ -99,7 +96,7 @@ __attribute__((noreturn)) static void run_worker(struct dispatcher *d, const str
         (void)close(high_conf);
     /* Everything else is close-on-exec. */
     set_environment(d, c);
-    connect_stats(d);
+    give_stats(d);
     if (c->nice != 0 && setpriority(PRIO_PROCESS, 0, c->nice) < 0)
         log_error(NULL, "setpriority(%d) failed: %s", c->nice, strerror(errno));
     if (d->root && c->chroot == NULL && credentials_take(c, &e) < 0)

@@ -11,6 +11,7 @@
 #include "rpc/service.h"
 #include "rpc/stats_client.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct program {
     struct imap_worker *worker;
     struct dispatch_worker *dispatch; /* NULL: a session by hand */
     const char *user;                 /* -u */
+    struct stats_client *stats;
 };
 
 static bool take_option(void *arg, int letter, const char *value)
@@ -113,7 +115,14 @@ static void take_urlauth(void *arg, uint32_t id, int fd)
     imap_worker_urlauth(p->worker, id, fd);
 }
 
-static const struct dispatch_handler dispatch_handler = {.session = take_session, .kick = kick_session, .urlauth = take_urlauth};
+static void take_stats(void *arg, int fd)
+{
+    struct program *p = arg;
+
+    stats_client_adopt(p->stats, fd);
+}
+
+static const struct dispatch_handler dispatch_handler = {.session = take_session, .kick = kick_session, .urlauth = take_urlauth, .stats = take_stats};
 
 static void finishing(void *arg, bool now)
 {
@@ -178,10 +187,23 @@ static void serve_here(struct program *p)
     arena_free(arena);
 }
 
+static void start_stats(struct program *p)
+{
+    const char *given = getenv(STATS_FD_ENV);
+
+    p->stats = stats_client_new(p->service);
+    if (given != NULL) {
+        (void)fcntl(atoi(given), F_SETFD, FD_CLOEXEC);
+        stats_client_adopt(p->stats, atoi(given));
+        (void)unsetenv(STATS_FD_ENV);
+    } else if (!dispatch_is_worker()) {
+        (void)stats_client_connect(p->stats);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct program p = {0};
-    struct stats_client *stats;
     const struct service_options options = {.name = "imap", .own_options = "u:", .option = take_option};
     struct error e = {0};
     int status;
@@ -190,14 +212,14 @@ int main(int argc, char **argv)
     os_fault_from_env();
     if (!dispatch_is_worker() && !service_standalone(p.service))
         log_fatal(EXIT_FATAL, "imap processes are started by the dispatcher");
-    stats = stats_client_new(p.service);
+    start_stats(&p);
     if (dispatch_is_worker()) {
         service_drop_privileges(p.service, 0);
         if (os_sync_pool_start(SYNC_THREADS, &e) < 0)
             log_error_value(NULL, &e);
     }
     p.worker = imap_worker_new(service_loop(p.service), service_conf(p.service), dispatch_is_worker() ? &worker_handler : &standalone_handler, &p);
-    imap_worker_set_stats(p.worker, stats);
+    imap_worker_set_stats(p.worker, p.stats);
     service_ready(p.service, &service_handler, &p);
     if (dispatch_is_worker())
         p.dispatch = dispatch_worker_new(p.service, &dispatch_handler, &p);
@@ -205,7 +227,7 @@ int main(int argc, char **argv)
         serve_here(&p);
     status = service_run(p.service);
     imap_worker_free(p.worker);
-    stats_client_free(stats);
+    stats_client_free(p.stats);
     if (p.dispatch != NULL)
         dispatch_worker_free(p.dispatch);
     os_sync_pool_stop();

@@ -11,6 +11,7 @@
  * | JOB id service user key=value... NUL bytes, fd | do this piece of work (a delivery: fd is the sealed message) |
  * | KICK id text | end that session; `text` is the reason for the log and the client |
  * | URLAUTH id, fd | the connection that the worker asked for; without a descriptor: there is none |
+ * | STATS, fd | a connection to the stats service, which asks for events; in place of the one that the worker has |
  * | FINISH | nothing more will come: end when the last session has |
  * | worker -> dispatcher | |
  * | READY | may be sent work; the first thing a worker says |
@@ -87,6 +88,8 @@ struct dispatch_handler {
     void (*kick)(void *arg, uint32_t id, const char *reason);
     /* Answer to dispatch_worker_urlauth; fd is yours, -1: there is no connection. May be NULL. */
     void (*urlauth)(void *arg, uint32_t id, int fd);
+    /* A connection to the stats service; fd is yours. May be NULL. */
+    void (*stats)(void *arg, int fd);
     /* Nothing more will come (reload, stop). May be NULL. */
     void (*finish)(void *arg);
 };

@@ -101,6 +101,9 @@ static void take_packet(void *arg, struct slice packet, int fd)
     else if (slice_equal_str(fields[0], "URLAUTH") && count >= 2 && slice_to_u32(fields[1], &id) && worker->handler->urlauth != NULL) {
         worker->handler->urlauth(worker->arg, id, fd);
         fd = -1;
+    } else if (slice_equal_str(fields[0], "STATS") && fd >= 0 && worker->handler->stats != NULL) {
+        worker->handler->stats(worker->arg, fd);
+        fd = -1;
     }
     if (fd >= 0)
         (void)close(fd);

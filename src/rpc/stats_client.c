@@ -1,4 +1,4 @@
-/* stats_client.c - the connection to the stats service. It is made once: who has given up his rights could not make it anew. */
+/* stats_client.c - the connection to the stats service. Who has given up his rights does not make it anew: a dispatcher does. */
 #include "rpc/stats_client.h"
 
 #include "rpc/line.h"
@@ -11,10 +11,13 @@
 enum { LINE_MAX_BYTES = 1024 * 1024, CATEGORIES = 16 };
 
 struct stats_client {
-    struct line_conn *conn;                  /* NULL: it has gone */
+    struct service *service;
+    void (*heard)(void *arg);                /* NULL: nobody wants to know */
+    void *arg;
+    struct line_conn *conn;                  /* NULL: there is none, or it has gone */
     struct arena *arena;                     /* of the filter */
     struct event_filter *filter;
-    bool greeted;
+    bool greeted, filtered;                  /* has said what it is, and what it wants */
     const char *told[CATEGORIES];            /* categories that the service knows */
     unsigned told_count;
 };
@@ -30,6 +33,9 @@ static void take_filter(struct stats_client *c, struct slice text)
         log_error(NULL, "stats: Received an invalid event filter: %s", e.admin);
         c->filter = NULL;
     }
+    c->filtered = true;
+    if (c->heard != NULL)
+        c->heard(c->arg);
 }
 
 static void take_line(void *arg, struct slice line)
@@ -50,34 +56,59 @@ static void take_line(void *arg, struct slice line)
         take_filter(c, rest);
 }
 
+static void close_conn(struct stats_client *c)
+{
+    line_conn_free(c->conn);
+    c->conn = NULL;
+    c->filter = NULL;
+    c->greeted = c->filtered = false;
+    c->told_count = 0;
+}
+
 static void take_close(void *arg, const struct error *e)
 {
     struct stats_client *c = arg;
 
     (void)e;
-    line_conn_free(c->conn);
-    c->conn = NULL;
-    c->filter = NULL;
+    close_conn(c);
+    if (c->heard != NULL)
+        c->heard(c->arg);
 }
 
 struct stats_client *stats_client_new(struct service *service)
 {
+    struct stats_client *c = mem_zero(1, sizeof(*c));
+
+    c->service = service;
+    c->arena = arena_new();
+    return c;
+}
+
+void stats_client_watch(struct stats_client *c, void (*heard)(void *arg), void *arg)
+{
+    c->heard = heard;
+    c->arg = arg;
+}
+
+void stats_client_adopt(struct stats_client *c, int fd)
+{
     static const struct line_handler handler = {.line = take_line, .closed = take_close};
     static const struct line_limits limits = {.line_max = LINE_MAX_BYTES};
-    const char *given = getenv(STATS_FD_ENV), *path = getenv(STATS_PATH_ENV);
-    struct stats_client *c;
-    struct error e;
-    int fd = given != NULL ? atoi(given) : -1;
 
-    if (given == NULL && (path == NULL || *path == '\0' || (fd = line_connect(path, 0, &e)) < 0))
-        return NULL;
-    (void)unsetenv(STATS_FD_ENV);
-    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-    c = mem_zero(1, sizeof(*c));
-    c->arena = arena_new();
-    c->conn = line_conn_new(service_loop(service), fd, &limits, &handler, c);
+    close_conn(c);
+    c->conn = line_conn_new(service_loop(c->service), fd, &limits, &handler, c);
     line_conn_send_version(c->conn, "stats-client", 4, 0);
-    return c;
+}
+
+bool stats_client_connect(struct stats_client *c)
+{
+    const char *path = getenv(STATS_PATH_ENV);
+    struct error e;
+    int fd = path == NULL || *path == '\0' ? -1 : line_connect(path, 0, &e);
+
+    if (fd >= 0)
+        stats_client_adopt(c, fd);
+    return fd >= 0;
 }
 
 void stats_client_free(struct stats_client *c)
@@ -87,6 +118,11 @@ void stats_client_free(struct stats_client *c)
     line_conn_free(c->conn);
     arena_free(c->arena);
     mem_free(c);
+}
+
+enum stats_asks stats_client_asks(const struct stats_client *c)
+{
+    return c == NULL || c->conn == NULL ? STATS_GONE : !c->filtered ? STATS_SILENT : c->filter == NULL ? STATS_NOTHING : STATS_EVENTS;
 }
 
 bool stats_client_on(const struct stats_client *c)

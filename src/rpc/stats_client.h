@@ -1,16 +1,20 @@
 /* What happened, told to the stats service (ipc 8.1): events that its filter asks for, and nothing as long as it asks for none.
  *
- *     stats = stats_client_new(service);      before service_drop_privileges: the socket may be closed to users
+ *     stats = stats_client_new(service);
+ *     stats_client_connect(stats);            before service_drop_privileges: the socket may be closed to users
  *     if (stats_client_on(stats)) { ... stats_client_send(stats, &event); }
  *
  * An event is complete by itself: the fields of the session that it belongs to stand in it. The service never has to wait: when the
- * stats service does not read, or has gone, events are lost. */
+ * stats service does not read, or has gone, events are lost.
+ *
+ * A worker, which could not connect with its user's rights, is given a connection by its dispatcher when somebody asks for events, and
+ * has none before. */
 #ifndef YARILO_RPC_STATS_CLIENT_H
 #define YARILO_RPC_STATS_CLIENT_H
 
 #include "conf/event_filter.h"
 
-/* The descriptor of a connection that the dispatcher has made for its worker. */
+/* The descriptor of a connection that the dispatcher has made for its worker; unset: it has made none. */
 #define STATS_FD_ENV "YARILO_STATS_FD"
 /* Where master says that the socket is. */
 #define STATS_PATH_ENV "STATS_WRITER_SOCKET_PATH"
@@ -42,9 +46,17 @@ struct stats_out {
     size_t count;
 };
 
-struct stats_client *stats_client_new(struct service *);      /* NULL: there is no stats service, which is fine everywhere below */
+struct stats_client *stats_client_new(struct service *);      /* without a connection; NULL is fine everywhere below */
 void stats_client_free(struct stats_client *);
-bool stats_client_on(const struct stats_client *);            /* something is asked for */
+/* Where master says; false: nobody listens there. */
+bool stats_client_connect(struct stats_client *);
+/* A connection that somebody else has made, in place of the one that was there. */
+void stats_client_adopt(struct stats_client *, int fd);
+/* `heard` is called when the service has said what it asks for, and when the connection has ended. */
+void stats_client_watch(struct stats_client *, void (*heard)(void *arg), void *arg);
+enum stats_asks { STATS_GONE, STATS_SILENT, STATS_NOTHING, STATS_EVENTS };  /* no connection; nothing was heard yet; its filter is empty */
+enum stats_asks stats_client_asks(const struct stats_client *);
+bool stats_client_on(const struct stats_client *);            /* STATS_EVENTS */
 void stats_client_send(struct stats_client *, const struct stats_out *);
 
 #endif

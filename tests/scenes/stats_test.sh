@@ -155,6 +155,21 @@ END
 }
 imap_cleanup() { scene_end; }
 
+# Where nobody counts workers have no connection to the service; those that are there get one when a metric is added, and a new one
+# when the service was started anew.
+atf_test_case asked cleanup
+asked_head() { atf_set descr 'workers are connected to the stats service while it asks for events'; }
+asked_body()
+{
+    scene_make
+    scene_start ours 'service imap {
+  client_limit = 1
+}'
+    python3 -B "$TOP_SRC/tests/lib/stats_asked.py" "$IP" $IMAP_PORT "$SCENE/run" "$TOP_SRC/tests/tools/stats_events.py" || { cat "$SCENE/log"; atf_fail "see above"; }
+    scene_stop
+}
+asked_cleanup() { scene_end; }
+
 # Requests by HTTP, bad ones too.
 atf_test_case http cleanup
 http_body()
@@ -192,6 +207,7 @@ atf_init_test_cases()
 {
     atf_add_test_case same
     atf_add_test_case writer
+    atf_add_test_case asked
     atf_add_test_case http
     atf_add_test_case imap
 }
