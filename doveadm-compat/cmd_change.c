@@ -99,29 +99,23 @@ struct flags_change {
 
 static struct flags_change *parse_flags(struct doveadm *d)
 {
-    static const struct {
-        const char *name;
-        uint8_t flag;
-    } known[] = {{"\\Answered", INDEX_ANSWERED}, {"\\Flagged", INDEX_FLAGGED}, {"\\Deleted", INDEX_DELETED},
-                 {"\\Seen", INDEX_SEEN},         {"\\Draft", INDEX_DRAFT},     {"\\Recent", 0}};
     struct flags_change *c = ARENA_NEW(d->arena, struct flags_change);
     const char *text = doveadm_text(d, "flagstr");
     struct slice rest = slice_from_str(text), word;
 
     c->keywords = ARENA_ARRAY(d->arena, struct slice, strlen(text) + 1);
     while (slice_split(&rest, ' ', &word)) {
-        size_t i, n = sizeof(known) / sizeof(known[0]);
+        uint8_t flag = 0;
+
         if (word.size == 0)
             continue;
         if (word.at[0] != '\\') {
             c->keywords[c->count++] = word;
             continue;
         }
-        for (i = 0; i < n && !slice_equal_str_nocase(word, known[i].name); i++)
-            ;
-        if (i == n)
+        if (!index_flag_find(word, &flag) && !slice_equal_str_nocase(word, "\\Recent")) /* known, and nobody can set it */
             doveadm_fatal(DOVEADM_TEMPFAIL, "Invalid system flag: %.*s", (int)word.size, word.at);
-        c->flags |= known[i].flag;
+        c->flags |= flag;
     }
     c->how = strstr(d->command->name, "add") != NULL      ? INDEX_ADD
              : strstr(d->command->name, "remove") != NULL ? INDEX_REMOVE

@@ -75,21 +75,12 @@ static int put_modseq(struct fetch_mail *m, struct error *e)
 
 static int put_flags(struct fetch_mail *m, struct error *e)
 {
-    static const struct {
-        uint8_t flag;
-        const char *name;
-    } flags[] = {{INDEX_ANSWERED, "\\Answered"}, {INDEX_FLAGGED, "\\Flagged"}, {INDEX_DELETED, "\\Deleted"},
-                 {INDEX_SEEN, "\\Seen"},         {INDEX_DRAFT, "\\Draft"}};
     struct index *index = index_view_index(mailbox_view_index(m->view));
     struct buffer out = {0};
     const char *name;
 
     (void)e;
-    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
-        if ((m->record.flags & flags[i].flag) != 0)
-            buffer_printf(&out, "%s%s", out.size > 0 ? " " : "", flags[i].name);
-    if (mailbox_view_recent(m->view, m->record.uid))
-        buffer_printf(&out, "%s\\Recent", out.size > 0 ? " " : "");
+    index_flags_put(&out, m->record.flags, mailbox_view_recent(m->view, m->record.uid));
     for (unsigned i = 0; (name = index_keyword_name(index, i)) != NULL; i++)
         if (index_keyword_has(m->record.keywords, i))
             buffer_printf(&out, "%s%s", out.size > 0 ? " " : "", name);

@@ -7,6 +7,7 @@
 #include "auth/scheme_impl.h"
 #include "rpc/service.h"
 
+#include <poll.h>
 #include <time.h>
 #include <unistd.h>
 #include <uthash.h>
@@ -537,6 +538,14 @@ static void handle_version(struct client_conn *c, struct slice line)
     c->have_version = true;
 }
 
+/* Of a client that comes again we may hear before we have read that it had gone. */
+static bool peer_left(const struct client_conn *c)
+{
+    struct pollfd p = {.fd = line_conn_fd(c->conn), .events = POLLRDHUP};
+
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP)) != 0;
+}
+
 static void handle_cpid(struct client_conn *c, struct arena *arena, const struct slice *word, size_t count)
 {
     struct client_conn *other;
@@ -547,12 +556,12 @@ static void handle_cpid(struct client_conn *c, struct arena *arena, const struct
         return;
     }
     if (c->login)
-        DL_FOREACH(c->server->clients, other)
-            if (other != c && other->login && other->have_cpid && other->cpid == pid) {
-                refuse_client(c, arena_printf(arena, "BUG: Authentication client gave a PID %u of existing connection",
-                                              pid));
-                return;
-            }
+        DL_FOREACH(c->server->clients, other) {
+            if (other == c || !other->login || !other->have_cpid || other->cpid != pid || peer_left(other))
+                continue;
+            refuse_client(c, arena_printf(arena, "BUG: Authentication client gave a PID %u of existing connection", pid));
+            return;
+        }
     if (c->login) /* elsewhere the number means nothing and names nobody */
         c->cpid = pid;
     c->have_cpid = true;
@@ -596,14 +605,17 @@ enum pickup client_request_pick_up(struct server *s, uint32_t cpid, uint32_t id,
 {
     struct client_conn *c;
     struct client_request *q = NULL;
+    bool known = false;
 
-    DL_FOREACH(s->clients, c)
-        if (c->login && c->have_cpid && c->cpid == cpid)
+    DL_FOREACH(s->clients, c) {
+        if (!c->login || !c->have_cpid || c->cpid != cpid)
+            continue;
+        known = true;
+        if (slice_equal_secret(cookie, slice_of(c->cookie, sizeof(c->cookie))))
             break;
+    }
     if (c == NULL)
-        return PICKUP_NO_CLIENT;
-    if (!slice_equal_secret(cookie, slice_of(c->cookie, sizeof(c->cookie))))
-        return PICKUP_WRONG_COOKIE;
+        return known ? PICKUP_WRONG_COOKIE : PICKUP_NO_CLIENT;
     HASH_FIND(hh, c->requests, &id, sizeof(id), q);
     if (q == NULL || q->state != STATE_DONE)
         return PICKUP_NO_REQUEST;

@@ -136,23 +136,6 @@ bool imap_number(struct slice text, uint64_t *out)
 
 /* ---- flags ---------------------------------------------------------------------------------------------------------- */
 
-static bool system_flag(struct slice name, uint8_t *bit)
-{
-    static const struct {
-        const char *name;
-        uint8_t bit;
-    } flags[] = {{"\\Answered", INDEX_ANSWERED}, {"\\Flagged", INDEX_FLAGGED}, {"\\Deleted", INDEX_DELETED},
-                 {"\\Seen", INDEX_SEEN}, {"\\Draft", INDEX_DRAFT}};
-
-    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
-        if (slice_equal_str_nocase(name, flags[i].name)) {
-            *bit = flags[i].bit;
-            return true;
-        }
-    }
-    return false;
-}
-
 static const char *keyword_fault(const struct session *s, struct slice name)
 {
     for (size_t i = 0; i < name.size; i++) {
@@ -195,7 +178,7 @@ static bool take_flag(struct session *s, struct request *r, const struct imap_ar
         return false;
     }
     if (arg->text.at[0] == '\\') {
-        if (!system_flag(arg->text, &bit)) {
+        if (!index_flag_find(arg->text, &bit)) {
             request_bad(s, r, "Invalid system flag %s", request_upper(r, arg->text));
             return false;
         }

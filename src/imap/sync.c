@@ -83,63 +83,40 @@ void session_keywords_forget(struct session *s)
     s->keywords_told = s->keywords_seen = 0;
 }
 
-static void put_word(struct buffer *out, const char *word, bool *first)
+/* Puts a word behind those that stand from `start` on. */
+static void put_word(struct buffer *out, size_t start, const char *word)
 {
-    if (!*first)
+    if (out->size > start)
         buffer_append_byte(out, ' ');
-    *first = false;
     buffer_append_str(out, word);
 }
 
-static const struct {
-    uint8_t bit;
-    const char *name;
-} system_flags[] = {{INDEX_ANSWERED, "\\Answered"}, {INDEX_FLAGGED, "\\Flagged"}, {INDEX_DELETED, "\\Deleted"},
-                    {INDEX_SEEN, "\\Seen"}, {INDEX_DRAFT, "\\Draft"}};
-
 void session_put_flags(struct session *s, struct buffer *out, uint8_t flags, bool recent, struct slice keywords)
 {
-    struct session_keyword *k;
-    bool first = true, any = false;
+    size_t start;
+    bool any = false;
 
     buffer_append_byte(out, '(');
-    for (size_t i = 0; i < sizeof(system_flags) / sizeof(system_flags[0]); i++) {
-        if ((flags & system_flags[i].bit) != 0)
-            put_word(out, system_flags[i].name, &first);
-    }
-    if (recent && !s->rev2)
-        put_word(out, "\\Recent", &first);
+    start = out->size;
+    index_flags_put(out, flags, recent && !s->rev2);
     for (size_t i = 0; i < keywords.size; i++)
         any = any || keywords.at[i] != 0;
-    for (k = s->keywords; any && k != NULL; k = k->hh.next) {
+    for (struct session_keyword *k = s->keywords; any && k != NULL; k = k->hh.next)
         if (k->bit >= 0 && index_keyword_has(keywords, (unsigned)k->bit))
-            put_word(out, k->name, &first);
-    }
+            put_word(out, start, k->name);
     buffer_append_byte(out, ')');
 }
 
 /* Those that these rights allow to change (RFC 3501 section 7.1; quota-acl-plugins 2.5). */
 static void put_flags_for(struct session *s, struct buffer *out, unsigned rights)
 {
-    static const struct {
-        const char *name;
-        unsigned right;
-    } flags[] = {{"\\Answered", MAILBOX_RIGHT_WRITE}, {"\\Flagged", MAILBOX_RIGHT_WRITE}, {"\\Deleted", MAILBOX_RIGHT_TRASH},
-                 {"\\Seen", MAILBOX_RIGHT_SEEN}, {"\\Draft", MAILBOX_RIGHT_WRITE}};
-    const char *space = "";
+    size_t start = out->size;
 
-    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
-        if ((rights & flags[i].right) == 0)
-            continue;
-        buffer_append_str(out, space);
-        buffer_append_str(out, flags[i].name);
-        space = " ";
-    }
-    for (struct session_keyword *k = s->keywords; k != NULL && (rights & MAILBOX_RIGHT_WRITE) != 0; k = k->hh.next) {
-        buffer_append_str(out, space);
-        buffer_append_str(out, k->name);
-        space = " ";
-    }
+    index_flags_put(out, (uint8_t)(((rights & MAILBOX_RIGHT_WRITE) != 0 ? INDEX_ANSWERED | INDEX_FLAGGED | INDEX_DRAFT : 0) |
+                                   ((rights & MAILBOX_RIGHT_TRASH) != 0 ? INDEX_DELETED : 0) |
+                                   ((rights & MAILBOX_RIGHT_SEEN) != 0 ? INDEX_SEEN : 0)), false);
+    for (struct session_keyword *k = s->keywords; k != NULL && (rights & MAILBOX_RIGHT_WRITE) != 0; k = k->hh.next)
+        put_word(out, start, k->name);
 }
 
 void session_tell_flags(struct session *s)

@@ -3,6 +3,7 @@
  * What may go wrong: everything in a log comes from other processes or from a damaged disk. A record that does not
  * pass format_log_next is never looked at again, and the texts are those that Dovecot logs (index-format 12.2). */
 #include "index/format.h"
+#include "index/index.h"
 
 #include <stdio.h>
 
@@ -496,4 +497,38 @@ const char *format_ext_problem(struct slice name, uint32_t header_size, uint16_t
     if (header_size > EXT_HEADER_MAX)
         return "Invalid field values";
     return NULL;
+}
+
+static const struct {
+    const char *name;
+    uint8_t bit;
+} client_flags[] = {{"\\Answered", INDEX_ANSWERED}, {"\\Flagged", INDEX_FLAGGED}, {"\\Deleted", INDEX_DELETED},
+                    {"\\Seen", INDEX_SEEN}, {"\\Draft", INDEX_DRAFT}};
+
+void index_flags_put(struct buffer *out, uint8_t flags, bool recent)
+{
+    const char *space = "";
+
+    for (size_t i = 0; i < sizeof(client_flags) / sizeof(client_flags[0]); i++) {
+        if ((flags & client_flags[i].bit) == 0)
+            continue;
+        buffer_append_str(out, space);
+        buffer_append_str(out, client_flags[i].name);
+        space = " ";
+    }
+    if (recent) {
+        buffer_append_str(out, space);
+        buffer_append_str(out, "\\Recent");
+    }
+}
+
+bool index_flag_find(struct slice name, uint8_t *bit)
+{
+    for (size_t i = 0; i < sizeof(client_flags) / sizeof(client_flags[0]); i++) {
+        if (slice_equal_str_nocase(name, client_flags[i].name)) {
+            *bit = client_flags[i].bit;
+            return true;
+        }
+    }
+    return false;
 }

@@ -136,6 +136,10 @@ enum { /* index-format 2.3 */
     INDEX_BACKEND = 0x40, /* private to the storage; sdbox: in ALT */
     INDEX_DIRTY = 0x80    /* flags not yet written to the storage */
 };
+/* The names of these client flags, "\Answered \Seen", and \Recent after them (RFC 3501 section 2.3.2). */
+void index_flags_put(struct buffer *, uint8_t flags, bool recent);
+/* The bit of "\seen", without case. False: no client flag is called so. */
+bool index_flag_find(struct slice name, uint8_t *bit);
 
 struct index_record {
     uint32_t uid;

@@ -169,11 +169,22 @@ static bool may_repeat(struct login_client *c)
     return true;
 }
 
+/* While auth is asked nothing is read: commands sent ahead wait, and so does the end of a client that has sent all it had and closed
+ * its side: it is logged in and answered. A client that waits long is told so. */
+static void ask(struct login_client *c)
+{
+    c->stage = STAGE_AUTH;
+    stream_want_input(c->stream, false);
+    ev_timer_stop(c->server->loop, &c->slow);
+    ev_timer_set(&c->slow, LOGIN_AUTH_SLOW_SECS, 0.);
+    ev_timer_start(c->server->loop, &c->slow);
+}
+
 /* login_auth_connected or login_auth_unreachable follows. */
 static void wait_for_auth(struct login_client *c)
 {
     c->auth = NULL;
-    c->stage = STAGE_AUTH;
+    ask(c);
     c->again.losses = 0;
 }
 
@@ -192,6 +203,7 @@ bool login_auth_repeat(struct login_client *c)
         return false;
     c->successes--;
     wait_for_auth(c);
+    auth_client_forget(c->server->auth, c->auth_id);
     auth_client_reconnect(c->server->auth); /* it may be one that the dispatcher which is there now does not know */
     return true;
 }
@@ -228,14 +240,6 @@ static void answered(void *arg, enum auth_answer answer, struct slice challenge,
     }
 }
 
-/* While auth is asked nothing is read: commands sent ahead wait, and so does the end of a client that has sent all it had and closed
- * its side: it is logged in and answered. */
-static void ask(struct login_client *c)
-{
-    c->stage = STAGE_AUTH;
-    stream_want_input(c->stream, false);
-}
-
 static void auth_is_slow(struct ev_loop *loop, ev_timer *w, int events)
 {
     struct login_client *c = w->data;
@@ -252,7 +256,7 @@ void login_auth_init(struct login_client *c)
 }
 
 /* The attempt, as it stands in c->mech and c->again, is put to auth; or it is refused before. */
-static void request(struct login_client *c)
+void login_auth_connected(struct login_client *c)
 {
     const struct auth_mech_info *info = auth_client_mech(c->server->auth, slice_from_str(c->mech));
     struct auth_request_info request = {
@@ -305,13 +309,6 @@ static void request(struct login_client *c)
         return;
     }
     c->auth_id = auth_request_id(c->auth);
-    ev_timer_set(&c->slow, LOGIN_AUTH_SLOW_SECS, 0.);
-    ev_timer_start(c->server->loop, &c->slow);
-}
-
-void login_auth_connected(struct login_client *c)
-{
-    request(c);
 }
 
 void login_auth_start(struct login_client *c, struct slice mech, bool has_initial, struct slice initial)
@@ -329,14 +326,10 @@ void login_auth_start(struct login_client *c, struct slice mech, bool has_initia
     c->again.possible = true;
     if (has_initial)
         keep_response(c, initial);
-    if (auth_client_ready(c->server->auth)) {
-        request(c);
-        return;
-    }
-    ask(c);
-    wait_for_auth(c);
-    ev_timer_set(&c->slow, LOGIN_AUTH_SLOW_SECS, 0.);
-    ev_timer_start(c->server->loop, &c->slow);
+    if (auth_client_ready(c->server->auth))
+        login_auth_connected(c);
+    else
+        wait_for_auth(c);
 }
 
 void login_auth_password(struct login_client *c, struct slice user, struct slice password)
@@ -374,8 +367,6 @@ void login_auth_continue(struct login_client *c, struct slice base64)
     }
     if (c->again.possible) /* the answer to an empty challenge is what could have come with the command */
         keep_response(c, base64);
-    ev_timer_set(&c->slow, LOGIN_AUTH_SLOW_SECS, 0.);
-    ev_timer_start(c->server->loop, &c->slow);
 }
 
 void login_auth_abort(struct login_client *c)

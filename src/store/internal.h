@@ -144,20 +144,20 @@ bool store_fsync_done(struct store_fsync *, int *result, struct error *);
 void store_fsync_free(struct store_fsync **);   /* waits for the threads: descriptors may be closed then */
 
 /* ---- mailbox.c ---- */
+struct expunge_notes {                     /* commit.c: of the batch that is being made */
+    const struct index_batch *batch;
+    uint32_t *lazy_uids;                   /* lazy_expunge: to be copied first */
+    size_t lazy_count, lazy_room;
+    uint64_t gone_bytes, gone_count;       /* what the quota gets back */
+    bool moved;                            /* they were copied elsewhere: mail_log tells it */
+};
 struct mailbox_view {
     struct mailbox *box;
     struct index_view *view;
     bool read_only;
     struct index_ranges recent;
-    /* lazy_expunge: what the batch that is being made will expunge. */
-    const struct index_batch *lazy_batch;
-    const struct index_batch *gone_batch;  /* of the quota: what expunges of this batch will give back */
-    uint64_t gone_bytes, gone_count;
-    uint32_t *lazy_uids;
-    size_t lazy_count, lazy_room;
-    /* For the lines of mail_log: expunges of this batch were copied elsewhere; all expunges are autoexpunge's. */
-    const struct index_batch *moved_batch;
-    bool autoexpunge;
+    struct expunge_notes notes;
+    bool autoexpunge;                      /* all its expunges are autoexpunge's: mail_log says so */
 };
 void mailbox_wake_watches(struct mailbox *, const struct mailbox_watch *except);
 void mailbox_set_gone(struct mailbox *);
@@ -165,6 +165,7 @@ void mailbox_undelete(struct mailbox *);   /* change.c: its deletion was begun b
 /* The open object of this place, not referenced; NULL. */
 struct mailbox *mailbox_find_open(const struct mailbox_place *);
 int mailbox_not_found(const struct mailbox_place *, struct error *);
+int mailbox_check_gone(struct mailbox *, struct error *);   /* -1: it was deleted while it was open */
 
 /* ---- private.c: INDEXPVT ---- */
 enum { PRIVATE_FLAGS = INDEX_SEEN };

@@ -103,28 +103,15 @@ struct state {             /* of a message, as far as lines show it */
 
 static void put_flags(struct buffer *out, const struct state *state)
 {
-    static const struct {
-        uint8_t bit;
-        const char *name;
-    } names[] = {{INDEX_ANSWERED, "\\Answered"}, {INDEX_FLAGGED, "\\Flagged"}, {INDEX_DELETED, "\\Deleted"},
-                 {INDEX_SEEN, "\\Seen"}, {INDEX_DRAFT, "\\Draft"}};
-    const char *space = "";
+    size_t start;
 
     buffer_append_str(out, "flags=(");
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if ((state->flags & names[i].bit) == 0)
-            continue;
-        buffer_printf(out, "%s%s", space, names[i].name);
-        space = " ";
-    }
-    if (state->recent) {
-        buffer_printf(out, "%s\\Recent", space);
-        space = " ";
-    }
+    start = out->size;
+    index_flags_put(out, state->flags, state->recent);
     for (size_t i = 0; i < state->keywords.count; i++) {
-        buffer_append_str(out, space);
+        if (out->size > start)
+            buffer_append_byte(out, ' ');
         buffer_append_slice(out, state->keywords.at[i]);
-        space = " ";
     }
     buffer_append_byte(out, ')');
 }
@@ -295,14 +282,14 @@ static struct mail_log_notes *new_notes(struct mailbox *box, struct mailbox_view
     return n;
 }
 
-struct mail_log_notes *mail_log_changes(struct mailbox_view *view, const struct index_batch *batch)
+struct mail_log_notes *mail_log_changes(struct mailbox_view *view, const struct index_batch *batch, bool moved)
 {
     struct mail_log_notes *n;
 
     if (log_of(view->box) == NULL || view->read_only)
         return NULL;
     n = new_notes(view->box, view);
-    n->moved = view->moved_batch == batch;
+    n->moved = moved;
     index_batch_each(batch, add_wishes, n);
     if (n->wishes.count == 0) {
         mail_log_notes_free(&n);

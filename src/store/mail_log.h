@@ -14,8 +14,8 @@ int mail_log_open(struct mail_user *, struct mail_log **out, struct error *);
 void mail_log_close(struct mail_log **);
 
 /* Changes that a batch is about to make for a view; NULL: there is nothing to tell. Lines are made by mail_log_prepare before the
- * commit, while what is expunged is still there, and told when it has succeeded. */
-struct mail_log_notes *mail_log_changes(struct mailbox_view *, const struct index_batch *);
+ * commit, while what is expunged is still there, and told when it has succeeded. `moved`: what it expunges was copied elsewhere. */
+struct mail_log_notes *mail_log_changes(struct mailbox_view *, const struct index_batch *, bool moved);
 struct mail_log_notes *mail_log_deletion(struct mailbox *);          /* all messages of a mailbox that goes */
 enum step mail_log_prepare(struct mail_log_notes *, struct budget *);   /* STEP_DONE or STEP_MORE; NULL is fine */
 /* `failed`: UIDs that the commit has left alone; NULL = none. */

@@ -1,11 +1,10 @@
-/* mailbox.c - mailboxes that are open in this process, views, syncing and committing.
+/* mailbox.c - mailboxes that are open in this process, views and syncing.
  *
  * One struct mailbox per mailbox, shared by all sessions: one index in memory, one uidlist, one descriptor of the log.
  * A session has a view. What changes a mailbox is an op, and a mailbox runs one at a time (op.c). */
 #include "store/acl/acl.h"
 #include "store/internal.h"
 #include "store/mail_log.h"
-#include "store/quota/quota.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -479,7 +478,7 @@ void mailbox_view_close(struct mailbox_view **view_p)
     *view_p = NULL;
     index_view_close(&view->view);
     index_ranges_free(&view->recent);
-    mem_free(view->lazy_uids);
+    mem_free(view->notes.lazy_uids);
     mailbox_close(&view->box);
     mem_free(view);
 }
@@ -556,7 +555,7 @@ struct sync_op {
     bool adopted;
 };
 
-static int check_gone(struct mailbox *box, struct error *e)
+int mailbox_check_gone(struct mailbox *box, struct error *e)
 {
     return box->gone ? mailbox_not_found(&box->place, e) : 0;
 }
@@ -566,7 +565,7 @@ static enum step run_sync(struct store_op *op, struct budget *budget, struct err
     struct sync_op *s = (struct sync_op *)op;
     enum step r;
 
-    if (check_gone(s->box, e) < 0)
+    if (mailbox_check_gone(s->box, e) < 0)
         return STEP_ERROR;
     if (s->sync.why == SYNC_RESYNC && s->box->storage->at.layout == LAYOUT_INDEX && !s->adopted) {
         s->adopted = true;
@@ -616,191 +615,4 @@ struct store_op *mailbox_sync(struct mailbox *box, struct mailbox_view *view, en
     s->sync.take_recent = view != NULL && !view->read_only && (why == SYNC_SELECT || why == SYNC_POLL || why == SYNC_FAST);
     s->sync.give_up_busy = why == SYNC_POLL || why == SYNC_FAST;
     return &s->op;
-}
-
-/* ---- commit ---- */
-
-struct commit_op {
-    struct store_op op;
-    struct mailbox *box;
-    struct mailbox_view *view;
-    struct driver_sync sync;
-    struct index_batch *private;  /* this user's own flags out of the batch; NULL = none, or they are committed */
-    unsigned rights;
-    bool lazy;                    /* op.inner copies what is expunged */
-    bool done;
-    struct quota_amount gone;     /* what the expunges give back */
-    struct mail_log_notes *notes; /* NULL = nothing to tell */
-};
-
-static enum step run_commit(struct store_op *op, struct budget *budget, struct error *e)
-{
-    struct commit_op *c = (struct commit_op *)op;
-    enum step r;
-
-    if (check_gone(c->box, e) < 0)
-        return STEP_ERROR;
-    if (c->view->read_only) {
-        error_set(e, ERROR_PERMISSION, "Mailbox %s: Mailbox is read-only", c->box->place.vname);
-        error_user(e, "Mailbox is read-only");
-        return STEP_ERROR;
-    }
-    if (mailbox_need(&c->box->place, c->rights, e) < 0)
-        return STEP_ERROR;
-    if (c->lazy) {
-        /* Copied elsewhere before anything is gone. */
-        r = store_op_inner(op, budget, e);
-        if (r != STEP_DONE)
-            return r;
-        c->lazy = false;
-    }
-    if (mail_log_prepare(c->notes, budget) == STEP_MORE)
-        return STEP_MORE;
-    if (!store_op_take(op, c->box))
-        return STEP_WAIT;
-    r = c->done ? STEP_DONE : c->box->driver->sync(c->box, &c->sync, budget, e);
-    if (r == STEP_ERROR) {
-        error_context(e, "Mailbox %s: ", c->box->place.vname);
-        if (e->class == ERROR_NOT_FOUND)
-            mailbox_set_gone(c->box);
-    }
-    if (r == STEP_DONE && c->box->private != NULL) {
-        if (c->private != NULL && !c->done && c->sync.commit != NULL)
-            index_batch_private_without(c->private, &c->sync.commit->failed);
-        c->done = true;
-        r = private_sync(c->box, c->private, e);
-        c->sync.changed = c->sync.changed || c->private != NULL;
-        if (r == STEP_WAIT)
-            return r;
-    }
-    if ((r == STEP_DONE || r == STEP_ERROR) && c->sync.changed && !c->box->gone) {
-        list_index_update(c->box);
-        mailbox_wake_watches(c->box, NULL);
-    }
-    c->done = c->done || r == STEP_DONE;
-    return r;
-}
-
-static void end_commit(struct store_op *op)
-{
-    struct commit_op *c = (struct commit_op *)op;
-
-    store_op_free(&op->inner);
-    c->box->driver->sync_end(c->box, &c->sync);
-    store_op_give(op);
-    if (c->done) {
-        quota_expunged(c->box, &c->gone);
-        mail_log_tell(c->notes, c->sync.commit == NULL ? NULL : &c->sync.commit->failed);
-    }
-    mail_log_notes_free(&c->notes);
-    mailbox_close(&c->box);
-}
-
-static void start_lazy(struct commit_op *c, const struct index_batch *batch)
-{
-    struct mailbox_view *view = c->view;
-    struct mailbox_place target;
-    struct arena *arena;
-
-    if (view->lazy_count == 0 || view->lazy_batch != batch)
-        return;
-    arena = arena_new();
-    if (!view->read_only && lazy_expunge_target(c->box, arena, &target)) {
-        c->op.inner = lazy_expunge_copy(c->box, &target, view->lazy_uids, view->lazy_count);
-        c->lazy = true;
-    }
-    view->lazy_count = 0;
-    view->lazy_batch = NULL;
-    arena_free(arena);
-}
-
-struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *batch, unsigned rights,
-                                struct index_commit *out)
-{
-    static const struct op_class class = {run_commit, end_commit};
-    struct commit_op *c = store_op_new(sizeof(*c), &class);
-
-    c->box = mailbox_ref(view->box);
-    c->view = view;
-    c->rights = rights;
-    c->notes = mail_log_changes(view, batch);
-    c->private = index_batch_private(batch, view->view);
-    c->sync = (struct driver_sync){.why = SYNC_APPLY, .batch = batch, .commit = out,
-                                   .expunges = (rights & MAILBOX_RIGHT_EXPUNGE) != 0};
-    if (view->gone_batch == batch) {
-        c->gone = (struct quota_amount){view->gone_bytes, view->gone_count};
-        view->gone_batch = NULL;
-    }
-    start_lazy(c, batch);
-    return &c->op;
-}
-
-/* lazy_expunge: remembers the message for the commit of this batch. */
-static void note_lazy(struct mailbox_view *view, const struct index_batch *batch, uint32_t uid)
-{
-    if (!mail_user_plugin(view->box->user, "lazy_expunge"))
-        return;
-    if (view->lazy_batch != batch)
-        view->lazy_count = 0;
-    view->lazy_batch = batch;
-    if (view->lazy_count == view->lazy_room)
-        view->lazy_uids = vec_grow(view->lazy_uids, &view->lazy_room, sizeof(*view->lazy_uids));
-    view->lazy_uids[view->lazy_count++] = uid;
-}
-
-/* Its size is known only as long as it is there. */
-static void note_gone(struct mailbox_view *view, const struct index_batch *batch, uint32_t uid)
-{
-    struct mailbox *box = view->box;
-    struct mail *mail;
-    struct error ignored;
-    uint64_t size = 0;
-
-    if (!quota_wants_changes(box) || mail_open_uid(box, uid, &mail, &ignored) < 0)
-        return;
-    if (view->gone_batch != batch)
-        view->gone_bytes = view->gone_count = 0;
-    view->gone_batch = batch;
-    if ((quota_uses_virtual(box->user) ? mail_size_virtual(mail, &size, &ignored) : mail_size_physical(mail, &size, &ignored)) == 0) {
-        view->gone_bytes += size;
-        view->gone_count++;
-    }
-    mail_close(&mail);
-}
-
-void mailbox_batch_expunge(struct mailbox_view *view, struct index_batch *batch, uint32_t uid)
-{
-    struct arena *arena = arena_new();
-    struct driver_value value;
-    unsigned char guid[16];
-    struct error e;
-
-    note_lazy(view, batch, uid);
-    note_gone(view, batch, uid);
-    if ((view->box->driver->can & DRIVER_FACTS_IN_FILE) == 0 &&
-        view->box->driver->item(view->box, uid, ITEM_GUID, arena, &value, &e) == 0 && value.text != NULL) {
-        store_guid_of_text(slice_from_str(value.text), guid);
-        index_batch_expunge(batch, uid, guid);
-    } else {
-        index_batch_expunge(batch, uid, NULL);
-    }
-    arena_free(arena);
-}
-
-void mailbox_batch_moved(struct mailbox_view *view, struct index_batch *batch, uint32_t uid)
-{
-    view->moved_batch = batch;
-    mailbox_batch_expunge(view, batch, uid);
-}
-
-void mailbox_batch_altmove(struct mailbox_view *view, struct index_batch *batch, uint32_t uid, bool to_alt)
-{
-    struct mailbox *box = view->box;
-
-    if ((box->driver->can & DRIVER_ALT) == 0 || box->storage->at.alt == NULL)
-        return;
-    if (box->driver->altmove != NULL)
-        box->driver->altmove(box, uid, to_alt);
-    else
-        index_batch_flags_raw(batch, uid, uid, to_alt ? INDEX_BACKEND : 0, to_alt ? 0 : INDEX_BACKEND);
 }

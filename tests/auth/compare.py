@@ -298,6 +298,15 @@ def run_protocol(server):
     c.send("VERSION\t1\t2", "CPID\t0")
     c.drain()
     said.extend(["--"] + c.said)
+    first, second = Lines(server.path("login/login")), Lines(server.path("login/login"))
+    for c in (first, second):
+        c.until("^DONE")
+        c.send("VERSION\t1\t2", "CPID\t4242", "AUTH\t1\tPLAIN\tservice=x\tno-penalty\tresp=" + plain("plain", "secret"))
+        if c == first:
+            c.until("^OK")
+    second.drain()
+    first.drain()
+    said.extend(["--"] + first.said + second.said)
     for lines in (["FOO\t1"], ["USER\t1\tplain"], ["USER\tx\tplain\tservice=x"], ["REQUEST\t1\t2\t3\t" + "0" * 32],
                   ["REQUEST\t1\t2\t3\tzz"], ["CACHE-FLUSH\t4"], ["USER\t1\t" + "x" * 1100 + "\tservice=x"]):
         c = server.master()
