@@ -1,10 +1,8 @@
 /* cmd_maintain.c - index, force-resync, purge: what brings a mailbox and its index together (doveadm 6.7). */
 #include "query.h"
-#include "rpc/line.h"
+#include "rpc/indexer.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 static int mask_prepare(struct doveadm *d)
 {
@@ -55,58 +53,35 @@ int doveadm_force_resync(struct doveadm *d)
     return doveadm_mail_run(d, &command);
 }
 
-static bool see_field(void *arg, const char *field, struct slice value)
-{
-    (void)field;
-    (void)value;
-    *(bool *)arg = true;
-    return false;
-}
-
-/* The last message of which the cache has something, whatever that is: the ones behind it are new. */
-static uint32_t last_cached(struct index_view *view)
-{
-    uint32_t seq = index_view_count(view);
-
-    for (bool cached = false; seq > 0; seq--) {
-        index_cache_each(index_view_index(view), index_view_uid(view, seq), see_field, &cached);
-        if (cached)
-            break;
-    }
-    return seq;
-}
-
 /* Fills the cache with what its decisions want of each message. */
 static int cache_messages(struct doveadm *d, struct mailbox_view *view, struct error *e)
 {
-    struct index_view *index = mailbox_view_index(view);
-    uint32_t count = index_view_count(index), first = last_cached(index) + 1;
     const char *name = mailbox_where(mailbox_view_box(view))->vname;
+    struct mailbox_precache p;
+    struct store_op *op = mailbox_precache(view, &p);
+    bool told = false;
+    enum step r;
 
-    if (d->verbose && first > count)
-        log_info(NULL, "%s: Cache is already up to date", name);
-    else if (d->verbose)
-        log_info(NULL, "%s: Caching mails seq=%u..%u", name, first, count);
-    for (uint32_t seq = first; seq <= count; seq++) {
-        struct mail *mail;
-        struct mime_part *root;
-        if (mail_open(view, seq, &mail, e) < 0) {
-            if (e->class == ERROR_EXPUNGED)
-                continue;
-            return -1;
+    do {
+        struct budget budget = {.units = 100};
+        uint32_t before = p.seq;
+
+        r = store_op_step(op, &budget, e);
+        if (d->verbose && !told && p.first > 0) {
+            told = true;
+            if (p.first > p.last)
+                log_info(NULL, "%s: Cache is already up to date", name);
+            else
+                log_info(NULL, "%s: Caching mails seq=%u..%u", name, p.first, p.last);
         }
-        if (mail_parts(mail, false, &root, e) < 0 && e->class != ERROR_EXPUNGED) {
-            mail_close(&mail);
-            return -1;
-        }
-        mail_close(&mail);
-        if (d->verbose && (seq - first + 1) % 100 == 0)
-            printf("\r%u/%u", seq, count);
-    }
-    if (d->verbose && first <= count)
-        printf("\r%u/%u\n", count, count);
-    index_cache_flush(mailbox_index(mailbox_view_box(view)));
-    return 0;
+        for (uint32_t seq = before + 1; d->verbose && p.first > 0 && seq <= p.seq; seq++)
+            if (seq >= p.first && (seq - p.first + 1) % 100 == 0)
+                printf("\r%u/%u", seq, p.last);
+    } while (r == STEP_MORE);
+    store_op_free(&op);
+    if (d->verbose && p.first <= p.last)
+        printf("\r%u/%u\n", p.last, p.last);
+    return r == STEP_DONE ? 0 : -1;
 }
 
 static int index_one(struct doveadm *d, struct mail_user *user, const char *name)
@@ -136,28 +111,14 @@ static int index_one(struct doveadm *d, struct mail_user *user, const char *name
 /* The request goes to the indexer service, whose answer nobody waits for. */
 static int queue_one(struct doveadm *d, struct mail_user *user, const char *name)
 {
-    const char *path = doveadm_socket(d, "indexer");
-    struct buffer line = {0}, text = {0};
+    struct indexer_request request = {.command = INDEXER_APPEND, .user = mail_user_name(user), .mailbox = name, .session = "", .limited = true};
     int64_t most = 0;
     struct error e;
-    int fd = line_connect(path, 0, &e);
 
-    if (fd < 0)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "net_connect_unix(%s) failed: %s", path, strerror(e.sys));
     (void)doveadm_number(d, "max-recent", &most);
-    line_begin(&line, "APPEND");
-    line_field_num(&line, 0); /* no answer wanted */
-    line_field_str(&line, mail_user_name(user));
-    line_field_str(&line, name);
-    line_field_num(&line, (uint64_t)most);
-    line_end(&line);
-    buffer_append_str(&text, "VERSION\tindexer\t1\t0\n");
-    buffer_append_slice(&text, buffer_slice(&line));
-    if (write(fd, text.at, text.size) != (ssize_t)text.size)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "write(%s) failed: %s", path, strerror(errno));
-    buffer_free(&line);
-    buffer_free(&text);
-    close(fd);
+    request.max_recent = (uint32_t)most;
+    if (indexer_ask(doveadm_socket(d, "indexer"), &request, 0, &e) < 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "%s", e.admin);
     return DOVEADM_OK;
 }
 

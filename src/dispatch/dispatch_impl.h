@@ -1,7 +1,8 @@
 /* The dispatcher: gives each login (or delivery) to a worker that runs with the user's credentials (DECISIONS 1.3).
  *
  *     login process --request+fd--> login.c --> auth-master --> session.c --> pool.c --> worker (src/imap)
- *     lmtp front   --JOB+fd-------> jobs.c  --> auth-userdb --'
+ *     lmtp front   --JOB+fd-------> jobs.c  --> auth-userdb --|
+ *     indexer      --line---------> indexing.c > auth-userdb --'
  *
  * It runs as root and therefore reads as little as it can: the fixed request of 96 bytes, auth's answers, and packets
  * of its own workers. It never reads from a client. */
@@ -82,8 +83,21 @@ struct dispatcher {
 /* ---- session.c: one login or delivery from the userdb lookup to its end ------------------------------------------ */
 
 struct login_conn;
-struct job_conn;
 struct restore;
+struct session;
+
+/* Who waits for a job's answer: the first member of jobs.c's and indexing.c's connections. */
+struct job_asker {
+    const struct job_calls *calls;
+};
+struct job_calls {
+    /* The job's end; each takes the asker off the session. */
+    void (*answer)(struct session *, const struct slice *fields, size_t count);
+    void (*fail)(struct session *, const struct error *);
+    void (*forget)(struct session *);                      /* nobody is told */
+    void (*note)(struct session *, const struct slice *fields, size_t count);   /* it goes on; NULL: not interested */
+    void (*unknown)(struct session *, const struct error *);   /* logs that the user was not found, `fail` follows; NULL: as for all */
+};
 
 struct session {
     struct dispatcher *dispatcher;
@@ -93,7 +107,7 @@ struct session {
     struct worker *worker;
     struct session *prev, *next;       /* of the worker */
     struct login_conn *login;          /* who waits for the 12 bytes; NULL = nobody any more */
-    struct job_conn *job;              /* who waits for the answer */
+    struct job_asker *job;             /* who waits for the answer */
     struct restore *rest;              /* imap-hibernate gives the session back and waits */
     uint32_t origin_id;                /* login tag, or the front's number */
     uint32_t auth_id;                  /* number of the login at auth */
@@ -116,7 +130,7 @@ void session_start_rested(struct session *, bool believed);
 /* The pool's events. */
 void session_worker_ready(struct session *);
 void session_worker_died(struct session *);
-/* A worker's TAKEN, END or ANSWER. */
+/* A worker's TAKEN, END, ANSWER or NOTE. */
 void session_taken(struct session *);
 /* A worker's URLAUTH: it gets a connection on which the token has been shown. */
 void session_urlauth(struct session *);
@@ -124,6 +138,7 @@ void session_urlauth(struct session *);
 void session_take_token(struct session *);
 void session_ended(struct session *);
 void session_answered(struct session *, const struct slice *fields, size_t count);
+void session_noted(struct session *, const struct slice *fields, size_t count);
 /* The post-login script is done: fields replaced by its answer; error class not NONE: the login is refused. */
 void session_script_done(struct session *, const struct error *);
 struct session *session_find(struct dispatcher *, uint32_t id);
@@ -149,7 +164,7 @@ void pool_end(struct dispatcher *);                    /* SIGTERM to all, and wa
 pid_t spawn_worker(struct dispatcher *, const struct credentials *, int *fd, struct error *);
 void spawn_limit(struct dispatcher *, pid_t, unsigned sessions); /* the address space grows with the sessions */
 
-/* ---- login.c, jobs.c, postlogin.c, kick.c ------------------------------------------------------------------------ */
+/* ---- login.c, jobs.c, indexing.c, postlogin.c, kick.c ------------------------------------------------------------------------ */
 
 void login_conn_new(struct dispatcher *, int fd);
 /* From now on login processes keep this process alive: their clients may still log in. */
@@ -160,9 +175,7 @@ void login_conn_forget(struct session *);
 void login_warn_limit(struct dispatcher *);            /* process_limit is reached; once a second */
 
 void job_conn_new(struct dispatcher *, int fd);
-void job_conn_answer(struct session *, const struct slice *fields, size_t count);
-void job_conn_fail(struct session *, const struct error *);
-void job_conn_forget(struct session *);
+void indexing_conn_new(struct dispatcher *, int fd);
 
 /* restore.c: sessions that come back from imap-hibernate (ipc 14). */
 void restore_conn_new(struct dispatcher *, int fd);

@@ -9,6 +9,7 @@
 enum { JOBS_OPEN_MOST = 5000 };
 
 struct job_conn {
+    struct job_asker asker;
     struct dispatcher *dispatcher;
     struct packet_conn *conn; /* NULL: closed, sessions still open */
     unsigned open;
@@ -35,6 +36,39 @@ static void send_failure(struct job_conn *jobs, uint32_t id, const struct error 
     buffer_free(&out);
 }
 
+static void forget(struct session *session)
+{
+    struct job_conn *jobs = (struct job_conn *)session->job;
+
+    session->job = NULL;
+    jobs->open--;
+    free_when_done(jobs);
+}
+
+static void answer(struct session *session, const struct slice *fields, size_t count)
+{
+    struct job_conn *jobs = (struct job_conn *)session->job;
+    struct buffer out = {0};
+    struct error error;
+
+    if (jobs->conn != NULL) {
+        line_begin(&out, "ANSWER");
+        line_field_num(&out, session->origin_id);
+        for (size_t i = 0; i < count; i++)
+            line_field(&out, fields[i]);
+        if (packet_conn_send(jobs->conn, buffer_slice(&out), -1, &error) < 0)
+            log_error_value(NULL, &error);
+        buffer_free(&out);
+    }
+    forget(session);
+}
+
+static void fail(struct session *session, const struct error *error)
+{
+    send_failure((struct job_conn *)session->job, session->origin_id, error);
+    forget(session);
+}
+
 static void take_packet(void *arg, struct slice packet, int fd)
 {
     struct job_conn *jobs = arg;
@@ -54,11 +88,11 @@ static void take_packet(void *arg, struct slice packet, int fd)
     session->request.service = d->protocol;
     session->request.userdb = (struct rpc_fields){0};
     session->request.input = arena_slice(session->arena, session->request.input);
-    session->job = jobs;
+    session->job = &jobs->asker;
     jobs->open++;
     if (jobs->open > JOBS_OPEN_MOST) {
         (void)error_set(&error, ERROR_LIMIT, "Too many deliveries are open");
-        job_conn_fail(session, &error);
+        fail(session, &error);
         session_ended(session);
         return;
     }
@@ -76,46 +110,13 @@ static void take_close(void *arg, const struct error *error)
     free_when_done(jobs);
 }
 
-void job_conn_answer(struct session *session, const struct slice *fields, size_t count)
-{
-    struct job_conn *jobs = session->job;
-    struct buffer out = {0};
-    struct error error;
-
-    if (jobs->conn != NULL) {
-        line_begin(&out, "ANSWER");
-        line_field_num(&out, session->origin_id);
-        for (size_t i = 0; i < count; i++)
-            line_field(&out, fields[i]);
-        if (packet_conn_send(jobs->conn, buffer_slice(&out), -1, &error) < 0)
-            log_error_value(NULL, &error);
-        buffer_free(&out);
-    }
-    job_conn_forget(session);
-}
-
-void job_conn_fail(struct session *session, const struct error *error)
-{
-    send_failure(session->job, session->origin_id, error);
-    job_conn_forget(session);
-}
-
-void job_conn_forget(struct session *session)
-{
-    struct job_conn *jobs = session->job;
-
-    if (jobs == NULL)
-        return;
-    session->job = NULL;
-    jobs->open--;
-    free_when_done(jobs);
-}
-
 void job_conn_new(struct dispatcher *d, int fd)
 {
     static const struct packet_handler handler = {.packet = take_packet, .closed = take_close};
+    static const struct job_calls calls = {.answer = answer, .fail = fail, .forget = forget};
     struct job_conn *jobs = mem_zero(1, sizeof(*jobs));
 
+    jobs->asker.calls = &calls;
     jobs->dispatcher = d;
     jobs->conn = packet_conn_new(d->loop, fd, DISPATCH_MESSAGE_MAX, &handler, jobs);
 }

@@ -4,7 +4,7 @@
  *
  * master gives the options: sessions a worker serves at one time (0 = many), in its life (0 = without end), seconds
  * until an idle worker ends, address space of one. PROGRAM is the worker's, beside us in libexec (-x: another one);
- * "lmtp-deliver" means that jobs come instead of logins. */
+ * "lmtp-deliver" and "indexer-worker" mean that jobs come instead of logins. */
 #include "dispatch/dispatch_impl.h"
 
 #include <errno.h>
@@ -50,6 +50,8 @@ static void connected(void *arg, const struct service_listener *listener, int fd
     service_client_end(d->service);
     if (strcmp(listener->name, "dispatch-lmtp") == 0) {
         job_conn_new(d, fd);
+    } else if (strcmp(d->protocol, "indexer-worker") == 0) {
+        indexing_conn_new(d, fd);
     } else if (strcmp(listener->name, "imap-master") == 0) {
         restore_conn_new(d, fd);
     } else {
@@ -149,7 +151,7 @@ int main(int argc, char **argv)
     take_program(&d);
     {
         char *path = mem_printf("%s/%s", service_base_dir(d.service),
-                                strcmp(d.protocol, "lmtp") == 0 ? "auth-userdb" : "auth-master");
+                                strcmp(d.protocol, "lmtp") == 0 || strcmp(d.protocol, "indexer-worker") == 0 ? "auth-userdb" : "auth-master");
 
         d.auth = auth_master_new(d.loop, path, -1);
         mem_free(path);

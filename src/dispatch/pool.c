@@ -216,6 +216,8 @@ static void take_packet(void *arg, struct slice packet, int fd)
             session_urlauth(session);
         else if (slice_equal_str(fields[0], "END"))
             session_ended(session);
+        else if (slice_equal_str(fields[0], "NOTE"))
+            session_noted(session, fields + 2, count - 2);
         else if (slice_equal_str(fields[0], "ANSWER"))
             session_answered(session, fields + 2, count - 2);
     }

@@ -61,7 +61,7 @@ static void session_free(struct session *session)
     if (session->login != NULL)
         login_conn_forget(session);
     if (session->job != NULL)
-        job_conn_forget(session);
+        session->job->calls->forget(session);
     if (session->rest != NULL)
         restore_answer(session, "The session could not begin");
     pool_remove(session);
@@ -111,7 +111,7 @@ static struct log session_log(struct session *session)
 static void session_fail(struct session *session, const struct error *error)
 {
     if (session->job != NULL) {
-        job_conn_fail(session, error);
+        session->job->calls->fail(session, error);
     } else if (session->rest != NULL) {
         restore_answer(session, error->admin);
     } else if (!session->answered) {
@@ -317,7 +317,7 @@ void session_ended(struct session *session)
         struct error error;
 
         (void)error_set(&error, ERROR_TEMPORARY, "The worker process ended the job without an answer");
-        job_conn_fail(session, &error);
+        session->job->calls->fail(session, &error);
     }
     session_free(session);
 }
@@ -325,8 +325,14 @@ void session_ended(struct session *session)
 void session_answered(struct session *session, const struct slice *fields, size_t count)
 {
     if (session->job != NULL)
-        job_conn_answer(session, fields, count);
+        session->job->calls->answer(session, fields, count);
     session_free(session);
+}
+
+void session_noted(struct session *session, const struct slice *fields, size_t count)
+{
+    if (session->job != NULL && session->job->calls->note != NULL)
+        session->job->calls->note(session, fields, count);
 }
 
 /* ---- the userdb ------------------------------------------------------------------------------------------------- */
@@ -363,6 +369,11 @@ static void found(void *arg, const struct error *why, const char *user, const st
         login_lookup_failed(session, &error);
         return;
     }
+    if (error.class != ERROR_NONE && session->job != NULL && session->job->calls->unknown != NULL) {
+        session->job->calls->unknown(session, &error);
+        session_fail(session, &error);
+        return;
+    }
     if (error.class != ERROR_NONE) {
         session_fail_log(session, &error);
         return;
@@ -396,7 +407,8 @@ void session_start_job(struct session *session)
     const struct dispatch_request *request = &session->request;
     struct auth_user_info info = {.service = session->dispatcher->protocol, .local = request->local,
                                   .remote = request->remote, .real_local = request->real_local,
-                                  .real_remote = request->real_remote, .session = request->session};
+                                  .real_remote = request->real_remote,
+                                  .session = request->session[0] == '\0' ? NULL : request->session};
 
     count_session(session);
     session->lookup = auth_master_user(session->dispatcher->auth, request->user, &info, found, session);

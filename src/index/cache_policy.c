@@ -149,6 +149,13 @@ bool index_cache_want(struct index *index, unsigned field)
     return true;
 }
 
+bool index_cache_allows(struct index *index, unsigned field)
+{
+    struct cache_policy *p = is_off(index) ? NULL : cache_policy_of(index, field);
+
+    return p != NULL && p->decision != (INDEX_CACHE_NO | INDEX_CACHE_FORCED);
+}
+
 bool index_cache_wants(struct index *index, uint32_t uid, unsigned field)
 {
     struct cache_policy *p;

@@ -50,12 +50,12 @@ static bool is_there(struct index *index, uint32_t uid, unsigned field)
     return false;
 }
 
-void index_cache_put(struct index *index, uint32_t uid, unsigned field, struct slice value)
+static void put(struct index *index, uint32_t uid, unsigned field, struct slice value)
 {
     struct index_cache *c = cache_of(index);
     uint32_t fixed;
 
-    if (!index_cache_wants(index, uid, field) || value.size + 24 > index->set.cache_record_max_size)
+    if (value.size + 24 > index->set.cache_record_max_size)
         return;
     cache_field_type(field, &fixed);
     if (fixed != CACHE_VARIABLE && fixed != value.size)
@@ -64,11 +64,24 @@ void index_cache_put(struct index *index, uint32_t uid, unsigned field, struct s
         index_cache_flush(index);
     if (c->queued_bytes + value.size > CACHE_QUEUE_MAX || is_there(index, uid, field))
         return;
-    cache_added(index, field);
+    if (index_cache_wants(index, uid, field))
+        cache_added(index, field);
     if (c->queue.count > 0 && c->queue.at[c->queue.count - 1].uid > uid)
         c->queue_sorted = false;
     VEC_PUSH(&c->queue, ((struct cache_queued){uid, field, slice_of(mem_strndup(value), value.size)}));
     c->queued_bytes += value.size + sizeof(struct cache_queued);
+}
+
+void index_cache_put(struct index *index, uint32_t uid, unsigned field, struct slice value)
+{
+    if (index_cache_wants(index, uid, field))
+        put(index, uid, field, value);
+}
+
+void index_cache_put_anyway(struct index *index, uint32_t uid, unsigned field, struct slice value)
+{
+    if (index_cache_allows(index, field))
+        put(index, uid, field, value);
 }
 
 /* ---- the file ----------------------------------------------------------------------------------------------------- */

@@ -468,6 +468,10 @@ size_t index_cache_peek_many(struct index *, uint32_t uid, const unsigned *field
 /* Queues a value; written by index_cache_flush. Best effort: dropped when the decision is no, when it is there
  * already, when it is too large. */
 void index_cache_put(struct index *, uint32_t uid, unsigned field, struct slice value);
+/* The same of a field that nobody has asked for so far, and without a word to decisions. */
+void index_cache_put_anyway(struct index *, uint32_t uid, unsigned field, struct slice value);
+/* Does the configuration allow this field at all, and this mailbox a cache? */
+bool index_cache_allows(struct index *, unsigned field);
 /* Writes what is queued: cache lock tried once, log lock tried once; not got: stays queued up to a cap. Call at the
  * end of a command. */
 void index_cache_flush(struct index *);

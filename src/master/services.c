@@ -14,7 +14,7 @@
 #define LOGIN_PROCESSES_MAX 4 /* ahead, when nothing is assigned: one a core up to this */
 
 /* Services that our dispatcher answers for, by the name of their program. */
-static const char *const dispatched_programs[] = {"imap", "pop3", "submission", "managesieve", NULL};
+static const char *const dispatched_programs[] = {"imap", "pop3", "submission", "managesieve", "indexer-worker", NULL};
 
 /* ---- programs -------------------------------------------------------------------------------------------------- */
 

@@ -18,6 +18,7 @@
  * | TAKEN id | the session or job was read; if the worker dies before, another one gets it |
  * | URLAUTH id | wants a connection to imap-urlauth with the session's token shown (ipc 16) |
  * | END id [, fd] | the session is over; the descriptor is closed when anvil has been told |
+ * | NOTE id field... | how far the job is; the fields go to whoever asked for it |
  * | ANSWER id field... | the job is done; the fields go to whoever asked for it |
  *
  * Keys of SESSION and JOB: session lip rip lport rport real_lip real_rip real_lport real_rport (absent = unknown),
@@ -104,6 +105,8 @@ void dispatch_worker_end(struct dispatch_worker *, uint32_t id);
 /* The same of a session whose client goes on without it: the connection (yours no longer) ends when the session is no longer counted. */
 void dispatch_worker_leave(struct dispatch_worker *, uint32_t id, int fd);
 void dispatch_worker_answer(struct dispatch_worker *, uint32_t id, const char *const *fields, size_t count);
+/* The job goes on; not every asker listens. */
+void dispatch_worker_note(struct dispatch_worker *, uint32_t id, const char *const *fields, size_t count);
 void dispatch_worker_free(struct dispatch_worker *);
 
 /* ---- whoever hands in jobs (the lmtp front) -------------------------------------------------------------------- */

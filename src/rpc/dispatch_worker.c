@@ -176,6 +176,11 @@ void dispatch_worker_answer(struct dispatch_worker *worker, uint32_t id, const c
     close_one(worker);
 }
 
+void dispatch_worker_note(struct dispatch_worker *worker, uint32_t id, const char *const *fields, size_t count)
+{
+    send_words(worker, "NOTE", id, fields, count, -1);
+}
+
 void dispatch_worker_free(struct dispatch_worker *worker)
 {
     if (worker == NULL)

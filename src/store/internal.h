@@ -181,6 +181,9 @@ uint32_t mail_cache_flags(const struct mime_part *root, bool data);   /* of cach
 /* mail_header_fields for one field, if that costs no look at the message. */
 bool mail_cached_header(struct mail *, struct slice name, struct slice *block);
 
+/* mail_parts without a look into the cache: for what falls off by the way. */
+int mail_parse(struct mail *, struct error *);
+
 /* ---- save_cache.c: what a save puts into the index cache ---- */
 void save_cache_parse(struct staged *);      /* from the staged bytes, whose descriptor is open; best effort */
 void save_cache_copy(struct staged *, struct mailbox *from, uint32_t uid);   /* from the cache of the copied message */

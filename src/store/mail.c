@@ -172,14 +172,16 @@ static int item(struct mail *mail, enum driver_item what, struct driver_value *o
 /* What the whole mail was found to be: sizes that others said wrong are mended. */
 static void check_sizes(struct mail *mail, uint64_t physical, uint64_t virtual_size)
 {
-    uint64_t size;
+    unsigned vsize = field(F_VSIZE);
+    struct slice raw;
 
     if (mail->sizes_checked)
         return;
     mail->sizes_checked = true;
     if (mail->box->driver->mend != NULL)
         mail->box->driver->mend(mail->box, mail->uid, physical, virtual_size);
-    if (cached_u64(mail, F_VSIZE, &size) && size != virtual_size)
+    /* A look that decisions do not count: nobody has asked for the size. */
+    if (index_cache_peek_many(mail->box->index, mail->uid, &vsize, 1, mail->arena, &raw) == 1 && raw.size == 8 && bytes_le64(raw.at) != virtual_size)
         index_cache_corrupted(mail->box->index, mail->uid, "Cached virtual size is wrong");
     keep_u64(mail, F_VSIZE, virtual_size);
 }
@@ -220,6 +222,11 @@ static int parse(struct mail *mail, bool data, struct error *e)
     mail->root_data = data;
     keep_parse(mail);
     return 0;
+}
+
+int mail_parse(struct mail *mail, struct error *e)
+{
+    return mail->root != NULL ? 0 : parse(mail, false, e);
 }
 
 int mail_parts(struct mail *mail, bool data, struct mime_part **root, struct error *e)

@@ -283,6 +283,19 @@ struct mailbox_status {
  * end. */
 struct store_op *mailbox_status(const struct mailbox_place *, unsigned items, struct mailbox_status *out);
 
+/* How far it is. Numbers of messages as the view has them. */
+struct mailbox_precache {
+    uint32_t first, last;       /* what is to do: none when first > last; first is 0 until it is known */
+    uint32_t seq;               /* done up to here; it may stop between any two steps */
+    uint32_t cached;            /* messages that were read */
+    uint32_t first_uid, last_uid;   /* of those that were tried; 0 = none */
+};
+/* Puts into the index cache what its decisions want of the messages behind the last one that it has something of. View and *out
+ * must live until the end. STEP_ERROR: some could not be read; the others were. */
+struct store_op *mailbox_precache(struct mailbox_view *, struct mailbox_precache *out);
+/* Brings the remembered sum of virtual sizes up to date, where there is one: what mail_vsize_bg_after_count has left. */
+struct store_op *mailbox_finish_vsize(struct mailbox *);
+
 /* At the end of a session or delivery: what the mailbox blocks let go. Cheap to ask whether there are any. */
 bool mail_user_has_autoexpunge(const struct mail_user *);
 struct store_op *mail_user_autoexpunge(struct mail_user *);   /* references the user */

@@ -105,3 +105,46 @@ struct slice vsize_current(struct mailbox *box)
     return header.size == 16 && bytes_le32(header.at + 8) + 1 == status.next_uid && bytes_le32(header.at + 12) == status.messages
         ? header : SLICE_EMPTY;
 }
+
+/* ---- what was left to the indexer ---------------------------------------------------------------------------------------------- */
+
+struct finish_op {
+    struct store_op op;
+    struct mailbox *box;
+    struct vsize_sum sum;
+    bool begun;
+};
+
+static enum step run_finish(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct finish_op *f = (struct finish_op *)op;
+    enum step r;
+
+    if (!f->begun) {
+        f->begun = true;
+        vsize_begin(f->box, &f->sum);
+        if (f->sum.stored_highest == 0)
+            return STEP_DONE;
+    }
+    r = vsize_step(f->box, &f->sum, budget, e);
+    if (r != STEP_DONE)
+        return r;
+    index_cache_flush(f->box->index);
+    vsize_remember(f->box, &f->sum);
+    list_index_update(f->box);
+    return STEP_DONE;
+}
+
+static void end_finish(struct store_op *op)
+{
+    mailbox_close(&((struct finish_op *)op)->box);
+}
+
+struct store_op *mailbox_finish_vsize(struct mailbox *box)
+{
+    static const struct op_class class = {run_finish, end_finish};
+    struct finish_op *f = store_op_new(sizeof(*f), &class);
+
+    f->box = mailbox_ref(box);
+    return &f->op;
+}

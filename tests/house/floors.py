@@ -15,7 +15,7 @@ FLOORS = [
     ["rpc", "index", "sql"],
     ["store"],
     ["sieve", "fts", "auth", "dict", "anvil", "locks", "stats", "log"],
-    ["imap", "pop3", "lmtp", "migrate", "submission", "managesieve", "jmap", "login", "dispatch", "urlauth", "director", "monitor", "admin",
+    ["imap", "pop3", "lmtp", "migrate", "submission", "managesieve", "jmap", "login", "dispatch", "indexer", "urlauth", "director", "monitor", "admin",
      "replicator"],
     ["master"],
 ]

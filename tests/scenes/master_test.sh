@@ -318,11 +318,11 @@ absent_body()
     python3 -B -c '
 import socket, sys
 for i in range(3):
-    s = socket.socket(socket.AF_UNIX); s.settimeout(30); s.connect(sys.argv[1]); assert s.recv(1) == b""' "$SCENE/run/indexer" ||
+    s = socket.socket(socket.AF_UNIX); s.settimeout(30); s.connect(sys.argv[1]); assert s.recv(1) == b""' "$SCENE/run/ipc" ||
         atf_fail "the connection was not closed"
-    log_waits 'master: Error: service\(indexer\): This version has no program .*/indexer: client connections are being dropped'
+    log_waits 'master: Error: service\(ipc\): This version has no program .*/ipc: client connections are being dropped'
     scene_stop
-    atf_check -o inline:'1\n' grep -c 'no program .*/indexer' "$SCENE/log"
+    atf_check -o inline:'1\n' grep -c 'no program .*/ipc' "$SCENE/log"
 }
 absent_cleanup() { scene_end; }
 
