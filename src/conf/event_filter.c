@@ -119,23 +119,24 @@ static struct slice token_text(const struct filter *f)
 
 static int read_operand(struct filter *f, struct event_filter **out);
 
-static struct event_filter *node(struct filter *f, enum event_filter_type type, struct event_filter *left)
+static struct event_filter *node(struct filter *f, enum event_filter_type type)
 {
     struct event_filter *n = ARENA_NEW(f->arena, struct event_filter);
 
     n->type = type;
-    n->left = left;
     return n;
 }
 
 static int read_expression(struct filter *f, struct event_filter **out)
 {
+    struct event_filter *last;
+
     if (read_operand(f, out) < 0)
         return -1;
-    while (f->token == AND || f->token == OR) {
-        *out = node(f, f->token == AND ? EVENT_FILTER_AND : EVENT_FILTER_OR, *out);
+    for (last = *out; f->token == AND || f->token == OR; last = last->next) {
+        last->or_next = f->token == OR;
         next(f);
-        if (read_operand(f, &(*out)->right) < 0)
+        if (read_operand(f, &last->next) < 0)
             return -1;
     }
     return 0;
@@ -143,7 +144,7 @@ static int read_expression(struct filter *f, struct event_filter **out)
 
 static int read_comparison(struct filter *f, struct event_filter **out)
 {
-    struct event_filter *leaf = *out = node(f, EVENT_FILTER_IS, NULL);
+    struct event_filter *leaf = *out = node(f, EVENT_FILTER_IS);
 
     leaf->key = token_text(f);
     next(f);
@@ -162,24 +163,32 @@ static int read_comparison(struct filter *f, struct event_filter **out)
     return 0;
 }
 
-static int read_operand(struct filter *f, struct event_filter **out)
+static int read_inner(struct filter *f, struct event_filter *outer)
 {
-    if (f->token == TOKEN || f->token == STRING)
-        return read_comparison(f, out);
-    if ((f->token != NOT && f->token != OPEN) || ++f->depth > DEPTH_MOST)
-        return unexpected(f, "TOKEN or STRING or NOT or '('");
-    bool open = f->token == OPEN;
     next(f);
-    if (!open) {
-        *out = node(f, EVENT_FILTER_NOT, NULL);
-        return read_operand(f, &(*out)->left);
-    }
-    if (read_expression(f, out) < 0)
+    if (outer->type == EVENT_FILTER_NOT)
+        return read_operand(f, &outer->inner);
+    if (read_expression(f, &outer->inner) < 0)
         return -1;
     if (f->token != CLOSE)
         return unexpected(f, "')'");
     next(f);
     return 0;
+}
+
+static int read_operand(struct filter *f, struct event_filter **out)
+{
+    int r;
+
+    if (f->token == TOKEN || f->token == STRING)
+        return read_comparison(f, out);
+    if ((f->token != NOT && f->token != OPEN) || f->depth >= DEPTH_MOST)
+        return unexpected(f, "TOKEN or STRING or NOT or '('");
+    *out = node(f, f->token == NOT ? EVENT_FILTER_NOT : EVENT_FILTER_GROUP);
+    f->depth++;
+    r = read_inner(f, *out);
+    f->depth--;
+    return r;
 }
 
 int event_filter_parse(struct arena *arena, const char *filter, struct event_filter **out, struct error *e)
@@ -195,18 +204,27 @@ int event_filter_parse(struct arena *arena, const char *filter, struct event_fil
     return f.token == END ? 0 : unexpected(&f, "$end");
 }
 
-bool event_filter_match(const struct event_filter *f, bool (*leaf)(void *arg, const struct event_filter *), void *arg)
+static bool operand_matches(const struct event_filter *f, bool (*leaf)(void *arg, const struct event_filter *), void *arg)
 {
     switch (f->type) {
-    case EVENT_FILTER_AND:
-        return event_filter_match(f->left, leaf, arg) && event_filter_match(f->right, leaf, arg);
-    case EVENT_FILTER_OR:
-        return event_filter_match(f->left, leaf, arg) || event_filter_match(f->right, leaf, arg);
+    case EVENT_FILTER_GROUP:
+        return event_filter_match(f->inner, leaf, arg);
     case EVENT_FILTER_NOT:
-        return !event_filter_match(f->left, leaf, arg);
+        return !event_filter_match(f->inner, leaf, arg);
     default:
         return leaf(arg, f);
     }
+}
+
+bool event_filter_match(const struct event_filter *f, bool (*leaf)(void *arg, const struct event_filter *), void *arg)
+{
+    bool is = operand_matches(f, leaf, arg);
+
+    for (; f->next != NULL; f = f->next) {
+        if (is != f->or_next)
+            is = operand_matches(f->next, leaf, arg);
+    }
+    return is;
 }
 
 /* ---- comparisons ------------------------------------------------------------------------------------------------------- */

@@ -100,6 +100,17 @@ void metrics_filter(const struct metrics *, struct buffer *out);
 size_t metric_ranges(const struct metric_group *);
 void metric_range(const struct metric_group *, size_t at, int64_t *low, int64_t *high);
 
+/* ---- told.c: what one writer has told ---- */
+
+struct open_event;
+struct told {
+    struct open_event *events;              /* by their ids */
+    struct stats_category *categories;
+};
+/* A line of a writer; what it says is counted. False with *e: it makes no sense, which is logged, and the writer is to be left. */
+bool told_line(struct told *, struct metrics *, struct slice line, struct error *);
+void told_free(struct told *);
+
 /* ---- connections ---- */
 
 struct writers;
