@@ -195,6 +195,7 @@ static int open_user(struct doveadm *d, struct settings *base, const char *usern
         mail_user_open(&out->user, out->set, &params, e) < 0)
         return -1;
     mail_user_set_unchecked(out->user, true);
+    mail_user_enter(out->user);
     mail_user_login(out->user);
     return 0;
 }

@@ -112,7 +112,7 @@ char *request_expand(struct request *r, const char *template, request_escape_fn 
         {0, NULL, NULL},
     };
     struct context context = {r, escape, arg};
-    const struct conf_vars vars = {table, funcs, &context, escape == NULL ? NULL : escape_value};
+    const struct conf_vars vars = {table, funcs, &context, escape == NULL ? NULL : escape_value, true};
     struct error e;
     bool failed = false;
     char *result = conf_expand(a, template, &vars, &failed, &e);

@@ -174,6 +174,7 @@ struct conf_vars {
     void *arg;                               /* for the functions */
     /* NULL, or escapes every value (not the template) before it is put in: SQL, LDAP, paths. */
     const char *(*escape)(void *arg, const char *value, struct arena *);
+    bool crypt;                              /* encrypt and decrypt are there: the plugin var_expand_crypt */
 };
 
 /* The variables of a mail process's user (config 9.3). auth_user: who logged in; NULL = the user. home: has_home = false leaves

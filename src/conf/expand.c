@@ -195,6 +195,15 @@ void expand_fail(struct expand *x, const struct error *e)
     x->failed = true;
 }
 
+static void fail_unknown(struct expand *x, struct slice name)
+{
+    struct error e;
+
+    error_clear(&e);
+    error_set(&e, ERROR_INVALID, "Unknown variable '%%%.*s'", (int)(name.size > 200 ? 200 : name.size), (const char *)name.at);
+    expand_fail(x, &e);
+}
+
 static bool find_short(struct expand *x, char key, struct slice *value)
 {
     for (const struct conf_var *v = x->vars->table; v->key != '\0' || v->name != NULL; v++) {
@@ -248,7 +257,10 @@ bool expand_find(struct expand *x, struct slice name, struct slice *value)
         *value = escaped(x, got);
         return true;
     }
-    return expand_function(x, name, value);
+    if (expand_function(x, name, value))
+        return true;
+    fail_unknown(x, colon < 0 ? name : slice_head(name, (size_t)colon));
+    return false;
 }
 
 /* The length of "name}" up to its brace, or -1. */
@@ -268,11 +280,7 @@ static ptrdiff_t name_end(const char *p)
 
 static void put_unsupported(struct expand *x, struct buffer *out, struct slice name)
 {
-    struct error e;
-    error_clear(&e);
-    error_set(&e, ERROR_INVALID, "Unknown variable '%%%.*s'", (int)(name.size > 200 ? 200 : name.size),
-              (const char *)name.at);
-    expand_fail(x, &e);
+    fail_unknown(x, name);
     buffer_append_str(out, "UNSUPPORTED_VARIABLE_");
     buffer_append_slice(out, name);
 }

@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FAIL(x, ...) fail_text((x), arena_printf((x)->arena, __VA_ARGS__))
+#define FAIL(x, ...) expand_fail_text((x), arena_printf((x)->arena, __VA_ARGS__))
 
-static bool fail_text(struct expand *x, const char *text)
+bool expand_fail_text(struct expand *x, const char *text)
 {
     struct error e;
     error_clear(&e);
@@ -319,6 +319,9 @@ bool expand_function(struct expand *x, struct slice name, struct slice *value)
     struct slice options = semicolon < 0 ? SLICE_EMPTY : slice_from(function, (size_t)semicolon + 1);
     if (semicolon >= 0)
         function = slice_head(function, (size_t)semicolon);
+    bool done;
+    if (expand_crypt(x, function, options, argument, &done, value))
+        return done;
     if (find_hash(function) == NULL && !slice_equal_str(function, "pkcs5") && !slice_equal_str(function, "size"))
         return false;
     return hash_field(x, function, options, argument, value);

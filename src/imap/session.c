@@ -417,6 +417,8 @@ enum step session_step(struct session *s, struct budget *budget)
 
     if (hibernate_underway(s))
         return STEP_WAIT;
+    if (s->user != NULL)
+        mail_user_enter(s->user);
     while (step == STEP_MORE && s->phase != PHASE_OVER) {
         if (stream_full(s->io))
             step = STEP_OUTPUT_FULL;

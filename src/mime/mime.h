@@ -338,6 +338,9 @@ void mime_decoder_finish(struct mime_decoder *, struct buffer *out);
 /* Charsets by iconv, plus UTF-8 that is checked: what is not valid becomes U+FFFD (once per run). */
 struct mime_charset;
 bool mime_charset_known(struct slice name);
+/* Other names, "foo=koi8-r bar=utf-8", for all functions that are called with a charset until this is called again; the text must stay
+ * meanwhile. Encoded words in UTF-8 and ASCII stay what they are. Words that are no NAME=NAME are passed over. NULL: there are none. */
+void mime_charset_aliases(const char *);
 struct mime_charset *mime_charset_open(struct slice name);   /* NULL: unknown. Empty, us-ascii, utf-8: UTF-8 */
 void mime_charset_feed(struct mime_charset *, struct slice, struct buffer *out);
 /* False if anything was invalid or incomplete. */

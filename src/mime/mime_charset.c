@@ -21,7 +21,30 @@ struct mime_charset {
     bool broken, bad_before;
 };
 
-static bool name_is_utf8(struct slice name)
+/* One process-wide text: whoever works for a user sets what holds for him (mime.h). */
+static const char *aliases;
+
+void mime_charset_aliases(const char *text)
+{
+    aliases = text;
+}
+
+static struct slice real_name(struct slice name)
+{
+    struct slice rest = slice_from_str(aliases == NULL ? "" : aliases), word;
+
+    if (name.size == 0)
+        name = SLICE("UTF-8");
+    while (rest.size > 0 && slice_split(&rest, ' ', &word)) {
+        ptrdiff_t equals = slice_find(word, '=');
+
+        if (equals > 0 && (size_t)equals + 1 < word.size && slice_equal_nocase(slice_head(word, (size_t)equals), name))
+            return slice_from(word, (size_t)equals + 1);
+    }
+    return name;
+}
+
+bool mime_name_is_utf8(struct slice name)
 {
     return name.size == 0 || slice_equal_str_nocase(name, "utf-8") || slice_equal_str_nocase(name, "utf8") ||
            slice_equal_str_nocase(name, "us-ascii") || slice_equal_str_nocase(name, "ascii");
@@ -46,7 +69,8 @@ static iconv_t open_conv(struct slice name)
 
 bool mime_charset_known(struct slice name)
 {
-    if (name_is_utf8(name))
+    name = real_name(name);
+    if (mime_name_is_utf8(name))
         return true;
     iconv_t conv = open_conv(name);
     if (conv == (iconv_t)-1)
@@ -55,16 +79,24 @@ bool mime_charset_known(struct slice name)
     return true;
 }
 
+struct mime_charset *mime_utf8_open(void)
+{
+    struct mime_charset *c = mem_zero(1, sizeof(*c));
+    c->conv = (iconv_t)-1;
+    return c;
+}
+
 struct mime_charset *mime_charset_open(struct slice name)
 {
     iconv_t conv = (iconv_t)-1;
 
-    if (!name_is_utf8(name)) {
+    name = real_name(name);
+    if (!mime_name_is_utf8(name)) {
         conv = open_conv(name);
         if (conv == (iconv_t)-1)
             return NULL;
     }
-    struct mime_charset *c = mem_zero(1, sizeof(*c));
+    struct mime_charset *c = mime_utf8_open();
     c->conv = conv;
     return c;
 }

@@ -51,6 +51,9 @@ bool mime_is_atext(unsigned char c);
 
 /* U+FFFD in UTF-8: what a NUL becomes in parsed values. */
 #define MIME_REPLACEMENT "\xef\xbf\xbd"
+/* UTF-8 by any of its names, ASCII too; and a converter that no alias changes. */
+bool mime_name_is_utf8(struct slice name);
+struct mime_charset *mime_utf8_open(void);
 void mime_put_no_nuls(struct buffer *out, struct slice);
 /* A copy in the arena that is never NIL. */
 struct slice mime_keep(struct arena *, struct slice);

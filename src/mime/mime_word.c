@@ -81,7 +81,7 @@ static size_t skip_space(struct slice s)
 /* Plain text between words: without line breaks, checked. */
 static void put_plain(struct buffer *out, struct slice s)
 {
-    struct mime_charset *utf8 = mime_charset_open(SLICE_EMPTY);
+    struct mime_charset *utf8 = mime_utf8_open();
 
     while (s.size > 0) {
         ptrdiff_t lf = slice_find(s, '\n');
@@ -115,10 +115,13 @@ static size_t find_mark(struct slice s, size_t from)
 
 static void put_word(struct buffer *out, struct slice charset, struct slice bytes)
 {
-    if (!mime_charset_known(charset))
-        charset = SLICE_EMPTY;             /* the real server takes it for UTF-8 */
+    struct mime_charset *c = mime_name_is_utf8(charset) ? NULL : mime_charset_open(charset);
     size_t from = out->size;
-    (void)mime_charset_to_utf8(charset, bytes, out);
+
+    if (c == NULL)
+        c = mime_utf8_open();              /* an unknown one, too, as the real server does */
+    mime_charset_feed(c, bytes, out);
+    (void)mime_charset_close(c, out);
     for (unsigned char *nul; (nul = out->size == from ? NULL : memchr(out->at + from, '\0', out->size - from)) != NULL;)
         *nul = ' ';
 }

@@ -36,6 +36,7 @@ struct mail_user {
     struct quota *quota;         /* quota/user.c's; NULL = no quota */
     struct mail_log *mail_log;   /* mail_log.c's; NULL = nothing is told */
     struct mail_others *others;  /* other.c's; NULL = nobody was asked about */
+    const char *charset_aliases; /* charset_alias.c's; NULL = none */
 };
 int coding_open(struct mail_user *, struct error *);
 void coding_close(struct coding **);   /* NULL is fine */
@@ -86,6 +87,10 @@ struct mail_user *mail_user_other(struct mail_user *, const char *name, const ch
 /* The owner of a mailbox in a shared namespace, if that is not its user. */
 const char *mailbox_foreign_owner(const struct mailbox *);
 void mail_others_close(struct mail_user *);
+
+/* ---- charset_alias.c ---- */
+void charset_alias_open(struct mail_user *);
+void charset_alias_close(struct mail_user *);
 
 /* ---- welcome.c: the plugin of that name ---- */
 bool welcome_wanted(const struct mail_user *);

@@ -4,6 +4,7 @@
  * locked is tried again after 1, 2, 4 ... 100 ms, up to Dovecot's limit (maildir-and-layouts 8.5: 122 s), or to
  * mail_max_lock_timeout where that is less. */
 #include "store/internal.h"
+#include "store/plugins.h"
 
 #include <time.h>
 #include <utlist.h>
@@ -101,6 +102,8 @@ enum step store_op_step(struct store_op *op, struct budget *budget, struct error
     enum step r;
 
     op->async = false;
+    if (op->box != NULL)
+        mail_user_enter(op->box->user);
     r = op->class->run(op, budget, e);
     if (r != STEP_WAIT) {
         op->tries = op->retry_most = 0;

@@ -9,4 +9,8 @@
  * since scripts read what it prints. Not for sessions that come back from hibernation, nor for users whose mail others share. */
 void mail_user_login(struct mail_user *);
 
+/* What follows is done for this user, until it is called for another: charset_aliases are the process's. Ops of mailboxes do that by
+ * themselves; whoever converts charsets outside of them calls it first. */
+void mail_user_enter(const struct mail_user *);
+
 #endif

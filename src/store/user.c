@@ -60,7 +60,7 @@ static char *expand(const struct mail_user *user, struct arena *arena, const cha
         .session = user->session_id, .hostname = *hostname != '\0' ? hostname : store_hostname(), .home = user->home, .has_home = set_up};
     struct conf_var table[CONF_USER_VARS];
     const struct conf_var_func funcs[] = {{"userdb", userdb_field}, {NULL, NULL}};
-    struct conf_vars vars = {table, funcs, (void *)(uintptr_t)user, NULL};
+    struct conf_vars vars = {table, funcs, (void *)(uintptr_t)user, NULL, conf_plugin_named(user->settings, "var_expand_crypt")};
 
     conf_user_vars(arena, &values, table);
     return conf_expand(arena, text, &vars, failed, e);
@@ -437,6 +437,7 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
         mail_user_close(&user);
         return -1;
     }
+    charset_alias_open(user);
     *out = user;
     return 0;
 }
@@ -482,6 +483,7 @@ void mail_user_close(struct mail_user **user_p)
     acl_close(&user->acl);
     quota_close(&user->quota);
     mail_log_close(&user->mail_log);
+    charset_alias_close(user);
     settings_unref(user->settings);
     arena_free(user->arena);
     mem_free(user);

@@ -24,7 +24,7 @@ with open(sys.argv[2], "a", buffering=1) as out:
             if not part:
                 break
             text += part
-        lines = text.decode().split("\n")
+        lines = text.decode().split("\n\n", 1)[0].split("\n")
         if len(sys.argv) > 4:
             subprocess.run([sys.argv[4]] + [line for line in lines[2:] if line], check=False)
         if len(sys.argv) > 3 and sys.argv[3] != "none" and lines[1:2] == ["-"]:
@@ -32,4 +32,4 @@ with open(sys.argv[2], "a", buffering=1) as out:
         connection.close()
         if lines[0] == "end":
             break
-        out.write(" ".join(line for line in lines[1:] if line and line not in ("noreply", "-")) + "\n")
+        out.write(" ".join(line for line in lines[1:] if line not in ("noreply", "-")) + "\n")

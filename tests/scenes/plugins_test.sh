@@ -425,8 +425,100 @@ EOT
 }
 welcome_waits_cleanup() { scene_end; }
 
+# ---- charset_alias ----
+
+atf_test_case charset_alias cleanup
+charset_alias_head() { plugins_head; }
+charset_alias_body()
+{
+    scene_make
+    for who in dovecot ours; do
+        for aliases in foo=iso-8859-1 'foo=bar  bar=koi8-r utf-8=iso-8859-1' 'us-ascii=iso-8859-1 iso-8859-1=koi8-r' \
+            'foo=utf-8 utf-8=koi8-r us-ascii=koi8-r' 'foo = =x bar=koi8-r bar=utf-8'; do
+            SERVER=
+            : >"$SCENE/log"
+            scene_start $who 'mail_plugins = charset_alias' 'plugin {' "  charset_aliases = $aliases" '}'
+            echo "--- $aliases" >>aliases.$who
+            python3 -B "$TOP_SRC/tests/lib/charset_alias.py" "$IP" $IMAP_PORT >>aliases.$who || atf_fail "no session"
+            doveadm_of $who fetch -u u text.utf8 mailbox INBOX all 2>errors >>aliases.$who
+            sed 's/.*: Error: /doveadm: /' errors >>aliases.$who
+            scene_stop
+            texts charset_alias >>aliases.$who
+            rm -rf "$SCENE"/home/*
+        done
+    done
+    atf_check diff -u aliases.dovecot aliases.ours
+    atf_check -o match:'^[1-9]' grep -c BADCHARSET aliases.ours
+    # Who has none is not served with another's.
+    SERVER=
+    scene_start ours 'mail_plugins = charset_alias' 'plugin {' '  charset_aliases = foo=utf-8' '}' 'service imap {' '  client_limit = 10' '  service_count = 0' '}' \
+        'userdb {' '  driver = passwd-file' "  args = $SCENE/users" '}'
+    sed -i '/^userdb {/,/^}/{/driver = static/d; /args = uid/d}' "$SCENE/dovecot.conf"
+    sed -i ':a; N; $!ba; s/userdb {\n}\n//' "$SCENE/dovecot.conf"
+    for user in a b; do
+        echo "$user:{PLAIN}pass:$MAIL_UID:$MAIL_GID::$SCENE/home/$user::$([ $user = a ] || echo userdb_charset_aliases=bar=utf-8)"
+    done >"$SCENE/users"
+    scene_stop
+    SERVER=
+    scene_run "$OURS/dovecot"
+    mkfifo other
+    { printf 'a LOGIN b pass\nb SELECT INBOX\nc SEARCH CHARSET bar BODY x\n'; cat other; printf 'd SEARCH CHARSET bar BODY x\ne SEARCH CHARSET foo BODY x\nf LOGOUT\n'; } |
+        scene_talk imap >session.b &
+    printf 'a LOGIN a pass\nb SELECT INBOX\nd SEARCH CHARSET bar BODY x\ne SEARCH CHARSET foo BODY x\nf LOGOUT\n' | scene_talk imap >session.a
+    : >other
+    wait $!
+    scene_stop
+    atf_check -o match:'^d NO .BADCHARSET' -o match:'^e OK' cat session.a
+    atf_check -o match:'^c OK' -o match:'^d OK' -o match:'^e NO .BADCHARSET' cat session.b
+}
+charset_alias_cleanup() { scene_end; }
+
+# ---- var_expand_crypt ----
+
+CRYPT=key=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f,iv=000102030405060708090a0b0c0d0e0f
+
+atf_test_case var_expand_crypt cleanup
+var_expand_crypt_head() { plugins_head; }
+var_expand_crypt_body()
+{
+    scene_make
+    for who in dovecot ours; do
+        SERVER=
+        : >"$SCENE/log"
+        scene_configure 'mail_plugins = var_expand_crypt last_login' 'plugin {' '  last_login_dict = file:~/logins' \
+            "  last_login_key = %{encrypt;$CRYPT:user}/%{decrypt;noiv=yes,$CRYPT:home}" '}'
+        # auth has it without being told.
+        sed -i "s#args = password=pass#args = password=%{encrypt;noiv=yes,$CRYPT:user}#; s#home=.*#home=$SCENE/home/%{encrypt;noiv=yes,$CRYPT:user}#" "$SCENE/dovecot.conf"
+        if [ $who = ours ]; then scene_run "$OURS/dovecot"; else scene_run dovecot; fi
+        printf 'a LOGIN u cc260227cef6a91ababf3d5f93a4d0e6\n' | scene_talk imap >/dev/null
+        scene_stop
+        texts 'Failed to expand plugin' >crypt.$who
+        sed -i 's#/%{decrypt[^}]*}##' "$SCENE/dovecot.conf"
+        SERVER=
+        if [ $who = ours ]; then scene_run "$OURS/dovecot"; else scene_run dovecot; fi
+        printf 'a LOGIN u cc260227cef6a91ababf3d5f93a4d0e6\nb SELECT INBOX\nc LOGOUT\n' | scene_talk imap >/dev/null
+        scene_stop
+        { ls "$SCENE/home"; grep -ah shared "$SCENE"/home/*/logins; } >>crypt.$who
+        : >"$SCENE/log"
+        sed -i 's/^mail_plugins =.*/mail_plugins = last_login/' "$SCENE/dovecot.conf"
+        SERVER=
+        if [ $who = ours ]; then scene_run "$OURS/dovecot"; else scene_run dovecot; fi
+        printf 'a LOGIN u cc260227cef6a91ababf3d5f93a4d0e6\n' | scene_talk imap >/dev/null
+        scene_stop
+        texts 'Failed to expand plugin' >>crypt.$who
+        rm -rf "$SCENE"/home/*
+    done
+    cat crypt.ours
+    atf_check diff -u crypt.dovecot crypt.ours
+    grep -q '^cc260227cef6a91ababf3d5f93a4d0e6$' crypt.ours || atf_fail "auth does not encrypt"
+    grep -q 'shared/.*cc260227cef6a91ababf3d5f93a4d0e6' crypt.ours || atf_fail "imap does not encrypt"
+}
+var_expand_crypt_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
+    atf_add_test_case charset_alias
+    atf_add_test_case var_expand_crypt
     atf_add_test_case welcome
     atf_add_test_case welcome_waits
     atf_add_test_case quota_clone
