@@ -1,5 +1,4 @@
-/* cmd_dump.c - doveadm dump: what is in an index, a log (src/index/dump.h), a dbox file (dump_dbox.c) and others
- * (dump_other.c); doveadm 7.4.
+/* cmd_dump.c - doveadm dump: what is in an index, a log (src/index/dump.h), and in other files (dump_*.c); doveadm 7.4.
  *
  * Nothing is repaired or created: the files may be a running server's, or an administrator's only copy. */
 #include "doveadm.h"
@@ -10,8 +9,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char types[] = "dbox index log mailboxlog thread imapzlib dcrypt-file dcrypt-key multiplex";
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -87,15 +84,6 @@ static bool is_dbox(const char *path)
     return strncmp(name, "u.", 2) == 0 || strncmp(name, "m.", 2) == 0;
 }
 
-static const char *detect(struct doveadm *d, const char *path)
-{
-    return is_dbox(path)          ? "dbox"
-           : is_log(path)         ? "log"
-           : is_mailbox_log(path) ? "mailboxlog"
-           : is_index(d, path)    ? "index"
-                                  : NULL;
-}
-
 static int dump_index(struct doveadm *d, const char *path, struct buffer *out)
 {
     struct index_where where = {.read_only = true, .no_create = true};
@@ -121,18 +109,11 @@ static int dump_log(const char *path, struct buffer *out)
 {
     enum { MOST = 256 * 1024 * 1024 };
     struct buffer file = {0};
-    unsigned char part[64 * 1024];
     struct error e;
-    ssize_t n;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), r;
+    int fault = doveadm_dump_read(path, MOST, &file), r;
 
-    if (fd < 0)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "open(%s) failed: %s", path, strerror(errno));
-    while ((n = read(fd, part, sizeof(part))) > 0 && file.size < MOST)
-        buffer_append(&file, part, (size_t)n);
-    if (n < 0)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "read(%s) failed: %s", path, strerror(errno));
-    close(fd);
+    if (fault != 0)
+        doveadm_fatal(DOVEADM_TEMPFAIL, "%s(%s) failed: %s", fault == EISDIR ? "read" : "open", path, strerror(fault));
     r = index_dump_log(buffer_slice(&file), out, &e);
     buffer_free(&file);
     if (r == 0)
@@ -141,61 +122,75 @@ static int dump_log(const char *path, struct buffer *out)
     doveadm_fatal(DOVEADM_TEMPFAIL, "%s", e.admin);
 }
 
-/* Threads are not kept in files any more: there is nothing to show but what is wrong with the name. */
-static int dump_thread(const char *path)
+static bool is_thread(const char *path)
 {
-    struct stat st;
-
-    if (stat(path, &st) < 0)
-        doveadm_fatal(DOVEADM_TEMPFAIL, "open(%s) failed: %s", path, strerror(errno));
-    if (S_ISDIR(st.st_mode))
-        doveadm_fatal(DOVEADM_TEMPFAIL, "mmap() failed: %s", strerror(ENODEV));
-    doveadm_fatal(DOVEADM_TEMPFAIL, "dump -t thread: this type is not available in this version");
+    return ends_with(path, ".thread");
 }
 
-static bool is_type(const char *type)
-{
-    struct slice rest = slice_from_str(types), one;
+/* In the order of looking when no type is named. */
+static const struct {
+    const char *name;
+    int (*dump)(const char *path, struct buffer *out);   /* NULL: index, which takes arguments */
+    bool (*is)(const char *path);                        /* NULL: cannot be told, or not by this alone */
+} types[] = {
+    {"dbox", doveadm_dump_dbox, is_dbox},
+    {"index", NULL, NULL},
+    {"log", dump_log, is_log},
+    {"mailboxlog", doveadm_dump_mailbox_log, is_mailbox_log},
+    {"thread", doveadm_dump_thread, is_thread},
+    {"imapzlib", doveadm_dump_imapzlib, NULL},
+    {"dcrypt-file", doveadm_dump_crypt_file, doveadm_is_crypt_file},
+    {"dcrypt-key", doveadm_dump_crypt_key, doveadm_is_crypt_key},
+    {"multiplex", doveadm_dump_multiplex, NULL},
+};
+enum { TYPES = sizeof(types) / sizeof(types[0]) };
 
-    while (slice_split(&rest, ' ', &one))
-        if (slice_equal_str(one, type))
-            return true;
-    return false;
+/* Which of the types; TYPES: none. */
+static unsigned detect(struct doveadm *d, const char *path)
+{
+    unsigned i = 0;
+
+    while (i < TYPES && (types[i].dump == NULL ? !is_index(d, path) : types[i].is == NULL || !types[i].is(path)))
+        i++;
+    return i;
+}
+
+static unsigned find_type(const char *name)
+{
+    unsigned i = 0;
+
+    while (i < TYPES && strcmp(types[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static void print_types(void)
+{
+    fputs("Available dump types:", stderr);
+    for (unsigned i = 0; i < TYPES; i++)
+        fprintf(stderr, " %s", types[i].name);
+    fputc('\n', stderr);
 }
 
 int doveadm_dump(struct doveadm *d)
 {
     const char *type = doveadm_text(d, "type"), *path = doveadm_text(d, "path");
     struct buffer out = {0};
+    unsigned which;
     int status;
 
     if (path == NULL)
         return doveadm_usage(d);
-    if (type == NULL) {
-        type = detect(d, path);
-        if (type == NULL)
-            doveadm_fatal(DOVEADM_DATAERR, "Can't autodetect file type: %s", path);
-        printf("Detected file type: %s\n", type);
-    } else if (!is_type(type)) {
-        fprintf(stderr, "Available dump types: %s\n", types);
+    which = type == NULL ? detect(d, path) : find_type(type);
+    if (which == TYPES && type == NULL)
+        doveadm_fatal(DOVEADM_DATAERR, "Can't autodetect file type: %s", path);
+    if (which == TYPES) {
+        print_types();
         doveadm_fatal(DOVEADM_USAGE, "Unknown type: %s", type);
     }
-    if (strcmp(type, "index") == 0)
-        status = dump_index(d, path, &out);
-    else if (strcmp(type, "log") == 0)
-        status = dump_log(path, &out);
-    else if (strcmp(type, "dbox") == 0)
-        status = doveadm_dump_dbox(path, &out);
-    else if (strcmp(type, "mailboxlog") == 0)
-        status = doveadm_dump_mailbox_log(path, &out);
-    else if (strcmp(type, "imapzlib") == 0)
-        status = doveadm_dump_imapzlib(path, &out);
-    else if (strcmp(type, "multiplex") == 0)
-        status = doveadm_dump_multiplex(path, &out);
-    else if (strcmp(type, "thread") == 0)
-        status = dump_thread(path);
-    else
-        doveadm_fatal(DOVEADM_TEMPFAIL, "dump -t %s: this type is not available in this version", type);
+    if (type == NULL)
+        printf("Detected file type: %s\n", types[which].name);
+    status = types[which].dump == NULL ? dump_index(d, path, &out) : types[which].dump(path, &out);
     if (out.size > 0)
         fwrite(out.at, 1, out.size, stdout);
     buffer_free(&out);

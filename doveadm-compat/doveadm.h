@@ -157,6 +157,13 @@ int doveadm_dump_dbox(const char *path, struct buffer *out);   /* dump_dbox.c */
 int doveadm_dump_mailbox_log(const char *path, struct buffer *out);   /* dump_other.c */
 int doveadm_dump_imapzlib(const char *path, struct buffer *out);
 int doveadm_dump_multiplex(const char *path, struct buffer *out);
+int doveadm_dump_thread(const char *path, struct buffer *out);        /* dump_thread.c */
+int doveadm_dump_crypt_file(const char *path, struct buffer *out);    /* dump_crypt.c */
+bool doveadm_is_crypt_file(const char *path);
+int doveadm_dump_crypt_key(const char *path, struct buffer *out);
+bool doveadm_is_crypt_key(const char *path);
+/* The first `most` bytes of a file. 0, or errno. */
+int doveadm_dump_read(const char *path, size_t most, struct buffer *);
 int doveadm_kick(struct doveadm *);
 int doveadm_log_errors(struct doveadm *);
 int doveadm_log_test(struct doveadm *);

@@ -13,19 +13,29 @@
 
 enum { FILE_MAX = 256 * 1024 * 1024, LOG_RECORD = 24, PACKET_HEADER = 5 };
 
-static int read_file(const char *path, struct buffer *file)
+int doveadm_dump_read(const char *path, size_t most, struct buffer *file)
 {
-    struct stat st;
-    struct error e;
+    enum { PART = 64 * 1024 };
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), fault;
+    ssize_t n = 1;
 
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return EISDIR;
-    return os_read_file(AT_FDCWD, path, FILE_MAX, file, &e) < 0 ? (e.sys != 0 ? e.sys : EFBIG) : 0;
+    if (fd < 0)
+        return errno;
+    while (n > 0 && file->size < most) {
+        size_t want = most - file->size < PART ? most - file->size : PART;
+
+        buffer_reserve(file, want);
+        n = read(fd, file->at + file->size, want);
+        file->size += n > 0 ? (size_t)n : 0;
+    }
+    fault = n < 0 ? errno : 0;
+    close(fd);
+    return fault;
 }
 
 static void read_all(const char *path, struct buffer *file)
 {
-    int fault = read_file(path, file);
+    int fault = doveadm_dump_read(path, FILE_MAX, file);
 
     if (fault != 0)
         doveadm_fatal(DOVEADM_TEMPFAIL, "%s(%s) failed: %s", fault == EISDIR ? "read" : "open", path, strerror(fault));
@@ -126,7 +136,7 @@ int doveadm_dump_multiplex(const char *path, struct buffer *out)
     static struct buffer channels[256];
     struct buffer file = {0};
     struct slice rest;
-    int fault = read_file(path, &file);
+    int fault = doveadm_dump_read(path, FILE_MAX, &file);
 
     if (fault != 0)
         log_error(NULL, "read() failed: %s", strerror(fault));

@@ -328,6 +328,122 @@ files_cleanup()
     scene_end
 }
 
+# The index of threads, as the real server makes it and broken.
+atf_test_case threads cleanup
+threads_head()
+{
+    atf_set descr 'dumps of thread indexes are the real ones'
+    atf_set require.progs 'doveadm'
+}
+threads_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    printf 'base_dir = %s/run\nmail_location = maildir:~/Maildir\nstats_writer_socket_path =\nnamespace inbox {\n  inbox = yes\n}\n' "$SCENE" >"$SCENE/c.conf"
+    mkdir "$SCENE/theirs" "$SCENE/ours" "$SCENE/files" "$SCENE/files/folder.thread"
+    chown "$MAIL_USER" "$SCENE" "$SCENE/theirs"
+    real="as_user env USER=alice HOME=$SCENE/theirs doveadm -c $SCENE/c.conf"
+    for header in 'Message-ID: <m0@x>' 'Message-ID: <m1@x>\nIn-Reply-To: <m0@x>' 'Message-ID: <m2@x>\nReferences: <m0@x> <m1@x>' \
+        'Subject: gone' 'Message-ID: <m5@x>\nReferences: <g1@x>' 'In-Reply-To: <m5@x>'; do
+        printf "$header\nDate: Sat, 1 Jan 2022 00:00:00 +0000\n\nx\n" | $real save
+    done
+    $real expunge mailbox INBOX 4
+    for algorithm in REFERENCES REFS; do
+        printf 'a SELECT INBOX\r\nb THREAD %s UTF-8 ALL\r\nc LOGOUT\r\n' $algorithm | $real exec imap >out 2>&1
+        printf 'Message-ID: <%s@x>\nReferences: <m0@x> <m1@x>\n\nx\n' $algorithm | $real save
+    done
+    cp "$SCENE/theirs/Maildir/dovecot.index.thread" "$SCENE/files/dovecot.index.thread" || atf_fail "no thread index: $(cat out)"
+    cp "$SCENE/files/dovecot.index.thread" "$SCENE/files/other"
+    python3 -B "$TOP_SRC/tests/doveadm/thread_files.py" "$SCENE/files/other" "$SCENE/files" || atf_fail "no files"
+    chmod 755 "$SCENE" "$SCENE/files"
+    for file in "$SCENE"/files/*; do
+        printf 'dump %s\ndump -t thread %s\n' "$file" "$file"
+    done >lines
+    echo "dump $SCENE/files/nosuch.thread" >>lines
+    compare_each <lines
+    doveadm dump "$SCENE/files/dovecot.index.thread" | grep -q 'uid 7: n=3' || atf_fail "the index has too little in it"
+}
+threads_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
+# dump_key NAME: NAME.pem, a private key on standard input, and NAME.pub.pem.
+dump_key()
+{
+    openssl pkey -out "$SCENE/files/$1.pem" && openssl pkey -in "$SCENE/files/$1.pem" -pubout -out "$SCENE/files/$1.pub.pem" || atf_fail "openssl"
+}
+
+# Encrypted mail, and keys in every form that the real programs write.
+atf_test_case crypt cleanup
+crypt_head()
+{
+    atf_set descr 'dumps of encrypted files and of keys are the real ones'
+    atf_set require.progs 'doveadm openssl'
+}
+crypt_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    files=$SCENE/files
+    mkdir "$SCENE/theirs" "$SCENE/ours" "$files"
+    chown "$MAIL_USER" "$SCENE" "$SCENE/theirs" "$files"
+    openssl ecparam -name secp384r1 -genkey -noout 2>err | dump_key ec
+    openssl genrsa 2048 2>err | dump_key rsa
+    openssl pkey -in "$files/ec.pem" -aes256 -passout pass:x -out "$files/password.pem"
+    chmod 644 "$files"/*
+    printf 'base_dir = %s/run\nmail_location = maildir:~/own\nmail_plugins = mail_crypt\nstats_writer_socket_path =\nmail_attribute_dict = file:%%h/attributes\n' "$SCENE" >"$SCENE/c.conf"
+    printf 'plugin {\n  mail_crypt_curve = prime256v1\n  mail_crypt_save_version = 2\n}\nnamespace inbox {\n  inbox = yes\n}\n' >>"$SCENE/c.conf"
+    real="as_user env USER=alice HOME=$SCENE/theirs doveadm -c $SCENE/c.conf"
+    for case in ec:1 ec:2 rsa:2; do
+        key=${case%:*} version=${case#*:}
+        {
+            sed "s/mail_crypt_save_version = 2/mail_crypt_save_version = $version/" "$SCENE/c.conf"
+            printf 'mail_location = maildir:~/%s\nplugin {\n  mail_crypt_global_public_key = <%s\n  mail_crypt_global_private_key = <%s\n}\n' \
+                "$key$version" "$files/$key.pub.pem" "$files/$key.pem"
+        } >"$SCENE/key.conf"
+        as_user env USER=alice HOME="$SCENE/theirs" doveadm -c "$SCENE/key.conf" save <"$TOP_SRC/tests/recordings/imap/fixture/plain.eml"
+        cp "$SCENE/theirs/$key$version"/new/* "$files/mail.$key$version" || atf_fail "no mail"
+    done
+    echo hello >"$files/plain"
+    $real fs put crypt "algo=aes-256-cbc-sha1:public_key_path=$files/ec.pub.pem:private_key_path=$files/ec.pem:posix:prefix=$files/" "$files/plain" mail.cbc
+    $real save <"$TOP_SRC/tests/recordings/imap/fixture/plain.eml"
+    $real -o plugin/mail_crypt_private_password=sesam mailbox cryptokey generate -U -f >out
+    grep '^2:' "$SCENE/theirs/attributes" | awk -v to="$files/key" '{ printf "%s", $0 >(to NR) }'
+    [ -f "$files/key5" ] || atf_fail "only these keys: $(echo "$files"/*)"
+    for cut in 5 9 14 20 100 200; do
+        head -c $cut "$files/mail.ec2" >"$files/cut$cut"
+    done
+    { head -c 9 "$files/mail.ec2"; printf '\003'; tail -c +11 "$files/mail.ec2"; } >"$files/version"
+    for key in 1 2 3 4 5; do
+        { head -c -4 "$files/key$key"; printf 0000; } >"$files/id$key"
+    done
+    { cat "$files/key1"; echo; } >"$files/line"
+    { cat "$files/key1"; printf ':x'; } >"$files/more"
+    { printf 3; tail -c +2 "$files/key1"; } >"$files/key.version"
+    printf '1\t415\t2\ta\tb\tc' >"$files/old"
+    printf '1\t415\t2\ta\tb' >"$files/old.short"
+    printf '1:415:2:a:b:c' >"$files/old.colons"
+    printf '2\t415' >"$files/tabs"
+    printf -- '-----BEGIN RSA PRIVATE KEY-----\n' >"$files/pkcs1"
+    printf -- '-----BEGIN CERTIFICATE-----\n' >"$files/certificate"
+    sed '1s/^/x/' "$files/ec.pem" >"$files/title"
+    : >"$files/empty"
+    mkdir "$files/folder"
+    chmod 755 "$SCENE"
+    chmod 644 "$files"/mail.* "$files"/key?
+    for file in "$files"/* "$files/nosuch"; do
+        printf 'dump %s\ndump -t dcrypt-file %s\ndump -t dcrypt-key %s\n' "$file" "$file" "$file"
+    done >lines
+    compare_each <lines
+}
+crypt_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
 # Rights in public namespaces, whose mailboxes nobody owns.
 atf_test_case acl cleanup
 acl_head()
@@ -468,6 +584,8 @@ atf_init_test_cases()
     atf_add_test_case virtual_thread
     atf_add_test_case dbox
     atf_add_test_case files
+    atf_add_test_case threads
+    atf_add_test_case crypt
     atf_add_test_case acl
     atf_add_test_case stats
     atf_add_test_case proxy

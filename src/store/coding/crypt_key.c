@@ -408,6 +408,25 @@ static int public_of(struct slice der, struct crypt_key **out, struct error *e)
     return is_rsa(der) ? crypt_rsa_public(der, out, e) : public_of_der(der, out, e);
 }
 
+/* Does the key have the identity that the text says? */
+static int check_id(struct crypt_key *key, struct slice id, struct error *e)
+{
+    char hex[2 * CRYPT_ID_SIZE + 1];
+
+    crypt_id_hex(key->id, hex);
+    return slice_equal_str_nocase(id, hex) ? 0 : bad(e, "Key id mismatch after load");
+}
+
+static int public_of_fields(const struct slice *fields, struct slice der, struct crypt_key **out, struct error *e)
+{
+    if (public_of(der, out, e) < 0)
+        return -1;
+    if (check_id(*out, fields[2], e) == 0)
+        return 0;
+    crypt_key_free(out);
+    return -1;
+}
+
 int crypt_key_public(struct slice text, struct crypt_key **out, struct error *e)
 {
     struct buffer der = {0};
@@ -418,7 +437,7 @@ int crypt_key_public(struct slice text, struct crypt_key **out, struct error *e)
     if (is_pem(text))
         r = pem_body(text, "PUBLIC KEY", &der) < 0 ? bad(e, "Unknown key format") : public_of(buffer_slice(&der), out, e);
     else if (split(text, fields, 3) == 3 && text_hex_decode(&der, fields[1]) == 0)
-        r = public_of(buffer_slice(&der), out, e);
+        r = public_of_fields(fields, buffer_slice(&der), out, e);
     else
         r = bad(e, "Unknown key format");
     buffer_free(&der);
@@ -558,7 +577,6 @@ static int key_of_bytes(const struct crypt_curve *curve, struct slice bytes, str
                         struct error *e)
 {
     struct crypt_key *key = NULL;
-    char hex[2 * CRYPT_ID_SIZE + 1];
 
     if (curve == NULL && crypt_rsa_pkcs1_read(bytes, &key, e) < 0)
         return -1;
@@ -566,10 +584,9 @@ static int key_of_bytes(const struct crypt_curve *curve, struct slice bytes, str
         key = key_of_scalar(curve, slice_from(bytes, 4));
     if (key == NULL)
         return bad(e, "Corrupted data");
-    crypt_id_hex(key->id, hex);
-    if (!slice_equal_str_nocase(id, hex)) {
+    if (check_id(key, id, e) < 0) {
         crypt_key_free(&key);
-        return bad(e, "Key id mismatch after load");
+        return -1;
     }
     *out = key;
     return 0;
