@@ -139,7 +139,7 @@ enum { /* what to yield, what to find out */
     MAILBOX_LIST_RETURN_SUBSCRIBED = 0x8,
     MAILBOX_LIST_RETURN_CHILDREN = 0x10,
     MAILBOX_LIST_RETURN_SPECIAL_USE = 0x20,
-    MAILBOX_LIST_LSUB = 0x40,                /* LSUB's rule for '%': parents of subscribed children, as NOSELECT */
+    MAILBOX_LIST_LSUB = 0x40,                /* as LSUB: with RECURSIVE, parents of subscribed ones as NOSELECT */
     MAILBOX_LIST_HIDDEN = 0x80               /* also namespaces with list = no (doveadm) */
 };
 enum { /* mailbox_info.flags */
