@@ -35,6 +35,16 @@ static void put_row(struct doveadm *d, struct quota_root *root, const char *type
     print_number(d, value > UINT64_MAX / 100 ? 0 : value * 100 / limit); /* of what is shown */
 }
 
+/* The indexer is still counting. */
+static void put_unknown(struct doveadm *d, struct quota_root *root, const char *type, const struct error *e)
+{
+    log_error(NULL, "Failed to get quota resource %s: %s", type, e->admin);
+    print_value(d, quota_root_name(root));
+    print_value(d, type);
+    for (int i = 0; i < 3; i++)
+        print_value(d, "error");
+}
+
 static int get_run(struct doveadm *d, struct mail_user *user)
 {
     struct quota_root *root;
@@ -47,7 +57,13 @@ static int get_run(struct doveadm *d, struct mail_user *user)
         struct error e;
 
         if (quota_usage(root, &used, &e) < 0) {
-            doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Failed to get quota resource"));
+            bool busy = e.class == ERROR_BUSY;
+
+            if (busy)
+                put_unknown(d, root, "STORAGE", &e);
+            if (busy && quota_root_counts(root))
+                put_unknown(d, root, "MESSAGE", &e);
+            doveadm_status_add(&status, busy ? DOVEADM_TEMPFAIL : doveadm_mail_failed(d, &e, "Failed to get quota resource"));
             continue;
         }
         limits = quota_root_limits(root);
@@ -75,8 +91,12 @@ static int recalc_run(struct doveadm *d, struct mail_user *user)
     for (size_t i = 0; (root = quota_root_at(user, i)) != NULL; i++) {
         struct error e;
 
-        if (quota_recalculate(root, &e) < 0)
-            doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Recalculating quota failed"));
+        if (quota_recalculate(root, &e) < 0) {
+            if (e.class == ERROR_BUSY) /* comes by itself */
+                log_error(NULL, "Recalculating quota failed: %s", e.admin);
+            else
+                doveadm_status_add(&status, doveadm_mail_failed(d, &e, "Recalculating quota failed"));
+        }
     }
     return status;
 }

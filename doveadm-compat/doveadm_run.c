@@ -73,6 +73,7 @@ int doveadm_status_of(const struct error *e)
     case ERROR_NOT_FOUND:
         return DOVEADM_NOTFOUND;
     case ERROR_EXISTS:
+    case ERROR_BUSY:
     case ERROR_LIMIT:
     case ERROR_UNSUPPORTED:
         return DOVEADM_DATAERR;

@@ -92,7 +92,7 @@ const char *error_class_name(enum error_class class)
 {
     static const char *const names[] = {"none",     "not found",   "exists",       "permission", "quota",
                                         "space",    "temporary",   "corrupt",      "invalid",    "limit",
-                                        "expunged", "unsupported", "lock timeout", "bug"};
+                                        "expunged", "unsupported", "lock timeout", "busy", "bug"};
 
     return (unsigned)class < sizeof(names) / sizeof(names[0]) ? names[class] : "unknown";
 }

@@ -22,6 +22,7 @@ enum error_class {
     ERROR_EXPUNGED,
     ERROR_UNSUPPORTED,
     ERROR_LOCK_TIMEOUT,
+    ERROR_BUSY, /* somebody else is at work on the answer: ask again later */
     ERROR_BUG
 };
 

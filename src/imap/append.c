@@ -197,7 +197,7 @@ static void stage_message(struct session *s, struct request *r, const struct mai
     struct error e = {0};
 
     /* A size that is announced is refused before the client sends it. */
-    if ((t->pending != PENDING_END && t->catenate == NULL && quota_check(t->box, r->parser.literal_size, false, &e) < 0) ||
+    if ((t->pending != PENDING_END && t->catenate == NULL && quota_check_ahead(t->box, r->parser.literal_size, &e) < 0) ||
         save_begin(t->box, meta, &t->save, &e) < 0) {
         t->save = NULL;
         fail_error(s, r, &e);

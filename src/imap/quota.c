@@ -11,6 +11,8 @@ static bool put_root(struct session *s, struct request *r, struct quota_root *ro
 
     quota_over_check(s->user, true);
     if (quota_usage(root, &used, &e) < 0) {
+        if (e.class == ERROR_BUSY)
+            return true; /* nothing is said until it is known */
         log_error_value(&s->log, &e);
         return false;
     }
@@ -53,7 +55,9 @@ static bool is_shown(struct quota_root *root, const struct mail_namespace *ns)
     if (quota_root_hidden(root) || !quota_root_covers(root, ns))
         return false;
     limits = quota_root_limits(root);
-    if (limits.bytes != 0 || limits.count != 0 || quota_usage(root, &used, &e) < 0)
+    if (quota_usage(root, &used, &e) < 0)
+        return e.class != ERROR_BUSY;
+    if (limits.bytes != 0 || limits.count != 0)
         return true;
     limits = quota_root_limits(root); /* some backends know them with the usage */
     return limits.bytes != 0 || limits.count != 0;

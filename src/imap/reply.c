@@ -74,6 +74,7 @@ static const char *class_code(enum error_class class, enum error_use use)
     case ERROR_EXPUNGED:
         return "EXPUNGEISSUED";
     case ERROR_LOCK_TIMEOUT:
+    case ERROR_BUSY:
         return "INUSE";
     default:
         return "SERVERBUG";

@@ -346,6 +346,17 @@ int mail_size_physical(struct mail *mail, uint64_t *out, struct error *e)
     return 0;
 }
 
+bool mail_size_virtual_known(struct mail *mail)
+{
+    struct driver_value value;
+    struct error ignored;
+    struct slice raw;
+    unsigned number = field(F_VSIZE);
+
+    return mail->root != NULL || index_cache_peek_many(mail->box->index, mail->uid, &number, 1, mail->arena, &raw) == 1 ||
+           (item(mail, ITEM_SIZE_VIRTUAL, &value, &ignored) == 0 && value.known);
+}
+
 int mail_size_virtual(struct mail *mail, uint64_t *out, struct error *e)
 {
     struct driver_value value;

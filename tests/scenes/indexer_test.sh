@@ -229,13 +229,15 @@ worker_body()
         mails u 7
         mails v 250
         {
-            ask 'APPEND 1 u INBOX' 'APPEND 2 v INBOX'
+            ask 'APPEND 1 u INBOX'
+            ask 'APPEND 2 v INBOX'
             mails u 3
             ask 'APPEND 3 u INBOX 1'
             ask 'OPTIMIZE 4 u INBOX'
             ask 'APPEND 5 u INBOX 100 sess'
             ask 'APPEND 6 u INBOX'
-            ask 'APPEND 7 nosuch INBOX' 'APPEND 8 u nobox' 'APPEND 9 u ../x'
+            ask 'APPEND 7 nosuch INBOX'
+            ask 'APPEND 8 u nobox' 'APPEND 9 u ../x'
         } >$who.said
         scene_stop
         log_lines "$SCENE/log" | grep -a '^indexer-worker' | grep -a 'Indexed\|Error: ' >$who.log
@@ -254,9 +256,238 @@ worker_body()
 }
 worker_cleanup() { scene_end; }
 
+# mail_vsize_bg_after_count: sums that would take long are left to the indexer, and who has asked is told so.
+atf_test_case vsize cleanup
+vsize_head()
+{
+    atf_set descr 'sums of sizes are left to the indexer as the real server does'
+    atf_set require.user root
+    atf_set require.progs 'dovecot doveadm python3'
+}
+vsize_body()
+{
+    scene_make
+    for who in dovecot ours; do
+        SERVER=
+        rm -rf "$SCENE/run" "$SCENE/log" "$SCENE"/home/*
+        mkdir "$SCENE/run"
+        scene_start $who 'mail_vsize_bg_after_count = 3' 'mail_plugins = quota' 'protocol imap {' '  mail_plugins = quota imap_quota' '}' \
+            'plugin {' '  quota = count:User quota' '  quota_rule = *:storage=1M' '  quota_vsizes = yes' '}'
+        mails u 100
+        mails v 20
+        program=doveadm
+        [ $who = dovecot ] || program=$OURS/doveadm
+        python3 -B "$LIB/indexer_vsize.py" "$IP" $IMAP_PORT "$SCENE/run" $program -c "$SCENE/dovecot.conf" >$who.said 2>&1 ||
+            { cat $who.said "$SCENE/log"; atf_fail "$who"; }
+        scene_stop
+        log_lines "$SCENE/log" | grep -E '^imap.*(Warning|Error): ' | sed -E 's/quota resource STORAGE_BYTES for [a-z]+/quota resource/i' >$who.log
+    done
+    grep -q 'NO .INUSE. Finishing vsize calculation on background' dovecot.said || atf_fail "the real server has not left anything"
+    atf_check_equal 3 "$(grep -c . dovecot.log)"
+    atf_check diff -u dovecot.said ours.said
+    atf_check diff -u dovecot.log ours.log
+    atf_check_equal 1 "$(cat rounds)" # our worker has finished the sum
+}
+vsize_cleanup() { scene_end; }
+
+# wait_for WHAT COMMAND ...: until the command succeeds; the server's work is what it waits for.
+wait_for()
+{
+    what=$1
+    shift
+    timeout 60 sh -c 'until "$@"; do :; done' - "$@" >/dev/null 2>&1 || { cat "$SCENE/log"; atf_fail "never: $what"; }
+}
+
+# The pid of a worker that has this user's Maildir open; pids FOLDER
+worker_in()
+{
+    for pid in $(pgrep -f '^dovecot/indexer-worker$'); do
+        ls -l "/proc/$pid/fd" 2>/dev/null | grep -qF "$1" && echo "$pid"
+    done
+    return 0
+}
+
+# Workers have the rights of the users they work for, and no others; users with the same rights share a process.
+atf_test_case rights cleanup
+rights_head()
+{
+    atf_set descr 'a worker runs as the user whose mailbox it indexes'
+    atf_set require.user root
+    atf_set require.progs python3
+}
+rights_body()
+{
+    scene_make
+    printf 'a::%s:%s::%s/home/a::\nb::%s:%s::%s/home/b::\nc::%s:%s::%s/home/c::\n' "$MAIL_UID" "$MAIL_GID" "$SCENE" \
+        "$MAIL_UID" "$MAIL_GID" "$SCENE" "$(id -u nobody)" "$(id -g nobody)" "$SCENE" >"$SCENE/users"
+    echo "r::3:3::$SCENE/home/r::" >>"$SCENE/users"
+    scene_configure
+    sed -i '/^userdb/,$d' "$SCENE/dovecot.conf"
+    printf '%s\n' 'userdb {' '  driver = passwd-file' "  args = $SCENE/users" '}' 'service imap-login {' '  inet_listener imap {' \
+        "    port = $IMAP_PORT" '  }' '}' 'protocols = imap' 'service indexer {' '  idle_kill = 1 h' '}' 'first_valid_uid = 5' >>"$SCENE/dovecot.conf"
+    scene_run "$OURS/dovecot"
+    for user in a b c; do mails $user 3; done
+    chown -R nobody "$SCENE/home/c"
+    chmod 700 "$SCENE"/home/[abc]
+    ask 'APPEND 1 a INBOX' 'APPEND 2 b INBOX' 'APPEND 3 c INBOX' | sort >said
+    printf '1 100\n1 OK\n2 100\n2 OK\n3 100\n3 OK\n' >expected
+    atf_check -o file:expected cat said
+    for user in a b; do atf_check_equal "$MAIL_UID" "$(stat -c %u "$SCENE/home/$user/Maildir/dovecot.index.cache")"; done
+    atf_check_equal "$(id -u nobody)" "$(stat -c %u "$SCENE/home/c/Maildir/dovecot.index.cache")"
+    # What is root of them opens no mailbox, and the queue is nobody's.
+    for pid in $(pgrep -P "$SERVER" -f 'dovecot/indexer'); do
+        case $(tr '\0' ' ' <"/proc/$pid/cmdline") in
+        *'indexer-worker '*) expect=0 ;;
+        *) expect=$(id -u dovecot) ;;
+        esac
+        atf_check_equal "$expect" "$(awk '/^Uid:/ {print $2}' "/proc/$pid/status")"
+        ! ls -l "/proc/$pid/fd" | grep -qF "$SCENE/home" || atf_fail "$pid has a mailbox open"
+    done
+    # A user who may not be one.
+    atf_check_equal '1 -1' "$(ask 'APPEND 1 r INBOX' | tail -n 1)"
+    grep -q 'indexer-worker(r).*Error: ' "$SCENE/log" || { cat "$SCENE/log"; atf_fail "nothing was logged"; }
+    scene_stop
+}
+rights_cleanup() { scene_end; }
+
+# A worker that dies has failed its task, and the next one goes on; so it is when the service is asked for in the middle of a reload.
+atf_test_case death cleanup
+death_head()
+{
+    atf_set descr 'a task whose worker is killed has failed; a reload loses none, a stop ends with all'
+    atf_set require.progs python3
+}
+death_body()
+{
+    scene_start ours
+    mails u 3
+    atf_check_equal '1 100' "$(ask 'APPEND 1 u INBOX' | tail -n 1)"
+    mails u 3
+    : >"$SCENE/home/u/Maildir/dovecot-uidlist.lock"
+    chown "$MAIL_UID" "$SCENE/home/u/Maildir/dovecot-uidlist.lock"
+    ask 'APPEND 1 u INBOX' 'APPEND 2 v INBOX' >said &
+    asked=$!
+    wait_for 'a worker at work' sh -c "grep -qx '2 100' said && ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q '$SCENE/home/u/Maildir'"
+    kill -9 $(worker_in "$SCENE/home/u/Maildir")
+    wait $asked
+    grep -qx '1 -1' said || { cat said; atf_fail "the task has not failed"; }
+    grep -q 'Fatal: master: service(indexer-worker): child [0-9]* killed with signal 9' "$SCENE/log" ||
+        { cat "$SCENE/log"; atf_fail "the end is not in the log"; }
+    rm "$SCENE/home/u/Maildir/dovecot-uidlist.lock"
+    atf_check_equal '1 100' "$(ask 'APPEND 1 u INBOX' | tail -n 1)"
+    # A reload in the middle: what was asked before is answered, and so is what comes after.
+    mails u 3
+    : >"$SCENE/home/u/Maildir/dovecot-uidlist.lock"
+    chown "$MAIL_UID" "$SCENE/home/u/Maildir/dovecot-uidlist.lock"
+    ask 'APPEND 1 u INBOX' 'APPEND 2 w INBOX' 'APPEND 3 u box' >said &
+    asked=$!
+    wait_for 'a worker at work' sh -c "grep -qx '2 100' said"
+    kill -HUP "$SERVER"
+    wait_for 'the reload' grep -q 'SIGHUP received' "$SCENE/log"
+    wait_for 'the new indexer' sh -c "[ \"\$(pgrep -P $SERVER -fx dovecot/indexer | wc -l)\" -ge 1 ]"
+    atf_check_equal '1 100' "$(ask 'APPEND 1 x INBOX' | tail -n 1)"
+    rm "$SCENE/home/u/Maildir/dovecot-uidlist.lock"
+    wait $asked
+    grep -qx '1 100' said && grep -qx '3 -1' said || { cat said; atf_fail "the reload has lost something"; }
+    # A stop ends with everything, whatever is at work.
+    : >"$SCENE/home/u/Maildir/dovecot-uidlist.lock"
+    chown "$MAIL_UID" "$SCENE/home/u/Maildir/dovecot-uidlist.lock"
+    mails u 1
+    ask 'APPEND 1 u INBOX' >said &
+    asked=$!
+    wait_for 'an answer' grep -qx '1 OK' said
+    left=$(pgrep -P "$SERVER" -f dovecot/indexer; for pid in $(pgrep -P "$SERVER" -f 'dovecot/indexer-worker '); do pgrep -P "$pid"; done)
+    [ "$(echo "$left" | grep -c .)" -ge 2 ] || atf_fail "too few processes: $left"
+    scene_stop
+    wait $asked
+    for pid in $left; do
+        ! grep -aqs '^dovecot/indexer' "/proc/$pid/cmdline" || atf_fail "$pid is still there"
+    done
+}
+death_cleanup() { scene_end; }
+
+# Whatever anybody writes to the socket: the indexer stays, and others are served.
+atf_test_case hostile cleanup
+hostile_head()
+{
+    atf_set descr 'lines without end, without sense, clients that do not read'
+    atf_set require.progs python3
+}
+hostile_body()
+{
+    scene_start ours
+    mails u 3
+    cat >attack.py <<'END'
+import os, random, socket, sys
+path = sys.argv[1] + "/indexer"
+random.seed(1)
+
+def client():
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(30)
+    s.connect(path)
+    return s
+
+def ends(data):
+    """The connection is closed by the indexer, whatever of it arrives."""
+    s = client()
+    try:
+        s.sendall(data)
+        while s.recv(65536):
+            pass
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    s.close()
+
+version = b"VERSION\tindexer\t1\t0\n"
+ends(b"\n")
+ends(b"VERSION\tindexer\t2\t0\n")
+ends(b"APPEND\t1\tu\tINBOX\n")
+ends(version + b"\n")
+ends(version + b"x" * 70000)
+ends(b"y" * 3000000)
+ends(version + b"APPEND\t1\tu\t" + b"\x01" * 65000 + b"\n" + b"APPEND\n")
+ends(version + b"APPEND\t1\tu\x010\tINBOX\n")
+for i in range(200):
+    ends(version + bytes(random.randrange(256) for _ in range(random.randrange(400))) + b"\nAPPEND\n")
+
+# A client that never reads, with more tags than it may have: its input stops, nobody else's does.
+deaf = client()
+deaf.settimeout(0)
+deaf.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+sent = 0
+try:
+    deaf.sendall(version)
+    while sent < 20000:
+        deaf.sendall(b"APPEND\t7\tnosuch%d\tINBOX\n" % sent)
+        sent += 1
+except BlockingIOError:
+    pass
+# Half a line, and silence.
+half = client()
+half.sendall(version + b"APPEND\t1\tu\tIN")
+
+s = client()
+s.sendall(version + b"PREPEND\t9\tu\tINBOX\n")
+f = s.makefile()
+for line in f:
+    if line == "9\t100\n":
+        break
+else:
+    sys.exit("no answer: the indexer has closed the connection")
+print("served")
+END
+    pid=$(pgrep -P "$SERVER" -fx dovecot/indexer)
+    atf_check -o inline:'served\n' python3 -B attack.py "$SCENE/run"
+    [ -z "$pid" ] || atf_check_equal "$pid" "$(pgrep -P "$SERVER" -fx dovecot/indexer)"
+    scene_stop
+    ! grep 'Panic\|killed with\|AddressSanitizer\|runtime error' "$SCENE/log" || atf_fail "see above"
+}
+hostile_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
-    for name in queue worker; do
+    for name in queue worker vsize rights death hostile; do
         atf_add_test_case $name
     done
 }

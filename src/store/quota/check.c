@@ -52,8 +52,14 @@ static bool fits_bytes(const struct quota *q, const struct quota_amount *used, u
 }
 
 /* A mail is not refused because its owner's usage cannot be told. */
-static int unknown(struct quota *q, struct error *e)
+static int unknown(struct quota *q, const char *name, bool delivery, struct error *e)
 {
+    if (e->class == ERROR_BUSY) {
+        q->passed = q->ahead;
+        log_warning(q->user->log_p, "quota: %sFailed to get quota resource STORAGE_BYTES for %s: %s - %s mail anyway",
+                    delivery ? "" : "Failed to check if user is under quota: ", name, e->admin, delivery ? "copying" : "saving");
+        return 0;
+    }
     log_error(q->user->log_p, "quota: Failed to check if user is under quota: %s - saving mail anyway", e->admin);
     return 0;
 }
@@ -87,7 +93,7 @@ static int check_root(struct quota_root *root, const char *name, uint64_t size, 
         return 0;
     /* Within a batch the sum is known from its first message. */
     if (q->staged.count == 0 && quota_usage(root, &root->before, e) < 0)
-        return unknown(q, e);
+        return unknown(q, name, delivery, e);
     if (root->rules.count == 0)
         limits = root->limits; /* the backend has told them with the usage */
     if (root->no_enforcing)
@@ -97,7 +103,7 @@ static int check_root(struct quota_root *root, const char *name, uint64_t size, 
             log_debug(q->user->log_p, "trash plugin: Mail is larger than quota, won't even try to handle");
         else if (tries < TRASH_TRIES && quota_trash_clean(q, &excess)) {
             if (quota_usage(root, &root->before, e) < 0)
-                return unknown(q, e);
+                return unknown(q, name, delivery, e);
             continue;
         }
         return over(q, name, e);
@@ -120,12 +126,31 @@ int quota_check(struct mailbox *box, uint64_t size, bool delivery, struct error 
     }
     if (q == NULL)
         return 0;
+    if (q->passed && !q->ahead) {
+        q->passed = false;
+        return 0;
+    }
     arena = arena_new();
     name = quota_name_of(q, arena, box);
     for (size_t i = 0; r == 0 && i < q->roots.count; i++)
         if (quota_root_covers_box(q->roots.at[i], box))
             r = check_root(q->roots.at[i], name, size, delivery, e);
     arena_free(arena);
+    return r;
+}
+
+int quota_check_ahead(struct mailbox *box, uint64_t size, struct error *e)
+{
+    struct quota *q = quota_of(box);
+    int r;
+
+    if (q != NULL) {
+        q->ahead = true;
+        q->passed = false;
+    }
+    r = quota_check(box, size, false, e);
+    if (q != NULL)
+        q->ahead = false;
     return r;
 }
 

@@ -81,7 +81,7 @@ static int sum_virtual(struct mailbox *box, struct quota_amount *out, struct err
     struct vsize_sum sum;
     enum step r;
 
-    vsize_begin(box, &sum);
+    vsize_begin(box, &sum, false);
     while ((r = vsize_step(box, &sum, &budget, e)) == STEP_MORE)
         continue;
     if (r != STEP_DONE)
@@ -116,6 +116,10 @@ static int add_mailbox(void *arg, const struct mailbox_place *place, struct erro
         r = q->vsizes ? sum_virtual(box, &s->total, e) : sum_physical(box, &s->total, e);
     else if (e->class == ERROR_NOT_FOUND)
         r = 0;
+    if (r < 0 && e->class == ERROR_BUSY && !q->recalculating)
+        error_context(e, "Ongoing quota calculation blocked getting size of %s: ", place->vname);
+    else if (r < 0 && e->class == ERROR_BUSY)
+        error_context(e, "Couldn't get mailbox %s vsize: ", place->vname);
     index_cache_flush(box->index);
     mailbox_close(&box);
     return r;

@@ -334,7 +334,13 @@ int quota_recalculate(struct quota_root *root, struct error *e)
 {
     struct quota_amount amount;
 
-    if (root->backend->recalculate == NULL)
-        return quota_usage(root, &amount, e);
+    int r;
+
+    if (root->backend->recalculate == NULL) {
+        root->quota->recalculating = true;
+        r = root->backend->usage(root, &amount, e);
+        root->quota->recalculating = false;
+        return r == 0 ? 0 : error_context(e, "quota-%s: recalculate failed: ", root->backend->name);
+    }
     return root->backend->recalculate(root, e);
 }
