@@ -129,8 +129,9 @@ int doveadm_fs_stat(struct doveadm *d)
         return doveadm_usage(d);
     fs = open_fs(d);
     file = full(d, &fs, path);
-    print_init(d, "flow");
-    print_header(d, "path", "path", PRINT_HIDE_TITLE);
+    print_init(d, "formatted");
+    print_template(d, "%{path} size=%{size}");
+    print_header_simple(d, "path");
     print_header(d, "size", "size", PRINT_NUMBER);
     if (stat(file, &st) < 0)
         return failed("fs_stat", path, "stat", file);
@@ -212,7 +213,7 @@ static int put_from(struct doveadm *d, const struct fs *fs, const char *source, 
     struct error e;
 
     if (fd < 0) {
-        log_error(NULL, "fs_write_stream_finish() failed: write(%s) failed: read(%s) failed: open(%s) failed: %s", file,
+        log_error(NULL, "fs_write_stream_finish() failed: write(%s) failed: nsend-istream: read(%s) failed: open(%s) failed: %s", file,
                   source, source, strerror(errno));
         return DOVEADM_TEMPFAIL;
     }
@@ -248,6 +249,10 @@ int doveadm_fs_copy(struct doveadm *d)
         return doveadm_usage(d);
     source = full(d, &fs, from);
     fd = open_file(source);
+    if (fd < 0 && errno == ENOENT) { /* the real one's words, which say less than one would like */
+        log_error(NULL, "%s doesn't exist: BUG: Unknown file error", from);
+        return DOVEADM_NOTFOUND;
+    }
     if (fd < 0)
         return failed("fs_copy", from, "open", source);
     r = write_file(d, &fs, fd, full(d, &fs, to), &e);

@@ -35,7 +35,7 @@ static int resync_one(struct doveadm *d, struct mail_user *user, const char *nam
         /* A name that does not exist is no error here. */
         return e.class == ERROR_NOT_FOUND ? DOVEADM_OK
                                           : doveadm_mail_failed(d, &e, "Opening mailbox %s failed", name);
-    if (doveadm_mailbox_sync(box, NULL, SYNC_RESYNC, &e) < 0)
+    if ((doveadm_flag(d, "fsck") && store_op_wait(mailbox_fsck(box), &e) < 0) || doveadm_mailbox_sync(box, NULL, SYNC_RESYNC, &e) < 0)
         status = doveadm_mail_failed_by(d, &e, "Forcing a resync on mailbox %s failed", name);
     mailbox_close(&box);
     return status;

@@ -20,6 +20,12 @@ static bool is_mask(const char *user)
 
 static int list_users(struct lookup *l, const char *const *masks, size_t n)
 {
+    /* Names go past the formatter, which says in its own way that it has no rows. */
+    if (l->d->formatter != NULL) {
+        print_init(l->d, "tab");
+        print_flush(l->d);
+        print_free(l->d);
+    }
     for (size_t i = 0; i < n; i++) {
         const char **users;
         size_t count;

@@ -66,8 +66,8 @@ void index_info(const struct index *index, const char *fmt, ...)
 
 void index_log_fsck(struct index *index)
 {
-    if (!index->fsck_told)
-        index_warning(index, "fscking index file %s/%s", index->path, index->prefix);
+    if (!index->fsck_told) /* without the mailbox's name, which stands before what was found */
+        log_warning(NULL, "fscking index file %s/%s", index->path, index->prefix);
     index->fsck_told = true;
 }
 
@@ -599,6 +599,18 @@ enum step index_repair(struct index *index, struct error *e)
     if (mine)
         index_unlock(index);
     return ret == 0 ? STEP_DONE : STEP_ERROR;
+}
+
+enum step index_fsck(struct index *index, struct error *e)
+{
+    enum step step = index_lock_try(index, "fscking", e);
+
+    if (step != STEP_DONE)
+        return step;
+    index_log_fsck(index);
+    step = index_repair(index, e);
+    index_unlock(index);
+    return step;
 }
 
 int index_reset(struct index *index, struct index_batch *batch, struct error *e)

@@ -430,6 +430,8 @@ void index_maintain(struct index *);
 
 /* fsck (12.3): takes the lock, mends what is there, logs each value that changed, writes a new base index. */
 enum step index_repair(struct index *, struct error *);
+/* The same because somebody wants it: that is always logged, once in the life of *index. */
+enum step index_fsck(struct index *, struct error *);
 /* Clears header flag 0x04 when the storage has checked itself: part of an external batch. */
 void index_batch_clear_fscked(struct index_batch *);
 /* Rebuild (force-resync of dbox): under the lock, everything that was known is dropped and the batch, a whole new

@@ -95,3 +95,37 @@ int store_index_open(struct mailbox *box, const struct store_index_how *how, str
     mem_free(name);
     return r;
 }
+
+/* ---- fsck ---- */
+
+struct fsck_op {
+    struct store_op op;
+    struct mailbox *box;
+};
+
+static enum step run_fsck(struct store_op *op, struct budget *budget, struct error *e)
+{
+    struct fsck_op *f = (struct fsck_op *)op;
+
+    (void)budget;
+    if (mailbox_check_gone(f->box, e) < 0)
+        return STEP_ERROR;
+    return store_op_take(op, f->box) ? index_fsck(f->box->index, e) : STEP_WAIT;
+}
+
+static void end_fsck(struct store_op *op)
+{
+    struct fsck_op *f = (struct fsck_op *)op;
+
+    store_op_give(op);
+    mailbox_close(&f->box);
+}
+
+struct store_op *mailbox_fsck(struct mailbox *box)
+{
+    static const struct op_class class = {run_fsck, end_fsck};
+    struct fsck_op *f = store_op_new(sizeof(*f), &class);
+
+    f->box = mailbox_ref(box);
+    return &f->op;
+}

@@ -214,6 +214,9 @@ enum sync_why {
     SYNC_RESYNC     /* doveadm force-resync: distrust index and uidlist */
 };
 
+/* doveadm force-resync -f: the index is checked and written anew, whatever it looks like. */
+struct store_op *mailbox_fsck(struct mailbox *);
+
 /* A session's selected state. */
 struct mailbox_view *mailbox_view_open(struct mailbox *, bool read_only);  /* references the mailbox; sync then */
 /* As another process showed it, and what it held as \Recent (index_view_open_past). NULL: the mailbox is another one. */

@@ -9,7 +9,7 @@ run()
         >"$1.out" 2>"$1.err" </dev/null
     echo $? >"$1.rc"
     for part in "$1.out" "$1.err"; do
-        sed "s|$SCENE/$1|HOME|g; s/<[0-9][0-9]*>/<PID>/; s/\(20[0-9-]*\) [0-9:]* UTC/\1 TIME UTC/; s/\[20[0-9][0-9]-[0-9: -]*\]/[STAMP]/; s/firstsaved=[0-9]*/firstsaved=N/" "$part" >text
+        sed "s|$SCENE/$1|HOME|g; s/<[0-9][0-9]*>/<PID>/; s/\(20[0-9-]*\) [0-9:]* UTC/\1 TIME UTC/; s/\[20[0-9][0-9]-[0-9: -]*\]/[STAMP]/; s/firstsaved=[0-9]*/firstsaved=N/; s/took [0-9.]* secs ([0-9.]*/took N secs (N/" "$part" >text
         mv text "$part"
     done
 }
@@ -267,6 +267,11 @@ copy Work mailbox INBOX 1
 fetch 'uid refcount' mailbox INBOX
 rebuild attachments mailbox INBOX
 fetch 'uid flags' mailbox INBOX
+force-resync INBOX
+force-resync -f INBOX
+force-resync '*'
+force-resync -f '*'
+fetch 'uid flags' all
 mailbox subscribe Work INBOX Drafts
 mailbox list -s
 mailbox rename Work Work/x
@@ -316,6 +321,15 @@ dump $SCENE/files/broken.log
 dump -t mailboxlog $SCENE/files/multiplexed
 dump -t multiplex $SCENE/files/multiplexed
 dump -t multiplex $SCENE/files
+fs stat posix prefix=$SCENE/files/ broken
+-f json fs stat posix prefix=$SCENE/files/ broken
+-f table fs stat posix prefix=$SCENE/files/ broken
+-f flow fs stat posix prefix=$SCENE/files/ broken
+fs stat posix prefix=$SCENE/files/ nosuch
+fs copy posix prefix=$SCENE/files/ nosuch x
+dict get proxy:$SCENE/nosuch:x shared/b
+dict set proxy:$SCENE/nosuch:x shared/b 1
+dict iter proxy:$SCENE/nosuch:x shared/b
 END
     # The real one crashes here, as a rule: what it should say is known.
     printf '* OK hello\r\na OK Begin compression.\r\n\003\000' >"$SCENE/files/imap.z"

@@ -41,6 +41,7 @@ users_body()
     start
     want 0 "field\tvalue\nuid\t$MAIL_UID\ngid\t$MAIL_GID\nhome\t$SCENE/home/one\nmail\tmaildir:~/Maildir\n" user one
     want 0 'one\ntwo\n' user '*'
+    want 0 '[]one\ntwo\n' -f json user '*'
     want 67 "userdb lookup: user nobody doesn't exist\n" user -u nobody
     want 67 "field\tvalue\n\nuserdb lookup: user nobody doesn't exist\n" user nobody
     want 0 'passdb: one auth succeeded\nextra fields:\n  user=one\n' auth test one pass

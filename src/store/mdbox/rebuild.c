@@ -81,6 +81,11 @@ static bool alt_is_used(const struct mdbox_rebuild *r)
     return false;
 }
 
+static void log_fsck(const struct mdbox_rebuild *r)
+{
+    log_write(mdbox_rebuild_log(r), LOG_LEVEL_WARNING, "fscking index file %s/dovecot.map.index", r->storage->map_path);
+}
+
 static enum step lock(struct mdbox_rebuild *r, struct error *e)
 {
     struct mdbox_storage *s = r->storage;
@@ -108,7 +113,7 @@ static enum step lock(struct mdbox_rebuild *r, struct error *e)
     if (!s->corrupted)
         s->corrupted_count = mdbox_map_rebuild_count(s->map);
     s->corrupted = true;
-    log_write(mdbox_rebuild_log(r), LOG_LEVEL_WARNING, "fscking index file %s/dovecot.map.index", s->map_path);
+    log_fsck(r);
     log_write(mdbox_rebuild_log(r), LOG_LEVEL_WARNING, "mdbox %s: rebuilding indexes", s->path);
     if (mdbox_map_problem(s->map) != NULL && index_repair(mdbox_map_index(s->map), e) != STEP_DONE)
         return STEP_ERROR;
@@ -378,6 +383,8 @@ static enum step finish(struct mdbox_rebuild *r, struct error *e)
     if (mdbox_change_commit(&change, NULL, e) < 0 || (!r->skipped && mdbox_rebuild_remove_given(r, e) < 0) ||
         mdbox_map_confirm(s->map, e) < 0)
         return STEP_ERROR;
+    if (r->forced) /* the real server looks at the new map once more */
+        log_fsck(r);
     s->corrupted = s->refused = false;
     mdbox_map_unlock(s->map);
     r->locked = false;
