@@ -111,6 +111,7 @@ static const struct {
     {"%{decrypt;" KEY ",algo=aes-256-ctr:ctr}", "u", NULL},
     {"%5{decrypt;" KEY ":both}y", "uy", NULL},
     {"%{decrypt;" KEY ",iv=" IV ":both}", "", "data authentication failed"},
+    {"%{decrypt;" KEY ",iv=0001020304ff060708090a0b0c0d0e0f:data}", "", "data authentication failed"},
     {"%{decrypt;" KEY ":baddata}", "", "data authentication failed"},
     {"%{decrypt;" KEY ":shortdata}", "", "data authentication failed"},
     {"%{decrypt;" KEY ":longer}", "", "data authentication failed"},

@@ -449,6 +449,11 @@ charset_alias_body()
     done
     atf_check diff -u aliases.dovecot aliases.ours
     atf_check -o match:'^[1-9]' grep -c BADCHARSET aliases.ours
+    SERVER=
+    scene_start ours 'plugin {' '  charset_aliases = foo=utf-8' '}'
+    printf 'a LOGIN u pass\nb SELECT INBOX\nc SEARCH CHARSET foo BODY x\nd LOGOUT\n' | scene_talk imap >session
+    scene_stop
+    atf_check -o match:'^c NO .BADCHARSET' cat session
     # Who has none is not served with another's.
     SERVER=
     scene_start ours 'mail_plugins = charset_alias' 'plugin {' '  charset_aliases = foo=utf-8' '}' 'service imap {' '  client_limit = 10' '  service_count = 0' '}' \

@@ -23,8 +23,10 @@ def b64(data, columns):
     text = base64.b64encode(data).decode()
     return '\n'.join(text[i:i + columns] for i in range(0, len(text), columns))
 mail(1, part('text/plain', 'hello\n' * 3000, '7bit'), part('application/zip', b64(blob, 76)))
-mail(2, part('application/zip', b64(blob, 72)), part('image/png', b64(blob[:5000], 60) + '\n\nbehind'))
-mail(3, part('application/pdf', b64(blob[:5001], 76) + '\nnot base64 !'), part('video/x', 'plain bytes ' * 500, '8bit'))
+mail(2, part('application/zip', b64(blob, 72)), part('image/png', b64(blob[:5000], 60) + '\n\nbehind'),
+     part('application/x-one-line', b64(blob[:30000], 10 ** 6)))
+mail(3, part('application/pdf', b64(blob[:5001], 76) + '\nnot base64 !'), part('video/x', 'plain bytes ' * 500, '8bit'),
+     part('application/x-long-lines', b64(blob, 5000)))
 open(sys.argv[1] + '/mail4', 'w', newline='').write('Subject: small\r\n\r\none\r\n')
 END
 }

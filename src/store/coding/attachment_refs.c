@@ -25,8 +25,7 @@ static int parse_options(struct slice options, struct attachment_ref *ref, struc
             return bad(e, "Unknown extref option");
         while (digits < options.size && options.at[digits] >= '0' && options.at[digits] <= '9')
             digits++;
-        if (!slice_to_u32(slice_of(options.at + i + 1, digits - i - 1), &columns) || columns == 0 || columns % 4 != 0 ||
-            columns > ATTACHMENT_COLUMNS_MAX)
+        if (!slice_to_u32(slice_of(options.at + i + 1, digits - i - 1), &columns) || columns == 0 || columns % 4 != 0)
             return bad(e, "Corrupted base64 chars/line");
         ref->base64_columns = columns;
         i = digits - 1;

@@ -5,6 +5,7 @@
 #include "store/coding/attach.h"
 
 #define TRAILING_MAX 1024
+#define COLUMNS_MAX 0x7ffffffcu /* what a reference can say */
 
 static void end_text(struct base64_check *c, uint64_t at)
 {
@@ -50,7 +51,7 @@ void base64_check_put(struct base64_check *c, struct slice bytes)
             c->last = text_base64_value(b);
             c->column++;
         }
-        if (c->column > ATTACHMENT_COLUMNS_MAX || (c->columns != 0 && c->column > c->columns))
+        if (c->column > COLUMNS_MAX || (c->columns != 0 && c->column > c->columns))
             c->bad = true;
         c->taken++;
     }

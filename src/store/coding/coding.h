@@ -7,7 +7,6 @@
 #include "store/coding/fs.h"
 #include "store/stage.h"
 
-#define ATTACHMENT_COLUMNS_MAX 1024   /* characters in a line of base64 that can be written again */
 
 /* ---- user.c: settings ---- */
 

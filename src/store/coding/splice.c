@@ -8,6 +8,8 @@
 #include "store/attachment.h"
 #include "store/internal.h"
 
+enum { CHUNK = 3 * 1024 };  /* bytes that become letters at a time */
+
 struct piece {
     struct attachment_ref ref;
     const char *path;
@@ -88,41 +90,60 @@ static int read_raw(struct piece *p, uint64_t offset, unsigned char *buf, size_t
     return (size_t)n < size ? short_file(p, e) : 0;
 }
 
-/* One line of base64 at a time: `columns` characters come of columns / 4 * 3 bytes; the last line may be shorter, and ends
- * where the reference's size says. */
+/* The letters from `column` of a line on, as many as fit: three bytes are four letters. -> how many; 0: the file ends here. */
+static ssize_t read_letters(struct piece *p, uint64_t line, uint64_t column, unsigned char *buf, size_t size, struct error *e)
+{
+    unsigned char raw[CHUNK];
+    uint64_t left = (p->ref.base64_columns - column / 4 * 4) / 4 * 3;
+    uint64_t want = ((uint64_t)size + 3) / 4 * 3 + 3;
+    struct buffer letters = {0};
+    struct slice part;
+    ssize_t n;
+
+    want = want < left ? want : left;
+    want = want < sizeof(raw) ? want : sizeof(raw);
+    n = mime_source_read(&p->file.source, line * (p->ref.base64_columns / 4 * 3) + column / 4 * 3, raw, (size_t)want, e);
+    if (n < 0)
+        return error_context(e, "attachment %s: ", p->path);
+    text_base64_encode(&letters, slice_of(raw, (size_t)n));
+    part = slice_head(slice_from(buffer_slice(&letters), (size_t)(column % 4)), size);
+    if (part.size > 0)
+        memcpy(buf, part.at, part.size);
+    buffer_free(&letters);
+    return (ssize_t)part.size;
+}
+
+/* A byte of a line's end, which only a full line has. */
+static ssize_t read_line_end(struct piece *p, uint64_t line, bool cr, unsigned char *buf, struct error *e)
+{
+    ssize_t n = mime_source_read(&p->file.source, (line + 1) * (p->ref.base64_columns / 4 * 3) - 1, buf, 1, e);
+
+    if (n < 0)
+        return error_context(e, "attachment %s: ", p->path);
+    *buf = cr ? '\r' : '\n';
+    return n;
+}
+
+/* Lines may be of any length (a whole attachment in one is not rare). The last one may be shorter, and ends where the reference's
+ * size says. */
 static int read_base64(struct piece *p, uint64_t offset, unsigned char *buf, size_t size, struct error *e)
 {
-    size_t columns = p->ref.base64_columns, ends = p->ref.crlf ? 2 : 1, step = columns / 4 * 3;
-    unsigned char raw[ATTACHMENT_COLUMNS_MAX / 4 * 3];
-    struct buffer line = {0};
-    int r = 0;
+    const uint64_t columns = p->ref.base64_columns, ends = p->ref.crlf ? 2 : 1;
 
-    while (r == 0 && size > 0) {
-        uint64_t number = offset / (columns + ends);
-        size_t skip = (size_t)(offset % (columns + ends));
-        ssize_t n = mime_source_read(&p->file.source, number * step, raw, step, e);
-        struct slice part;
+    while (size > 0) {
+        uint64_t line = offset / (columns + ends), column = offset % (columns + ends);
+        ssize_t n = column < columns ? read_letters(p, line, column, buf, size, e)
+                                     : read_line_end(p, line, ends == 2 && column == columns, buf, e);
 
-        if (n < 0) {
-            r = error_context(e, "attachment %s: ", p->path);
-            break;
-        }
-        buffer_reset(&line);
-        text_base64_encode(&line, slice_of(raw, (size_t)n));
-        if ((size_t)n == step)
-            buffer_append(&line, "\r\n" + 2 - ends, ends);
-        part = slice_head(slice_from(buffer_slice(&line), skip), size);
-        if (part.size == 0) {
-            r = short_file(p, e);
-            break;
-        }
-        memcpy(buf, part.at, part.size);
-        buf += part.size;
-        offset += part.size;
-        size -= part.size;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            return short_file(p, e);
+        buf += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
     }
-    buffer_free(&line);
-    return r;
+    return 0;
 }
 
 static int read_piece(struct splice *s, struct piece *p, uint64_t offset, unsigned char *buf, size_t size, struct error *e)
