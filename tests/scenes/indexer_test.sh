@@ -406,6 +406,36 @@ death_body()
 }
 death_cleanup() { scene_end; }
 
+# Either side may be the real server's program.
+atf_test_case mixed cleanup
+mixed_head()
+{
+    atf_set descr 'our indexer with the real workers, the real indexer with ours'
+    atf_set require.user root
+    atf_set require.progs 'dovecot python3'
+}
+mixed_body()
+{
+    scene_make
+    real=$(doveconf -d -h libexec_dir)
+    [ -x "$real/indexer" ] || atf_fail "$real/indexer is not there"
+    for service in indexer indexer-worker; do
+        SERVER=
+        rm -rf "$SCENE/run" "$SCENE/log" "$SCENE"/home/*
+        mkdir "$SCENE/run"
+        scene_start ours "service $service {" "  executable = $real/$service" '}'
+        mails u 5
+        atf_check_equal '1 100' "$(ask 'APPEND 1 u INBOX' | tail -n 1)"
+        [ -s "$SCENE/home/u/Maildir/dovecot.index.cache" ] || atf_fail "nothing was cached"
+        atf_check_equal '1 -1' "$(ask 'APPEND 1 u nobox' | tail -n 1)"
+        pid=$(pgrep -P "$SERVER" -f "dovecot/$service\$" | head -n 1)
+        atf_check -o match:"^$real/$service\$" readlink "/proc/$pid/exe"
+        scene_stop
+        scene_log_is_clean
+    done
+}
+mixed_cleanup() { scene_end; }
+
 # Whatever anybody writes to the socket: the indexer stays, and others are served.
 atf_test_case hostile cleanup
 hostile_head()
@@ -487,7 +517,7 @@ hostile_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in queue worker vsize rights death hostile; do
+    for name in queue worker vsize rights death mixed hostile; do
         atf_add_test_case $name
     done
 }
