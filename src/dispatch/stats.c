@@ -45,8 +45,8 @@ void dispatch_stats_start(struct dispatcher *d)
 {
     struct stats_watch *w;
 
-    if (strcmp(service_name(d->service), "imap") != 0)
-        return; /* only imap's workers have something to tell */
+    if (strcmp(d->protocol, "imap") != 0 && strcmp(d->protocol, "indexer-worker") != 0)
+        return; /* only their workers have something to tell */
     d->stats = w = mem_zero(1, sizeof(*w));
     w->dispatcher = d;
     w->client = stats_client_new(d->service);

@@ -33,6 +33,8 @@ static void free_client(struct index_client *c)
         mem_free(wait);
     }
     DL_DELETE(c->indexer->clients, c);
+    c->indexer->client_count--;
+    indexer_show(c->indexer);
     line_conn_free(c->line);
     mem_free(c);
     service_client_end(service);
@@ -148,6 +150,8 @@ void index_client_new(struct indexer *x, int fd)
     c->indexer = x;
     c->line = line_conn_new(x->loop, fd, &limits, &handler, c);
     DL_APPEND(x->clients, c);
+    x->client_count++;
+    indexer_show(x);
     line_conn_send_version(c->line, INDEXER_VERSION_NAME, INDEXER_VERSION, 0);
     hold(c);
 }

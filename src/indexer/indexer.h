@@ -29,7 +29,11 @@ struct indexer {
     struct index_hand *hands;          /* connections to workers, each with its task */
     unsigned hand_count, hand_most;    /* most: as a worker has said; 1 until then */
     bool counted;                      /* the work in the queue keeps the process alive */
+    unsigned client_count;
 };
+
+/* main.c: "[N clients, M requests]", for `ps` (verbose_proctitle). */
+void indexer_show(const struct indexer *);
 
 /* client.c */
 void index_client_new(struct indexer *, int fd);

@@ -20,6 +20,7 @@ struct job {
     uint32_t id;
     struct indexer_work work;
     struct settings *set;
+    const char *session;
     struct log log;              /* of the user */
     struct mail_user *user;
     struct mailbox *box;
@@ -28,11 +29,47 @@ struct job {
     enum stage stage;
     struct mailbox_precache cached;
     uint32_t noted;              /* messages at the last note */
+    uint64_t started_ns;
     ev_timer retry;
     ev_idle more;
 };
 
 static void wake(void *arg);
+
+/* ---- what others see --------------------------------------------------------------------------------------------- */
+
+/* For `ps` (verbose_proctitle): "[user mailbox - done/all]"; all 0: not known yet. */
+static void show(struct job *j, uint32_t done, uint32_t all)
+{
+    char text[256], progress[32] = "";
+
+    if (!service_titled())
+        return;
+    if (all > 0)
+        (void)snprintf(progress, sizeof(progress), " - %u/%u", done, all);
+    (void)snprintf(text, sizeof(text), "%s %s%s", j->work.user, j->work.mailbox, progress);
+    service_title(text);
+}
+
+/* The event of the original's workers, but for the processor time. */
+static void tell_stats(struct job *j)
+{
+    const char *const categories[] = {"service:indexer-worker", "storage", mailbox_format(j->box), "mailbox", "indexer-worker", NULL};
+    const struct stats_out_field fields[] = {
+        {"user", stats_text(j->work.user)},
+        {"session", stats_text(j->session)},
+        {"mailbox", stats_text(mailbox_where(j->box)->vname)},
+        {"message_count", stats_number(j->cached.cached)},
+        {"first_uid", stats_number(j->cached.first_uid)},
+        {"last_uid", stats_number(j->cached.last_uid)},
+    };
+    const struct stats_out event = {.name = "indexer_worker_indexing_finished", .categories = categories, .file = __FILE__, .line = __LINE__,
+                                    .took_ns = time_monotonic_ns() - j->started_ns, .fields = fields,
+                                    .count = sizeof(fields) / sizeof(fields[0])};
+
+    if (stats_client_on(j->worker->stats))
+        stats_client_send(j->worker->stats, &event);
+}
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
@@ -47,6 +84,8 @@ static void finish(struct job *j, bool well)
     mailbox_close(&j->box);
     mail_user_close(&j->user);
     settings_unref(j->set);
+    if (--j->worker->jobs == 0)
+        service_title("idling");
     dispatch_worker_answer(j->worker->dispatch, j->id, well ? done : failed, 1);
     arena_free(j->arena); /* the job itself lives in it */
 }
@@ -86,6 +125,7 @@ static void stage_over(struct job *j)
 
         if (j->cached.first_uid != 0)
             (void)snprintf(uids, sizeof(uids), " (UIDs %u..%u)", j->cached.first_uid, j->cached.last_uid);
+        tell_stats(j);
         log_debug(&j->log, "Mailbox %s: Indexed %u messages%s", j->work.mailbox, j->cached.cached, uids);
         break;
     }
@@ -121,6 +161,7 @@ static void note_progress(struct job *j)
     if (done / NOTE_EVERY == j->noted / NOTE_EVERY || done >= all)
         return;
     j->noted = done;
+    show(j, done, all);
     (void)snprintf(percent, sizeof(percent), "%u", (unsigned)((uint64_t)done * 100 / all));
     dispatch_worker_note(j->worker->dispatch, j->id, &field, 1);
 }
@@ -201,7 +242,7 @@ static int open_user(struct job *j, const struct dispatch_request *request, stru
     const char **pairs = ARENA_ARRAY(j->arena, const char *, userdb->count + 1);
     struct settings *set = conf_settings(service_conf(j->worker->service), &filter, e);
     struct mail_user_params params = {.username = arena_strdup(j->arena, request->user), .home = rpc_fields_get(userdb, "home"),
-                                      .service = "indexer-worker", .session_id = session_id(j->arena, j->work.session), .fields = pairs,
+                                      .service = "indexer-worker", .session_id = j->session, .fields = pairs,
                                       .log = &j->log, .find_home = auth_homes_find, .find_home_arg = j->worker->homes, .no_notify = true};
 
     if (set == NULL)
@@ -231,14 +272,19 @@ void index_job_start(struct index_worker *w, const struct dispatch_request *requ
     j->worker = w;
     j->arena = arena;
     j->id = request->id;
+    j->started_ns = time_monotonic_ns();
+    w->jobs++;
     ev_init(&j->retry, retry_now);
     ev_init(&j->more, go_on);
     j->retry.data = j->more.data = j;
-    if (indexer_work_read(arena, request->input, &j->work, &e) < 0 || open_user(j, request, &e) < 0) {
+    if (indexer_work_read(arena, request->input, &j->work, &e) == 0)
+        j->session = session_id(arena, j->work.session);
+    if (j->session == NULL || open_user(j, request, &e) < 0) {
         log_error(&j->log, "User initialization failed: %s", e.admin);
         finish(j, false);
         return;
     }
+    show(j, 0, 0);
     mail_user_set_unchecked(j->user, true); /* whoever may see what is cached has the right to see the message */
     if (mailbox_place(j->user, arena, slice_from_str(j->work.mailbox), &place, &e) < 0 || mailbox_open(&j->box, &place, 0, &e) < 0) {
         fail(j, &e, "Syncing failed: ");

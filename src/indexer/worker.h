@@ -8,12 +8,15 @@
 #include "rpc/auth_home.h"
 #include "rpc/dispatch.h"
 #include "rpc/indexer.h"
+#include "rpc/stats_client.h"
 
 struct index_worker {
     struct service *service;
     struct ev_loop *loop;
     struct dispatch_worker *dispatch;
     struct auth_homes *homes;
+    struct stats_client *stats;      /* hears of indexer_worker_indexing_finished */
+    unsigned jobs;                   /* at work */
 };
 
 /* Begins the job; it answers the dispatcher by itself, also when it cannot begin. */

@@ -4,6 +4,7 @@
 #include "base/os.h"
 #include "store/later.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { LATER_MS = 1000, SYNC_THREADS = 2 };
@@ -28,6 +29,13 @@ static void no_kick(void *arg, uint32_t id, const char *reason)
     (void)arg, (void)id, (void)reason;
 }
 
+static void take_stats(void *arg, int fd)
+{
+    struct index_worker *w = arg;
+
+    stats_client_adopt(w->stats, fd);
+}
+
 static void pool_ready(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop, (void)io, (void)events;
@@ -37,10 +45,11 @@ static void pool_ready(struct ev_loop *loop, ev_io *io, int events)
 int main(int argc, char **argv)
 {
     static const struct service_options options = {.name = "indexer-worker"};
-    static const struct dispatch_handler handler = {.session = no_session, .job = take_job, .kick = no_kick};
+    static const struct dispatch_handler handler = {.session = no_session, .job = take_job, .kick = no_kick, .stats = take_stats};
     static const struct service_handler events = {0};
     const struct conf_filter filter = {.service = "indexer-worker"};
     struct index_worker w = {0};
+    const char *given;
     struct settings *set;
     struct error e;
     ev_io pool;
@@ -50,6 +59,11 @@ int main(int argc, char **argv)
     if (!dispatch_is_worker())
         log_fatal(EXIT_FATAL, "indexer-worker is started by the dispatcher only");
     w.loop = service_loop(w.service);
+    w.stats = stats_client_new(w.service);
+    given = getenv(STATS_FD_ENV);
+    if (given != NULL)
+        stats_client_adopt(w.stats, atoi(given));
+    (void)unsetenv(STATS_FD_ENV);
     os_fault_from_env();
     service_drop_privileges(w.service, 0);
     if (os_sync_pool_start(SYNC_THREADS, &e) < 0)
@@ -63,11 +77,13 @@ int main(int argc, char **argv)
         log_fatal(EXIT_FATAL, "%s", e.admin);
     w.homes = auth_homes_new(conf_str(set, SET_base_dir), "indexer-worker");
     settings_unref(set);
+    service_title("idling");
     w.dispatch = dispatch_worker_new(w.service, &handler, &w);
     status = service_run(w.service);
     store_later_end(LATER_MS);
     dispatch_worker_free(w.dispatch);
     auth_homes_free(w.homes);
+    stats_client_free(w.stats);
     ev_io_stop(w.loop, &pool);
     os_sync_pool_stop();
     return status;

@@ -137,6 +137,7 @@ static void count_work(struct indexer *x)
 {
     bool any = index_queue_count(x->queue) > 0;
 
+    indexer_show(x);
     if (any == x->counted)
         return;
     x->counted = any;

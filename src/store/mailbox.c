@@ -411,6 +411,11 @@ void mailbox_origin(struct mailbox **box, uint32_t *uid)
     *uid = real_uid;
 }
 
+const char *mailbox_format(const struct mailbox *box)
+{
+    return box->driver->name;
+}
+
 struct index *mailbox_index(const struct mailbox *box)
 {
     return box->index;

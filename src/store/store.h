@@ -197,6 +197,7 @@ struct mailbox *mailbox_ref(struct mailbox *);
 void mailbox_close(struct mailbox **);
 const struct mailbox_place *mailbox_where(const struct mailbox *);
 struct index *mailbox_index(const struct mailbox *);
+const char *mailbox_format(const struct mailbox *);    /* "maildir", "sdbox" ... */
 /* From a message of a virtual mailbox to the one behind it (not referenced, open as long as *box is); others stay. */
 void mailbox_origin(struct mailbox **box, uint32_t *uid);
 /* 16 bytes (maildir-and-layouts 7). */

@@ -225,7 +225,9 @@ worker_body()
         SERVER=
         rm -rf "$SCENE/run" "$SCENE/log" "$SCENE"/home/*
         mkdir "$SCENE/run"
-        scene_start $who 'mail_debug = yes' 'mail_always_cache_fields = imap.envelope hdr.subject'
+        scene_start $who 'mail_debug = yes' 'mail_always_cache_fields = imap.envelope hdr.subject' 'metric idx {' \
+            '  filter = event=indexer_worker_indexing_finished AND category=maildir AND mailbox=INBOX' \
+            '  fields = message_count first_uid last_uid' '  group_by = user' '}'
         mails u 7
         mails v 250
         {
@@ -239,6 +241,9 @@ worker_body()
             ask 'APPEND 7 nosuch INBOX'
             ask 'APPEND 8 u nobox' 'APPEND 9 u ../x'
         } >$who.said
+        # u is indexed three times, v once, nosuch once; the service hears of it beside.
+        wait_for 'five events' sh -c "doveadm stats dump -s '$SCENE/run/stats-reader' -f count | grep -q '^idx[^_]*5\$'"
+        doveadm stats dump -s "$SCENE/run/stats-reader" -f 'count sum min max' | grep -E '_uid|message_count' | sort >$who.stats
         scene_stop
         log_lines "$SCENE/log" | grep -a '^indexer-worker' | grep -a 'Indexed\|Error: ' >$who.log
         for user in u v; do
@@ -248,6 +253,8 @@ worker_body()
     done
     atf_check diff -u dovecot.said ours.said
     atf_check diff -u dovecot.log ours.log
+    atf_check diff -u dovecot.stats ours.stats
+    atf_check_equal 12 "$(grep -c . ours.stats)"
     grep -q 'Indexed 3 messages (UIDs 8..10)' ours.log || atf_fail "$(cat ours.log)"
     for user in u v; do
         [ "$(grep -ac hdr.subject dovecot.$user.cache)" -ge 10 ] || atf_fail "nothing was cached for $user"
@@ -324,7 +331,7 @@ rights_body()
     scene_configure
     sed -i '/^userdb/,$d' "$SCENE/dovecot.conf"
     printf '%s\n' 'userdb {' '  driver = passwd-file' "  args = $SCENE/users" '}' 'service imap-login {' '  inet_listener imap {' \
-        "    port = $IMAP_PORT" '  }' '}' 'protocols = imap' 'service indexer {' '  idle_kill = 1 h' '}' 'first_valid_uid = 5' >>"$SCENE/dovecot.conf"
+        "    port = $IMAP_PORT" '  }' '}' 'protocols = imap' 'service indexer {' '  idle_kill = 1 h' '}' 'first_valid_uid = 5' 'verbose_proctitle = yes' >>"$SCENE/dovecot.conf"
     scene_run "$OURS/dovecot"
     for user in a b c; do mails $user 3; done
     chown -R nobody "$SCENE/home/c"
@@ -334,6 +341,8 @@ rights_body()
     atf_check -o file:expected cat said
     for user in a b; do atf_check_equal "$MAIL_UID" "$(stat -c %u "$SCENE/home/$user/Maildir/dovecot.index.cache")"; done
     atf_check_equal "$(id -u nobody)" "$(stat -c %u "$SCENE/home/c/Maildir/dovecot.index.cache")"
+    wait_for 'the titles' sh -c "ps ax -o args | grep -qFx 'dovecot/indexer [0 clients, 0 requests]' &&
+        [ \"\$(ps ax -o args | grep -cFx 'dovecot/indexer-worker [idling]')\" -ge 2 ]"
     # What is root of them opens no mailbox, and the queue is nobody's.
     for pid in $(pgrep -P "$SERVER" -f 'dovecot/indexer'); do
         case $(tr '\0' ' ' <"/proc/$pid/cmdline") in
