@@ -1,8 +1,9 @@
 /* subscriptions.c - the subscriptions file, both versions (maildir-and-layouts 6.4).
  *
  * Its lock file is the new file. Names are stored without the namespace's prefix; a namespace that keeps no file stores
- * prefix and name with its parent. */
+ * prefix and name with its parent. Lines that no name could be are told of once they are read, and taken out. */
 #include "store/internal.h"
+#include "store/later.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 
 #define LINE_MAX_SIZE 4096
 #define FILE_MAX (64u << 20)
+#define DROPS_MOST 100             /* at one reading; the rest at the next */
 
 static const struct slice magic = {(const unsigned char *)"V\t2\n\n", 5};
 
@@ -124,11 +126,24 @@ static bool belongs_to(const struct mail_namespace *ns, const char *vname)
     return found == ns || (found != NULL && found->template != NULL && ns->owner != NULL && ns->type == MAIL_NAMESPACE_SHARED);
 }
 
+/* Could the line be a name of this layout, whether there is such a mailbox or not? As the real server judges. */
+static bool is_name(const struct mail_storage *storage, const char *name)
+{
+    if (*name == '~' || !text_utf8_valid(slice_from_str(name)))
+        return false;
+    if (storage->separator != '/')
+        return strchr(name, '/') == NULL;
+    return mailbox_name_storable(storage, name);
+}
+
+static void take_out(const struct mail_namespace *keeper, const char *name);
+
 static int read_names(const struct mail_namespace *ns, struct arena *arena, struct name_list *out, struct error *e)
 {
     const struct mail_namespace *keeper = keeper_of(ns);
     struct name_list names = {0};
     struct buffer text = {0};
+    unsigned dropped = 0;
     const char *path;
     int r = 0;
 
@@ -144,6 +159,13 @@ static int read_names(const struct mail_namespace *ns, struct arena *arena, stru
     for (size_t i = 0; r == 0 && i < names.count; i++) {
         const char *vname;
 
+        if (names.at[i][0] != '\0' && !is_name(keeper->storage, names.at[i])) {
+            if (dropped++ < DROPS_MOST) {
+                log_warning(keeper->user->log_p, "Subscriptions file %s: Removing invalid entry: %s", path, names.at[i]);
+                take_out(keeper, names.at[i]);
+            }
+            continue;
+        }
         /* An empty line is the namespace itself, where it has a name. */
         if (names.at[i][0] == '\0' ? *keeper->prefix == '\0' : !mailbox_name_storable(keeper->storage, names.at[i]))
             continue;
@@ -248,6 +270,7 @@ struct subscribe_op {
     const char *name, *vname;        /* as stored; as the client sees it */
     const char *refusal;
     bool on;
+    struct mail_user *held;          /* of an op that nobody waits for */
 };
 
 static int rewrite(struct subscribe_op *s, int dir, struct os_dotlock **lock, struct error *e)
@@ -270,7 +293,7 @@ static int rewrite(struct subscribe_op *s, int dir, struct os_dotlock **lock, st
             r = os_sync(os_dotlock_fd(*lock), e);
         if (r == 0)
             r = os_dotlock_replace(lock, file, e);
-        if (r == 0)
+        if (r == 0 && s->held == NULL)
             mailbox_log_append_name(storage, s->on ? MAILBOX_LOG_SUBSCRIBE : MAILBOX_LOG_UNSUBSCRIBE, s->vname);
     }
     if (*lock != NULL)
@@ -322,13 +345,32 @@ static enum step run_subscribe(struct store_op *op, struct budget *budget, struc
 
 static void end_subscribe(struct store_op *op)
 {
-    arena_free(((struct subscribe_op *)op)->arena);
+    struct subscribe_op *s = (struct subscribe_op *)op;
+
+    mail_user_close(&s->held);
+    arena_free(s->arena);
+}
+
+static const struct op_class subscribe_class = {run_subscribe, end_subscribe};
+
+/* Nobody's wish but the file's: only where it is the user's own. */
+static void take_out(const struct mail_namespace *keeper, const char *name)
+{
+    struct subscribe_op *s;
+
+    if (keeper->type != MAIL_NAMESPACE_PRIVATE)
+        return;
+    s = store_op_new(sizeof(*s), &subscribe_class);
+    s->arena = arena_new();
+    s->keeper = keeper;
+    s->name = s->vname = arena_strdup(s->arena, name);
+    s->held = mail_user_ref(keeper->user);
+    store_later(&s->op);
 }
 
 struct store_op *mailbox_subscribe(const struct mailbox_place *place, bool on)
 {
-    static const struct op_class class = {run_subscribe, end_subscribe};
-    struct subscribe_op *s = store_op_new(sizeof(*s), &class);
+    struct subscribe_op *s = store_op_new(sizeof(*s), &subscribe_class);
     const struct mail_namespace *ns = place->ns->alias_for != NULL ? place->ns->alias_for : place->ns;
 
     s->arena = arena_new();
