@@ -166,7 +166,7 @@ int mime_header_read(struct arena *arena, const struct mime_source *source, cons
         if (want > limit - b.size)
             want = (size_t)(limit - b.size);
         buffer_reserve(&b, want);
-        ssize_t got = source->read(source->arg, offset + b.size, b.at + b.size, want, e);
+        ssize_t got = mime_read_ahead(source, offset + b.size, b.at + b.size, &want, 1, e);
         if (got < 0) {
             buffer_free(&b);
             return -1;

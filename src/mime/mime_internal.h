@@ -8,6 +8,10 @@
 
 #define MIME_WINDOW_SIZE 65536u
 
+/* Reads *size bytes of a source that has `read`, or fewer, down to `least`, when that fails: what cannot be read further on costs
+ * nobody what stands before it (a lost attachment: the header). *size: how many were asked for in the end. */
+ssize_t mime_read_ahead(const struct mime_source *, uint64_t offset, void *buf, size_t *size, size_t least, struct error *);
+
 /* at..end are the bytes at hand, `offset` is the place of `at` in the mail. */
 struct mime_window {
     const struct mime_source *source;

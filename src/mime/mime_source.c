@@ -27,6 +27,17 @@ void mime_window_init(struct mime_window *w, const struct mime_source *source, u
     }
 }
 
+ssize_t mime_read_ahead(const struct mime_source *source, uint64_t offset, void *buf, size_t *size, size_t least, struct error *e)
+{
+    ssize_t got = source->read(source->arg, offset, buf, *size, e);
+
+    while (got < 0 && *size > least) {
+        *size = *size / 2 > least ? *size / 2 : least;
+        got = source->read(source->arg, offset, buf, *size, e);
+    }
+    return got;
+}
+
 int mime_window_fill(struct mime_window *w, size_t want, struct error *e)
 {
     size_t have = (size_t)(w->end - w->at);
@@ -40,7 +51,7 @@ int mime_window_fill(struct mime_window *w, size_t want, struct error *e)
     w->end = w->buf + have;
     while (have < want) {
         size_t room = MIME_WINDOW_SIZE - have;
-        ssize_t got = w->source->read(w->source->arg, w->offset + have, w->buf + have, room, e);
+        ssize_t got = mime_read_ahead(w->source, w->offset + have, w->buf + have, &room, want - have, e);
         if (got < 0)
             return -1;
         have += (size_t)got;

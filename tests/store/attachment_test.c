@@ -383,11 +383,23 @@ ATF_TC_BODY(collision, tc)
     mail_user_close(&user);
 }
 
+static struct slice header_of(struct arena *arena, struct splice *s)
+{
+    const struct mime_source source = {splice_read, s, SLICE_EMPTY};
+    struct slice block = SLICE_EMPTY;
+    struct error e;
+
+    ATF_CHECK_EQ_MSG(mime_header_read(arena, &source, NULL, &block, &e), 0, "%s", e.admin);
+    return block;
+}
+
 /* Missing and short files cost the ranges that they were for, nothing else. */
 ATF_TC_WITHOUT_HEAD(lost_file);
 ATF_TC_BODY(lost_file, tc)
 {
-    struct mail_user *user = user_with(NULL);
+    static const char *const none[] = {"mail_attachment_dir=", NULL};
+    struct mail_user *user = user_with(NULL), *unset = user_with(none);
+    struct arena *arena = arena_new();
     struct mime_source source = mime_source_slice(SLICE("header\n\nrest"));
     unsigned char buf[100];
     struct splice *s;
@@ -399,7 +411,16 @@ ATF_TC_BODY(lost_file, tc)
     ATF_REQUIRE(s != NULL);
     ATF_CHECK_EQ(splice_read(s, 0, buf, 8, &e), 8);
     ATF_CHECK_EQ(splice_read(s, 0, buf, 9, &e), -1);
+    ATF_CHECK_EQ(e.class, ERROR_CORRUPT);
     ATF_CHECK_EQ(splice_read(s, 18, buf, 100, &e), 4);
+    /* So a parser, which reads ahead, gets the header. */
+    ATF_CHECK(slice_equal_str(header_of(arena, s), "header\n\n"));
+    splice_close(&s);
+    s = splice_open(unset, &source, "8 10 - aa/short", NULL, &e);
+    ATF_REQUIRE(s != NULL);
+    ATF_CHECK(slice_equal_str(header_of(arena, s), "header\n\n"));
+    ATF_CHECK_EQ(splice_read(s, 8, buf, 1, &e), -1);
+    ATF_CHECK_STREQ(e.admin, "It contains references to external attachments, but mail_attachment_dir is unset");
     splice_close(&s);
     s = splice_open(user, &source, "8 10 - aa/short", NULL, &e);
     ATF_CHECK_EQ(splice_read(s, 8, buf, 5, &e), 5);
@@ -414,6 +435,8 @@ ATF_TC_BODY(lost_file, tc)
     s = splice_open(user, &source, "100 10 - aa/short", NULL, &e);
     ATF_CHECK_EQ(splice_read(s, 0, buf, 100, &e), -1);
     splice_close(&s);
+    arena_free(arena);
+    mail_user_close(&unset);
     mail_user_close(&user);
 }
 

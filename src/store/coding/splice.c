@@ -2,7 +2,7 @@
  *
  * Every place of the message can be read: what stands before, between and behind the references comes from the stored
  * message, a reference's bytes from its file, as they are or as base64 in lines of so many characters. A file that is missing
- * or too short is an error of the ranges that it was for. */
+ * or too short, or a mail_attachment_dir that is, is an error of the ranges that it was for. */
 #include "store/coding/codec.h"
 #include "store/coding/coding.h"
 #include "store/attachment.h"
@@ -19,7 +19,7 @@ struct piece {
 
 struct splice {
     struct arena *arena;
-    struct fs *fs;
+    struct fs *fs;               /* NULL: mail_attachment_dir is unset, so no piece can be read */
     struct mime_source stored;
     struct piece *at;
     size_t count;
@@ -35,10 +35,12 @@ struct splice *splice_open(struct mail_user *user, const struct mime_source *sto
     s->arena = arena_new();
     s->stored = *stored;
     if (coding_attachments(user, &s->fs, &folder, e) < 0) {
-        if (slice_equal_str(slice_from_str(e->admin), "mail_attachment_dir is unset"))
-            error_set(e, ERROR_CORRUPT, "It contains references to external attachments, but mail_attachment_dir is unset");
-        splice_close(&s);
-        return NULL;
+        if (strcmp(e->admin, "mail_attachment_dir is unset") != 0) {
+            splice_close(&s);
+            return NULL;
+        }
+        s->fs = NULL;
+        folder = "";
     }
     if (attachment_refs_parse(slice_from_str(refs), s->arena, &list, e) < 0) {
         error_context(e, "Corrupted ext-refs metadata %s: ", refs);
@@ -148,9 +150,14 @@ static int read_base64(struct piece *p, uint64_t offset, unsigned char *buf, siz
 
 static int read_piece(struct splice *s, struct piece *p, uint64_t offset, unsigned char *buf, size_t size, struct error *e)
 {
+    if (s->fs == NULL)
+        return error_set(e, ERROR_CORRUPT, "It contains references to external attachments, but mail_attachment_dir is unset");
     if (!p->open) {
-        if (fs_read(s->fs, p->path, &p->file, e) < 0)
+        if (fs_read(s->fs, p->path, &p->file, e) < 0) {
+            if (e->class == ERROR_NOT_FOUND)
+                e->class = ERROR_CORRUPT;   /* the message is there */
             return -1;
+        }
         p->open = true;
     }
     return p->ref.base64_columns == 0 ? read_raw(p, offset, buf, size, e) : read_base64(p, offset, buf, size, e);
