@@ -190,8 +190,8 @@ static struct slice escaped(struct expand *x, const char *value)
 
 void expand_fail(struct expand *x, const struct error *e)
 {
-    if (!x->failed)
-        *x->e = *e;
+    *x->e = *e;
+    x->errors++;
     x->failed = true;
 }
 
@@ -212,6 +212,7 @@ static bool find_short(struct expand *x, char key, struct slice *value)
             return true;
         }
     }
+    fail_unknown(x, slice_of((const unsigned char *)&key, 1));
     return false;
 }
 
@@ -257,9 +258,11 @@ bool expand_find(struct expand *x, struct slice name, struct slice *value)
         *value = escaped(x, got);
         return true;
     }
+    const unsigned errors = x->errors;
     if (expand_function(x, name, value))
         return true;
-    fail_unknown(x, colon < 0 ? name : slice_head(name, (size_t)colon));
+    if (x->errors == errors)
+        fail_unknown(x, colon < 0 ? name : slice_head(name, (size_t)colon));
     return false;
 }
 
@@ -276,13 +279,6 @@ static ptrdiff_t name_end(const char *p)
             return i;
     }
     return -1;
-}
-
-static void put_unsupported(struct expand *x, struct buffer *out, struct slice name)
-{
-    fail_unknown(x, name);
-    buffer_append_str(out, "UNSUPPORTED_VARIABLE_");
-    buffer_append_slice(out, name);
 }
 
 /* One variable, p after its form. -> what follows it. */
@@ -303,7 +299,8 @@ static const char *put_variable(struct expand *x, struct buffer *out, const char
         found = find_short(x, p[0], &value);
     }
     if (!found) {
-        put_unsupported(x, out, name);
+        buffer_append_str(out, "UNSUPPORTED_VARIABLE_");
+        buffer_append_slice(out, name);
         return after;
     }
     for (unsigned i = 0; i < form->modifier_count; i++)

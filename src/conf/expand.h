@@ -10,11 +10,12 @@ struct expand {
     const struct conf_vars *vars;
     struct error *e;
     bool failed;
+    unsigned errors;
     unsigned depth;
 };
 
 struct slice expand_text(struct expand *, const char *template);
-/* Remembers the first error. */
+/* Remembers the last error, as Dovecot does. */
 void expand_fail(struct expand *, const struct error *);
 /* A long name: table, built-in, function. False: unknown, or failed. */
 bool expand_find(struct expand *, struct slice name, struct slice *value);

@@ -49,7 +49,7 @@ static const struct command commands[] = {
     {"SEARCH", SEL | HOLD | FAST, ARGS_ALL, search_begin, search_run, search_end},
     {"SELECT", ALONE, ARGS_ALL, select_begin, select_run, select_end},
     {"SETACL", 0, ARGS_ALL, setacl_begin, setacl_run, NULL, "imap_acl"},
-    {"SETMETADATA", COMMAND_LITERAL8, ARGS_ALL, setmetadata_begin, setmetadata_run, NULL},
+    {"SETMETADATA", COMMAND_LITERAL8, ARGS_ALL, setmetadata_begin, setmetadata_run, NULL, .broken = setmetadata_broken},
     {"SETQUOTA", 0, ARGS_ALL, setquota_begin, NULL, NULL, "imap_quota"},
     {"SORT", SEL | HOLD | FAST, ARGS_ALL, search_begin, search_run, search_end},
     {"STATUS", 0, 2, status_begin, status_run, NULL},

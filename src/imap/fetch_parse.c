@@ -102,15 +102,26 @@ static void put_name(struct buffer *out, const struct imap_arg *a)
     buffer_free(&upper);
 }
 
+/* A list of names behind "[HEADER.FIELDS", whatever stands there instead of it. NULL, or what is wrong. */
+static const char *list_fault(const struct imap_arg *list)
+{
+    if (list == NULL || list->type != IMAP_LIST)
+        return "Missing ']'";
+    for (const struct imap_arg *a = list->children; a != NULL; a = a->next) {
+        if (!imap_arg_is_string(a))
+            return "Header list contains non-strings";
+    }
+    return imap_arg_is_atom(list->next) && list->next->text.at[0] == ']' ? NULL : "Missing ']'";
+}
+
 static bool take_names(struct request *r, struct fetch_item *item, const struct imap_arg *list, struct buffer *label)
 {
+    bool fields = item->section.what == MIME_SECTION_FIELDS || item->section.what == MIME_SECTION_FIELDS_NOT;
     size_t n = 0;
 
-    for (const struct imap_arg *a = list->children; a != NULL; a = a->next, n++) {
-        if (!imap_arg_is_string(a))
-            return false;
-    }
-    if (n == 0)
+    for (const struct imap_arg *a = list->children; a != NULL; a = a->next)
+        n++;
+    if (n == 0 || !fields)
         return false;
     item->section.names = ARENA_ARRAY(r->arena, struct slice, n);
     item->section.names_count = n;
@@ -161,11 +172,6 @@ static const char *parse_partial(struct slice rest, struct fetch_item *item, str
     return NULL;
 }
 
-static bool wants_names(struct slice section)
-{
-    return slice_ends(section, SLICE("HEADER.FIELDS")) || slice_ends(section, SLICE("HEADER.FIELDS.NOT"));
-}
-
 /* BODY[...], BODY.PEEK[...], BINARY[...]...; *arg moves to the last argument that belongs to it. */
 static bool parse_section(struct session *s, struct request *r, struct fetch *f, const struct imap_arg **arg,
                           const char *name, size_t prefix, enum fetch_kind kind, bool peek)
@@ -186,22 +192,15 @@ static bool parse_section(struct session *s, struct request *r, struct fetch *f,
     rest = slice_from(rest, 1);
     end = slice_find(rest, ']');
     section = slice_from_str(request_upper(r, end < 0 ? rest : slice_head(rest, (size_t)end)));
-    if (end < 0 && (!wants_names(section) || (*arg)->next == NULL || (*arg)->next->type != IMAP_LIST)) {
-        fault = "Missing ']'";
+    if (end < 0 && (fault = list_fault((*arg)->next)) != NULL)
         goto done;
-    }
     buffer_append_slice(&label, section);
     if (mime_section_parse(r->arena, section, &item->section, &e) < 0)
         goto bad_section;
     if (end < 0) {
-        *arg = (*arg)->next;
-        if (!take_names(r, item, *arg, &label))
+        if (!take_names(r, item, (*arg)->next, &label))
             goto bad_section;
-        if (!imap_arg_is_atom((*arg)->next) || (*arg)->next->text.at[0] != ']') {
-            fault = "Missing ']'";
-            goto done;
-        }
-        *arg = (*arg)->next;
+        *arg = (*arg)->next->next;
         rest = slice_from((*arg)->text, 1);
     } else {
         if (item->section.what == MIME_SECTION_FIELDS || item->section.what == MIME_SECTION_FIELDS_NOT)

@@ -148,6 +148,12 @@ static bool parse_patterns(struct session *s, struct request *r, struct list_sta
     return true;
 }
 
+/* LSUB: a name that is not subscribed is said for what is subscribed below it. */
+static bool shows_parents(const struct imap_arg *pattern)
+{
+    return pattern->type == IMAP_LIST || slice_ends(pattern->text, SLICE("%"));
+}
+
 static void begin(struct session *s, struct request *r, bool lsub)
 {
     struct list_state *t = r->state = ARENA_NEW(r->arena, struct list_state);
@@ -171,17 +177,17 @@ static void begin(struct session *s, struct request *r, bool lsub)
         return;
     }
     a = pattern->next;
-    if (!lsub && a != NULL) {
+    if (a != NULL) {
         if (!imap_arg_is_atom(a) || !slice_equal_str_nocase(a->text, "RETURN") || a->next == NULL ||
             a->next->type != IMAP_LIST || a->next->next != NULL) {
             request_bad(s, r, "Extra arguments");
             return;
         }
-        t->extended = true;
         if (!parse_return(s, r, t, a->next))
             return;
+        t->extended = true;
     }
-    t->extended = t->extended || (!lsub && pattern->type == IMAP_LIST);
+    t->extended = t->extended || pattern->type == IMAP_LIST;
     if (!t->extended && !lsub && pattern->text.size == 0) {
         tell_root(s, reference->text);
         request_reply(r, "OK List completed.");
@@ -190,7 +196,8 @@ static void begin(struct session *s, struct request *r, bool lsub)
     if (!parse_patterns(s, r, t, reference->text, pattern))
         return;
     if (lsub)
-        t->flags = MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_LSUB | MAILBOX_LIST_RETURN_SPECIAL_USE;
+        t->flags |= MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_LSUB | (t->extended ? 0 : MAILBOX_LIST_RETURN_SPECIAL_USE) |
+                    (shows_parents(pattern) ? MAILBOX_LIST_SELECT_RECURSIVE : 0);
     else if (!t->extended)
         t->flags = MAILBOX_LIST_RETURN_CHILDREN | MAILBOX_LIST_RETURN_SPECIAL_USE;
     if ((t->status_items & STATUS_HIGHESTMODSEQ) != 0)
@@ -239,14 +246,16 @@ static void put_info_flags(const struct list_state *t, struct buffer *out, const
     unsigned f = info->flags;
 
     buffer_append_byte(out, '(');
+    if ((t->flags & MAILBOX_LIST_RETURN_SUBSCRIBED) != 0 && (f & MAILBOX_INFO_SUBSCRIBED) != 0)
+        put_flag(out, "\\Subscribed", &first);
     if (t->lsub) {
         /* a subscribed name that does not exist is no \Noselect, unless the workaround asks for the truth */
         if ((f & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0 &&
             ((f & MAILBOX_INFO_SUBSCRIBED) == 0 || t->lsub_flags))
-            put_flag(out, "\\Noselect", &first);
+            put_flag(out, t->extended ? "\\NonExistent" : "\\Noselect", &first);
+        if ((t->flags & MAILBOX_LIST_RETURN_CHILDREN) != 0) /* it knows of subscriptions alone */
+            put_flag(out, (f & MAILBOX_INFO_CHILD_SUBSCRIBED) != 0 ? "\\HasChildren" : "\\HasNoChildren", &first);
     } else {
-        if ((t->flags & MAILBOX_LIST_RETURN_SUBSCRIBED) != 0 && (f & MAILBOX_INFO_SUBSCRIBED) != 0)
-            put_flag(out, "\\Subscribed", &first);
         put_box_flags(out, f, t->extended ? "\\NonExistent" : "\\Noselect",
                       (t->flags & MAILBOX_LIST_RETURN_CHILDREN) != 0 || !t->extended, &first);
     }
@@ -260,10 +269,9 @@ static void put_child_info(const struct list_state *t, struct buffer *out, const
     bool subscribed = (info->flags & MAILBOX_INFO_CHILD_SUBSCRIBED) != 0;
     bool special = (info->flags & MAILBOX_INFO_CHILD_SPECIAL_USE) != 0;
 
-    if ((t->flags & MAILBOX_LIST_SELECT_RECURSIVE) == 0)
+    if (t->lsub ? !t->extended : (t->flags & MAILBOX_LIST_SELECT_RECURSIVE) == 0)
         return;
-    /* Only what matches by its children alone says so (imap 8.4). */
-    if (subscribed && (info->flags & MAILBOX_INFO_SUBSCRIBED) == 0)
+    if (subscribed)
         buffer_append_str(out, " (CHILDINFO (\"SUBSCRIBED\"))");
     else if (special && info->special_use == NULL)
         buffer_append_str(out, " (CHILDINFO (\"SPECIAL-USE\"))");

@@ -10,7 +10,10 @@ enum { DEPTH_ONE = 1, DEPTH_ALL = 2 };
 struct metadata_state {
     const struct imap_arg *name, *entries;   /* entries: the first; NULL = none */
     bool server, many;
+    bool broken;                             /* the list of entries does not end */
+    size_t changes;                          /* of the selected mailbox, all of which the client knows */
     /* GETMETADATA */
+    bool limited;
     uint32_t max_size;
     int depth;
     uint64_t longest;                        /* of the values that were too long */
@@ -132,6 +135,7 @@ static bool parse_options(struct session *s, struct request *r, struct metadata_
                 request_bad(s, r, "Invalid value for MAXSIZE option");
                 return false;
             }
+            t->limited = true;
         } else if (imap_arg_is_atom(a) && slice_equal_str_nocase(a->text, "DEPTH")) {
             if (imap_arg_is_atom(value) && slice_equal_str(value->text, "0")) {
                 t->depth = 0;
@@ -210,7 +214,7 @@ static void put_entry(struct metadata_state *t, struct answer *to, struct slice 
 {
     size_t n = value == NULL ? 0 : strlen(value);
 
-    if (t->max_size != 0 && n > t->max_size) {
+    if (t->limited && n > t->max_size) {
         if (n > t->longest)
             t->longest = n;
         return;
@@ -434,11 +438,11 @@ static int check_change(const struct metadata_state *t, struct request *r, struc
     return mailbox_attribute_settable(box, change, e);
 }
 
-/* Entries to changes, checked; the first fault answers. */
+/* Entries to changes, checked; the first fault answers. In a broken list those that are whole. */
 static bool read_changes(struct session *s, struct request *r, struct metadata_state *t, struct mailbox *box,
                          struct attribute_change *changes, size_t *count)
 {
-    for (const struct imap_arg *a = t->entries; a != NULL; a = a->next->next) {
+    for (const struct imap_arg *a = t->entries; a != NULL && (a->next != NULL || !t->broken); a = a->next->next) {
         struct attribute_change *change = &changes[(*count)++];
         struct error e = {0};
 
@@ -475,8 +479,10 @@ static void set_start(struct session *s, struct request *r, struct metadata_stat
     for (const struct imap_arg *a = t->entries; a != NULL; a = a->next)
         n++;
     changes = ARENA_ARRAY(r->arena, struct attribute_change, n);
-    if (read_changes(s, r, t, box, changes, &count))
+    if (read_changes(s, r, t, box, changes, &count) && !t->broken) {
+        t->changes = session_knows_all(s, box) ? count : 0;
         r->op = mailbox_attribute_set(box, changes, count);
+    }
     mailbox_close(&box);
 }
 
@@ -495,7 +501,25 @@ enum step setmetadata_run(struct session *s, struct request *r, struct budget *b
         request_error(s, r, e);
         return STEP_DONE;
     }
-    if (step == STEP_DONE)
+    if (step == STEP_DONE) {
+        if (t->changes > 0)
+            session_knows_own(s, t->changes);
         request_reply(r, "OK Setmetadata completed.");
+    }
     return step;
+}
+
+/* The mailbox is looked for, and entries are, before the rest is read. */
+void setmetadata_broken(struct session *s, struct request *r)
+{
+    struct metadata_state *t;
+
+    if (r->args == NULL || (imap_arg_is_string(r->args) && r->args->next == NULL))
+        return; /* nothing that could be looked at */
+    setmetadata_begin(s, r);
+    t = r->state;
+    if (r->reply != NULL)
+        return;
+    t->broken = true;
+    set_start(s, r, t);
 }

@@ -53,6 +53,7 @@ bool search_parse_all(struct session *s, struct request *r, struct search *q, co
     if (q->bad_charset) {
         request_reply(r, "NO [BADCHARSET] Unknown charset.");
         r->sync = false;
+        r->condstore = false;
         if ((q->returns & RETURN_SAVE) != 0) {
             index_ranges_free(&s->saved);
             s->saved = (struct index_ranges){0};

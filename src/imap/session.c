@@ -275,7 +275,11 @@ static enum step step_args(struct session *s)
         session_bye(s, r->parser.problem, imap_parser_reason(&r->parser));
         return STEP_MORE;
     default:
-        request_bad(s, r, "%s", r->parser.problem);
+        r->args = r->parser.args;
+        if (r->command->broken != NULL)
+            r->command->broken(s, r);
+        if (r->reply == NULL)
+            request_bad(s, r, "%s", r->parser.problem);
         s->phase = PHASE_SKIP;
         finish_request(s);
         return check_bad_count(s);

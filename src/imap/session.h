@@ -45,6 +45,9 @@ struct command {
     void (*end)(struct session *, struct request *);   /* gives back what `state` holds; may be NULL */
     const char *plugin;       /* exists only when mail_plugins names it */
     const char *extension;    /* ... when imap_capability names it */
+    /* The line is broken behind what `args` holds: may answer for that instead of the parser, as the real server does where it reads
+     * argument by argument. */
+    void (*broken)(struct session *, struct request *);
 };
 enum { ARGS_NONE = -1, ARGS_ALL = 0 };
 
@@ -288,6 +291,10 @@ void session_put_flags(struct session *, struct buffer *, uint8_t flags, bool re
 void session_tell_flags(struct session *);                            /* FLAGS and PERMANENTFLAGS */
 void session_tell_modseq(struct session *);                           /* * OK [HIGHESTMODSEQ n] Highest */
 uint64_t session_highest_modseq(const struct session *);
+/* Attributes have modseqs, but nothing that a session could be told. Before: does the client know all of the selected mailbox, if that is the one?
+ * After so many changes of this session's own it then still does. */
+bool session_knows_all(const struct session *, const struct mailbox *);
+void session_knows_own(struct session *, size_t changes);
 bool session_modseqs_last(const struct session *);                    /* no, where the selected mailbox has its index in memory */
 
 /* ---- select.c ---- */
@@ -353,6 +360,7 @@ void getmetadata_begin(struct session *, struct request *);
 enum step getmetadata_run(struct session *, struct request *, struct budget *, struct error *);
 void getmetadata_end(struct session *, struct request *);
 void setmetadata_begin(struct session *, struct request *);
+void setmetadata_broken(struct session *, struct request *);
 enum step setmetadata_run(struct session *, struct request *, struct budget *, struct error *);
 
 /* Is it a list of entry names? False: answered. */

@@ -145,11 +145,7 @@ void store_begin(struct session *s, struct request *r)
         return;
     }
     a = a->next;
-    list = a != NULL && a->type == IMAP_LIST;
-    if ((list && a->next != NULL)) {
-        request_bad(s, r, "Invalid arguments");
-        return;
-    }
+    list = a != NULL && a->type == IMAP_LIST; /* what stands behind it is passed over, as there */
     if (!request_flags(s, r, a, list, &flags))
         return;
     r->send_uid = r->uid && (!silent || s->condstore || t->conditional);

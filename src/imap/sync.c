@@ -146,6 +146,20 @@ uint64_t session_highest_modseq(const struct session *s)
     return status.highest_modseq > 0 ? status.highest_modseq : 1;
 }
 
+bool session_knows_all(const struct session *s, const struct mailbox *box)
+{
+    return box != NULL && box == s->box && s->view != NULL && !index_view_changed(mailbox_view_index(s->view)) &&
+           s->modseq_heard == session_highest_modseq(s);
+}
+
+void session_knows_own(struct session *s, size_t changes)
+{
+    uint64_t highest = session_highest_modseq(s);
+
+    if (highest <= s->modseq_heard + changes) /* else others have been at work, too */
+        s->modseq_heard = highest;
+}
+
 bool session_modseqs_last(const struct session *s)
 {
     return s->view == NULL || !index_in_memory(mailbox_index(s->box));
@@ -431,7 +445,7 @@ static enum step tell_updates(struct session *s, struct sync *y, struct budget *
         for (size_t i = 0; i < y->flags.count; i++)
             updates_pass_changed(y->updates, y->flags.at[i].uid);
     }
-    step = updates_step(s, y->updates, s->messages, budget, &e);
+    step = updates_step(s, y->updates, budget, &e);
     if (step == STEP_DONE)
         updates_pass_free(s, &y->updates);
     return step;

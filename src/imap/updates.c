@@ -197,11 +197,12 @@ void updates_pass_changed(struct updates_pass *p, uint32_t uid)
     VEC_PUSH(&p->changed, uid);
 }
 
-/* The next UID to look at for this update; 0: none. */
-static uint32_t next_uid(struct session *s, struct updates_pass *p, uint32_t last)
+/* The next UID to look at for this update; 0: none. New messages count also where the session may not hear of them yet (NOTIFY,
+ * delay-newmail): who asked for the update hears of them in it, as from the real server. */
+static uint32_t next_uid(struct session *s, struct updates_pass *p)
 {
     const struct index_view *view = mailbox_view_index(s->view);
-    uint32_t uid, seq;
+    uint32_t uid, seq, end;
 
     while (p->changed_at < p->changed.count) {
         uid = p->changed.at[p->changed_at++];
@@ -209,16 +210,7 @@ static uint32_t next_uid(struct session *s, struct updates_pass *p, uint32_t las
             return uid;
     }
     uid = index_view_next_uid(view);
-    if (p->at->last_uid + 1 >= uid)
-        return 0;
-    {
-        uint32_t first, end;
-
-        if (!index_view_seq_range(view, p->at->last_uid + 1, uid - 1, &first, &end))
-            return 0;
-        seq = first;
-    }
-    if (seq > last)
+    if (p->at->last_uid + 1 >= uid || !index_view_seq_range(view, p->at->last_uid + 1, uid - 1, &seq, &end))
         return 0;
     uid = index_view_uid(view, seq);
     p->at->last_uid = uid;
@@ -270,7 +262,7 @@ static void end_update(struct session *s, struct updates_pass *p)
     p->begun = false;
 }
 
-enum step updates_step(struct session *s, struct updates_pass *p, uint32_t last, struct budget *budget, struct error *e)
+enum step updates_step(struct session *s, struct updates_pass *p, struct budget *budget, struct error *e)
 {
     while (p->at != NULL) {
         enum step step;
@@ -293,7 +285,7 @@ enum step updates_step(struct session *s, struct updates_pass *p, uint32_t last,
             }
         }
         if (!p->in_message) {
-            p->uid = next_uid(s, p, last);
+            p->uid = next_uid(s, p);
             if (p->uid == 0) {
                 if (p->at->items != NULL)
                     send_items(s, p);

@@ -15,11 +15,11 @@ void updates_forget(struct session *);
 /* REMOVEFROM for messages that are about to be expunged, highest number first. */
 struct index_change;
 void updates_tell_expunged(struct session *, const struct index_change *, size_t count);
-/* Looks at changed and new messages: messages up to number `last` are announced. Starts over for each synchronisation. */
+/* Looks at changed and new messages. Starts over for each synchronisation. */
 struct updates_pass;
 struct updates_pass *updates_pass_new(struct session *);
 void updates_pass_changed(struct updates_pass *, uint32_t uid);
-enum step updates_step(struct session *, struct updates_pass *, uint32_t last, struct budget *, struct error *);
+enum step updates_step(struct session *, struct updates_pass *, struct budget *, struct error *);
 void updates_pass_free(struct session *, struct updates_pass **);
 
 #endif

@@ -24,7 +24,7 @@ struct genurlauth {
     struct imap_url url;
     struct part part;
     unsigned char key[URLAUTH_KEY];
-    bool making;
+    bool making, knows;            /* a key is being made; the client knows all else of this mailbox */
     struct buffer line;
 };
 
@@ -131,10 +131,13 @@ enum step genurlauth_run(struct session *s, struct request *r, struct budget *bu
             if (e->class != ERROR_NONE)
                 return STEP_ERROR;
             g->making = true;
+            g->knows = session_knows_all(s, g->part.box);
             r->op = urlauth_key_make(g->part.box, g->key);
             return STEP_MORE;
         }
     }
+    if (g->making && g->knows)
+        session_knows_own(s, 1);
     put_url(r, g);
     g->making = false;
     part_close(&g->part);
@@ -157,8 +160,15 @@ void genurlauth_end(struct session *s, struct request *r)
 
 /* ---- RESETKEY ----------------------------------------------------------------------------------------------------------- */
 
+/* Without a mailbox: the key of every one that LIST shows, as if each were named, since the log of each tells of it (dsync, modseqs). Behind
+ * them those that are left in the dictionary: of mailboxes that are not listed, and of deleted ones. */
 struct resetkey {
-    struct mailbox *box;           /* NULL: all keys of the user */
+    struct mailbox *box;           /* at work */
+    bool knows;                    /* the client knows all else of it */
+    struct mailbox_list *list;     /* names are being collected; NULL: they are */
+    VEC(const char *) names;
+    size_t next;
+    bool all, swept;
     struct dict *dict;
     struct dict_change *changes;
     size_t count;
@@ -180,17 +190,35 @@ static int collect_keys(struct session *s, struct request *r, struct resetkey *k
     return 0;
 }
 
+static void remove_key(struct session *s, struct request *r, struct resetkey *k)
+{
+    k->knows = session_knows_all(s, k->box);
+    r->op = urlauth_key_remove(k->box);
+}
+
+static enum step finish_key(struct session *s, struct request *r, struct resetkey *k, struct budget *budget, struct error *e)
+{
+    enum step step = request_op(s, r, budget, e);
+
+    if (step == STEP_DONE && k->knows)
+        session_knows_own(s, 1);
+    if (step == STEP_DONE)
+        k->knows = false;
+    return step;
+}
+
 void resetkey_begin(struct session *s, struct request *r)
 {
     struct resetkey *k = r->state = ARENA_NEW(r->arena, struct resetkey);
+    struct slice everything = SLICE("*");
     struct mailbox_place place;
     struct error e = {0};
 
     if (!available(s, r))
         return;
     if (r->args == NULL) {
-        if (collect_keys(s, r, k, &e) < 0)
-            request_error(s, r, &e);
+        k->all = true;
+        k->list = mailbox_list_begin(s->user, &everything, 1, 0);
         return;
     }
     for (const struct imap_arg *a = r->args; a != NULL; a = a->next) {
@@ -212,20 +240,68 @@ void resetkey_begin(struct session *s, struct request *r)
         request_error(s, r, &e);
         return;
     }
-    r->op = urlauth_key_remove(k->box);
+    remove_key(s, r, k);
 }
 
-enum step resetkey_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+static enum step collect_names(struct session *s, struct request *r, struct resetkey *k, struct budget *budget, struct error *e)
 {
-    struct resetkey *k = r->state;
+    const struct mailbox_info *info;
     enum step step;
 
-    if (k->box != NULL) {
-        step = request_op(s, r, budget, e);
-        if (step == STEP_DONE)
-            request_reply(r, "OK [URLMECH INTERNAL] Key removed.");
-        return step;
+    while ((step = mailbox_list_next(k->list, budget, &info, e)) == STEP_MORE) {
+        if ((info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) == 0)
+            VEC_PUSH(&k->names, arena_strdup(r->arena, info->vname));
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
     }
+    if (step == STEP_WAIT)
+        return STEP_MORE;
+    if (step == STEP_ERROR)
+        log_error_value(&s->log, e); /* those of one namespace; its keys are in the dictionary all the same */
+    mailbox_list_end(&k->list);
+    return STEP_DONE;
+}
+
+/* The next mailbox. One that is made only when it is selected (auto = create) has no key. */
+static void begin_next(struct session *s, struct request *r, struct resetkey *k)
+{
+    const char *name = k->names.at[k->next++];
+    enum mailbox_existence there = MAILBOX_EXISTS_NO;
+    struct mailbox_place place;
+    struct error e = {0};
+
+    if (mailbox_place(s->user, r->arena, slice_from_str(name), &place, &e) < 0 || mailbox_exists(&place, false, &there, &e) < 0 ||
+        there != MAILBOX_EXISTS_YES || mailbox_open(&k->box, &place, 0, &e) < 0)
+        k->box = NULL;
+    else
+        remove_key(s, r, k);
+}
+
+static enum step reset_all(struct session *s, struct request *r, struct resetkey *k, struct budget *budget, struct error *e)
+{
+    enum step step;
+
+    if (k->list != NULL) {
+        step = collect_names(s, r, k, budget, e);
+        if (step != STEP_DONE)
+            return step;
+    }
+    while (k->box != NULL || k->next < k->names.count) {
+        if (k->box == NULL)
+            begin_next(s, r, k);
+        step = finish_key(s, r, k, budget, e);
+        if (step == STEP_ERROR)
+            log_error_value(&s->log, e);
+        else if (step != STEP_DONE)
+            return step;
+        if (k->box != NULL)
+            mailbox_close(&k->box);
+        if (budget_spent(budget, 1))
+            return STEP_MORE;
+    }
+    if (!k->swept && collect_keys(s, r, k, e) < 0)
+        return STEP_ERROR;
+    k->swept = true;
     step = k->count == 0 ? STEP_DONE : dict_commit(k->dict, k->changes, k->count, e);
     if (step == STEP_WAIT)
         session_retry(s, DICT_RETRY_MS);
@@ -234,12 +310,30 @@ enum step resetkey_run(struct session *s, struct request *r, struct budget *budg
     return step;
 }
 
+enum step resetkey_run(struct session *s, struct request *r, struct budget *budget, struct error *e)
+{
+    struct resetkey *k = r->state;
+    enum step step;
+
+    if (k->all)
+        return reset_all(s, r, k, budget, e);
+    step = finish_key(s, r, k, budget, e);
+    if (step == STEP_DONE)
+        request_reply(r, "OK [URLMECH INTERNAL] Key removed.");
+    return step;
+}
+
 void resetkey_end(struct session *s, struct request *r)
 {
     struct resetkey *k = r->state;
 
     (void)s;
-    if (k != NULL && k->box != NULL)
+    if (k == NULL)
+        return;
+    if (k->list != NULL)
+        mailbox_list_end(&k->list);
+    VEC_FREE(&k->names);
+    if (k->box != NULL)
         mailbox_close(&k->box);
 }
 

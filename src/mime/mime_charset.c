@@ -50,21 +50,35 @@ bool mime_name_is_utf8(struct slice name)
            slice_equal_str_nocase(name, "us-ascii") || slice_equal_str_nocase(name, "ascii");
 }
 
+/* The name as the C library's iconv reads it, and so Dovecot: of other characters than these it takes no notice ("UT\\F-8", "UTF 8"),
+ * what stands behind "//" is an instruction, which is left out here ("//IGNORE"). Without any letter it is the locale's charset.
+ * False: it is none. */
+static bool plain_name(struct slice name, char text[CHARSET_NAME_MAX])
+{
+    size_t n = 0, slashes = 0;
+
+    for (size_t i = 0; i < name.size && slashes < 2; i++) {
+        unsigned char c = name.at[i];
+        bool taken = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c != '\0' && strchr("_-.,:", c) != NULL);
+
+        slashes += c == '/';
+        if (!taken)
+            continue;
+        if (slashes > 0 || n + 1 == CHARSET_NAME_MAX)
+            return false;
+        text[n++] = (char)c;
+    }
+    text[n] = '\0';
+    return true;
+}
+
 static iconv_t open_conv(struct slice name)
 {
     char text[CHARSET_NAME_MAX];
 
-    if (name.size >= sizeof(text))
+    if (!plain_name(name, text))
         return (iconv_t)-1;
-    for (size_t i = 0; i < name.size; i++) {
-        /* A name, nothing that iconv would take as an instruction ("//IGNORE") or a path. */
-        if (!(mime_is_atext(name.at[i]) || name.at[i] == '.' || name.at[i] == ':') || name.at[i] == '/' ||
-            name.at[i] >= 0x80)
-            return (iconv_t)-1;
-        text[i] = (char)name.at[i];
-    }
-    text[name.size] = '\0';
-    return iconv_open("UTF-8", text);
+    return iconv_open("UTF-8", *text == '\0' ? "ASCII" : text);
 }
 
 bool mime_charset_known(struct slice name)

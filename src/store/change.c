@@ -5,7 +5,7 @@
 #include "store/acl/acl.h"
 #include "store/attribute.h"
 #include "store/internal.h"
-#include "store/mail_log.h"
+#include "store/notify.h"
 #include "store/quota/quota.h"
 
 #include <stdio.h>
@@ -24,7 +24,7 @@ struct change_op {
     unsigned char guid[16];       /* of what was deleted */
     bool known;                   /* guid is set */
     const char *special_use;
-    struct mail_log_notes *notes; /* of the messages of what is deleted */
+    struct notify_notes *notes; /* of the messages of what is deleted */
 };
 
 static int refuse(struct error *e, enum error_class class, const char *vname, const char *text)
@@ -50,7 +50,7 @@ static void end_change(struct store_op *op)
     store_op_free(&op->inner);
     if (c->sync.state != NULL)
         c->box->driver->sync_end(c->box, &c->sync);
-    mail_log_notes_free(&c->notes);
+    notify_notes_free(&c->notes);
     store_op_give(op);
     list_lock_release(&c->lock2);
     list_lock_release(&c->lock);
@@ -169,7 +169,7 @@ static enum step run_create(struct store_op *op, struct budget *budget, struct e
     enum step r = create(op, budget, e);
 
     if (r == STEP_DONE)
-        mail_log_mailbox(c->alias ? &c->to : &c->place, MAIL_LOG_CREATED, NULL);
+        notify_mailbox(c->alias ? &c->to : &c->place, NOTIFY_CREATED, NULL);
     return r;
 }
 
@@ -213,8 +213,8 @@ static enum step delete_folder(struct change_op *c, struct error *e)
     }
     if (c->box != NULL)
         mailbox_set_gone(c->box);
-    mail_log_tell(c->notes, NULL);
-    mail_log_mailbox(&c->place, MAIL_LOG_DELETED, NULL);
+    notify_tell(c->notes, NULL);
+    notify_mailbox(&c->place, NOTIFY_DELETED, NULL);
     if (c->known)
         mailbox_log_append(storage, MAILBOX_LOG_DELETE, c->guid);
     quota_unknown(c->user);
@@ -311,7 +311,7 @@ static enum step rescue_messages(struct change_op *c, struct budget *budget, str
     enum step r;
 
     if (c->box == NULL) {
-        if ((!mail_user_plugin(c->user, "lazy_expunge") && c->user->mail_log == NULL) || lazy_expunge_namespace(c->place.ns) ||
+        if ((!mail_user_plugin(c->user, "lazy_expunge") && c->user->notify == NULL) || lazy_expunge_namespace(c->place.ns) ||
             folder_exists(c->place.ns->storage, c->place.name, &there, e) < 0 || there != MAILBOX_EXISTS_YES ||
             mailbox_open(&c->box, &c->place, 0, e) < 0) {
             c->rescued = true;
@@ -395,8 +395,8 @@ static enum step run_delete(struct store_op *op, struct budget *budget, struct e
     if (c->removed)
         return delete_with_attributes(c, e);
     if (c->notes == NULL)
-        c->notes = mail_log_deletion(c->box);
-    if (mail_log_prepare(c->notes, budget) == STEP_MORE)
+        c->notes = notify_deletion(c->box);
+    if (notify_prepare(c->notes, budget) == STEP_MORE)
         return STEP_MORE;
     if (!c->emptied && must_be_empty(c->box)) {
         r = empty_mailbox(c, budget, e);
@@ -553,7 +553,7 @@ static enum step run_rename(struct store_op *op, struct budget *budget, struct e
             error_user(e, "Target mailbox already exists");
         return STEP_ERROR;
     }
-    mail_log_mailbox(&c->place, MAIL_LOG_RENAMED, &c->to);
+    notify_mailbox(&c->place, NOTIFY_RENAMED, &c->to);
     if (open != NULL)
         mailbox_set_gone(open);
     set_children_gone(c);

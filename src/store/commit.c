@@ -2,7 +2,7 @@
  *
  * What plugins must know of an expunge is noted when it is put into the batch, and used by the commit of that batch. */
 #include "store/internal.h"
-#include "store/mail_log.h"
+#include "store/notify.h"
 #include "store/quota/quota.h"
 
 struct commit_op {
@@ -15,7 +15,7 @@ struct commit_op {
     bool lazy;                    /* op.inner copies what is expunged */
     bool done;
     struct quota_amount gone;     /* what the expunges give back */
-    struct mail_log_notes *lines; /* NULL = nothing to tell */
+    struct notify_notes *lines; /* NULL = nothing to tell */
 };
 
 static enum step run_commit(struct store_op *op, struct budget *budget, struct error *e)
@@ -39,7 +39,7 @@ static enum step run_commit(struct store_op *op, struct budget *budget, struct e
             return r;
         c->lazy = false;
     }
-    if (mail_log_prepare(c->lines, budget) == STEP_MORE)
+    if (notify_prepare(c->lines, budget) == STEP_MORE)
         return STEP_MORE;
     if (!store_op_take(op, c->box))
         return STEP_WAIT;
@@ -75,9 +75,9 @@ static void end_commit(struct store_op *op)
     store_op_give(op);
     if (c->done) {
         quota_expunged(c->box, &c->gone);
-        mail_log_tell(c->lines, c->sync.commit == NULL ? NULL : &c->sync.commit->failed);
+        notify_tell(c->lines, c->sync.commit == NULL ? NULL : &c->sync.commit->failed);
     }
-    mail_log_notes_free(&c->lines);
+    notify_notes_free(&c->lines);
     mailbox_close(&c->box);
 }
 
@@ -120,7 +120,7 @@ struct store_op *mailbox_commit(struct mailbox_view *view, struct index_batch *b
     c->box = mailbox_ref(view->box);
     c->view = view;
     c->rights = rights;
-    c->lines = mail_log_changes(view, batch, notes->moved);
+    c->lines = notify_changes(view, batch, notes->moved);
     c->private = index_batch_private(batch, view->view);
     c->sync = (struct driver_sync){.why = SYNC_APPLY, .batch = batch, .commit = out,
                                    .expunges = (rights & MAILBOX_RIGHT_EXPUNGE) != 0};

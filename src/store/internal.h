@@ -34,7 +34,7 @@ struct mail_user {
     bool unchecked;              /* rights are not asked for (doveadm) */
     struct acl *acl;             /* acl/user.c's; NULL = no access control lists */
     struct quota *quota;         /* quota/user.c's; NULL = no quota */
-    struct mail_log *mail_log;   /* mail_log.c's; NULL = nothing is told */
+    struct notify *notify;       /* notify.c's; NULL = nobody listens */
     struct mail_others *others;  /* other.c's; NULL = nobody was asked about */
     const char *charset_aliases; /* charset_alias.c's; NULL = none */
 };
@@ -154,7 +154,7 @@ struct expunge_notes {                     /* commit.c: of the batch that is bei
     uint32_t *lazy_uids;                   /* lazy_expunge: to be copied first */
     size_t lazy_count, lazy_room;
     uint64_t gone_bytes, gone_count;       /* what the quota gets back */
-    bool moved;                            /* they were copied elsewhere: mail_log tells it */
+    bool moved;                            /* they were copied elsewhere: plugins are told */
 };
 struct mailbox_view {
     struct mailbox *box;
@@ -162,7 +162,7 @@ struct mailbox_view {
     bool read_only;
     struct index_ranges recent;
     struct expunge_notes notes;
-    bool autoexpunge;                      /* all its expunges are autoexpunge's: mail_log says so */
+    bool autoexpunge;                      /* all its expunges are autoexpunge's: plugins are told */
 };
 void mailbox_wake_watches(struct mailbox *, const struct mailbox_watch *except);
 void mailbox_set_gone(struct mailbox *);

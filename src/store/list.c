@@ -455,7 +455,7 @@ static bool wanted(const struct mailbox_list *list, const struct entry *entry)
     if (!is_own(list->ns, entry->vname) || (entry->foreign && !entry->root && !entry->exists && !entry->implied))
         return false;
     if ((flags & MAILBOX_LIST_LSUB) != 0)
-        return entry->subscribed || entry->child_subscribed;
+        return entry->subscribed || (recursive && entry->child_subscribed);
     /* RECURSIVEMATCH: a parent is said for descendants that do not match themselves. */
     if ((flags & MAILBOX_LIST_SELECT_SUBSCRIBED) != 0 && !entry->subscribed &&
         !(recursive && entry->child_subscribed && has_hidden_child(list, entry, false)))
@@ -497,6 +497,14 @@ static bool is_leaf(const struct entry *entry)
            !entry->has_children && !(entry->ns->inbox && strcmp(entry->vname, "INBOX") == 0);
 }
 
+/* Where names are said for subscribed ones below them, those count as children, whether they exist or not. */
+static bool has_subscribed_children(const struct mailbox_list *list, const struct entry *entry)
+{
+    const unsigned both = MAILBOX_LIST_SELECT_SUBSCRIBED | MAILBOX_LIST_SELECT_RECURSIVE;
+
+    return (list->flags & both) == both && entry->child_subscribed && list->ns->storage != NULL && list->ns->storage->at.layout == LAYOUT_MAILDIRPP;
+}
+
 static void fill_info(struct mailbox_list *list, const struct entry *entry)
 {
     struct mailbox_info *info = &list->info;
@@ -513,7 +521,7 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
     else if (is_leaf(entry))
         info->flags |= MAILBOX_INFO_NOINFERIORS; /* it is a file */
     else
-        info->flags |= entry->has_children ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
+        info->flags |= entry->has_children || has_subscribed_children(list, entry) ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
     if (entry->order != 0 && entry->exists && entry->selectable && (list->flags & MAILBOX_LIST_SELECT_SUBSCRIBED) == 0)
         info->flags |= marks_of(entry);
     if (entry->by_index)

@@ -191,7 +191,7 @@ bool list_index_status(struct mail_storage *storage, const char *name, const cha
     struct error e;
 
     /* A virtual mailbox's own log does not tell what is behind it. */
-    if (list == NULL || storage->at.driver->origin != NULL || !has_row(storage, name) || (items & (STATUS_DELETED | STATUS_DELETED_STORAGE | STATUS_FIRST_SAVED)) != 0)
+    if (list == NULL || storage->at.driver->origin != NULL || !has_row(storage, name) || (items & (STATUS_DELETED | STATUS_DELETED_STORAGE | STATUS_FIRST_SAVED | STATUS_FIRST_RECENT)) != 0)
         return false;
     if (list_index_refresh(list, &e) < 0)
         return false;

@@ -4,7 +4,7 @@
  * A session has a view. What changes a mailbox is an op, and a mailbox runs one at a time (op.c). */
 #include "store/acl/acl.h"
 #include "store/internal.h"
-#include "store/mail_log.h"
+#include "store/notify.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -317,7 +317,7 @@ static int open_new(struct mailbox **out, const struct mailbox_place *place, boo
         mailbox_undelete(box);
     *out = box;
     if (absent)
-        mail_log_mailbox(&box->place, MAIL_LOG_CREATED, NULL);
+        notify_mailbox(&box->place, NOTIFY_CREATED, NULL);
     if (how.create && automatic != NULL && automatic->subscribe && !mailbox_subscribed(place)) {
         struct error ignored;
 

@@ -3,7 +3,7 @@
  * The message's own file is made durable before any lock is taken; folder and list once per commit, under the lock; the
  * op is done, and the message may be acknowledged, when all of that is on disk. */
 #include "store/internal.h"
-#include "store/mail_log.h"
+#include "store/notify.h"
 #include "store/quota/quota.h"
 #include "store/stage.h"
 
@@ -358,7 +358,7 @@ struct save_op {
     struct driver_publish pub;
     struct store_fsync *fsync;
     bool durable, published;
-    size_t told;                       /* of the saves, by mail_log */
+    size_t told;                       /* of the saves (notify.h) */
     bool elsewhere;                    /* not into the mailbox that was asked for: its UIDs are not the caller's */
 };
 
@@ -437,10 +437,14 @@ static enum step set_private_flags(struct save_op *s)
 
 static enum step tell_saved(struct save_op *s, struct budget *budget)
 {
-    while (s->box->user->mail_log != NULL && s->told < s->count) {
-        const struct save *save = s->saves[s->told++];
+    while (s->box->user->notify != NULL && s->told < s->count) {
+        const struct save *save = s->saves[s->told];
 
-        mail_log_saved(&save->s, save->from, save->private_flags);
+        if (s->told++ == 0)
+            notify_saves_begin(s->box);
+        notify_saved(&save->s, save->from, save->private_flags);
+        if (s->told == s->count)
+            notify_saves_end(s->box);
         if (budget_spent(budget, 1))
             return STEP_MORE;
     }
@@ -552,6 +556,6 @@ struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t co
     s->out = out;
     s->view = view != NULL && view->box == s->box && !view->read_only ? view : NULL;
     s->pub = (struct driver_publish){
-        .staged = s->staged, .count = count, .need_uids = need_uids || s->box->private != NULL || mail_log_wants_uids(s->box->user), .take_recent = s->view != NULL};
+        .staged = s->staged, .count = count, .need_uids = need_uids || s->box->private != NULL || notify_wants_uids(s->box->user), .take_recent = s->view != NULL};
     return &s->op;
 }

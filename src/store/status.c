@@ -101,7 +101,7 @@ static enum step run_status(struct store_op *op, struct budget *budget, struct e
         *s->out = (struct mailbox_status){
             .messages = status.messages, .recent = status.recent, .uid_next = status.next_uid,
             .uid_validity = status.uid_validity, .unseen = status.unseen, .deleted = status.deleted,
-            .highest_modseq = status.highest_modseq};
+            .first_recent = status.first_recent_uid, .highest_modseq = status.highest_modseq};
         if (s->box->private != NULL)
             s->out->unseen = private_unseen(s->box);
         if ((s->items & STATUS_GUID) != 0 && mailbox_guid(s->box, s->out->guid, e) < 0)

@@ -139,7 +139,7 @@ enum { /* what to yield, what to find out */
     MAILBOX_LIST_RETURN_SUBSCRIBED = 0x8,
     MAILBOX_LIST_RETURN_CHILDREN = 0x10,
     MAILBOX_LIST_RETURN_SPECIAL_USE = 0x20,
-    MAILBOX_LIST_LSUB = 0x40,                /* LSUB's rule for '%': parents of subscribed children, as NOSELECT */
+    MAILBOX_LIST_LSUB = 0x40,                /* as LSUB: with RECURSIVE, parents of subscribed ones as NOSELECT */
     MAILBOX_LIST_HIDDEN = 0x80               /* also namespaces with list = no (doveadm) */
 };
 enum { /* mailbox_info.flags */
@@ -272,11 +272,11 @@ struct store_op *mailbox_unplace(struct mailbox *, uint32_t first_uid);
 enum {
     STATUS_MESSAGES = 0x1, STATUS_RECENT = 0x2, STATUS_UIDNEXT = 0x4, STATUS_UIDVALIDITY = 0x8, STATUS_UNSEEN = 0x10,
     STATUS_HIGHESTMODSEQ = 0x20, STATUS_SIZE = 0x40, STATUS_GUID = 0x80, STATUS_DELETED = 0x100,
-    STATUS_FIRST_SAVED = 0x200, STATUS_DELETED_STORAGE = 0x400
+    STATUS_FIRST_SAVED = 0x200, STATUS_DELETED_STORAGE = 0x400, STATUS_FIRST_RECENT = 0x800
 };
 struct mailbox_status {
-    uint32_t messages, recent, uid_next, uid_validity, unseen, deleted;
-    uint64_t highest_modseq;
+    uint32_t messages, recent, uid_next, uid_validity, unseen, deleted, first_recent;
+    uint64_t highest_modseq, highest_private_modseq;   /* private: 0 = there is no private index */
     uint64_t size;              /* virtual */
     uint64_t deleted_storage;   /* bytes that an expunge of what is \Deleted gives back */
     unsigned char guid[16];

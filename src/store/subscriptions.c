@@ -4,6 +4,7 @@
  * prefix and name with its parent. Lines that no name could be are told of once they are read, and taken out. */
 #include "store/internal.h"
 #include "store/later.h"
+#include "store/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -266,6 +267,7 @@ static int change(struct slice old, bool exists, bool root, const char *name, bo
 struct subscribe_op {
     struct store_op op;
     struct arena *arena;
+    struct mail_namespace *ns;
     const struct mail_namespace *keeper;
     const char *name, *vname;        /* as stored; as the client sees it */
     const char *refusal;
@@ -293,8 +295,10 @@ static int rewrite(struct subscribe_op *s, int dir, struct os_dotlock **lock, st
             r = os_sync(os_dotlock_fd(*lock), e);
         if (r == 0)
             r = os_dotlock_replace(lock, file, e);
-        if (r == 0 && s->held == NULL)
+        if (r == 0 && s->held == NULL) {
             mailbox_log_append_name(storage, s->on ? MAILBOX_LOG_SUBSCRIBE : MAILBOX_LOG_UNSUBSCRIBE, s->vname);
+            notify_mailbox(&(struct mailbox_place){s->ns, s->vname, s->name}, s->on ? NOTIFY_SUBSCRIBED : NOTIFY_UNSUBSCRIBED, NULL);
+        }
     }
     if (*lock != NULL)
         os_dotlock_release(lock);
@@ -375,6 +379,7 @@ struct store_op *mailbox_subscribe(const struct mailbox_place *place, bool on)
 
     s->arena = arena_new();
     s->on = on;
+    s->ns = place->ns;
     s->keeper = keeper_of(place->ns);
     s->vname = arena_strdup(s->arena, place->vname);
     s->name = arena_strdup(s->arena, place->name);

@@ -7,7 +7,7 @@
 #include "store/dict.h"
 #include "store/internal.h"
 #include "store/log_prefix.h"
-#include "store/mail_log.h"
+#include "store/notify.h"
 #include "store/quota/quota.h"
 
 #include <stdio.h>
@@ -433,7 +433,7 @@ int mail_user_open(struct mail_user **out, struct settings *settings, const stru
     }
     if (conf_plugins_check(settings, true, e) < 0 || find_home(user, e) < 0 || open_namespaces(user, e) < 0 || coding_open(user, e) < 0 ||
         acl_open(user, &user->acl, e) < 0 ||
-        quota_open(user, &user->quota, e) < 0 || mail_log_open(user, &user->mail_log, e) < 0) {
+        quota_open(user, &user->quota, e) < 0 || notify_open(user, &user->notify, e) < 0) {
         mail_user_close(&user);
         return -1;
     }
@@ -466,6 +466,7 @@ void mail_user_close(struct mail_user **user_p)
     if (user == NULL || user->refs-- > 1)
         return;
     user->refs++;
+    notify_flush(user);
     quota_flush(user); /* opens mailboxes, which may stay open for a while with a reference */
     if (--user->refs > 0)
         return;
@@ -482,7 +483,7 @@ void mail_user_close(struct mail_user **user_p)
     coding_close(&user->coding);
     acl_close(&user->acl);
     quota_close(&user->quota);
-    mail_log_close(&user->mail_log);
+    notify_close(user, &user->notify);
     charset_alias_close(user);
     settings_unref(user->settings);
     arena_free(user->arena);

@@ -176,6 +176,8 @@ static const struct {
     {"a%yb", "aUNSUPPORTED_VARIABLE_yb", "Unknown variable '%y'"},
     {"%{nosuch}-%n", "UNSUPPORTED_VARIABLE_nosuch-user.name", "Unknown variable '%nosuch'"},
     {"%{nosuch;a:user}", NULL, "Unknown variable '%nosuch;a'"},
+    {"%{one}%{two}%z", NULL, "Unknown variable '%z'"},
+    {"%{one}%{two}%n", NULL, "Unknown variable '%two'"},
     {"%{sha1:nosuch:b}", NULL, "Unknown variable '%nosuch'"},
     {"%{open", "UNSUPPORTED_VARIABLE_{open", "Unknown variable '%{'"},
     {"%{if;x;<;1;a}", NULL, "if: x (lhs) is not a number"},

@@ -147,7 +147,7 @@ class Wider(Wide):
 
     def odd_append(self):
         """Literals that are refused are announced only: without waiting ({n+}) the real server would read them as commands. The same holds for
-        the rest of a CATENATE list that it does not like."""
+        the rest of a CATENATE list that it does not like. It refuses NIL as a date only when the next line comes, and takes the 32nd."""
         box = self.pick("box", "other", "nonexistent", '""')
         kind = self.random.randrange(6)
         if kind == 0:
@@ -155,7 +155,7 @@ class Wider(Wide):
         if kind == 1:
             return 'APPEND %s %s "06-Jan-2022 03:04:05 +0000" {3}' % (box, self.pick("(\\Bogus)", "(kw1 (x))"))
         if kind == 2:
-            return 'APPEND %s %s {3}' % (box, self.pick('"32-Jan-2022 03:04:05 +0000"', '"06-Foo-2022 03:04:05 +0000"', '""', '"x"', "NIL"))
+            return 'APPEND %s %s {3}' % (box, self.pick('"32 Jan 2022 03:04:05 +0000"', '"06-Foo-2022 03:04:05 +0000"', '""', '"x"', '"06-Jan-2022"'))
         if kind == 3:
             return 'APPEND %s "06-Jan-2022 03:04:05 +0000" CATENATE %s' % (box, self.pick("()", '(URL "/box/;UID=1" URL "/other/;UID=2/;SECTION=1")'))
         if kind == 4:

@@ -7,7 +7,7 @@ Listens on FOLDER/KIND for each kind, which says how commits are answered:
   close                             the connection is closed
   hang                              never
 
-What clients send is noted in OUTPUT, a line each behind the kind. FOLDER/ready appears when all sockets are there.
+What clients send is noted in OUTPUT, a line each behind the kind; the lines of a transaction together when it is committed. FOLDER/ready appears when all sockets are there.
 """
 import os
 import socket
@@ -15,13 +15,19 @@ import sys
 import threading
 
 REPLIES = {"ok": "O1", "fail": "F1\toh no", "unsure": "W1\tnot sure", "missing": "N1", "junk": "X1"}
-folder, output, kinds = sys.argv[1], open(sys.argv[2], "a", buffering=1), sys.argv[3:]
+folder, output, kinds = sys.argv[1], open(sys.argv[2], "a"), sys.argv[3:]
+writing = threading.Lock()
 
 
 def serve(kind, conn):
-    answered = 0
+    answered, heard = 0, ""
     for line in conn.makefile("r"):
-        output.write("%s %s" % (kind, line))
+        heard += "%s %s" % (kind, line)
+        if line[0] not in "BSUA":
+            with writing:
+                output.write(heard)
+                output.flush()
+            heard = ""
         if line[0] not in "CD" or kind == "hang":
             continue
         if kind == "close":

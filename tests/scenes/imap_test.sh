@@ -671,6 +671,27 @@ versus_cleanup()
     scene_end
 }
 
+atf_test_case versus_wide cleanup
+versus_wide_head()
+{
+    atf_set descr "several sessions at once are answered as by the real server, all commands, broken ones among them"
+    atf_set require.user root
+    atf_set require.progs "dovecot python3"
+    atf_set timeout 3600
+}
+versus_wide_body()
+{
+    count=250
+    [ -z "$YARILO_LONG" ] || count=10000
+    versus_start
+    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 1000000 $count --jobs 4 || atf_fail "answers differ"
+    scene_stop
+}
+versus_wide_cleanup()
+{
+    scene_end
+}
+
 atf_test_case versus_mdbox cleanup
 versus_mdbox_head()
 {
@@ -762,6 +783,7 @@ atf_init_test_cases()
     atf_add_test_case limits
     atf_add_test_case multisearch
     atf_add_test_case versus
+    atf_add_test_case versus_wide
     atf_add_test_case versus_sdbox
     atf_add_test_case versus_mdbox
     atf_add_test_case two_sessions
