@@ -72,6 +72,7 @@ atf_test_case defaults cleanup
 defaults_body()
 {
     play 'maildir:~/Maildir' ''
+    play 'maildir:~/Maildir' 'mail_log_events = expunge'
     play 'maildir:~/Maildir' 'mail_log_events = append mailbox_rename
   mail_log_fields = flags box'
 }

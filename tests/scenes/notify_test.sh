@@ -21,7 +21,7 @@ real_or_ours()
 act()
 {
     python3 -B "$TOP_SRC/tests/lib/mail_log.py" "$IP" $IMAP_PORT $LMTP_PORT >talk.$1 || { cat "$SCENE/log"; atf_fail "no session"; }
-    for command in 'mailbox create -u w box' 'mailbox rename -u w box xob' 'copy -u v Auto mailbox INBOX all' \
+    for command in 'mailbox create -u w box' 'mailbox rename -u w box xob' 'mailbox create -u w one' 'mailbox rename -u w one two' 'copy -u v Auto mailbox INBOX all' \
         'flags add -u v \Seen mailbox INBOX uid 1' 'move -u v Auto mailbox INBOX uid 1' 'expunge -u v mailbox INBOX all' \
         'mailbox subscribe -u w INBOX' 'mailbox unsubscribe -u w INBOX' 'mailbox delete -u w xob' 'mailbox delete -u u Auto'; do
         echo "$command"
@@ -102,7 +102,8 @@ drivers_cleanup() { scene_end; }
 # ---- notify_status ----
 
 # status LOCATION: what the dictionary holds at the end, but for what became of the mailboxes below one that was renamed: the real server
-# leaves what it had written of them, and so does ours, which may not have written yet.
+# leaves what it had written of them, and so does ours, which may not have written yet. Old is left out: imap and lmtp both expunge in it
+# when they have told their clients good-bye, and whoever writes last has not always looked last.
 status()
 {
     for who in dovecot ours; do
@@ -118,10 +119,10 @@ status()
         act $who
         scene_stop
         kill $FAKE
-        python3 -B "$TOP_SRC/tests/lib/dict_state.py" "$SCENE/heard" | grep -v '^v .*/Old \|/[xq]\.y\.z ' >status.$who
+        python3 -B "$TOP_SRC/tests/lib/dict_state.py" "$SCENE/heard" | grep -v '/Old \|/[xq]\.y\.z ' >status.$who
     done
     atf_check diff -u status.dovecot status.ours
-    atf_check -o match:'^u priv/status/INBOX ..messages":1,"unseen":1' -o match:'^v priv/status/INBOX ..messages":0' -o not-match:'/xob' cat status.ours
+    atf_check -o match:'^u priv/status/INBOX ..messages":1,"unseen":1' -o match:'^v priv/status/INBOX ..messages":0' -o match:'^w priv/status/two ' -o not-match:'/xob' cat status.ours
 }
 
 atf_test_case status_maildir cleanup
@@ -142,7 +143,7 @@ values_body()
 {
     for who in dovecot ours; do
         for lines in 'notify_status_value = %%{username} %%{mailbox} %%{messages} %%{unseen} %%{recent} %%{uidnext} %%{first_recent_uid} %%{highest_modseq} %%{highest_pvt_modseq}' \
-            'notify_status_mailbox = x/%
+            'notify_status_mailbox = x/%%
   notify_status_mailbox2 = INB*
   notify_status_mailbox4 = *' 'notify_status_value = %%{foo} %%{messages}' 'notify_status_dict = nosuch:x' 'notify_status_dict ='; do
             clear_scene
