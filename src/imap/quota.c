@@ -46,8 +46,8 @@ static bool first_string(struct session *s, struct request *r)
     return false;
 }
 
-/* Roots without any limit are not told of; one whose usage cannot be had is. */
-static bool is_shown(struct quota_root *root, const struct mail_namespace *ns)
+/* Roots without any limit are not told of; one whose usage cannot be had is, but not while the indexer counts it. */
+static bool is_shown(struct session *s, struct quota_root *root, const struct mail_namespace *ns)
 {
     struct quota_amount limits, used;
     struct error e;
@@ -55,6 +55,8 @@ static bool is_shown(struct quota_root *root, const struct mail_namespace *ns)
     if (quota_root_hidden(root) || !quota_root_covers(root, ns))
         return false;
     limits = quota_root_limits(root);
+    if ((limits.bytes != 0 || limits.count != 0) && conf_uint(mail_user_settings(s->user), SET_mail_vsize_bg_after_count) == 0)
+        return true; /* nobody has to count for that */
     if (quota_usage(root, &used, &e) < 0)
         return e.class != ERROR_BUSY;
     if (limits.bytes != 0 || limits.count != 0)
@@ -101,7 +103,7 @@ void getquotaroot_begin(struct session *s, struct request *r)
     buffer_append_str(&out, "* QUOTAROOT ");
     mime_put_astring(&out, r->args->text);
     for (size_t i = 0; (root = quota_root_at(s->user, i)) != NULL; i++) {
-        if (!is_shown(root, ns))
+        if (!is_shown(s, root, ns))
             continue;
         any = true;
         buffer_append_byte(&out, ' ');
@@ -112,7 +114,7 @@ void getquotaroot_begin(struct session *s, struct request *r)
         session_write(s, buffer_slice(&out));
     buffer_free(&out);
     for (size_t i = 0; (root = quota_root_at(s->user, i)) != NULL; i++)
-        if (is_shown(root, ns))
+        if (is_shown(s, root, ns))
             good = put_root(s, r, root) && good;
     if (!good)
         calculation_failed(r);
