@@ -128,6 +128,19 @@ zlib_body()
             both "$format $method" "$format:~/mail" "-o mail_plugins=zlib -o plugin/zlib_save=$method"
         done
     done
+    # Levels that are none are told of, the others are not.
+    for method in gz bz2 lz4 zstd; do
+        for level in 0 1 9 10 22 23 x; do
+            for who in real ours; do
+                : >err
+                with $who -o mail_plugins=zlib -o plugin/zlib_save=$method -o plugin/zlib_save_level=$level mailbox status messages INBOX >out
+                sed -n 's/.*Error: //p' err >level.$who
+            done
+            cmp level.real level.ours || { cat level.real level.ours; atf_fail "zlib_save_level = $level of $method"; }
+            cat level.ours >>levels
+        done
+    done
+    atf_check -o inline:'17\n' grep -c 'Level must be' levels
 }
 zlib_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 

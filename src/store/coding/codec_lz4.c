@@ -193,7 +193,7 @@ static struct byte_sink *lz4_encode(int level, struct byte_sink *next)
     return &s->sink;
 }
 
-const struct codec codec_lz4 = {"lz4", 1, 1, 9, is_lz4, lz4_encode, lz4_decode};
+const struct codec codec_lz4 = {"lz4", 1, 9, 1, is_lz4, lz4_encode, lz4_decode};
 #else
-const struct codec codec_lz4 = {"lz4", 1, 1, 9, is_lz4, NULL, NULL};
+const struct codec codec_lz4 = {"lz4", 1, 9, 1, is_lz4, NULL, NULL};
 #endif
