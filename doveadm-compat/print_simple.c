@@ -146,43 +146,13 @@ const struct print_ops print_pager = {"pager", NULL, pager_value, pager_stream, 
 
 /* ---- json: one array of objects -------------------------------------------------------------------------------------- */
 
-/* One piece of a string; invalid UTF-8 becomes U+FFFD. */
 static void json_escape(struct slice s)
 {
-    while (s.size > 0) {
-        const unsigned char *at = s.at;
-        int32_t c = text_utf8_next(&s);
-        switch (c) {
-        case -1:
-            fputs("\xef\xbf\xbd", out());
-            break;
-        case '"':
-        case '\\':
-            fprintf(out(), "\\%c", c);
-            break;
-        case '\b':
-            fputs("\\b", out());
-            break;
-        case '\f':
-            fputs("\\f", out());
-            break;
-        case '\n':
-            fputs("\\n", out());
-            break;
-        case '\r':
-            fputs("\\r", out());
-            break;
-        case '\t':
-            fputs("\\t", out());
-            break;
-        default:
-            if (c < 0x20 || c == 0x2028 || c == 0x2029)
-                fprintf(out(), "\\u%04x", (unsigned)c);
-            else
-                fwrite(at, 1, (size_t)(s.at - at), out());
-            break;
-        }
-    }
+    struct buffer text = {0};
+
+    text_json_escape(&text, s);
+    fwrite(text.size > 0 ? (const char *)text.at : "", 1, text.size, out());
+    buffer_free(&text);
 }
 
 void print_json_text(const char *text)

@@ -51,6 +51,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)slice_split(&line, '\t', &filter);
     add(&stats.metrics, "own", arena_str(arena, line), arena_str(arena, filter));
     add(&stats.metrics, "all", "", "NOT nosuch=x");
+    exporter_add(&stats.metrics, "json", "json", "time-rfc3339", "log");
+    exporter_add(&stats.metrics, "text", "tab-text", "time-unix", "log");
+    metrics_export(&stats.metrics, "all", "json", "name hostname timestamps categories fields");
+    metrics_export(&stats.metrics, "own", "text", "fields name timestamps categories x");
     add(&stats.metrics, "category", "", "category=service:test OR source_location=test.c:10");
     add(&stats.metrics, "groups", "user cmd_name reasons", "event=cmd");
     add(&stats.metrics, "linear", "bytes:linear:0:100:30", "event=cmd");
@@ -61,6 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     told_free(&told);
     while (stats.metrics.first != NULL)
         (void)metrics_remove(&stats.metrics, stats.metrics.first->name);
+    exporters_free(&stats.metrics);
     log_capture(NULL, NULL);
     arena_free(arena);
     return 0;

@@ -302,3 +302,42 @@ struct slice text_lowered(struct arena *arena, struct slice s)
         copy[i] = text_lower(copy[i]);
     return slice_of(copy, s.size);
 }
+
+static char json_letter(int32_t c)
+{
+    switch (c) {
+    case '\b':
+        return 'b';
+    case '\f':
+        return 'f';
+    case '\n':
+        return 'n';
+    case '\r':
+        return 'r';
+    case '\t':
+        return 't';
+    case '"':
+    case '\\':
+        return (char)c;
+    default:
+        return '\0';
+    }
+}
+
+void text_json_escape(struct buffer *out, struct slice s)
+{
+    while (s.size > 0) {
+        const unsigned char *at = s.at;
+        int32_t c = text_utf8_next(&s);
+        char letter = json_letter(c);
+
+        if (c < 0)
+            buffer_append_str(out, "\xef\xbf\xbd");
+        else if (letter != '\0')
+            buffer_printf(out, "\\%c", letter);
+        else if (c < 0x20 || c == 0x2028 || c == 0x2029)
+            buffer_printf(out, "\\u%04x", (unsigned)c);
+        else
+            buffer_append(out, at, (size_t)(s.at - at));
+    }
+}

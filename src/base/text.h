@@ -16,6 +16,8 @@ size_t text_tab_fields(struct arena *, struct slice line, struct slice **fields)
 
 /* "text", with a backslash before each " and \\ in it: a quoted string of RFC 5322 and of IMAP. */
 void text_quoted(struct buffer *out, struct slice);
+/* The inside of a JSON string, as Dovecot writes it: invalid UTF-8 becomes U+FFFD. */
+void text_json_escape(struct buffer *out, struct slice);
 
 /* RFC 4648 section 4, with padding. Decoding refuses foreign bytes, bad padding and trailing garbage; -1. */
 void text_base64_encode(struct buffer *out, struct slice);

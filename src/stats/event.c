@@ -136,6 +136,18 @@ static bool take_part(struct stats_event *event, struct words *w, struct slice w
     }
 }
 
+int64_t stats_event_duration(const struct stats_event *event)
+{
+    return event->sent > event->created ? event->sent - event->created : 0;
+}
+
+static void add_duration(struct stats_event *event)
+{
+    const struct slice key = SLICE("duration");
+
+    *field_slot(event, key) = (struct stats_field){key, {.type = EVENT_INT, .number = stats_event_duration(event)}};
+}
+
 struct stats_event *stats_event_parse(const struct slice *words, size_t count, struct stats_category *known, struct error *e)
 {
     struct stats_event *event = mem_zero(1, sizeof(*event));
@@ -151,8 +163,10 @@ struct stats_event *stats_event_parse(const struct slice *words, size_t count, s
     event->sent = event->created;
     while (good && w.left > 0)
         good = take(&w, &word) && word.size > 0 && take_part(event, &w, word, known);
-    if (good)
+    if (good) {
+        add_duration(event);
         return event;
+    }
     stats_event_unref(event);
     error_set(e, ERROR_INVALID, "Invalid event");
     return NULL;

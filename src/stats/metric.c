@@ -128,6 +128,16 @@ bool metrics_remove(struct metrics *all, const char *name)
     return true;
 }
 
+void metrics_export(struct metrics *all, const char *name, const char *exporter, const char *include)
+{
+    struct metric *m = find(all, name);
+
+    if (m == NULL || exporter[0] == '\0')
+        return;
+    m->exporter = exporter_find(all, exporter);
+    m->include = exporter_include(include);
+}
+
 void metrics_reset(struct metrics *all)
 {
     for (struct metric *m = all->first; m != NULL; m = m->next)
@@ -217,18 +227,13 @@ static void count_number(struct metrics *all, struct metric *m, int64_t n, const
     count_in(all, m, slice_of(text, (size_t)size), range, event);
 }
 
-static int64_t duration_of(const struct stats_event *event)
-{
-    return event->sent > event->created ? event->sent - event->created : 0;
-}
-
 static void divide(struct metrics *all, struct metric *m, const struct stats_event *event)
 {
     const struct metric_group *group = &m->groups[0];
     const struct stats_field *field;
 
     if (strcmp(group->field, "duration") == 0) {
-        count_number(all, m, duration_of(event), event);
+        count_number(all, m, stats_event_duration(event), event);
         return;
     }
     field = stats_event_find(event, slice_from_str(group->field));
@@ -245,7 +250,7 @@ static void divide(struct metrics *all, struct metric *m, const struct stats_eve
 
 static void count_event(struct metrics *all, struct metric *m, const struct stats_event *event)
 {
-    dist_add(&m->duration, (uint64_t)duration_of(event));
+    dist_add(&m->duration, (uint64_t)stats_event_duration(event));
     for (size_t i = 0; i < m->field_count; i++) {
         const struct stats_field *field = stats_event_find(event, slice_from_str(m->fields[i]));
 
@@ -259,7 +264,10 @@ static void count_event(struct metrics *all, struct metric *m, const struct stat
 void metrics_event(struct metrics *all, const struct stats_event *event)
 {
     for (struct metric *m = all->first; m != NULL; m = m->next) {
-        if (stats_event_matches(event, m->filter))
-            count_event(all, m, event);
+        if (!stats_event_matches(event, m->filter))
+            continue;
+        count_event(all, m, event);
+        if (m->exporter != NULL)
+            exporter_event(m->exporter, m->include, event);
     }
 }

@@ -86,11 +86,12 @@ static void add(struct reader *r, const struct slice *words, size_t n)
         text[i] = arena_str(arena, words[i]);
     if (n < ADD_WORDS) {
         fail(r, "METRICS-ADD", "Not enough parameters");
-    } else if (text[5][0] != '\0') {
-        line_conn_print(r->conn, "-METRICS-ADD: Exporters are not available in this version\n");
+    } else if (text[5][0] != '\0' && exporter_find(&r->stats->metrics, text[5]) == NULL) {
+        line_conn_print(r->conn, "-METRICS-ADD: Exporter '%s' does not exist.\n", text[5]);
     } else if (metrics_add(&r->stats->metrics, text[0], text[1], text[2], text[3], text[4], &e) < 0) {
         line_conn_print(r->conn, "-METRICS-ADD: %s\n", e.admin);
     } else {
+        metrics_export(&r->stats->metrics, text[0], text[5], text[6]);
         line_conn_print(r->conn, "+\n");
         stats_writers_tell(r->stats);
     }

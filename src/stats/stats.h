@@ -41,6 +41,7 @@ void stats_event_unref(struct stats_event *);                           /* NULL 
 void stats_event_update(struct stats_event *, struct stats_event *news);
 /* Of the event, or of those that it belongs to. NULL: nobody has it. */
 const struct stats_field *stats_event_find(const struct stats_event *, struct slice key);
+int64_t stats_event_duration(const struct stats_event *);               /* microseconds; its field `duration`, too */
 bool stats_event_matches(const struct stats_event *, const struct event_filter *);
 
 /* ---- dist.c: the distribution of a number ---- */
@@ -69,6 +70,8 @@ struct metric {
     /* top metrics */
     const char *description, *filter_text;
     struct event_filter *filter;
+    const struct exporter *exporter;        /* NULL: its events are only counted */
+    unsigned include;
     /* a sub-metric: the value of its group's field */
     struct slice value;
     long range;                     /* ... or which of its ranges; -1: none */
@@ -82,8 +85,10 @@ struct metric {
     UT_hash_handle hh;
 };
 
+struct exporter;
 struct metrics {
     struct metric *first;
+    struct exporter *exporters;
     size_t sub_count;
     bool warned;
 };
@@ -92,6 +97,8 @@ struct metrics {
 int metrics_add(struct metrics *, const char *name, const char *description, const char *fields, const char *group_by, const char *filter,
                 struct error *);
 bool metrics_remove(struct metrics *, const char *name);
+/* The events of a metric that is there are exported, too. Without such an exporter they are not. */
+void metrics_export(struct metrics *, const char *name, const char *exporter, const char *include);
 void metrics_event(struct metrics *, const struct stats_event *);
 void metrics_reset(struct metrics *);
 /* Of all metrics, as a filter of its own; empty: there are none. */
@@ -99,6 +106,15 @@ void metrics_filter(const struct metrics *, struct buffer *out);
 /* The ranges of a group by ranges: how many, and their bounds (low < x <= high; INT64_MIN and INT64_MAX are infinite). */
 size_t metric_ranges(const struct metric_group *);
 void metric_range(const struct metric_group *, size_t at, int64_t *low, int64_t *high);
+
+/* ---- export.c: event_exporter ---- */
+
+/* The words of the settings, which are right. */
+void exporter_add(struct metrics *, const char *name, const char *format, const char *format_args, const char *transport);
+struct exporter *exporter_find(const struct metrics *, const char *name);   /* NULL: there is none */
+void exporters_free(struct metrics *);
+unsigned exporter_include(const char *words);    /* exporter_include; unknown words are warned of */
+void exporter_event(const struct exporter *, unsigned include, const struct stats_event *);
 
 /* ---- told.c: what one writer has told ---- */
 

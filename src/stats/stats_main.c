@@ -30,15 +30,21 @@ void stats_peer_end(struct stats *stats, void *peer)
 static void read_metrics(struct stats *stats, const struct settings *set)
 {
     struct error e;
-    size_t n;
+    size_t n, exporter_count;
     const struct conf_block *const *metrics = conf_blocks(set, BLOCK_METRIC, &n);
+    const struct conf_block *const *exporters = conf_blocks(set, BLOCK_EVENT_EXPORTER, &exporter_count);
 
+    for (size_t i = 0; i < exporter_count; i++)
+        exporter_add(&stats->metrics, conf_block_name(exporters[i]), conf_block_str(exporters[i], "format"),
+                     conf_block_str(exporters[i], "format_args"), conf_block_str(exporters[i], "transport"));
     for (size_t i = 0; i < n; i++) {
         const struct conf_block *m = metrics[i];
 
         if (metrics_add(&stats->metrics, conf_block_name(m), conf_block_str(m, "description"), conf_block_str(m, "fields"),
                         conf_block_str(m, "group_by"), conf_block_str(m, "filter"), &e) < 0)
             log_error(NULL, "metric %s: %s", conf_block_name(m), e.admin);
+        else
+            metrics_export(&stats->metrics, conf_block_name(m), conf_block_str(m, "exporter"), conf_block_str(m, "exporter_include"));
     }
 }
 
@@ -62,6 +68,7 @@ int main(int argc, char **argv)
     status = service_run(stats.service);
     while (stats.metrics.first != NULL)
         (void)metrics_remove(&stats.metrics, stats.metrics.first->name);
+    exporters_free(&stats.metrics);
     mem_free(stats.writers);
     return status;
 }

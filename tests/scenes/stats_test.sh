@@ -47,6 +47,56 @@ $(cat "$TOP_SRC/tests/scenes/stats_metrics.conf")"
 }
 same_cleanup() { scene_end; }
 
+# Events as texts in the log. Their end is when they were heard of. Unrelated categories of one event have no order there.
+atf_test_case export cleanup
+export_head()
+{
+    atf_set descr 'events are exported to the log as the real server does it'
+    atf_set require.user root
+    atf_set require.progs 'dovecot'
+}
+export_body()
+{
+    scene_make
+    scene_start ours "$(cat "$TOP_SRC/tests/scenes/stats_exporters.conf")"
+    scene_second dovecot
+    cat >check.py <<'END'
+import socket, sys
+lines = [b"CATEGORY\tsvc", b"CATEGORY\tkid\tsvc", b"CATEGORY\tother",
+         b"BEGIN\t7\t0\t1\t1795480000\t5\tsmain.c\t1\tcsvc\tSuser\tali\"ce\tSp\tpar",
+         b"BEGIN\t8\t7\t1\t1795480000\t5\tsmain.c\t1\tcsvc\tSq\tkid\tSp\tnew",
+         b"BEGIN\t9\t0\t1\t1795480000\t5\tsmain.c\t1\tcsvc\tSg\tglob\tSreply\tglob",
+         b"UPDATE\t7\t0\t1795480000\t5\tSz\tupd",
+         b"EVENT\t0\t8\t1\t1795480000\t100\tstest.c\t10\tl1795480001\t200\tncmd\tckid\tSreply\tO\001tK\xc3\xa9\001n\x7f\xff\xe2\x80\xa8\x01\x02/\\"
+         b"\tIbytes\t-55\tTwhen\t1795480000\t7\tLreasons\t2\tx:1\ty\001t:2\tLempty\t0\tSnone\t\tSa\001tb\tc",
+         b"EVENT\t9\t8\t1\t1795480000\t100\tstest.c\t10\tl1795480001\t200\tncmd\tckid",
+         b"EVENT\t0\t0\t1\t1795480000\t100\tstest.c\t10\tl1795480001\t200\tncmd\tSduration\tx",
+         b"EVENT\t0\t0\t1\t1795480001\t100\tstest.c\t10\tl1795480001\t200\tnother\tckid\tcsvc",
+         b"EVENT\t0\t0\t1\t1795480001\t100\tstest.c\t10\tl1795480001\t200\tnother\tcother\tIbytes\t1"]
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1] + "/stats-writer")
+f = s.makefile("rb")
+s.sendall(b"VERSION\tstats-client\t4\t0\n")
+f.readline()
+f.readline()
+s.sendall(b"\n".join(lines) + b"\n")
+s.shutdown(socket.SHUT_WR)
+f.read()
+END
+    for run in run run2; do
+        python3 -B check.py "$SCENE/$run" || atf_fail "no stats service in $run"
+    done
+    atf_check -o match:"Exporter 'nosuch' does not exist" python3 -B "$TOP_SRC/tests/tools/stats_events.py" "$SCENE/run" 'METRICS-ADD\tx\t\t\t\tevent=x\tnosuch\t'
+    scene_stop
+    for log in log log2; do
+        # Our log has no control bytes in it.
+        grep -a 'stats: ' "$SCENE/$log" | tr '\001\002\177' '???' | sed -E 's/^.*stats: //; s/(end_time"?:"?)[0-9T:.Z-]*/\1END/' >$log
+    done
+    [ "$(grep -ac 'O.*K' log2)" -ge 4 ] || atf_fail "too little was exported: $(head -3 log2)"
+    cmp log2 log || { diff -a log2 log; atf_fail "the lines differ"; }
+}
+export_cleanup() { scene_end; }
+
 # What is no event ends the connection of its writer alone; the filter is told again when metrics change.
 atf_test_case writer cleanup
 writer_body()
@@ -207,6 +257,7 @@ atf_init_test_cases()
 {
     atf_add_test_case same
     atf_add_test_case writer
+    atf_add_test_case export
     atf_add_test_case asked
     atf_add_test_case http
     atf_add_test_case imap
