@@ -69,7 +69,7 @@ const char *session_capabilities(struct session *s, struct arena *arena)
                         conf_bool(s->set, SET_imap_literal_minus) ? " LITERAL-" : " LITERAL+",
                         conf_bool(s->set, SET_mailbox_list_index) ? " NOTIFY" : "",
                         urlauth_enabled(s->user) ? " URLAUTH URLAUTH=BINARY" : "",
-                        conf_bool(s->set, SET_imap_metadata) ? " METADATA" : "",
+                        conf_bool(s->set, SET_imap_metadata) && *conf_str(s->set, SET_mail_attribute_dict) != '\0' ? " METADATA" : "",
                         has_special_use(s->set) || session_extension(s, "CREATE-SPECIAL-USE") ? " SPECIAL-USE" : "",
                         /* the plugin that is loaded last speaks first, and they are loaded by the names of their files */
                         session_plugin(s, "imap_zlib") ? " COMPRESS=DEFLATE" : "", session_plugin(s, "imap_quota") ? " QUOTA" : "",

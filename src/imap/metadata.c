@@ -179,7 +179,7 @@ void getmetadata_begin(struct session *s, struct request *r)
             return;
         a = a->next;
     }
-    if (!imap_arg_is_string(a) || a->next == NULL) {
+    if (!imap_arg_is_string(a) || a->next == NULL || (a->next->type != IMAP_LIST && a->next->next != NULL)) {
         request_bad(s, r, "Invalid arguments");
         return;
     }

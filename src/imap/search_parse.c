@@ -461,9 +461,9 @@ static bool parse_or(struct session *s, struct request *r, struct search *q, con
     }
 }
 
-static bool is_set_start(unsigned char c)
+static bool is_set(const char *word)
 {
-    return (c >= '0' && c <= '9') || c == '*' || c == '$';
+    return (*word >= '0' && *word <= '9') || *word == '*' || strcmp(word, "$") == 0;
 }
 
 static bool parse_atom(struct session *s, struct request *r, struct search *q, const struct imap_arg **arg,
@@ -484,7 +484,7 @@ static bool parse_atom(struct session *s, struct request *r, struct search *q, c
     }
     if (strcmp(word, "OR") == 0)
         return parse_or(s, r, q, arg, k);
-    if (is_set_start((unsigned char)*word)) {
+    if (is_set(word)) {
         struct imap_set set;
 
         return imap_set_parse(r->arena, (*arg)->text, &set) == 0 && set.saved

@@ -19,7 +19,7 @@ struct change_op {
     struct mailbox_place place, to;
     struct list_lock *lock, *lock2;
     struct mailbox *box;
-    bool directory, locked, synced, marked, removed, emptied, alias, rescued, inherited;
+    bool directory, locked, synced, marked, removed, emptied, alias, rescued, inherited, children_only;
     struct driver_sync sync;      /* that empties a mailbox */
     unsigned char guid[16];       /* of what was deleted */
     bool known;                   /* guid is set */
@@ -423,6 +423,17 @@ struct store_op *mailbox_delete(const struct mailbox_place *place)
 
 /* ---- rename ---- */
 
+/* A name that is not there; with folders in folders the target is looked at first (measured). */
+static int refuse_missing(struct change_op *c, struct error *e)
+{
+    enum mailbox_existence target;
+
+    if (c->to.ns->storage->at.layout == LAYOUT_FS && *c->to.name != '\0' && folder_exists(c->to.ns->storage, c->to.name, &target, e) == 0 &&
+        target != MAILBOX_EXISTS_NO)
+        return refuse(e, ERROR_EXISTS, c->to.vname, "Target mailbox already exists");
+    return mailbox_not_found(&c->place, e);
+}
+
 static int check_rename(struct change_op *c, struct error *e)
 {
     const struct mail_storage *from = c->place.ns->storage, *to = c->to.ns->storage;
@@ -467,7 +478,11 @@ static int check_rename(struct change_op *c, struct error *e)
     if (folder_exists(from, c->place.name, &there, e) < 0)
         return -1;
     if (there == MAILBOX_EXISTS_NO && !folder_has_children(from, c->place.name))
-        return mailbox_not_found(&c->place, e);
+        return refuse_missing(c, e);
+    /* A name without a mailbox gives its children to a mailbox that exists, where the layout has no folder for it. */
+    c->children_only = there == MAILBOX_EXISTS_NO && from->at.layout != LAYOUT_FS && from->at.layout != LAYOUT_INDEX;
+    if (c->children_only && *c->to.name != '\0')
+        return 0;
     if (*c->to.name == '\0' || folder_exists(to, c->to.name, &there, e) < 0)
         return *c->to.name == '\0' ? refuse(e, ERROR_EXISTS, c->to.vname, "Target mailbox already exists") : -1;
     if (there != MAILBOX_EXISTS_NO || is_root_inbox(&c->to))
@@ -493,6 +508,7 @@ static int check_lengths(struct change_op *c, struct error *e)
 static void set_children_gone(struct change_op *c)
 {
     struct folder_names names = {0};
+    enum mailbox_existence there;
     struct error e;
     size_t new = strlen(c->to.name);
 
@@ -506,7 +522,7 @@ static void set_children_gone(struct change_op *c)
                 continue;
             old.name = arena_printf(c->arena, "%s%c%s", c->place.name, c->place.ns->storage->separator, names.at[i].name + new + 1);
             box = mailbox_find_open(&old);
-            if (box != NULL)
+            if (box != NULL && folder_exists(c->place.ns->storage, old.name, &there, &e) == 0 && there == MAILBOX_EXISTS_NO)
                 mailbox_set_gone(box);
         }
     }
@@ -563,7 +579,7 @@ static enum step run_rename(struct store_op *op, struct budget *budget, struct e
         list_index_refresh_flag(c->place.ns->storage);
     list_lock_release(&c->lock);
     /* Opening would make a mailbox of what is only a folder. */
-    if (folder_exists(c->to.ns->storage, c->to.name, &there, e) < 0 || there != MAILBOX_EXISTS_YES ||
+    if (c->children_only || folder_exists(c->to.ns->storage, c->to.name, &there, e) < 0 || there != MAILBOX_EXISTS_YES ||
         mailbox_open(&c->box, &c->to, MAILBOX_OPEN_UNCHECKED, e) < 0) {
         c->box = NULL;
         return STEP_DONE; /* only its children exist */

@@ -232,7 +232,7 @@ static int rename_flat(const struct mail_storage *from, const char *old, const s
     struct folder_names names = {0};
     const struct log *log = from->ns->user->log_p;
     size_t n = strlen(old);
-    bool exists = false, moved = false;
+    bool exists = false, moved = false; /* moved: or could have been, had its target not existed */
     struct error sub;
     int r = folder_list(from, arena, &names, e);
 
@@ -248,14 +248,13 @@ static int rename_flat(const struct mail_storage *from, const char *old, const s
 
         if (strncmp(name, old, n) != 0 || name[n] != from->separator)
             continue;
+        moved = true;
         const char *target = arena_printf(arena, "%s%c%s", new, to->separator, name + n + 1);
         /* A child whose target exists stays (6.2). */
         if (folder_exists(to, target, &there, &sub) < 0 || there != MAILBOX_EXISTS_NO)
             continue;
         if (rename_one(&from->at, name, &to->at, target, arena, log, &sub) < 0)
             log_error_value(log, &sub);
-        else
-            moved = true;
     }
     VEC_FREE(&names);
     if (r == 0 && !moved)

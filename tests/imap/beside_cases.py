@@ -3,9 +3,13 @@
 A step is the name of a method of beside.Server and its arguments. `unlike`: lines of the log that are not compared, with a reason here.
 """
 import glob
+import hashlib
+import hmac
 import os
 
 MAIL = "From: a@example.org\r\nSubject: one\r\n\r\nbody\r\n"
+PARTS = ("Subject: two\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nfirst\r\n--x\r\nContent-Type: text/plain\r\n"
+         "Content-Transfer-Encoding: base64\r\n\r\nYQBi\r\n--x--\r\n")
 # what clients of a trusted network may say about theirs; the login process takes it over
 FORWARD = ('"x-originating-ip" "192.0.2.7" "x-originating-port" "1234" "x-connected-ip" "192.0.2.9" "x-connected-port" "143" '
            '"x-session-id" "abcdefgh12345678" "x-proxy-ttl" "3" "x-session-ext-id" "ext" "x-forward-color" "blue" "x-connected-name" "mx.example"')
@@ -73,6 +77,63 @@ def short_id(name, value):
         ("open", 1), ("ask", 1, "a ID NIL"), ("ask", 1, "b LOGIN ann pass"), ("ask", 1, "c ID NIL"), ("ask", 1, "d LOGOUT"), ("wait_log", "Logged out")]}
 
 
+KEY = bytes(range(64))  # of each mailbox that has an attribute, so that both servers make the same tokens
+
+
+def give_key(homes):
+    """Puts KEY beside the attributes of mailboxes, in the dictionary's file."""
+    for path in glob.glob(homes + "/*/attributes"):
+        with open(path) as f:
+            lines = f.read().split("\n")
+        names = [line for line in lines if line.startswith("priv/") and line.endswith("/comment")]
+        with open(path + ".new", "w") as f:
+            f.write("\n".join(lines[:-1] + [text for name in names for text in (name[:-len("comment")] + "vendor/vendor.dovecot/imap-urlauth", KEY.hex())]) + "\n")
+        os.chown(path + ".new", os.stat(path).st_uid, os.stat(path).st_gid)
+        os.rename(path + ".new", path)
+
+
+def url(rest, access, host="mail.example.com", user="ann", mechanism="internal", key=KEY):
+    """A URL with its token."""
+    rump = "imap://%s@%s/%s;urlauth=%s" % (user, host, rest, access)
+    return "%s:%s:01%s" % (rump, mechanism, hmac.new(key, rump.encode(), hashlib.sha1).hexdigest())
+
+
+def rump(rest="INBOX/;uid=1", access="anonymous", host="mail.example.com", user="ann"):
+    return "imap://%s@%s/%s;urlauth=%s" % (user, host, rest, access)
+
+
+def urlauth(name, conf, hosts, more=()):
+    """ann's INBOX has two messages and KEY. GENURLAUTH and URLFETCH with these hosts, then what else there is."""
+    steps = [("login", 1, "ann"), ("append", 1, "INBOX", PARTS), ("append", 1, "INBOX", MAIL), ("ask", 1, 'm SETMETADATA INBOX (/private/comment "x")'), ("run", give_key)]
+    for n, host in enumerate(hosts):
+        steps += [("ask", 1, 'g%d GENURLAUTH "%s" INTERNAL' % (n, rump(host=host))), ("ask", 1, 'f%d URLFETCH "%s"' % (n, url("INBOX/;uid=1", "anonymous", host)))]
+    return {"name": name, "conf": "mail_attribute_dict = file:%%h/attributes\nimap_metadata = yes\n%s" % conf,
+            "steps": steps + list(more) + [("ask", 1, "z LOGOUT"), ("wait_log", "Logged out")]}
+
+
+def urlauth_own():
+    """All that one's own session fetches: access words, sections, ranges, tokens that are none, keys that are gone."""
+    accesses = ["anonymous", "authuser", "user+ann", "user+bob", "submit+ann", "stream", "user", "bogus", "bogus+ann", "submit", "ANONYMOUS", "User+ann"]
+    good = url("INBOX/;uid=1", "anonymous")
+    odd = [good[:-4] + "0000", good.replace(":internal:01", ":internal:02"), good.replace("internal", "INTERNAL"), good.replace("internal", "other"), good[:-2], good + "00", good[:-1] + "g",
+           good.replace(";uid=1", ";UID=1"), good.replace("imap://", "IMAP://"), good.replace("imap://", "imaps://"), good.replace(";uid=1;", ";uid=1;expire=2000-01-01T00:00:00Z;"), rump(),
+           url("INBOX/;uid=1;expire=2000-01-01T00:00:00Z", "anonymous"), url("INBOX/;uid=1;expire=2999-01-01T00:00:00Z", "anonymous"), url("INBOX/;uid=9", "anonymous"), url("other/;uid=1", "anonymous"),
+           url("none/;uid=1", "anonymous"), url("INBOX;uidvalidity=1/;uid=1", "anonymous"), url("INBOX", "anonymous"), url("INBOX/;uid=1", "anonymous", key=KEY[:63] + b"x"),
+           url("INBOX/;uid=1", "anonymous", user="ann;auth=*"), url("INBOX/;uid=1", "anonymous", "mail.example.com:143"), url("INBOX/;uid=1", "anonymous", "mail.example.com:144")]
+    parts = ["", "/;section=1", "/;section=2", "/;section=TEXT", "/;section=HEADER", "/;section=1.MIME", "/;section=HEADER.FIELDS%20(Subject)", "/;partial=3.9", "/;partial=3", "/;partial=9999", "/;section=2/;partial=1.1"]
+    words = ["BODY", "BINARY", "BODYPARTSTRUCTURE", "BODY BODYPARTSTRUCTURE"]
+    steps = [("ask", 1, 'a%d URLFETCH "%s"' % (n, url("INBOX/;uid=1/;section=1", access))) for n, access in enumerate(accesses)]
+    steps += [("ask", 1, 'b%d GENURLAUTH "%s" INTERNAL' % (n, rump(access=access))) for n, access in enumerate(accesses)]
+    steps += [("ask", 1, 'c%d URLFETCH "%s"' % (n, text)) for n, text in enumerate(odd)]
+    steps += [("ask", 1, 'd%d URLFETCH "%s"' % (n, url("INBOX/;uid=1" + part, "anonymous"))) for n, part in enumerate(parts)]
+    steps += [("ask", 1, 'e%d URLFETCH ("%s" %s)' % (n, url("INBOX/;uid=1/;section=2", "anonymous"), word)) for n, word in enumerate(words)]
+    steps += [("ask", 1, 'h1 URLFETCH "%s" ("%s" BODY) "%s"' % (good, url("INBOX/;uid=2", "authuser"), odd[0])),
+              ("ask", 1, 'h2 GENURLAUTH "%s" INTERNAL "%s" internal' % (rump(), rump("INBOX/;uid=2", "authuser"))),
+              ("ask", 1, "h3 SELECT INBOX"), ("ask", 1, 'h4 URLFETCH "%s"' % good), ("ask", 1, "i1 RESETKEY other"), ("ask", 1, 'i2 URLFETCH "%s"' % good), ("ask", 1, "i3 RESETKEY INBOX XBOGUS"),
+              ("ask", 1, "i4 RESETKEY INBOX INTERNAL"), ("ask", 1, 'i5 URLFETCH "%s"' % good), ("run", give_key), ("ask", 1, 'i6 URLFETCH "%s"' % good), ("ask", 1, "i7 RESETKEY"), ("ask", 1, 'i8 URLFETCH "%s"' % good)]
+    return urlauth("urlauth_own", "imap_urlauth_host = mail.example.com\nimap_urlauth_submit_user = ann\nimap_urlauth_stream_user = bob\n", [], steps)
+
+
 COUNTERS = ("in=%i out=%o t=%{input} d=%{deleted} e=%{expunged} tr=%{trashed} a=%{autoexpunged} hc=%{fetch_hdr_count} hb=%{fetch_hdr_bytes} "
             "bc=%{fetch_body_count} bb=%{fetch_body_bytes} ap=%{append_count} us=%{user} s=%{session} n=%{nonsense} %% %u %n %d %h %x")
 CASES = [
@@ -123,4 +184,12 @@ CASES = [
         ("run", lambda homes: [os.mkdir(homes + "/ann"), os.mkdir(homes + "/ann/rawlog"), os.chown(homes + "/ann", 8, 8), os.chown(homes + "/ann/rawlog", 8, 8)]),
         ("login", 1, "ann"), ("append", 1, "INBOX", MAIL), ("ask", 1, "s SELECT INBOX"), ("ask", 1, "f FETCH 1 BODY[]"), ("raw", 1, "a NO"), ("raw", 1, "OP\r\n"), ("read", 1),
         ("ask", 1, "l LOGOUT"), ("wait_log", "Logged out"), ("files", "home/ann/rawlog/*"), ("login", 2, "bob"), ("ask", 2, "l LOGOUT"), ("wait_log", "Logged out", 2)]},
+    urlauth("urlauth_off", "", ["mail.example.com"], [("ask", 1, "c CAPABILITY"), ("ask", 1, "r RESETKEY")]),
+    urlauth("urlauth_no_dict", "imap_urlauth_host = mail.example.com\nmail_attribute_dict =\n", ["mail.example.com"], [("ask", 1, "c CAPABILITY"), ("ask", 1, "r RESETKEY")]),
+    urlauth("urlauth_star", "imap_urlauth_host = *\n", ["mail.example.com", "other", "*", "[::1]", "127.0.0.1", "a%20b"], [("ask", 1, "c CAPABILITY")]),
+    urlauth("urlauth_host", "imap_urlauth_host = mail.example.com\n", ["mail.example.com", "MAIL.example.com", "other", "mail.example.com.", "mail.example.com:143", "mail.example.com:993"]),
+    urlauth("urlauth_ip", "imap_urlauth_host = 127.0.0.1\n", ["127.0.0.1", "127.1", "localhost"]),
+    urlauth("urlauth_port", "imap_urlauth_host = mail.example.com\nimap_urlauth_port = 993\n",
+            ["mail.example.com", "mail.example.com:143", "mail.example.com:993", "mail.example.com:0993", "mail.example.com:", "mail.example.com:99999", "mail.example.com:x"]),
+    urlauth_own(),
 ]

@@ -73,10 +73,25 @@ rest_cleanup()
     scene_end
 }
 
+atf_test_case urlauth cleanup
+urlauth_head()
+{
+    head "imap_urlauth_host, imap_urlauth_port: who may make URLs, what is fetched of one's own, and keys that are taken back"
+}
+urlauth_body()
+{
+    beside urlauth_off urlauth_no_dict urlauth_star urlauth_host urlauth_ip urlauth_port urlauth_own
+}
+urlauth_cleanup()
+{
+    scene_end
+}
+
 atf_init_test_cases()
 {
     atf_add_test_case fetch_failure
     atf_add_test_case workarounds
     atf_add_test_case id
     atf_add_test_case rest
+    atf_add_test_case urlauth
 }

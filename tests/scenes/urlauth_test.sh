@@ -25,13 +25,13 @@ fetch_head()
 }
 fetch_body()
 {
-    scene_configure "$(urlauth_conf)"
+    scene_configure "$(urlauth_conf)" 'imap_urlauth_logout_format = i=%i o=%o in=%{input} out=%{output} %%'
     urlauth_users
     scene_run "$OURS/dovecot"
     python3 -B "$TOP_SRC/tests/lib/urlauth.py" fetch "$IP" $IMAP_PORT || { cat "$SCENE/log"; atf_fail "fetch"; }
     scene_stop
     grep -q 'imap-urlauth-login: Info: Login: user=<other>, method=DOVECOT-TOKEN' "$SCENE/log" || { cat "$SCENE/log"; atf_fail "no line of the login"; }
-    grep -qE 'imap-urlauth\(other\)<[0-9]+>: Info: Disconnected: .* in=[0-9]+ out=[0-9]+' "$SCENE/log" || { cat "$SCENE/log"; atf_fail "no line of the end"; }
+    grep -qE 'imap-urlauth\(other\)<[0-9]+>: Info: Disconnected: .* i=([0-9]+) o=([0-9]+) in=\1 out=\2 %$' "$SCENE/log" || { cat "$SCENE/log"; atf_fail "no line of the end"; }
     scene_log_is_clean
 }
 fetch_cleanup()
