@@ -54,7 +54,7 @@ static int put_body(struct fetch_mail *m, const struct mime_source *source, cons
                     struct mime_charset *charset, struct error *e)
 {
     uint64_t at = part->offset + part->header.physical, end = at + part->body.physical;
-    enum mime_encoding encoding = mime_encoding_of(part->data->encoding);
+    enum mime_encoding encoding = part->data->decoding;
     struct mime_reader *reader = NULL;
     struct mime_hint hint = {0};
     struct mime_decoder decoder;
@@ -81,7 +81,7 @@ static int put_body(struct fetch_mail *m, const struct mime_source *source, cons
     mime_decoder_finish(&decoder, &out);
     put_piece(m, charset, buffer_slice(&out));
     out.size = 0;
-    (void)mime_charset_close(charset, &out);
+    mime_charset_close_body(charset, &out);
     print_stream(m->d, buffer_slice(&out), false);
     buffer_free(&out);
     return n < 0 ? -1 : 0;
@@ -96,7 +96,7 @@ static int put_part(struct fetch_mail *m, const struct mime_source *source, cons
         return -1;
     put_header(m, block);
     if ((part->flags & (MIME_PART_MULTIPART | MIME_PART_MESSAGE)) != 0 || part->data == NULL ||
-        mime_encoding_of(part->data->encoding) == MIME_ENCODING_UNKNOWN)
+        part->data->decoding == MIME_ENCODING_UNKNOWN)
         return 0;
     charset = mime_charset_open(mime_param_utf8(m->arena, &part->data->params, "charset"));
     return put_body(m, source, part, charset != NULL ? charset : mime_charset_open(SLICE_EMPTY), e);

@@ -481,21 +481,6 @@ static enum step read_args(struct session *s, struct request *r)
     return STEP_MORE;
 }
 
-/* NUL is no character of mail: 0x80 stands for it, unless the client says literal8 (imap 9.1). */
-static int write_chunk(struct append_state *t, struct request *r, struct slice chunk, struct error *e)
-{
-    unsigned char *copy;
-
-    if (r->parser.literal8 || slice_find(chunk, '\0') < 0)
-        return save_write(t->save, chunk, e);
-    copy = mem_alloc(chunk.size);
-    for (size_t i = 0; i < chunk.size; i++)
-        copy[i] = chunk.at[i] == '\0' ? 0x80 : chunk.at[i];
-    int done = save_write(t->save, slice_of(copy, chunk.size), e);
-    mem_free(copy);
-    return done;
-}
-
 static enum step read_data(struct session *s, struct request *r, struct budget *budget)
 {
     struct append_state *t = r->state;
@@ -506,7 +491,7 @@ static enum step read_data(struct session *s, struct request *r, struct budget *
 
         if (chunk.size == 0)
             return STEP_INPUT;
-        if (t->save != NULL && write_chunk(t, r, chunk, &e) < 0) {
+        if (t->save != NULL && save_write(t->save, chunk, &e) < 0) {
             save_cancel(&t->save);
             fail_error(s, r, &e);
         }

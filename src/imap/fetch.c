@@ -432,16 +432,22 @@ static void end_message(struct fetch *f)
     f->item = NULL;
 }
 
+/* A line that would be empty tells the UID. */
+static void end_line(struct session *s, struct request *r, struct fetch *f)
+{
+    if (f->first && !s->uidonly)
+        session_write(s, slice_from_str(arena_printf(r->arena, "UID %u", f->record.uid)));
+    session_write(s, SLICE(")\r\n"));
+}
+
 /* Failure to read (imap 10.2). `imap_fetch_failure` says whether the session ends at once, behind the last message, or when a
- * message that had failed before is asked for again. A line that would be empty tells the UID. STEP_DONE, or go on with the next message. */
+ * message that had failed before is asked for again. STEP_DONE, or go on with the next message. */
 static enum step fetch_failed(struct session *s, struct request *r, struct fetch *f, const struct error *e)
 {
     const char *how = conf_str(s->set, SET_imap_fetch_failure);
 
     log_error_value(&s->log, e);
-    if (f->first && !s->uidonly)
-        session_write(s, slice_from_str(arena_printf(r->arena, "UID %u", f->record.uid)));
-    session_write(s, SLICE(")\r\n"));
+    end_line(s, r, f);
     f->failed = e->user[0] != '\0' ? arena_strdup(r->arena, e->user) : error_internal_text(r->arena);
     f->failed_why = arena_printf(r->arena, "FETCH failed: %s", e->admin);
     if (strcmp(how, "disconnect-immediately") == 0) {
@@ -546,7 +552,7 @@ static enum step write_message(struct session *s, struct request *r, struct fetc
         }
         f->item = f->item->next;
     }
-    session_write(s, SLICE(")\r\n"));
+    end_line(s, r, f);
     end_message(f);
     return STEP_MORE;
 }

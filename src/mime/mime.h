@@ -84,10 +84,18 @@ struct mime_envelope {
 };
 
 /* What the header of one part says; only where the parse collected it (MIME_PARSE_DATA). */
+enum mime_encoding {
+    MIME_ENCODING_NONE,        /* 7bit, 8bit, binary, absent */
+    MIME_ENCODING_QP,
+    MIME_ENCODING_BASE64,
+    MIME_ENCODING_UNKNOWN
+};
+
 struct mime_part_data {
     struct slice type, subtype;            /* spelling of the mail; type NIL: no (usable) Content-Type */
     struct mime_params params;
     struct slice encoding, id, description, md5, location;
+    enum mime_encoding decoding;           /* what the body is decoded by: the last field counts, with and without MIME-Version */
     struct slice disposition;
     struct mime_params disposition_params;
     struct slice *languages;
@@ -219,6 +227,8 @@ int mime_date_local_zone(int64_t unix_time);
 /* RFC 2047: decodes encoded-words of a header value into UTF-8, unfolds. Unknown charset: taken for UTF-8. Bytes that
  * are not UTF-8 become U+FFFD. */
 void mime_words_decode(struct buffer *out, struct slice value);
+/* The same for searching and sorting: mime_normalise'd, but for words of unknown charset, which stay as they are. */
+void mime_words_fold(struct buffer *out, struct slice value);
 
 /* Content-Type ("type/subtype; params"): false when there is no type. Params as BODYSTRUCTURE shows them. */
 bool mime_content_type_parse(struct arena *, struct slice value, struct slice *type, struct slice *subtype,
@@ -312,13 +322,7 @@ void mime_reader_free(struct mime_reader *);   /* its window; the rest lives in 
 
 /* ---- decoding ---------------------------------------------------------------------------------------------- */
 
-enum mime_encoding {
-    MIME_ENCODING_NONE,        /* 7bit, 8bit, binary, absent */
-    MIME_ENCODING_QP,
-    MIME_ENCODING_BASE64,
-    MIME_ENCODING_UNKNOWN
-};
-enum mime_encoding mime_encoding_of(struct slice content_transfer_encoding);
+enum mime_encoding mime_encoding_of(struct slice word);   /* without case; empty: MIME_ENCODING_NONE */
 
 /* A streaming decoder: feed appends what it can decode; finish the rest. `broken` is set by invalid input, decoding
  * goes on as Dovecot's does. */
@@ -341,10 +345,12 @@ bool mime_charset_known(struct slice name);
 /* Other names, "foo=koi8-r bar=utf-8", for all functions that are called with a charset until this is called again; the text must stay
  * meanwhile. Encoded words in UTF-8 and ASCII stay what they are. Words that are no NAME=NAME are passed over. NULL: there are none. */
 void mime_charset_aliases(const char *);
-struct mime_charset *mime_charset_open(struct slice name);   /* NULL: unknown. Empty, us-ascii, utf-8: UTF-8 */
+struct mime_charset *mime_charset_open(struct slice name);   /* NULL: unknown. SLICE_EMPTY, us-ascii, utf-8: UTF-8 */
 void mime_charset_feed(struct mime_charset *, struct slice, struct buffer *out);
 /* False if anything was invalid or incomplete. */
 bool mime_charset_close(struct mime_charset *, struct buffer *out);
+/* The same for a body, of which the real server leaves out a character that the end cuts off. */
+void mime_charset_close_body(struct mime_charset *, struct buffer *out);
 /* Whole text at once; false (out as far as it went) when it is unknown or invalid. */
 bool mime_charset_to_utf8(struct slice name, struct slice text, struct buffer *out);
 

@@ -33,7 +33,7 @@ static struct slice real_name(struct slice name)
 {
     struct slice rest = slice_from_str(aliases == NULL ? "" : aliases), word;
 
-    if (name.size == 0)
+    if (name.at == NULL)
         name = SLICE("UTF-8");
     while (rest.size > 0 && slice_split(&rest, ' ', &word)) {
         ptrdiff_t equals = slice_find(word, '=');
@@ -46,7 +46,7 @@ static struct slice real_name(struct slice name)
 
 bool mime_name_is_utf8(struct slice name)
 {
-    return name.size == 0 || slice_equal_str_nocase(name, "utf-8") || slice_equal_str_nocase(name, "utf8") ||
+    return name.at == NULL || slice_equal_str_nocase(name, "utf-8") || slice_equal_str_nocase(name, "utf8") ||
            slice_equal_str_nocase(name, "us-ascii") || slice_equal_str_nocase(name, "ascii");
 }
 
@@ -122,6 +122,25 @@ static void put_bad(struct mime_charset *c, struct buffer *out)
     c->bad_before = c->broken = true;
 }
 
+/* How long a character is that begins with this byte. */
+static size_t lead_length(unsigned char lead)
+{
+    return lead < 0xc2 || lead >= 0xfe ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf8 ? 4 : lead < 0xfc ? 5 : 6;
+}
+
+/* Where the last character begins if the text ends inside it, whether it would be valid or not; else the end. */
+static size_t cut_end(struct slice s)
+{
+    for (size_t i = 0; i < s.size;) {
+        size_t n = lead_length(s.at[i]);
+
+        if (n > s.size - i)
+            return i;
+        i += n;
+    }
+    return s.size;
+}
+
 /* Length of the valid character at the front; 0: it is not valid; -1: cut off. */
 static int utf8_length(const unsigned char *p, size_t size)
 {
@@ -143,8 +162,8 @@ static int utf8_length(const unsigned char *p, size_t size)
     return n;
 }
 
-/* Checks UTF-8; returns how much was consumed (less than all when the end is cut off). */
-static size_t check_utf8(struct mime_charset *c, struct slice in, struct buffer *out)
+/* Copies what is valid. */
+static void copy_utf8(struct mime_charset *c, struct slice in, struct buffer *out)
 {
     size_t i = 0, from = 0;
 
@@ -162,9 +181,6 @@ static size_t check_utf8(struct mime_charset *c, struct slice in, struct buffer 
             buffer_append(out, in.at + from, i - from);
             c->bad_before = false;
         }
-        from = i;
-        if (n < 0)
-            return i;
         put_bad(c, out);
         from = ++i;
     }
@@ -172,7 +188,15 @@ static size_t check_utf8(struct mime_charset *c, struct slice in, struct buffer 
         buffer_append(out, in.at + from, i - from);
         c->bad_before = false;
     }
-    return i;
+}
+
+/* Returns how much was consumed: less than all when the end is cut off. */
+static size_t check_utf8(struct mime_charset *c, struct slice in, struct buffer *out)
+{
+    size_t whole = cut_end(in);
+
+    copy_utf8(c, slice_head(in, whole), out);
+    return whole;
 }
 
 static size_t convert(struct mime_charset *c, struct slice in, struct buffer *out)
@@ -232,8 +256,12 @@ void mime_charset_feed(struct mime_charset *c, struct slice in, struct buffer *o
 
 bool mime_charset_close(struct mime_charset *c, struct buffer *out)
 {
-    if (c->held > 0)
+    if (c->held > 0 && c->conv == (iconv_t)-1) {
+        c->broken = true;
+        copy_utf8(c, slice_of(c->hold, c->held), out);
+    } else if (c->held > 0) {
         put_bad(c, out);
+    }
     bool good = !c->broken;
     if (c->conv != (iconv_t)-1) {
         /* Some converters keep a character until they know that nothing combines with it. */
@@ -246,6 +274,12 @@ bool mime_charset_close(struct mime_charset *c, struct buffer *out)
     }
     mem_free(c);
     return good;
+}
+
+void mime_charset_close_body(struct mime_charset *c, struct buffer *out)
+{
+    c->held = 0;
+    (void)mime_charset_close(c, out);
 }
 
 bool mime_charset_to_utf8(struct slice name, struct slice text, struct buffer *out)

@@ -2,7 +2,7 @@
  * (RFC 2045, RFC 2183, RFC 3282, RFC 1864, RFC 2557).
  *
  * The first field of a name counts, but a disposition without parameters is replaced by a later one, as the real
- * server does. Parameters and languages draw on budgets of the whole mail (oracle-build 1.5). */
+ * server does; bodies are decoded by the last Content-Transfer-Encoding. Parameters and languages draw on budgets of the whole mail (oracle-build 1.5). */
 #include "mime/mime_internal.h"
 
 static void add_encoding(struct arena *arena, struct mime_part_data *d, struct slice value)
@@ -13,6 +13,19 @@ static void add_encoding(struct arena *arena, struct mime_part_data *d, struct s
     if (mime_lex_space(&l) >= 0 && mime_lex_token(&l, &word) == 0 && word.size > 0)
         d->encoding = mime_keep(arena, buffer_slice(&word));
     buffer_free(&word);
+}
+
+/* The value as decoders take it: a parameter may follow, anything else makes it unknown, as does a field without a word. */
+static enum mime_encoding decoding_of(struct slice value)
+{
+    struct mime_lex l = {value.at, value.at + value.size, NULL};
+    enum mime_encoding decoding = MIME_ENCODING_UNKNOWN;
+    struct buffer word = {0};
+
+    if (mime_lex_space(&l) > 0 && mime_lex_token(&l, &word) >= 0 && word.size > 0 && (l.at == l.end || *l.at == ';'))
+        decoding = mime_encoding_of(buffer_slice(&word));
+    buffer_free(&word);
+    return decoding;
 }
 
 static void add_languages(struct arena *arena, struct mime_part_data *d, struct slice value, uint32_t *left)
@@ -81,6 +94,7 @@ void mime_data_add(struct arena *arena, struct mime_part_data *d, enum mime_know
     case MIME_KNOWN_ENCODING:
         if (d->encoding.at == NULL)
             add_encoding(arena, d, value);
+        d->decoding = decoding_of(value);
         break;
     case MIME_KNOWN_LANGUAGE:
         if (d->languages == NULL)
@@ -105,8 +119,7 @@ void mime_data_add(struct arena *arena, struct mime_part_data *d, enum mime_know
 
 void mime_data_forget_content(struct mime_part_data *d)
 {
-    struct mime_envelope *envelope = d->envelope;
-    *d = (struct mime_part_data){.envelope = envelope};
+    *d = (struct mime_part_data){.envelope = d->envelope, .decoding = d->decoding};
 }
 
 struct mime_budget mime_budget_of(const struct mime_limits *limits)
@@ -150,9 +163,11 @@ int mime_part_load_data(struct arena *arena, const struct mime_source *source, s
             enum mime_known known = mime_known_of(field.name);
             if (known >= MIME_KNOWN_DATE && env.envelope != NULL)
                 mime_envelope_add(&env, arena, known, field.value, &budget.addresses_left);
-            else if (known != MIME_KNOWN_NONE && (part->flags & MIME_PART_IS_MIME) != 0)
+            else if (known != MIME_KNOWN_NONE)
                 mime_data_add(arena, part->data, known, field.value, &budget);
         }
+        if ((part->flags & MIME_PART_IS_MIME) == 0)
+            mime_data_forget_content(part->data);
         budget.headers_left -= block.size < budget.headers_left ? block.size : budget.headers_left;
         arena_free(scratch);
     }

@@ -115,6 +115,7 @@ static void finish_base64(struct mime_decoder *d, struct buffer *out)
 
 static void flush_hold(struct mime_decoder *d, struct buffer *out)
 {
+    d->broken = d->broken || (d->held > 0 && memchr(d->hold, '\r', d->held) != NULL); /* a CR that ends no line */
     buffer_append(out, d->hold, d->held);
     d->held = 0;
 }

@@ -25,23 +25,13 @@ static bool occurs(const struct mime_key *key, struct slice folded)
     return folded.size >= key->text.size && memmem(folded.at, folded.size, key->text.at, key->text.size) != NULL;
 }
 
-static bool match_utf8(const struct mime_key *key, struct slice text)
+bool mime_match_value(const struct mime_key *key, struct slice raw)
 {
     struct buffer folded = {0};
 
-    mime_normalise(&folded, text);
+    mime_words_fold(&folded, raw);
     bool found = occurs(key, buffer_slice(&folded));
     buffer_free(&folded);
-    return found;
-}
-
-bool mime_match_value(const struct mime_key *key, struct slice raw)
-{
-    struct buffer text = {0};
-
-    mime_words_decode(&text, raw);
-    bool found = match_utf8(key, buffer_slice(&text));
-    buffer_free(&text);
     return found;
 }
 
@@ -161,7 +151,8 @@ static bool part_is_text(const struct mime_part *part)
     if ((part->flags & (MIME_PART_MULTIPART | MIME_PART_MESSAGE)) != 0)
         return false;          /* their contents are parts of their own */
     const struct mime_part_data *d = part->data;
-    return d->type.at == NULL || slice_equal_str_nocase(d->type, "text") || slice_equal_str_nocase(d->type, "message");
+    return d->type.at == NULL || (slice_equal_str_nocase(d->type, "text") && d->subtype.size > 0) || /* "text" alone is none */
+           slice_equal_str_nocase(d->type, "message");
 }
 
 static struct slice charset_of(const struct mime_part_data *d)
@@ -185,15 +176,10 @@ static int search_header(struct mime_search *s, struct error *e)
     }
     mime_headers_init(&h, block);
     while (s->missing > 0 && mime_headers_next(&h, &f)) {
-        buffer_reset(&s->text);
         buffer_reset(&s->folded);
-        if (f.value.size > 0)              /* "Name:  " as it is written */
-            buffer_append(&s->text, f.raw.at, (size_t)(f.value.at - f.raw.at));
-        else
-            buffer_append_slice(&s->text, f.name);
-        mime_words_decode(&s->text, f.value);
-        buffer_append_byte(&s->text, '\n');
-        mime_normalise(&s->folded, buffer_slice(&s->text));
+        mime_normalise(&s->folded, f.value.size == 0 ? f.name : slice_of(f.raw.at, (size_t)(f.value.at - f.raw.at))); /* "Name:  " */
+        mime_words_fold(&s->folded, f.value);
+        buffer_append_byte(&s->folded, '\n');
         look(s);
     }
     buffer_reset(&s->folded);
@@ -204,11 +190,10 @@ static int search_header(struct mime_search *s, struct error *e)
 static bool begin_body(struct mime_search *s)
 {
     const struct mime_part_data *d = s->part->data;
-    enum mime_encoding encoding = mime_encoding_of(d->encoding);
 
-    if (!part_is_text(s->part) || encoding == MIME_ENCODING_UNKNOWN)
+    if (!part_is_text(s->part) || d->decoding == MIME_ENCODING_UNKNOWN)
         return false;
-    mime_decoder_init(&s->decoder, encoding);
+    mime_decoder_init(&s->decoder, d->decoding);
     s->charset = mime_charset_open(charset_of(d));
     if (s->charset == NULL)
         s->charset = mime_charset_open(SLICE_EMPTY);   /* unknown: as bytes */
@@ -225,7 +210,7 @@ static void fold_decoded(struct mime_search *s, bool last)
     buffer_reset(&s->text);
     mime_charset_feed(s->charset, buffer_slice(&s->decoded), &s->text);
     if (last) {
-        (void)mime_charset_close(s->charset, &s->text);
+        mime_charset_close_body(s->charset, &s->text);
         s->charset = NULL;
     }
     mime_normalise(&s->folded, buffer_slice(&s->text));

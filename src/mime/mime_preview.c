@@ -220,9 +220,7 @@ static int read_part(const struct mime_source *source, const struct mime_part *p
     for (size_t i = 0; i < d->params.count && charset.at == NULL; i++)
         if (slice_equal_str_nocase(d->params.at[i].name, "charset"))
             charset = d->params.at[i].value;
-    if (!mime_charset_known(charset))
-        charset = SLICE_EMPTY;
-    mime_decoder_init(&decoder, mime_encoding_of(d->encoding));
+    mime_decoder_init(&decoder, d->decoding);
     mime_window_init(&w, source, part->offset + part->header.physical);
     while (left > 0 && decoded.size < PREVIEW_BYTES) {
         if (mime_window_fill(&w, 1, e) < 0) {
@@ -244,7 +242,11 @@ static int read_part(const struct mime_source *source, const struct mime_part *p
     }
     mime_decoder_finish(&decoder, &decoded);
     mime_window_free(&w);
-    (void)mime_charset_to_utf8(charset, buffer_slice(&decoded), text);
+    struct mime_charset *c = mime_charset_open(charset);
+    if (c == NULL)
+        c = mime_utf8_open();
+    mime_charset_feed(c, buffer_slice(&decoded), text);
+    mime_charset_close_body(c, text);
     buffer_free(&decoded);
     return 0;
 }
@@ -254,25 +256,43 @@ static bool is_html(const struct mime_part *part)
     return part->data->type.at != NULL && slice_equal_str_nocase(part->data->subtype, "html");
 }
 
-/* The part whose text counts: attached messages are not looked into. */
-static struct mime_part *find_text(struct mime_part *root)
+static bool is_text(const struct mime_part *part)
 {
-    struct mime_part *part = root;
+    const struct mime_part_data *d = part->data;
 
-    while (part != NULL) {
-        const struct mime_part_data *d = part->data;
-        if ((part->flags & (MIME_PART_MULTIPART | MIME_PART_MESSAGE)) == 0 &&
-            (d->type.at == NULL || slice_equal_str_nocase(d->type, "text")))
-            return part;
-        if ((part->flags & MIME_PART_MESSAGE) == 0 || part->children == NULL) {
-            part = mime_part_following(root, part);
+    return (part->flags & MIME_PART_MULTIPART) == 0 && (d->type.at == NULL || slice_equal_str_nocase(d->type, "text"));
+}
+
+/* Of alternatives plain text, else the last HTML, else the last other text. What is inside further multiparts does not count. */
+static struct mime_part *find_alternative(const struct mime_part *parent)
+{
+    struct mime_part *best = NULL;
+
+    for (struct mime_part *part = parent->children; part != NULL; part = part->next) {
+        if (!is_text(part))
             continue;
-        }
-        while (part != root && part->next == NULL)
-            part = part->parent;
-        part = part == root ? NULL : part->next;
+        if (part->data->type.at == NULL || slice_equal_str_nocase(part->data->subtype, "plain"))
+            return part;
+        if (best == NULL || is_html(part) || !is_html(best))
+            best = part;
     }
-    return NULL;
+    return best;
+}
+
+/* The part whose text counts. Attached messages are not looked into; those that a digest holds without a type are text. */
+static struct mime_part *find_text(struct mime_part *part)
+{
+    struct mime_part *found = NULL;
+
+    if (is_text(part))
+        return part;
+    if ((part->flags & MIME_PART_MESSAGE) != 0)
+        return NULL;
+    if (slice_equal_str_nocase(part->data->subtype, "alternative"))
+        return find_alternative(part);
+    for (struct mime_part *c = part->children; c != NULL && found == NULL; c = c->next)
+        found = find_text(c);
+    return found;
 }
 
 int mime_preview(struct arena *arena, const struct mime_source *source, struct mime_part *root, struct buffer *out,
@@ -284,7 +304,8 @@ int mime_preview(struct arena *arena, const struct mime_source *source, struct m
     int result = 0;
 
     (void)arena;
-    if (part != NULL && mime_encoding_of(part->data->encoding) != MIME_ENCODING_UNKNOWN)
+    /* "Content-Type: text" is a part that says it is text, but not which: nothing of it is shown. */
+    if (part != NULL && part->data->decoding != MIME_ENCODING_UNKNOWN && (part->data->type.at == NULL || part->data->subtype.size > 0))
         result = read_part(source, part, &text, e);
     if (result == 0 && part != NULL) {
         if (is_html(part))

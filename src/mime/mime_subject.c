@@ -11,12 +11,11 @@ struct cutter {
 /* Normalised, white space runs as one space. Spaces at the end go; one in front may stay (step 3 removes it). */
 static struct slice prepare(struct arena *arena, struct slice subject)
 {
-    struct buffer words = {0}, folded = {0};
+    struct buffer folded = {0};
     size_t to = 0;
     bool space = false;
 
-    mime_words_decode(&words, subject);
-    mime_normalise(&folded, buffer_slice(&words));
+    mime_words_fold(&folded, subject);
     for (size_t i = 0; i < folded.size; i++) {
         unsigned char c = folded.at[i];
         if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
@@ -30,7 +29,6 @@ static struct slice prepare(struct arena *arena, struct slice subject)
     }
     folded.size = to;
     struct slice kept = mime_keep(arena, buffer_slice(&folded));
-    buffer_free(&words);
     buffer_free(&folded);
     return kept;
 }
@@ -125,31 +123,57 @@ struct slice mime_base_subject(struct arena *arena, struct slice subject, bool *
 
 /* ---- message-ids -------------------------------------------------------------------------------------------- */
 
+/* What stands between the brackets when there is nothing to parse in it, without white space. */
+static void put_plain_id(struct buffer *out, struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++)
+        if (memchr(" \t\r\n", text.at[i], 4) == NULL)
+            buffer_append_byte(out, text.at[i]);
+}
+
+/* With quotes, comments or an address literal in it. *next: where to go on. */
+static bool parse_id(struct buffer *out, const unsigned char *open, const unsigned char *end, const unsigned char **next)
+{
+    struct mime_lex l = {open + 1, end, NULL};
+    bool found = false;
+    int more = mime_lex_space(&l);
+
+    if (more > 0)
+        more = *l.at == '"' ? mime_lex_quoted(&l, out) : mime_lex_local(&l, out);
+    if (more > 0 && *l.at == '@') {
+        buffer_append_byte(out, '@');
+        more = mime_lex_domain(&l, out);
+        found = more > 0 && *l.at == '>';
+    }
+    /* Behind the id, or behind the '<' that began none. An unfinished comment or string ate the rest. */
+    *next = found ? l.at + 1 : l.at > open ? l.at : open + 1;
+    return found;
+}
+
 bool mime_message_id_next(struct arena *arena, struct slice *rest, struct slice *id)
 {
+    const unsigned char *at = rest->at, *end = at + rest->size, *mark = at;
     struct buffer b = {0};
     bool found = false;
 
-    while (!found && rest->size > 0) {
-        const unsigned char *open = memchr(rest->at, '<', rest->size);
-        if (open == NULL) {
-            *rest = SLICE_EMPTY;
+    while (!found && at < end && (at = memchr(at, '<', (size_t)(end - at))) != NULL) {
+        mark = mark > at ? mark : at + 1;  /* of the '<' before: looked for once, however many there are */
+        while (mark < end && *mark != '>' && *mark != '"' && *mark != '(' && *mark != '[')
+            mark++;
+        if (mark == end)
             break;
-        }
-        struct mime_lex l = {open + 1, rest->at + rest->size, NULL};
         buffer_reset(&b);
-        int more = mime_lex_space(&l);
-        if (more > 0)
-            more = *l.at == '"' ? mime_lex_quoted(&l, &b) : mime_lex_local(&l, &b);
-        if (more > 0 && *l.at == '@') {
-            buffer_append_byte(&b, '@');
-            more = mime_lex_domain(&l, &b);
-            found = more > 0 && *l.at == '>';
+        if (*mark == '>') {
+            struct slice text = slice_of(at + 1, (size_t)(mark - at - 1));
+            at = mark + 1;
+            found = slice_find(text, '@') >= 0;
+            if (found)
+                put_plain_id(&b, text);
+        } else {
+            found = parse_id(&b, at, end, &at);
         }
-        /* Behind the id, or behind the '<' that began none. An unfinished comment or string ate the rest. */
-        const unsigned char *next = found ? l.at + 1 : l.at > open ? l.at : open + 1;
-        *rest = slice_of(next, (size_t)(rest->at + rest->size - next));
     }
+    *rest = found ? slice_of(at, (size_t)(end - at)) : SLICE_EMPTY;
     if (found)
         *id = mime_keep(arena, buffer_slice(&b));
     buffer_free(&b);

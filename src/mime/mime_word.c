@@ -13,7 +13,8 @@ struct word {
     size_t size;               /* of the whole word */
 };
 
-/* An encoded-word at the front: "=?charset*lang?B|Q?text?=". Looks no further than the fourth question mark, so that
+/* An encoded-word at the front: "=?charset?B|Q?text?=". As in the real server, "charset*language" (RFC 2231 section 5) is a charset
+ * that nobody knows. Looks no further than the fourth question mark, so that
  * a line of a hundred thousand "=?" stays linear. */
 static bool parse_word(struct slice s, struct word *w)
 {
@@ -24,9 +25,6 @@ static bool parse_word(struct slice s, struct word *w)
     if (mark < 0 || mark > CHARSET_MAX || (size_t)mark + 3 > rest.size || rest.at[mark + 2] != '?')
         return false;
     w->charset = slice_head(rest, (size_t)mark);
-    ptrdiff_t star = slice_find(w->charset, '*');  /* RFC 2231 section 5: a language */
-    if (star >= 0)
-        w->charset = slice_head(w->charset, (size_t)star);
     unsigned char method = rest.at[mark + 1] | 0x20;
     if (method != 'b' && method != 'q')
         return false;
@@ -113,20 +111,43 @@ static size_t find_mark(struct slice s, size_t from)
     return s.size;
 }
 
-static void put_word(struct buffer *out, struct slice charset, struct slice bytes)
+/* False: of an unknown charset, taken for UTF-8. */
+static bool put_word(struct buffer *out, struct slice charset, struct slice bytes)
 {
-    struct mime_charset *c = mime_name_is_utf8(charset) ? NULL : mime_charset_open(charset);
+    struct mime_charset *c = mime_name_is_utf8(charset) ? mime_utf8_open() : mime_charset_open(charset);
+    bool known = c != NULL;
     size_t from = out->size;
 
     if (c == NULL)
-        c = mime_utf8_open();              /* an unknown one, too, as the real server does */
+        c = mime_utf8_open();
     mime_charset_feed(c, bytes, out);
     (void)mime_charset_close(c, out);
     for (unsigned char *nul; (nul = out->size == from ? NULL : memchr(out->at + from, '\0', out->size - from)) != NULL;)
         *nul = ' ';
+    return known;
 }
 
-void mime_words_decode(struct buffer *out, struct slice s)
+struct folding {
+    struct buffer *out;
+    struct buffer piece;       /* what is not folded yet */
+    bool fold;
+};
+
+static struct buffer *begin_piece(struct folding *f)
+{
+    buffer_reset(&f->piece);
+    return f->fold ? &f->piece : f->out;
+}
+
+static void end_piece(struct folding *f, bool known)
+{
+    if (f->fold && known)
+        mime_normalise(f->out, buffer_slice(&f->piece));
+    else if (f->fold)
+        buffer_append_slice(f->out, buffer_slice(&f->piece));
+}
+
+static void decode(struct folding *f, struct slice s)
 {
     struct buffer bytes = {0};
     size_t from = 0;
@@ -140,7 +161,8 @@ void mime_words_decode(struct buffer *out, struct slice s)
             from++;
             continue;
         }
-        put_plain(out, slice_head(s, from));
+        put_plain(begin_piece(f), slice_head(s, from));
+        end_piece(f, true);
         buffer_reset(&bytes);
         for (;;) {
             struct slice charset = w.charset;
@@ -149,7 +171,7 @@ void mime_words_decode(struct buffer *out, struct slice s)
             from = skip_space(s);
             bool more = parse_word(slice_from(s, from), &w);
             if (!more || !slice_equal_nocase(charset, w.charset)) {
-                put_word(out, charset, buffer_slice(&bytes));
+                end_piece(f, put_word(begin_piece(f), charset, buffer_slice(&bytes)));
                 buffer_reset(&bytes);
             }
             if (!more)
@@ -157,6 +179,18 @@ void mime_words_decode(struct buffer *out, struct slice s)
         }
         from = 0;
     }
-    put_plain(out, s);
+    put_plain(begin_piece(f), s);
+    end_piece(f, true);
     buffer_free(&bytes);
+    buffer_free(&f->piece);
+}
+
+void mime_words_decode(struct buffer *out, struct slice s)
+{
+    decode(&(struct folding){.out = out}, s);
+}
+
+void mime_words_fold(struct buffer *out, struct slice s)
+{
+    decode(&(struct folding){.out = out, .fold = true}, s);
 }

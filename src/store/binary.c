@@ -11,6 +11,14 @@ struct binary {
     bool broken, unknown;      /* an encoding that is invalid, or not known */
 };
 
+/* What the body is decoded by; there is nothing to decode in an empty one, and its header is left alone. */
+static enum mime_encoding encoding_of(const struct mime_part *part)
+{
+    enum mime_encoding encoding = part->data == NULL ? MIME_ENCODING_NONE : part->data->decoding;
+
+    return part->body.physical == 0 && encoding != MIME_ENCODING_UNKNOWN ? MIME_ENCODING_NONE : encoding;
+}
+
 /* Physical bytes with CRLF line ends, as they are. */
 static int copy_raw(struct binary *b, uint64_t at, uint64_t end, struct error *e)
 {
@@ -42,7 +50,7 @@ static int copy_raw(struct binary *b, uint64_t at, uint64_t end, struct error *e
 static int copy_body(struct binary *b, const struct mime_part *part, struct error *e)
 {
     uint64_t at = part->offset + part->header.physical, end = at + part->body.physical;
-    enum mime_encoding encoding = part->data == NULL ? MIME_ENCODING_NONE : mime_encoding_of(part->data->encoding);
+    enum mime_encoding encoding = encoding_of(part);
     struct buffer raw = {0};
     struct binary inner = *b;
     struct mime_decoder decoder;
@@ -69,7 +77,7 @@ static int copy_body(struct binary *b, const struct mime_part *part, struct erro
 static int copy_header(struct binary *b, const struct mime_part *part, struct error *e)
 {
     static const char name[] = "Content-Transfer-Encoding";
-    enum mime_encoding encoding = part->data == NULL ? MIME_ENCODING_NONE : mime_encoding_of(part->data->encoding);
+    enum mime_encoding encoding = encoding_of(part);
     struct slice block, names[1] = {SLICE("Content-Transfer-Encoding")};
 
     if (part->children != NULL || encoding == MIME_ENCODING_NONE || encoding == MIME_ENCODING_UNKNOWN)

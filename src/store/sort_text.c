@@ -8,15 +8,18 @@ static const char *header_of(enum rank_key key)
     return headers[key];
 }
 
+/* Of a group its name; a name that decodes to nothing is none. */
 static void put_display_name(struct buffer *out, const struct mime_address *a)
 {
-    if (a->name.size > 0) {
+    if (a->name.size > 0)
         mime_words_decode(out, a->name);
-    } else {
-        buffer_append_slice(out, a->mailbox);
-        buffer_append_byte(out, '@');
-        buffer_append_slice(out, a->domain);
-    }
+    if (out->size > 0)
+        return;
+    buffer_append_slice(out, a->mailbox);
+    if (a->domain.at == NULL)
+        return;
+    buffer_append_byte(out, '@');
+    buffer_append_slice(out, a->domain);
 }
 
 static struct slice address_text(struct arena *arena, enum rank_key key, const struct mime_address *a)

@@ -15,6 +15,7 @@ enum thread_kind { THREAD_REFERENCES, THREAD_REFS, THREAD_ORDEREDSUBJECT };
 struct thread_entry;
 struct thread_node {
     struct thread_node *parent, *children, *next;   /* parent: not of use after thread_roots */
+    uint32_t named;                /* REFS: a missing root stood here; its number among those that are referred to */
     const struct thread_entry *about;   /* whose subject counts; of a missing message, its first child's. NULL: none's */
     uint32_t seq;              /* of the visible message; 0: missing */
     int64_t date;              /* of a missing one: its first child's */

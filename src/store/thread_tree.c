@@ -129,18 +129,20 @@ static void link_entry(const struct ids *ids, const struct thread_entry *entry, 
 
 /* ---- trees -------------------------------------------------------------------------------------------------------------- */
 
-/* A missing message stands where its first child would (imap 11.7). */
-static uint32_t place_of(const struct thread_node *n)
+/* A missing message stands where its first child would (imap 11.7); in REFS what hangs below one stands before the others. */
+static uint64_t place_of(const struct thread_node *n)
 {
+    if (n->named != 0)
+        return n->named;
     while (n->seq == 0 && n->children != NULL)
         n = n->children;
-    return n->seq;
+    return (uint64_t)1 << 32 | n->seq;
 }
 
 static int compare_nodes(const void *a, const void *b)
 {
     const struct thread_node *x = *(struct thread_node *const *)a, *y = *(struct thread_node *const *)b;
-    uint32_t p, q;
+    uint64_t p, q;
 
     if (x->date != y->date)
         return x->date < y->date ? -1 : 1;
@@ -206,6 +208,7 @@ static struct thread_node *prune(struct thread_node *list, bool root)
         if (list->seq == 0 && (!root || list->children->next == NULL)) {
             for (struct thread_node *c = list->children, *after; c != NULL; c = after) {
                 after = c->next;
+                c->named = root ? list->named : 0;
                 c->next = kept;
                 kept = c;
             }
@@ -221,7 +224,24 @@ static struct thread_node *prune(struct thread_node *list, bool root)
     return sort_list(kept);
 }
 
-static struct thread_node *make_roots(struct arena *arena, const struct thread_entry *entries, uint32_t entry_count)
+/* Numbers those that are missing in the order in which they are referred to. */
+static void name_missing(const struct ids *ids, const struct thread_entry *entries, uint32_t entry_count)
+{
+    const uint32_t *node_of = ids->node_of;
+    uint32_t named = 0;
+
+    for (uint32_t i = 0; i < entry_count; i++) {
+        node_of += entries[i].id.size > 0;
+        for (size_t k = 0; k < entries[i].count; k++, node_of++) {
+            struct thread_node *n = &ids->nodes[*node_of];
+
+            if (n->seq == 0 && n->named == 0)
+                n->named = ++named;
+        }
+    }
+}
+
+static struct thread_node *make_roots(struct arena *arena, enum thread_kind kind, const struct thread_entry *entries, uint32_t entry_count)
 {
     struct ids ids = collect_ids(arena, entries, entry_count);
     struct thread_node **all = ARENA_ARRAY(arena, struct thread_node *, ids.count + entry_count + 1), *roots = NULL;
@@ -242,6 +262,8 @@ static struct thread_node *make_roots(struct arena *arena, const struct thread_e
         link_entry(&ids, entry, node_of, self);
         node_of += entry->count;
     }
+    if (kind == THREAD_REFS)
+        name_missing(&ids, entries, entry_count);
     for (size_t i = count; i-- > 0;) {
         struct thread_node **list = all[i]->parent == NULL ? &roots : &all[i]->parent->children;
 
@@ -463,6 +485,6 @@ struct thread_node *thread_build(struct arena *arena, enum thread_kind kind, con
 
     if (kind == THREAD_ORDEREDSUBJECT)
         return by_subject(arena, entries, count);
-    roots = make_roots(arena, entries, count);
+    roots = make_roots(arena, kind, entries, count);
     return kind == THREAD_REFS ? sort_by_newest(roots) : roots;
 }
