@@ -67,7 +67,7 @@ ATF_TC_BODY(words, tc)
         const char *text, *decoded;
     } cases[] = {
         {"=?utf-8?q?a_b?=", "a b"}, {"=?utf-8?q?a?= \r\n =?utf-8?q?b?=", "ab"}, {"=?utf-8?q?a?= x =?utf-8?q?b?=", "a x b"},
-        {"x=?utf-8?q?a?=y", "xay"}, {"=?iso-8859-1?q?=E4?=", "\xc3\xa4"}, {"=?iso-8859-1*de?q?=E4?=", "\xc3\xa4"},
+        {"x=?utf-8?q?a?=y", "xay"}, {"=?iso-8859-1?q?=E4?=", "\xc3\xa4"}, {"=?iso-8859-1*de?q?=E4?=", "\xef\xbf\xbd"},
         {"=?koi8-r?b?8tXT?=", "\xd0\xa0\xd1\x83\xd1\x81"}, {"=?utf-8?x?a?=", "=?utf-8?x?a?="}, {"=?utf-8?q?a", "=?utf-8?q?a"},
         {"=?utf-8?q?a?b?=", "=?utf-8?q?a?b?="}, {"=?bogus?q?a?=", "a"}, {"=?utf-8?q?=C3?= =?utf-8?q?=A4?=", "\xc3\xa4"},
         {"\xe4", "\xef\xbf\xbd"}, {"a\n b", "a b"}, {"=?utf-8?b?w6Q?=", "\xc3\xa4"}, {"=?utf-8?q?=FF?=", "\xef\xbf\xbd"},
@@ -110,12 +110,16 @@ ATF_TC_WITHOUT_HEAD(message_ids);
 ATF_TC_BODY(message_ids, tc)
 {
     struct arena *arena = arena_new();
-    struct slice rest = SLICE("junk <a@b> (c) <d.e @ f.g>\n <bad> <\"q\"@h> <i@j"), id;
+    struct slice rest = SLICE("junk <a@b> (c) <d.e @ f.g>\n <a b@c@d> <<x@y>> <bad> <\"q\"@h> <i@j"), id;
 
     ATF_REQUIRE(mime_message_id_next(arena, &rest, &id));
     CHECK_SLICE(id, "a@b");
     ATF_REQUIRE(mime_message_id_next(arena, &rest, &id));
     CHECK_SLICE(id, "d.e@f.g");
+    ATF_REQUIRE(mime_message_id_next(arena, &rest, &id));
+    CHECK_SLICE(id, "ab@c@d"); /* nothing to parse in it: all that stands there */
+    ATF_REQUIRE(mime_message_id_next(arena, &rest, &id));
+    CHECK_SLICE(id, "<x@y");
     ATF_REQUIRE(mime_message_id_next(arena, &rest, &id));
     CHECK_SLICE(id, "q@h");
     ATF_CHECK(!mime_message_id_next(arena, &rest, &id));
@@ -233,7 +237,8 @@ ATF_TC_BODY(charsets, tc)
         const char *charset, *in, *want;
         bool good;
     } cases[] = {
-        {"", "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", true},
+        {NULL, "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", true},
+        {"", "a\xc3\xa4" "b", "a\xef\xbf\xbd" "b", false},
         {"utf-8", "a\xff\xfe" "b\xc3", "a\xef\xbf\xbd" "b\xef\xbf\xbd", false},
         {"utf-8", "\xed\xa0\x80x\xc0\x80", "\xef\xbf\xbdx\xef\xbf\xbd", false},
         {"iso-8859-1", "\xe4\xf6", "\xc3\xa4\xc3\xb6", true},
@@ -246,7 +251,7 @@ ATF_TC_BODY(charsets, tc)
         struct slice in = slice_from_str(cases[i].in);
         for (size_t piece = 1; piece <= in.size; piece++) {
             struct buffer out = {0};
-            struct mime_charset *c = mime_charset_open(slice_from_str(cases[i].charset));
+            struct mime_charset *c = mime_charset_open(cases[i].charset == NULL ? SLICE_EMPTY : slice_from_str(cases[i].charset));
             ATF_REQUIRE(c != NULL);
             for (size_t at = 0; at < in.size; at += piece)
                 mime_charset_feed(c, slice_head(slice_from(in, at), piece), &out);
@@ -382,6 +387,10 @@ ATF_TC_BODY(previews, tc)
         {"Content-Type: text/html\n\n<blockquote>q</blockquote>z &eacute;&#233;&#xe9;", "z \xc3\xa9\xc3\xa9\xc3\xa9"},
         {"Content-Type: image/gif\n\nx", ""}, {"Content-Type: text/html\n\n<a b=\"c>d", ""},   /* 2020-7957: crafted mail */
         {"Content-Type: text/html\n\n&", ""}, {"\n>", ""}, {"\n\xef\xbb\xbfx", "x"},
+        {"\ncaf\xe9\n", "caf"}, {"\ncaf\xe9 au lait", "caf\xef\xbf\xbd au lait"}, {"Content-Type: text\n\nx", ""},
+        {"MIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=b\n\n--b\nContent-Type: text/calendar\n\nc\n--b\n"
+         "Content-Type: text/html\n\nh\n--b\nContent-Type: multipart/mixed; boundary=d\n\n--d\n\np\n--d--\n--b--\n", "h"},
+        {"Content-Transfer-Encoding: base64\n\naGVsbG8=", "hello"}, {"Content-Transfer-Encoding: base64 x\n\naGVsbG8=", ""},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct arena *arena = arena_new();
