@@ -127,6 +127,25 @@ static bool belongs_to(const struct mail_namespace *ns, const char *vname)
     return found == ns || (found != NULL && found->template != NULL && ns->owner != NULL && ns->type == MAIL_NAMESPACE_SHARED);
 }
 
+/* The namespace without a file of its own that a line is about: its prefix stands in front, as clients see it, *rest behind it.
+ * NULL: the line is the keeper's own. */
+static const struct mail_namespace *guest_of(const struct mail_namespace *keeper, const char *line, const char **rest)
+{
+    const struct mail_namespace *ns, *best = NULL;
+    size_t own = strlen(keeper->prefix), size, most = 0;
+
+    LL_FOREACH(keeper->user->namespaces, ns)
+    {
+        size = strlen(ns->prefix);
+        if (ns->subscriptions || size <= own + most || strncmp(line, ns->prefix + own, size - own) != 0 || keeper_of(ns) != keeper)
+            continue;
+        best = ns;
+        most = size - own;
+    }
+    *rest = line + most;
+    return best;
+}
+
 /* Could the line be a name of this layout, whether there is such a mailbox or not? As the real server judges. */
 static bool is_name(const struct mail_storage *storage, const char *name)
 {
@@ -158,9 +177,10 @@ static int read_names(const struct mail_namespace *ns, struct arena *arena, stru
     if (subscriptions_parse(buffer_slice(&text), keeper->storage->separator, arena, &names) < 0)
         r = too_long(path, e);
     for (size_t i = 0; r == 0 && i < names.count; i++) {
-        const char *vname;
+        const char *vname, *rest;
+        const struct mail_namespace *guest = guest_of(keeper, names.at[i], &rest);
 
-        if (names.at[i][0] != '\0' && !is_name(keeper->storage, names.at[i])) {
+        if (guest == NULL && names.at[i][0] != '\0' && !is_name(keeper->storage, names.at[i])) {
             if (dropped++ < DROPS_MOST) {
                 log_warning(keeper->user->log_p, "Subscriptions file %s: Removing invalid entry: %s", path, names.at[i]);
                 take_out(keeper, names.at[i]);
@@ -168,7 +188,9 @@ static int read_names(const struct mail_namespace *ns, struct arena *arena, stru
             continue;
         }
         /* An empty line is the namespace itself, where it has a name. */
-        if (names.at[i][0] == '\0' ? *keeper->prefix == '\0' : !mailbox_name_storable(keeper->storage, names.at[i]))
+        if (guest == NULL && (names.at[i][0] == '\0' ? *keeper->prefix == '\0' : !mailbox_name_storable(keeper->storage, names.at[i])))
+            continue;
+        if (guest != NULL && guest->template == NULL && guest->storage != NULL && *rest != '\0' && !mailbox_name_storable(guest->storage, rest))
             continue;
         vname = mailbox_vname_of(keeper, arena, strcasecmp(names.at[i], "INBOX") == 0 ? "INBOX" : names.at[i]);
         if (strlen(vname) <= MAILBOX_NAME_MAX && (keeper == ns || belongs_to(ns, vname)))
@@ -231,10 +253,22 @@ static void put_line(struct buffer *out, const char *name, bool v2, char separat
     buffer_append_byte(out, '\n');
 }
 
-/* The new content. root: an empty line is a name. */
-static int change(struct slice old, bool exists, bool root, const char *name, bool on, char separator, struct arena *arena,
-                  struct buffer *out, bool *changed)
+struct subscribe_op {
+    struct store_op op;
+    struct arena *arena;
+    struct mail_namespace *ns;
+    const struct mail_namespace *keeper;
+    const char *name, *vname;        /* as stored; as the client sees it */
+    const char *refusal;
+    bool on;
+    struct mail_user *held;          /* of an op that nobody waits for */
+};
+
+/* The new content. Where the keeper has a prefix an empty line is a name. */
+static int change(const struct subscribe_op *s, struct slice old, bool exists, struct buffer *out, bool *changed)
 {
+    char separator = s->keeper->storage->separator;
+    bool root = *s->keeper->prefix != '\0', foreign = s->ns != NULL && s->ns != s->keeper;
     bool v2 = !exists || slice_starts(old, magic), found = false;
     struct slice line;
 
@@ -249,31 +283,21 @@ static int change(struct slice old, bool exists, bool root, const char *name, bo
             return -1;
         if (line.size == 0 && (old.at == NULL || !root))
             continue;
-        this = line_name(line, v2, separator, arena);
-        if (this != NULL && strcmp(this, name) == 0) {
+        this = line_name(line, v2, separator, s->arena);
+        /* Of other namespaces' names the prefix may stand in the keeper's form. */
+        if (this != NULL && (strcmp(this, s->name) == 0 || (foreign && strcmp(mailbox_vname_of(s->keeper, s->arena, this), s->vname) == 0))) {
             found = true;
-            if (!on)
+            if (!s->on)
                 continue;
         }
         buffer_append_slice(out, line);
         buffer_append_byte(out, '\n');
     }
-    if (on && !found)
-        put_line(out, name, v2, separator);
-    *changed = on != found;
+    if (s->on && !found)
+        put_line(out, s->name, v2, separator);
+    *changed = s->on != found;
     return 0;
 }
-
-struct subscribe_op {
-    struct store_op op;
-    struct arena *arena;
-    struct mail_namespace *ns;
-    const struct mail_namespace *keeper;
-    const char *name, *vname;        /* as stored; as the client sees it */
-    const char *refusal;
-    bool on;
-    struct mail_user *held;          /* of an op that nobody waits for */
-};
 
 static int rewrite(struct subscribe_op *s, int dir, struct os_dotlock **lock, struct error *e)
 {
@@ -287,7 +311,7 @@ static int rewrite(struct subscribe_op *s, int dir, struct os_dotlock **lock, st
         exists = false;
         r = e->class == ERROR_NOT_FOUND ? 0 : -1;
     }
-    if (r == 0 && change(buffer_slice(&old), exists, *s->keeper->prefix != '\0', s->name, s->on, storage->separator, s->arena, &out, &changed) < 0)
+    if (r == 0 && change(s, buffer_slice(&old), exists, &out, &changed) < 0)
         r = too_long(file, e);
     if (r == 0 && changed) {
         r = os_write(os_dotlock_fd(*lock), buffer_slice(&out), e);
@@ -386,18 +410,12 @@ struct store_op *mailbox_subscribe(const struct mailbox_place *place, bool on)
     if (s->keeper == NULL || s->keeper->storage->at.layout == LAYOUT_NONE) {
         s->refusal = "Not supported";
     } else if (s->keeper != ns) {
-        /* Prefix and name, in the keeper's own form. */
+        /* The prefix as clients see it, the name as it is stored. */
         struct mailbox_place other;
         struct error e;
 
-        if (mailbox_place(ns->user, s->arena, slice_from_str(place->vname), &other, &e) == 0) {
-            struct buffer prefix = {0};
-
-            for (const char *p = ns->prefix + strlen(s->keeper->prefix); *p != '\0'; p++)
-                buffer_append_byte(&prefix, *p == ns->separator ? (unsigned char)s->keeper->storage->separator : (unsigned char)*p);
-            s->name = arena_printf(s->arena, "%.*s%s", (int)prefix.size, prefix.at == NULL ? "" : (const char *)prefix.at, other.name);
-            buffer_free(&prefix);
-        }
+        if (mailbox_place(ns->user, s->arena, slice_from_str(place->vname), &other, &e) == 0)
+            s->name = arena_printf(s->arena, "%s%s", ns->prefix + strlen(s->keeper->prefix), other.name);
     }
     return &s->op;
 }
