@@ -98,8 +98,8 @@ static int put_part(struct fetch_mail *m, const struct mime_source *source, cons
     if ((part->flags & (MIME_PART_MULTIPART | MIME_PART_MESSAGE)) != 0 || part->data == NULL ||
         part->data->decoding == MIME_ENCODING_UNKNOWN)
         return 0;
-    charset = mime_charset_open(mime_param_utf8(m->arena, &part->data->params, "charset"));
-    return put_body(m, source, part, charset != NULL ? charset : mime_charset_open(SLICE_EMPTY), e);
+    charset = mime_charset_open_body(mime_param_utf8(m->arena, &part->data->params, "charset"));
+    return put_body(m, source, part, charset, e);
 }
 
 int fetch_put_text_utf8(struct fetch_mail *m, struct error *e)

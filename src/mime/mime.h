@@ -346,6 +346,8 @@ bool mime_charset_known(struct slice name);
  * meanwhile. Encoded words in UTF-8 and ASCII stay what they are. Words that are no NAME=NAME are passed over. NULL: there are none. */
 void mime_charset_aliases(const char *);
 struct mime_charset *mime_charset_open(struct slice name);   /* NULL: unknown. SLICE_EMPTY, us-ascii, utf-8: UTF-8 */
+/* An unknown one is taken for UTF-8, which an alias may turn into another; never NULL. */
+struct mime_charset *mime_charset_open_body(struct slice name);
 void mime_charset_feed(struct mime_charset *, struct slice, struct buffer *out);
 /* False if anything was invalid or incomplete. */
 bool mime_charset_close(struct mime_charset *, struct buffer *out);

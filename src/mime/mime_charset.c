@@ -115,6 +115,15 @@ struct mime_charset *mime_charset_open(struct slice name)
     return c;
 }
 
+struct mime_charset *mime_charset_open_body(struct slice name)
+{
+    struct mime_charset *c = mime_charset_open(name);
+
+    if (c == NULL)
+        c = mime_charset_open(SLICE_EMPTY);
+    return c != NULL ? c : mime_utf8_open();
+}
+
 static void put_bad(struct mime_charset *c, struct buffer *out)
 {
     if (!c->bad_before)

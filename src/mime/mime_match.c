@@ -194,9 +194,7 @@ static bool begin_body(struct mime_search *s)
     if (!part_is_text(s->part) || d->decoding == MIME_ENCODING_UNKNOWN)
         return false;
     mime_decoder_init(&s->decoder, d->decoding);
-    s->charset = mime_charset_open(charset_of(d));
-    if (s->charset == NULL)
-        s->charset = mime_charset_open(SLICE_EMPTY);   /* unknown: as bytes */
+    s->charset = mime_charset_open_body(charset_of(d));
     uint64_t begin = s->part->offset + s->part->header.physical;
     s->end = begin + s->part->body.physical;
     mime_window_free(&s->window);

@@ -242,9 +242,7 @@ static int read_part(const struct mime_source *source, const struct mime_part *p
     }
     mime_decoder_finish(&decoder, &decoded);
     mime_window_free(&w);
-    struct mime_charset *c = mime_charset_open(charset);
-    if (c == NULL)
-        c = mime_utf8_open();
+    struct mime_charset *c = mime_charset_open_body(charset);
     mime_charset_feed(c, buffer_slice(&decoded), text);
     mime_charset_close_body(c, text);
     buffer_free(&decoded);

@@ -261,6 +261,11 @@ ATF_TC_BODY(charsets, tc)
             buffer_free(&out);
         }
     }
+    mime_charset_aliases("utf-8=bogus");
+    struct mime_charset *c = mime_charset_open_body(SLICE("other"));
+    ATF_REQUIRE(c != NULL);
+    mime_charset_close_body(c, &(struct buffer){0});
+    mime_charset_aliases(NULL);
     ATF_CHECK(!mime_charset_known(SLICE("bogus")));
     /* As iconv reads names: some characters do not count, nor does what stands behind "//". */
     ATF_CHECK(mime_charset_known(SLICE("utf-16//TRANSLIT")));
