@@ -9,13 +9,13 @@
 #include "remote.h"
 #include "rpc/auth_home.h"
 #include "rpc/credentials.h"
+#include "rpc/session_id.h"
 #include "store/plugins.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -136,17 +136,6 @@ static void regain(void)
 
 /* ---- one user -------------------------------------------------------------------------------------------------------- */
 
-static struct settings *user_settings(struct doveadm *d, struct settings *base, const struct rpc_fields *fields,
-                                      const char **pairs, struct error *e)
-{
-    for (size_t i = 0; i < fields->count; i++)
-        /* "mail" is the userdb's name of mail_location (auth 7). */
-        pairs[i] = arena_printf(d->arena, "%s=%s",
-                                strcmp(fields->at[i].key, "mail") == 0 ? "mail_location" : fields->at[i].key,
-                                fields->at[i].value == NULL ? "yes" : fields->at[i].value);
-    return settings_override_all(base, pairs, e);
-}
-
 /* What the userdb says of the name; the exit status, with the failure logged. */
 static int look_up(struct doveadm *d, const char *name, bool iterating, const char **username, struct rpc_fields *fields)
 {
@@ -183,12 +172,11 @@ static int open_user(struct doveadm *d, struct settings *base, const char *usern
                      struct doveadm_source *out, struct error *e)
 {
     struct mail_user_params params = {.username = username, .service = "doveadm", .no_notify = true, .home = home};
-    const char **pairs = ARENA_ARRAY(d->arena, const char *, fields->count + 1);
 
-    out->set = user_settings(d, base, fields, pairs, e);
+    params.fields = rpc_fields_texts(d->arena, fields);
+    out->set = settings_override_all(base, params.fields, e);
     if (out->set == NULL)
         return -1;
-    params.fields = pairs;
     params.find_home = auth_homes_find;
     params.find_home_arg = out->homes = auth_homes_new(conf_str(doveadm_settings(d), SET_base_dir), "doveadm");
     if ((how != NULL && how(d, out->set, username, fields, &params.home, e) < 0) ||
@@ -223,14 +211,12 @@ static void name_user(const struct doveadm *d, const char *name)
 
 static void name_session(const struct doveadm *d, const char *name)
 {
-    unsigned char raw[16];
-    struct buffer session = {0};
+    char session[SESSION_ID_SIZE];
 
-    if (!d->server || getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+    if (!d->server)
         return;
-    text_base64_encode(&session, slice_of(raw, sizeof(raw)));
-    log_set_prefix("doveadm(%s)<%ld><%.22s>: ", name, (long)getpid(), buffer_cstr(&session));
-    buffer_free(&session);
+    session_id_new(session);
+    log_set_prefix("doveadm(%s)<%ld><%s>: ", name, (long)getpid(), session);
 }
 
 static int run_for(struct doveadm *d, const struct mail_command *command, const char *name, bool lookup, bool iterating)

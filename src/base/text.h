@@ -14,7 +14,7 @@ struct slice text_tab_unescape(struct arena *, struct slice);
 /* Splits a line at TABs and unescapes each field. Returns the number of fields (an empty line has one, empty). */
 size_t text_tab_fields(struct arena *, struct slice line, struct slice **fields);
 
-/* "text", with a backslash before each " and \\ in it: a quoted string of RFC 5322 and of IMAP. */
+/* "text", with a backslash before each " and \\ in it: a quoted string of RFC 5322, of IMAP and of Dovecot's own files. */
 void text_quoted(struct buffer *out, struct slice);
 /* The inside of a JSON string, as Dovecot writes it: invalid UTF-8 becomes U+FFFD. */
 void text_json_escape(struct buffer *out, struct slice);
@@ -33,10 +33,6 @@ static inline int text_base64_value(unsigned char c)
         return c - '0' + 52;
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
-/* "text" with a backslash before " and \\: a quoted string of RFC 5322, IMAP, and of Dovecot's own files. */
-void text_quoted(struct buffer *out, struct slice);
-/* The inside of one. */
-void text_quote(struct buffer *out, struct slice);
 void text_hex_encode(struct buffer *out, struct slice);  /* lower case */
 int text_hex_decode(struct buffer *out, struct slice);
 

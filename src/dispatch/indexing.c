@@ -11,7 +11,6 @@
 #include "rpc/indexer.h"
 
 #include <stdio.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 struct indexing_conn {
@@ -20,18 +19,8 @@ struct indexing_conn {
     struct line_conn *line;    /* NULL: closed, its job is still at work */
     struct session *session;   /* the job; NULL = none */
     bool greeted;
-    char peer[64];             /* as the log names it */
+    char peer[LINE_PEER_SIZE]; /* as the log names it, also when it has gone */
 };
-
-/* The peer, as the real workers call it. */
-static void name_peer(struct indexing_conn *conn, int fd)
-{
-    struct ucred cred = {0};
-    socklen_t size = sizeof(cred);
-
-    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size);
-    (void)snprintf(conn->peer, sizeof(conn->peer), "conn unix:indexer-worker (pid=%ld,uid=%ld)", (long)cred.pid, (long)cred.uid);
-}
 
 static void log_conn(struct indexing_conn *conn, const char *text)
 {
@@ -175,7 +164,7 @@ void indexing_conn_new(struct dispatcher *d, int fd)
 
     conn->asker.calls = &calls;
     conn->dispatcher = d;
-    name_peer(conn, fd);
     conn->line = line_conn_new(d->loop, fd, &limits, &handler, conn);
+    (void)line_conn_peer(conn->line, "indexer-worker", conn->peer);
     line_conn_send_version(conn->line, INDEXER_FROM_WORKER_NAME, INDEXER_VERSION, 0);
 }

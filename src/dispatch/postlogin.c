@@ -116,14 +116,7 @@ static int send_request(struct session *session, int fd, struct error *error)
         (void)net_ip_text(&request->remote.ip, rip);
     buffer_printf(&out, "VERSION\tscript-login\t1\t0\n%s\t%s\t", lip, rip);
     text_tab_escape(&out, slice_from_str(request->user));
-    for (size_t i = 0; i < request->userdb.count; i++) {
-        const struct rpc_field *field = &request->userdb.at[i];
-
-        if (field->value != NULL)
-            line_pair(&out, field->key, field->value);
-        else
-            line_field_str(&out, field->key);
-    }
+    rpc_fields_write(&out, "", &request->userdb);
     line_end(&out);
     n = net_send_fd(fd, buffer_slice(&out), session->fd);
     if (n == (ssize_t)out.size) {

@@ -154,7 +154,6 @@ static struct settings *session_settings(struct session *session, struct error *
     char lip[NET_IP_TEXT], rip[NET_IP_TEXT];
     struct conf_filter filter = {.service = session->dispatcher->protocol};
     struct settings *set, *own;
-    VEC(const char *) pairs = {0};
 
     if (request->local.ip.family != 0)
         filter.local_ip = net_ip_text(&request->local.ip, lip);
@@ -163,15 +162,7 @@ static struct settings *session_settings(struct session *session, struct error *
     set = conf_settings(service_conf(session->dispatcher->service), &filter, error);
     if (set == NULL || !overrides_credentials(&request->userdb))
         return set;
-    for (size_t i = 0; i < request->userdb.count; i++) {
-        const struct rpc_field *field = &request->userdb.at[i];
-
-        VEC_PUSH(&pairs, arena_printf(session->arena, "%s=%s", field->key, field->value == NULL ? "yes"
-                                                                                                : field->value));
-    }
-    VEC_PUSH(&pairs, NULL);
-    own = settings_override_all(set, pairs.at, error);
-    VEC_FREE(&pairs);
+    own = settings_override_all(set, rpc_fields_texts(session->arena, &request->userdb), error);
     settings_unref(set);
     return own;
 }

@@ -70,17 +70,6 @@ static const char *host_text(struct arena *arena, const struct net_endpoint *end
     return end->ip.family == 0 ? NULL : arena_strdup(arena, net_ip_text(&end->ip, text));
 }
 
-/* Fields of the userdb as "key=value". */
-static const char *const *field_texts(struct arena *arena, const struct rpc_fields *fields)
-{
-    const char **texts = ARENA_ARRAY(arena, const char *, fields->count + 1);
-
-    for (size_t i = 0; i < fields->count; i++)
-        texts[i] = fields->at[i].value == NULL ? fields->at[i].key
-                                               : arena_printf(arena, "%s=%s", fields->at[i].key, fields->at[i].value);
-    return texts;
-}
-
 static void take_session(void *arg, const struct dispatch_request *request, int fd)
 {
     struct program *p = arg;
@@ -88,7 +77,7 @@ static void take_session(void *arg, const struct dispatch_request *request, int 
     struct buffer origin = {0};
     struct imap_login login = {.id = request->id, .user = request->user, .session = request->session,
                                .home = rpc_fields_get(&request->userdb, "home"),
-                               .fields = field_texts(arena, &request->userdb),
+                               .fields = rpc_fields_texts(arena, &request->userdb),
                                .local_ip = host_text(arena, &request->local),
                                .remote_ip = host_text(arena, &request->remote), .tag = request->tag,
                                .nocap = request->nocap, .tls = request->tls, .returns = request->returns, .input = request->input,
@@ -166,7 +155,7 @@ static void look_up(struct program *p, struct arena *arena, struct imap_login *l
         log_fatal(EXIT_FATAL, "User %s: userdb lookup: %s", p->user,
                   e.class == ERROR_NOT_FOUND ? "User not known" : e.admin);
     login->home = rpc_fields_get(fields, "home");
-    login->fields = field_texts(arena, fields);
+    login->fields = rpc_fields_texts(arena, fields);
     become(login->user, fields);
 }
 
@@ -189,16 +178,9 @@ static void serve_here(struct program *p)
 
 static void start_stats(struct program *p)
 {
-    const char *given = getenv(STATS_FD_ENV);
-
     p->stats = stats_client_new(p->service);
-    if (given != NULL) {
-        (void)fcntl(atoi(given), F_SETFD, FD_CLOEXEC);
-        stats_client_adopt(p->stats, atoi(given));
-        (void)unsetenv(STATS_FD_ENV);
-    } else if (!dispatch_is_worker()) {
+    if (!stats_client_inherit(p->stats) && !dispatch_is_worker())
         (void)stats_client_connect(p->stats);
-    }
 }
 
 int main(int argc, char **argv)

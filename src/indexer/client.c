@@ -1,9 +1,6 @@
 /* client.c - who asks for mailboxes to be indexed. */
 #include "indexer/indexer.h"
 
-#include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <utlist.h>
 
 struct index_client {
@@ -72,11 +69,9 @@ static void heard(struct index_waiter *waiter, int percent)
 /* The peer, as the log of the original names it. */
 static void log_peer(struct index_client *c, const char *text)
 {
-    struct ucred cred = {0};
-    socklen_t size = sizeof(cred);
+    char peer[LINE_PEER_SIZE];
 
-    (void)getsockopt(line_conn_fd(c->line), SOL_SOCKET, SO_PEERCRED, &cred, &size);
-    log_error(NULL, "conn unix:indexer (pid=%ld,uid=%ld): %s", (long)cred.pid, (long)cred.uid, text);
+    log_error(NULL, "%s: %s", line_conn_peer(c->line, "indexer", peer), text);
 }
 
 static void take_version(struct index_client *c, struct slice line)

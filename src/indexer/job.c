@@ -4,11 +4,11 @@
  * that does not exist fails without a word, since it may have gone while its request waited. */
 #include "indexer/worker.h"
 
+#include "rpc/session_id.h"
 #include "store/log_prefix.h"
 #include "store/store.h"
 
 #include <stdio.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 enum { SLICE_MS = 5, NOTE_EVERY = 100 };
@@ -223,37 +223,23 @@ static void go_on(struct ev_loop *loop, ev_idle *w, int events)
 /* "ID", or "PREFIX:ID" of a request that names a session. */
 static const char *session_id(struct arena *arena, const char *prefix)
 {
-    unsigned char raw[16];
-    struct buffer text = {0};
-    const char *id;
+    char id[SESSION_ID_SIZE];
 
-    if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
-        log_fatal(EXIT_FATAL, "getrandom() failed: %m");
-    text_base64_encode(&text, slice_of(raw, sizeof(raw)));
-    id = arena_printf(arena, "%s%s%.22s", prefix, *prefix == '\0' ? "" : ":", buffer_cstr(&text));
-    buffer_free(&text);
-    return id;
+    session_id_new(id);
+    return arena_printf(arena, "%s%s%s", prefix, *prefix == '\0' ? "" : ":", id);
 }
 
 static int open_user(struct job *j, const struct dispatch_request *request, struct error *e)
 {
     const struct conf_filter filter = {.service = "indexer-worker"};
-    const struct rpc_fields *userdb = &request->userdb;
-    const char **pairs = ARENA_ARRAY(j->arena, const char *, userdb->count + 1);
     struct settings *set = conf_settings(service_conf(j->worker->service), &filter, e);
-    struct mail_user_params params = {.username = arena_strdup(j->arena, request->user), .home = rpc_fields_get(userdb, "home"),
-                                      .service = "indexer-worker", .session_id = j->session, .fields = pairs,
+    struct mail_user_params params = {.username = arena_strdup(j->arena, request->user), .home = rpc_fields_get(&request->userdb, "home"),
+                                      .service = "indexer-worker", .session_id = j->session, .fields = rpc_fields_texts(j->arena, &request->userdb),
                                       .log = &j->log, .find_home = auth_homes_find, .find_home_arg = j->worker->homes, .no_notify = true};
 
     if (set == NULL)
         return -1;
-    for (size_t i = 0; i < userdb->count; i++) {
-        const struct rpc_field *f = &userdb->at[i];
-
-        /* "mail" is the userdb's name of mail_location (auth 7). */
-        pairs[i] = arena_printf(j->arena, "%s=%s", strcmp(f->key, "mail") == 0 ? "mail_location" : f->key, f->value == NULL ? "" : f->value);
-    }
-    j->set = settings_override_all(set, pairs, e);
+    j->set = settings_override_all(set, params.fields, e);
     settings_unref(set);
     if (j->set == NULL)
         return -1;

@@ -49,7 +49,6 @@ int main(int argc, char **argv)
     static const struct service_handler events = {0};
     const struct conf_filter filter = {.service = "indexer-worker"};
     struct index_worker w = {0};
-    const char *given;
     struct settings *set;
     struct error e;
     ev_io pool;
@@ -60,10 +59,7 @@ int main(int argc, char **argv)
         log_fatal(EXIT_FATAL, "indexer-worker is started by the dispatcher only");
     w.loop = service_loop(w.service);
     w.stats = stats_client_new(w.service);
-    given = getenv(STATS_FD_ENV);
-    if (given != NULL)
-        stats_client_adopt(w.stats, atoi(given));
-    (void)unsetenv(STATS_FD_ENV);
+    (void)stats_client_inherit(w.stats);
     os_fault_from_env();
     service_drop_privileges(w.service, 0);
     if (os_sync_pool_start(SYNC_THREADS, &e) < 0)

@@ -1,8 +1,8 @@
 /* lmtp_client.c - a connection: PROXY header, TLS, greeting, the loop over its input, its end. */
 #include "lmtp/lmtp_impl.h"
+#include "rpc/session_id.h"
 
 #include <stdio.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 const char *lmtp_client_address(const struct lmtp_client *c, char out[NET_IP_TEXT])
@@ -23,17 +23,9 @@ void lmtp_reply(struct lmtp_client *c, const char *fmt, ...)
     buffer_free(&line);
 }
 
-/* 22 characters: base64 without padding of 16 random bytes (doors 2.3). */
 void lmtp_new_session(struct lmtp_client *c)
 {
-    unsigned char raw[16];
-    struct buffer text = {0};
-
-    if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
-        log_fatal(EXIT_FATAL, "getrandom() failed: %m");
-    text_base64_encode(&text, slice_of(raw, sizeof(raw)));
-    snprintf(c->session, sizeof(c->session), "%.22s", buffer_cstr(&text));
-    buffer_free(&text);
+    session_id_new(c->session);
 }
 
 void lmtp_client_settings(struct lmtp_client *c)

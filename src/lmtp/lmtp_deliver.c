@@ -297,13 +297,12 @@ int deliver_open_user(const struct deliver_request *q, const char *service, stru
                       struct mail_user **out, struct error *e)
 {
     struct conf_filter filter = {.service = service};
-    const char **pairs = ARENA_ARRAY(arena, const char *, q->rcpt->userdb.count + 1);
     struct settings *set = conf_settings(q->conf, &filter, e), *own;
     struct mail_user_params params = {.username = q->rcpt->user,
                                       .home = rpc_fields_get(&q->rcpt->userdb, "home"),
                                       .service = service,
                                       .session_id = q->rcpt->session,
-                                      .fields = pairs,
+                                      .fields = rpc_fields_texts(arena, &q->rcpt->userdb),
                                       .log = log,
                                       .find_home = q->homes == NULL ? NULL : auth_homes_find,
                                       .find_home_arg = q->homes,
@@ -312,13 +311,7 @@ int deliver_open_user(const struct deliver_request *q, const char *service, stru
     if (set == NULL)
         return -1;
     *out_set = set;
-    for (size_t i = 0; i < q->rcpt->userdb.count; i++) {
-        const struct rpc_field *f = &q->rcpt->userdb.at[i];
-        /* "mail" is the userdb's name of mail_location (auth 7). */
-        pairs[i] = arena_printf(arena, "%s=%s", strcmp(f->key, "mail") == 0 ? "mail_location" : f->key,
-                                f->value == NULL ? "" : f->value);
-    }
-    own = settings_override_all(set, pairs, e);
+    own = settings_override_all(set, params.fields, e);
     if (own == NULL)
         return -1;
     settings_unref(set);

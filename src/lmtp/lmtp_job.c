@@ -37,8 +37,7 @@ void lmtp_job_add(struct buffer *out, const struct lmtp_job_rcpt *r)
     line_field_str(&line, r->path);
     line_field_str(&line, r->original == NULL ? "" : r->original);
     line_field_str(&line, r->detail);
-    for (size_t i = 0; i < r->userdb.count; i++)
-        line_pair(&line, r->userdb.at[i].key, r->userdb.at[i].value == NULL ? "" : r->userdb.at[i].value);
+    rpc_fields_write(&line, "", &r->userdb);
     line_end(&line);
     buffer_append_slice(out, buffer_slice(&line));
     buffer_free(&line);

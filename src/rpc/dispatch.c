@@ -20,21 +20,6 @@ static void put_word(struct buffer *out, const char *word, bool on)
         line_field_str(out, word);
 }
 
-static void put_fields(struct buffer *out, char mark, const struct rpc_fields *fields)
-{
-    for (size_t i = 0; i < fields->count; i++) {
-        struct buffer field = {0};
-
-        if (mark != '\0')
-            buffer_append_byte(&field, (unsigned char)mark);
-        buffer_append_str(&field, fields->at[i].key);
-        if (fields->at[i].value != NULL)
-            buffer_printf(&field, "=%s", fields->at[i].value);
-        line_field(out, buffer_slice(&field));
-        buffer_free(&field);
-    }
-}
-
 int dispatch_request_write(struct buffer *out, const struct dispatch_request *request, struct error *error)
 {
     char number[32];
@@ -63,8 +48,8 @@ int dispatch_request_write(struct buffer *out, const struct dispatch_request *re
     if (request->created_usecs > 0)
         line_pair(out, "created", number);
     line_pair(out, "ticket", request->ticket);
-    put_fields(out, '!', &request->rested);
-    put_fields(out, '+', &request->userdb);
+    rpc_fields_write(out, "!", &request->rested);
+    rpc_fields_write(out, "+", &request->userdb);
     buffer_append_byte(out, '\0');
     buffer_append_slice(out, request->input);
     if (out->size > DISPATCH_MESSAGE_MAX)
@@ -184,7 +169,7 @@ void dispatch_origin_write(struct buffer *out, const struct dispatch_request *re
     line_pair(out, "session_created", number);
     put_endpoint(out, "lip", "lport", &request->local);
     put_endpoint(out, "rip", "rport", &request->remote);
-    put_fields(&fields, '\0', &request->userdb); /* begins with a TAB when there are any */
+    rpc_fields_write(&fields, "", &request->userdb); /* begins with a TAB when there are any */
     line_pair(out, "userdb_fields", fields.size > 0 ? buffer_cstr(&fields) + 1 : "");
     buffer_free(&fields);
     put_word(out, "secured", request->secured);

@@ -80,3 +80,27 @@ bool rpc_wildcard_match(struct slice mask, struct slice name)
         m++;
     return m == mask.size;
 }
+
+void rpc_fields_write(struct buffer *out, const char *mark, const struct rpc_fields *f)
+{
+    struct buffer field = {0};
+
+    for (size_t i = 0; i < f->count; i++) {
+        buffer_reset(&field);
+        buffer_append_str(&field, mark);
+        buffer_append_str(&field, f->at[i].key);
+        if (f->at[i].value != NULL)
+            buffer_printf(&field, "=%s", f->at[i].value);
+        line_field(out, buffer_slice(&field));
+    }
+    buffer_free(&field);
+}
+
+const char *const *rpc_fields_texts(struct arena *arena, const struct rpc_fields *f)
+{
+    const char **texts = ARENA_ARRAY(arena, const char *, f->count + 1);
+
+    for (size_t i = 0; i < f->count; i++)
+        texts[i] = f->at[i].value == NULL ? f->at[i].key : arena_printf(arena, "%s=%s", f->at[i].key, f->at[i].value);
+    return texts;
+}

@@ -103,6 +103,16 @@ int line_conn_fd(const struct line_conn *c)
     return c->fd;
 }
 
+const char *line_conn_peer(const struct line_conn *c, const char *name, char out[LINE_PEER_SIZE])
+{
+    struct ucred cred = {0};
+    socklen_t size = sizeof(cred);
+
+    (void)getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &size);
+    (void)snprintf(out, LINE_PEER_SIZE, "conn unix:%s (pid=%ld,uid=%ld)", name, (long)cred.pid, (long)cred.uid);
+    return out;
+}
+
 bool line_conn_full(const struct line_conn *c)
 {
     return c->output.size - c->output_at > c->limits.output_pause;

@@ -37,6 +37,9 @@ struct line_conn *line_conn_new(struct ev_loop *, int fd, const struct line_limi
                                 void *arg);
 void line_conn_free(struct line_conn *); /* NULL is fine; tries once to write what waits */
 int line_conn_fd(const struct line_conn *);
+/* "conn unix:NAME (pid=1,uid=2)": the peer on a socket of this name, as Dovecot's services have it in their logs. */
+enum { LINE_PEER_SIZE = 96 };
+const char *line_conn_peer(const struct line_conn *, const char *name, char out[LINE_PEER_SIZE]);
 bool line_conn_full(const struct line_conn *);  /* more than output_pause bytes wait */
 void line_conn_want_input(struct line_conn *, bool on);
 /* Ends the connection: `closed` is called from the loop with this error. */
@@ -80,6 +83,10 @@ bool rpc_fields_has(const struct rpc_fields *, const char *key);
  * the last one was, for those who show replies. */
 struct rpc_fields rpc_fields_parse(struct arena *, const struct slice *fields, size_t count, size_t from);
 struct rpc_fields rpc_fields_copy(struct arena *, const struct rpc_fields *);
+/* Appends each to the line, "key=value" or the bare word behind its TAB, `mark` in front of the key. */
+void rpc_fields_write(struct buffer *, const char *mark, const struct rpc_fields *);
+/* "key=value", or the bare word, NULL-ended: what settings_override_all and mail_user_params take of a userdb's reply. */
+const char *const *rpc_fields_texts(struct arena *, const struct rpc_fields *);
 
 /* Masks of user names: `*` any bytes, `?` one byte; case counts. */
 bool rpc_wildcard_match(struct slice mask, struct slice text);

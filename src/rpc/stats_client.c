@@ -100,6 +100,19 @@ void stats_client_adopt(struct stats_client *c, int fd)
     line_conn_send_version(c->conn, "stats-client", 4, 0);
 }
 
+bool stats_client_inherit(struct stats_client *c)
+{
+    const char *given = getenv(STATS_FD_ENV);
+    int fd = given == NULL ? -1 : atoi(given);
+
+    if (given == NULL)
+        return false;
+    (void)unsetenv(STATS_FD_ENV);
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    stats_client_adopt(c, fd);
+    return true;
+}
+
 bool stats_client_connect(struct stats_client *c)
 {
     const char *path = getenv(STATS_PATH_ENV);

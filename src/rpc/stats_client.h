@@ -50,6 +50,8 @@ struct stats_client *stats_client_new(struct service *);      /* without a conne
 void stats_client_free(struct stats_client *);
 /* Where master says; false: nobody listens there. */
 bool stats_client_connect(struct stats_client *);
+/* The one that the dispatcher has made for this worker, if it has made one; false: it has not. */
+bool stats_client_inherit(struct stats_client *);
 /* A connection that somebody else has made, in place of the one that was there. */
 void stats_client_adopt(struct stats_client *, int fd);
 /* `heard` is called when the service has said what it asks for, and when the connection has ended. */

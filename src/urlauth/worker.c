@@ -36,15 +36,6 @@ struct worker {
 
 /* ---- the owner ----------------------------------------------------------------------------------------------------------- */
 
-static const char *const *field_texts(struct arena *arena, const struct rpc_fields *fields)
-{
-    const char **texts = ARENA_ARRAY(arena, const char *, fields->count + 1);
-
-    for (size_t i = 0; i < fields->count; i++)
-        texts[i] = fields->at[i].value == NULL ? fields->at[i].key : arena_printf(arena, "%s=%s", fields->at[i].key, fields->at[i].value);
-    return texts;
-}
-
 /* From here on the process has the owner's rights. */
 static int become_owner(struct worker *w, const char *user, struct rpc_fields *fields, struct error *e)
 {
@@ -57,7 +48,7 @@ static int become_owner(struct worker *w, const char *user, struct rpc_fields *f
         return -1;
     credentials_split_home(w->arena, set, fields);
     params.home = rpc_fields_get(fields, "home");
-    params.fields = field_texts(w->arena, fields);
+    params.fields = rpc_fields_texts(w->arena, fields);
     w->set = settings_override_all(set, params.fields, e);
     settings_unref(set);
     if (w->set == NULL || credentials_find(w->arena, w->set, user, fields, &credentials, e) < 0)

@@ -650,86 +650,70 @@ versus_start()
     scene_second dovecot
 }
 
-atf_test_case versus cleanup
-versus_head()
+# versus_play FIRST COUNT OPTION [LINE ...]: sequences from FIRST on, at both servers under these lines.
+versus_play()
 {
-    atf_set descr "several sessions at once are answered as by the real server"
+    first=$1 count=$2 option=$3
+    shift 3
+    [ -z "$YARILO_LONG" ] || count=10000
+    versus_start "$@"
+    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT $first $count $option --jobs 4 || atf_fail "answers differ"
+    scene_stop
+}
+
+versus_needs()
+{
+    atf_set descr "$1"
     atf_set require.user root
     atf_set require.progs "dovecot python3"
     atf_set timeout 3600
 }
-versus_body()
-{
-    count=200
-    [ -z "$YARILO_LONG" ] || count=10000
-    versus_start
-    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --jobs 4 || atf_fail "answers differ"
-    scene_stop
-}
-versus_cleanup()
-{
-    scene_end
-}
+
+atf_test_case versus cleanup
+versus_head() { versus_needs "several sessions at once are answered as by the real server"; }
+versus_body() { versus_play 0 200 ''; }
+versus_cleanup() { scene_end; }
 
 atf_test_case versus_wide cleanup
-versus_wide_head()
-{
-    atf_set descr "several sessions at once are answered as by the real server, all commands, broken ones among them"
-    atf_set require.user root
-    atf_set require.progs "dovecot python3"
-    atf_set timeout 3600
-}
-versus_wide_body()
-{
-    count=250
-    [ -z "$YARILO_LONG" ] || count=10000
-    versus_start
-    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 1000000 $count --jobs 4 || atf_fail "answers differ"
-    scene_stop
-}
-versus_wide_cleanup()
-{
-    scene_end
-}
+versus_wide_head() { versus_needs "several sessions at once are answered as by the real server, all commands, broken ones among them"; }
+versus_wide_body() { versus_play 1000000 250 ''; }
+versus_wide_cleanup() { scene_end; }
 
 atf_test_case versus_mdbox cleanup
-versus_mdbox_head()
-{
-    atf_set descr "several sessions at once are answered as by the real server"
-    atf_set require.user root
-    atf_set require.progs "dovecot python3"
-    atf_set timeout 3600
-}
-versus_mdbox_body()
-{
-    count=100
-    [ -z "$YARILO_LONG" ] || count=10000
-    versus_start 'mail_location = mdbox:~/mdbox' 'mailbox_list_index = no'
-    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --mdbox --jobs 4 || atf_fail "answers differ"
-    scene_stop
-}
-versus_mdbox_cleanup()
-{
-    scene_end
-}
+versus_mdbox_head() { versus_needs "several sessions at once are answered as by the real server, over mdbox"; }
+versus_mdbox_body() { versus_play 0 100 --mdbox 'mail_location = mdbox:~/mdbox' 'mailbox_list_index = no'; }
+versus_mdbox_cleanup() { scene_end; }
 
 atf_test_case versus_sdbox cleanup
-versus_sdbox_head()
+versus_sdbox_head() { versus_needs "several sessions at once are answered as by the real server, over sdbox"; }
+versus_sdbox_body() { versus_play 0 100 --sdbox 'mail_location = sdbox:~/sdbox'; }
+versus_sdbox_cleanup() { scene_end; }
+
+# What the userdb says of a user's mail holds for every process that opens it: `mail` is mail_location there, a word without a value is "yes".
+atf_test_case userdb_fields cleanup
+userdb_fields_head()
 {
-    atf_set descr "several sessions at once are answered as by the real server"
     atf_set require.user root
-    atf_set require.progs "dovecot python3"
-    atf_set timeout 3600
+    atf_set require.progs "python3"
 }
-versus_sdbox_body()
+userdb_fields_body()
 {
-    count=100
-    [ -z "$YARILO_LONG" ] || count=10000
-    versus_start 'mail_location = sdbox:~/sdbox'
-    "$TOP_SRC/tests/imap/versus" "$IP" "$IP2" $IMAP_PORT 0 $count --sdbox --jobs 4 || atf_fail "answers differ"
+    scene_configure
+    sed -i 's|^  args = uid=.*|& mail=maildir:~/elsewhere mail_save_crlf|' "$SCENE/dovecot.conf"
+    scene_run "$OURS/dovecot"
+    python3 -c 'import smtplib, sys
+s = smtplib.LMTP(sys.argv[1], int(sys.argv[2]))
+s.sendmail("a@example.org", ["u"], "Subject: delivered\r\n\r\nx\r\n")
+s.quit()' "$IP" $LMTP_PORT || { cat "$SCENE/log"; atf_fail "no delivery"; }
+    printf 'a LOGIN u pass\nb APPEND INBOX {21+}\nSubject: saved\n\nx\n\nc SELECT INBOX\nd LOGOUT\n' | scene_talk imap >session
+    atf_check -o match:'^b OK' -o match:'^\* 2 EXISTS' cat session
+    atf_check -o inline:'hdr.subject\ndelivered\nsaved\n' "$OURS/doveadm" -f tab -c "$SCENE/dovecot.conf" fetch -u u hdr.subject all
     scene_stop
+    [ ! -e "$SCENE/home/u/Maildir" ] || atf_fail "somebody has not looked where the userdb says"
+    atf_check_equal 2 "$(grep -rl "$(printf 'x\r')" "$SCENE/home" | grep -c '/elsewhere/cur/')"
+    scene_log_is_clean
 }
-versus_sdbox_cleanup()
+userdb_fields_cleanup()
 {
     scene_end
 }
@@ -773,6 +757,7 @@ log_prefix_cleanup()
 
 atf_init_test_cases()
 {
+    atf_add_test_case userdb_fields
     atf_add_test_case log_prefix
     atf_add_test_case rawlog
     atf_add_test_case flood
