@@ -51,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)slice_split(&line, '\t', &filter);
     add(&stats.metrics, "own", arena_str(arena, line), arena_str(arena, filter));
     add(&stats.metrics, "all", "", "NOT nosuch=x");
+    stats.metrics.hostname = "host";
     exporter_add(&stats.metrics, "json", "json", "time-rfc3339", "log");
     exporter_add(&stats.metrics, "text", "tab-text", "time-unix", "log");
     metrics_export(&stats.metrics, "all", "json", "name hostname timestamps categories fields");

@@ -4,10 +4,8 @@
  * at the place of its first. Its end is when it was heard of, as there. */
 #include "stats/stats.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { FIELDS_MOST = 1000, CATEGORIES_MOST = 64, CHAIN_MOST = 100 };
 enum { INCLUDE_NAME = 1, INCLUDE_HOSTNAME = 2, INCLUDE_TIMESTAMPS = 4, INCLUDE_CATEGORIES = 8, INCLUDE_FIELDS = 16 };
@@ -19,6 +17,7 @@ struct exporter {
     enum format format;
     bool epoch;                     /* times are seconds since 1970 */
     bool drop;
+    const char *hostname;           /* of events */
 };
 
 struct exporter *exporter_find(const struct metrics *all, const char *name)
@@ -38,6 +37,9 @@ void exporter_add(struct metrics *all, const char *name, const char *format, con
     x->format = strcmp(format, "json") == 0 ? FORMAT_JSON : strcmp(format, "tab-text") == 0 ? FORMAT_TAB : FORMAT_NONE;
     x->epoch = slice_has_word(slice_from_str(format_args), SLICE("time-unix"));
     x->drop = strcmp(transport, "log") != 0;
+    x->hostname = all->hostname;
+    if (strcmp(transport, "http-post") == 0)
+        log_warning(NULL, "event_exporter %s: transport http-post is not available in this version, its events are only counted", name);
     x->next = all->exporters;
     all->exporters = x;
 }
@@ -174,15 +176,6 @@ static int64_t now_usecs(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static const char *host_name(void)
-{
-    static char name[HOST_NAME_MAX + 1];
-
-    if (name[0] == '\0' && gethostname(name, sizeof(name) - 1) < 0)
-        return "localhost";
-    return name;
-}
-
 /* ---- JSON -------------------------------------------------------------------------------------------------------------- */
 
 static void json_text(struct buffer *out, struct slice text)
@@ -246,7 +239,7 @@ static void put_json(struct buffer *out, const struct exporter *x, unsigned incl
     }
     if ((include & INCLUDE_HOSTNAME) != 0) {
         json_key(out, SLICE("hostname"));
-        json_text(out, slice_from_str(host_name()));
+        json_text(out, slice_from_str(x->hostname));
     }
     if ((include & INCLUDE_TIMESTAMPS) != 0) {
         json_key(out, SLICE("start_time"));
@@ -332,7 +325,7 @@ static void put_tabs(struct buffer *out, const struct exporter *x, unsigned incl
     if ((include & INCLUDE_HOSTNAME) != 0) {
         tab(out);
         buffer_append_str(out, "hostname:");
-        text_tab_escape(out, slice_from_str(host_name()));
+        text_tab_escape(out, slice_from_str(x->hostname));
     }
     if ((include & INCLUDE_TIMESTAMPS) != 0) {
         tab(out);

@@ -230,13 +230,8 @@ static void count_number(struct metrics *all, struct metric *m, int64_t n, const
 static void divide(struct metrics *all, struct metric *m, const struct stats_event *event)
 {
     const struct metric_group *group = &m->groups[0];
-    const struct stats_field *field;
+    const struct stats_field *field = stats_event_find(event, slice_from_str(group->field));
 
-    if (strcmp(group->field, "duration") == 0) {
-        count_number(all, m, stats_event_duration(event), event);
-        return;
-    }
-    field = stats_event_find(event, slice_from_str(group->field));
     if (field == NULL)
         return;
     if (field->value.type == EVENT_INT)

@@ -89,6 +89,7 @@ struct exporter;
 struct metrics {
     struct metric *first;
     struct exporter *exporters;
+    const char *hostname;           /* in exported events; set before exporters are added */
     size_t sub_count;
     bool warned;
 };

@@ -62,6 +62,7 @@ int main(int argc, char **argv)
     set = conf_settings(service_conf(stats.service), NULL, &e);
     if (set == NULL)
         log_fatal(89, "%s", e.admin);
+    stats.metrics.hostname = service_hostname(stats.service);
     read_metrics(&stats, set);
     settings_unref(set);
     service_ready(stats.service, &handler, &stats);
