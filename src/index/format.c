@@ -522,6 +522,14 @@ void index_flags_put(struct buffer *out, uint8_t flags, bool recent)
     }
 }
 
+const char *index_flag_name(uint8_t bit)
+{
+    for (size_t i = 0; i < sizeof(client_flags) / sizeof(client_flags[0]); i++)
+        if (client_flags[i].bit == bit)
+            return client_flags[i].name;
+    return NULL;
+}
+
 bool index_flag_find(struct slice name, uint8_t *bit)
 {
     for (size_t i = 0; i < sizeof(client_flags) / sizeof(client_flags[0]); i++) {

@@ -138,6 +138,8 @@ enum { /* index-format 2.3 */
 };
 /* The names of these client flags, "\Answered \Seen", and \Recent after them (RFC 3501 section 2.3.2). */
 void index_flags_put(struct buffer *, uint8_t flags, bool recent);
+/* "\Seen"; of one bit. NULL: it is no client flag. */
+const char *index_flag_name(uint8_t bit);
 /* The bit of "\seen", without case. False: no client flag is called so. */
 bool index_flag_find(struct slice name, uint8_t *bit);
 

@@ -1,6 +1,8 @@
 /* progress.c - how far yarilo-migrate is: a bar where somebody looks, JSON lines where a program does. */
 #include "migrate/migrate.h"
 
+#include "base/text.h"
+
 #include <stdio.h>
 #include <time.h>
 
@@ -8,18 +10,11 @@ enum { BAR = 30, EVERY_MS = 100 };
 
 static void put_json(const char *text)
 {
-    putchar('"');
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
+    struct buffer out = {0};
 
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
+    text_json_escape(&out, slice_from_str(text));
+    printf("\"%s\"", buffer_cstr(&out));
+    buffer_free(&out);
 }
 
 static int64_t now_ms(void)

@@ -157,7 +157,7 @@ static void load_state(const struct notify_notes *n, const struct index_record *
             VEC_PUSH(&state->keywords, slice_from_str(arena_strdup(n->arena, index_keyword_name(n->box->index, i))));
 }
 
-static bool has_name(const struct slice *names, size_t count, struct slice name)
+bool notify_has_name(const struct slice *names, size_t count, struct slice name)
 {
     for (size_t i = 0; i < count; i++)
         if (slice_equal_nocase(names[i], name))
@@ -172,14 +172,14 @@ static bool change_keywords(struct notify_state *state, const struct index_batch
     bool changed = false;
 
     for (size_t i = 0; i < before && part->modify != INDEX_ADD; i++)
-        if (has_name(part->names, part->count, state->keywords.at[i]) == (part->modify == INDEX_REPLACE))
+        if (notify_has_name(part->names, part->count, state->keywords.at[i]) == (part->modify == INDEX_REPLACE))
             state->keywords.at[kept++] = state->keywords.at[i];
     if (part->modify != INDEX_ADD) {
         changed = kept != before;
         state->keywords.count = kept;
     }
     for (size_t i = 0; i < part->count && part->modify != INDEX_REMOVE; i++) {
-        if (has_name(state->keywords.at, state->keywords.count, part->names[i]))
+        if (notify_has_name(state->keywords.at, state->keywords.count, part->names[i]))
             continue;
         VEC_PUSH(&state->keywords, part->names[i]);
         changed = true;

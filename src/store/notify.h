@@ -45,6 +45,7 @@ struct notify_state {      /* of a message */
     bool recent;
     VEC(struct slice) keywords;
 };
+bool notify_has_name(const struct slice *names, size_t count, struct slice name);   /* of keywords: without case */
 struct notify_change {     /* of one message, by one commit: first its flags, then its keywords, then its end */
     struct mailbox *box;
     uint32_t uid;

@@ -121,14 +121,7 @@ static const char *json_text(struct arena *arena, const char *text)
     struct buffer out = {0};
     const char *copy;
 
-    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
-        if (*p == '"' || *p == '\\')
-            buffer_printf(&out, "\\%c", *p);
-        else if (*p < 0x20)
-            buffer_printf(&out, "\\u%04x", *p);
-        else
-            buffer_append_byte(&out, *p);
-    }
+    text_json_escape(&out, slice_from_str(text));
     copy = arena_str(arena, buffer_slice(&out));
     buffer_free(&out);
     return copy;
@@ -167,24 +160,31 @@ static void written(void *arg)
     mail_user_close(&user);
 }
 
+static void change(struct status_op *o, enum dict_what what, const char *value)
+{
+    VEC_PUSH(&o->changes, ((struct dict_change){.what = what, .key = arena_printf(o->arena, "priv/status/%s", o->work->vname), .value = value}));
+}
+
+static void drop_first(struct status_op *o)
+{
+    struct pending *done = o->work;
+
+    HASH_DEL(o->work, done);
+    mem_free(done);
+}
+
 /* Takes what is marked; true: there is a mailbox to look at. */
 static bool begin_next(struct status_op *o)
 {
     struct error ignored;
 
     while (o->work != NULL && o->op.inner == NULL) {
-        const char *key = arena_printf(o->arena, "priv/status/%s", o->work->vname);
-
-        if (o->work->gone || mailbox_place(o->user, o->arena, slice_from_str(o->work->vname), &o->place, &ignored) < 0)
-            VEC_PUSH(&o->changes, ((struct dict_change){.what = DICT_UNSET, .key = key}));
-        else
+        if (o->work->gone || mailbox_place(o->user, o->arena, slice_from_str(o->work->vname), &o->place, &ignored) < 0) {
+            change(o, DICT_UNSET, NULL);
+            drop_first(o);
+        } else {
             o->op.inner = mailbox_status(&o->place, STATUS_MESSAGES | STATUS_UNSEEN | STATUS_RECENT | STATUS_UIDNEXT | STATUS_UIDVALIDITY |
                                                         STATUS_HIGHESTMODSEQ | STATUS_FIRST_RECENT, &o->is);
-        if (o->op.inner == NULL) {
-            struct pending *done = o->work;
-
-            HASH_DEL(o->work, done);
-            mem_free(done);
         }
     }
     return o->work != NULL;
@@ -193,18 +193,15 @@ static bool begin_next(struct status_op *o)
 /* What the inner op found out, or why not. */
 static void keep_value(struct status_op *o, enum step r, struct error *e)
 {
-    struct pending *done = o->work;
-
     if (r == STEP_DONE) {
-        VEC_PUSH(&o->changes, ((struct dict_change){.what = DICT_SET, .key = arena_printf(o->arena, "priv/status/%s", done->vname), .value = value_of(o)}));
+        change(o, DICT_SET, value_of(o));
     } else if (e->class == ERROR_NOT_FOUND) { /* gone meanwhile, or it holds no messages */
-        VEC_PUSH(&o->changes, ((struct dict_change){.what = DICT_UNSET, .key = arena_printf(o->arena, "priv/status/%s", done->vname)}));
+        change(o, DICT_UNSET, NULL);
     } else {
-        error_context(e, "notify-status: mailbox_open(%s) failed: ", done->vname);
+        error_context(e, "notify-status: mailbox_open(%s) failed: ", o->work->vname);
         log_error_value(o->user->log_p, e);
     }
-    HASH_DEL(o->work, done);
-    mem_free(done);
+    drop_first(o);
 }
 
 static enum step run(struct store_op *op, struct budget *budget, struct error *e)

@@ -139,27 +139,17 @@ static void put_message(struct buffer *out, const struct mailbox *box, uint32_t 
 
 static void put_flags(struct buffer *out, uint8_t flags, const char *event, const char *what)
 {
-    static const struct {
-        uint8_t bit;
-        const char *name;
-    } names[] = {{INDEX_ANSWERED, "Answered"}, {INDEX_FLAGGED, "Flagged"}, {INDEX_DELETED, "Deleted"}, {INDEX_SEEN, "Seen"}, {INDEX_DRAFT, "Draft"}};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if ((flags & names[i].bit) != 0)
-            buffer_printf(out, "%s: %s flag %s\n", event, names[i].name, what);
+    for (uint8_t bit = INDEX_ANSWERED; bit <= INDEX_DRAFT; bit = (uint8_t)(bit << 1))
+        if ((flags & bit) != 0)
+            buffer_printf(out, "%s: %s flag %s\n", event, index_flag_name(bit) + 1, what);
 }
 
 /* Keywords of one state that the other has not. */
 static void put_keywords(struct buffer *out, const struct notify_state *of, const struct notify_state *not, const char *event, const char *what)
 {
-    for (size_t i = 0; i < of->keywords.count; i++) {
-        bool in_both = false;
-
-        for (size_t k = 0; k < not->keywords.count && !in_both; k++)
-            in_both = slice_equal_nocase(of->keywords.at[i], not->keywords.at[k]);
-        if (!in_both)
+    for (size_t i = 0; i < of->keywords.count; i++)
+        if (!notify_has_name(not->keywords.at, not->keywords.count, of->keywords.at[i]))
             buffer_printf(out, "%s: Keyword %s [%.*s]\n", event, what, (int)of->keywords.at[i].size, (const char *)of->keywords.at[i].at);
-    }
 }
 
 static bool note(void *self, const struct notify_change *c, struct buffer *out)

@@ -1,32 +1,20 @@
 # The mail_log plugin: the same session, deliveries and commands at the real server and at ours leave the same lines in the log.
 
 . "$TOP_SRC/tests/lib/scene.sh"
+. "$TOP_SRC/tests/lib/told.sh"
 
 ALL='mail_log_events = delete undelete expunge save copy mailbox_create mailbox_delete mailbox_rename flag_change
   mail_log_fields = uid box msgid size vsize flags from subject'
-BOXES='namespace inbox {
-  mailbox Auto {
-    auto = subscribe
-  }
-  mailbox Old {
-    auto = create
-    autoexpunge_max_mails = 1
-  }
-}'
 
 # play LOCATION PLUGIN: lines of the one go to lines.ours, of the other to lines.dovecot.
 play()
 {
-    scene_make
     for who in dovecot ours; do
-        rm -rf "$SCENE/home" "$SCENE/log" "$SCENE/run" "$SCENE/state"
-        mkdir "$SCENE/home" "$SCENE/run" "$SCENE/state"
-        [ "$(id -u)" != 0 ] || chown "$MAIL_USER" "$SCENE/home"
-        as_user mkdir "$SCENE/home/u" "$SCENE/home/v" "$SCENE/home/w"
+        told_clear
         scene_start $who "mail_location = $1" 'mail_plugins = notify mail_log' "$BOXES" "plugin {
   $2
 }"
-        python3 -B "$TOP_SRC/tests/lib/mail_log.py" "$IP" $IMAP_PORT $LMTP_PORT >talk.$who || { cat "$SCENE/log"; atf_fail "no session"; }
+        told_session >talk.$who
         admin=doveadm
         [ $who != ours ] || admin=$OURS/doveadm
         for command in 'mailbox create -u w box' 'mailbox create -u w b/c' 'mailbox rename -u w box xob' 'copy -u v xob mailbox INBOX all' \

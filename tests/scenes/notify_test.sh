@@ -1,16 +1,8 @@
 # The plugins notify_status and push_notification: the same session, deliveries and commands at the real server and at ours tell the same.
 
 . "$TOP_SRC/tests/lib/scene.sh"
+. "$TOP_SRC/tests/lib/told.sh"
 
-BOXES='namespace inbox {
-  mailbox Auto {
-    auto = subscribe
-  }
-  mailbox Old {
-    auto = create
-    autoexpunge_max_mails = 1
-  }
-}'
 
 real_or_ours()
 {
@@ -20,23 +12,13 @@ real_or_ours()
 # act SERVER [OPTION]: everything that is told of, at a server that runs.
 act()
 {
-    python3 -B "$TOP_SRC/tests/lib/mail_log.py" "$IP" $IMAP_PORT $LMTP_PORT >talk.$1 || { cat "$SCENE/log"; atf_fail "no session"; }
+    told_session >talk.$1
     for command in 'mailbox create -u w box' 'mailbox rename -u w box xob' 'mailbox create -u w one' 'mailbox rename -u w one two' 'copy -u v Auto mailbox INBOX all' \
         'flags add -u v \Seen mailbox INBOX uid 1' 'move -u v Auto mailbox INBOX uid 1' 'expunge -u v mailbox INBOX all' \
         'mailbox subscribe -u w INBOX' 'mailbox unsubscribe -u w INBOX' 'mailbox delete -u w xob' 'mailbox delete -u u Auto'; do
         echo "$command"
         real_or_ours $1 $2 $command 2>&1 | sed -n 's/.*Debug: \(M[a-z]* data: .*\|M[a-zA-Z]*: [MK].*\|Flags.*\)/  \1/p' | grep -v 'Mailbox [^ ]*: '
     done >admin.$1
-}
-
-clear_scene()
-{
-    scene_make
-    SERVER=
-    rm -rf "$SCENE/home" "$SCENE/log" "$SCENE/run" "$SCENE/state"
-    mkdir "$SCENE/home" "$SCENE/run" "$SCENE/state"
-    [ "$(id -u)" != 0 ] || chown "$MAIL_USER" "$SCENE/home"
-    as_user mkdir "$SCENE/home/u" "$SCENE/home/v" "$SCENE/home/w"
 }
 
 # ---- push_notification, dlog ----
@@ -46,7 +28,7 @@ clear_scene()
 dlog()
 {
     for who in dovecot ours; do
-        clear_scene
+        told_clear
         scene_start $who "mail_location = $1" 'mail_plugins = notify push_notification' "$BOXES" 'plugin {' '  push_notification_driver = dlog' '}'
         act $who -D
         scene_stop
@@ -86,7 +68,7 @@ drivers_body()
             'x = y' 'push_notification_backend = nosuch
   push_notification_driver = dlog' 'push_notification_driver2 = dlog' 'push_notification_driver = dlog
   push_notification_driver2 = nosuch'; do
-            clear_scene
+            told_clear
             scene_start $who 'mail_plugins = notify push_notification' 'plugin {' "  $lines" '}'
             printf 'a LOGIN u pass\nb CREATE box\nc SUBSCRIBE box\nd SUBSCRIBE box\ne UNSUBSCRIBE box\nf UNSUBSCRIBE box\ng LOGOUT\n' | scene_talk imap >/dev/null
             scene_stop
@@ -107,7 +89,7 @@ drivers_cleanup() { scene_end; }
 status()
 {
     for who in dovecot ours; do
-        clear_scene
+        told_clear
         rm -rf "$SCENE/dicts" "$SCENE/heard"
         mkdir "$SCENE/dicts"
         python3 -B "$TOP_SRC/tests/lib/fake_dict.py" "$SCENE/dicts" "$SCENE/heard" ok &
@@ -146,7 +128,7 @@ values_body()
             'notify_status_mailbox = x/%%
   notify_status_mailbox2 = INB*
   notify_status_mailbox4 = *' 'notify_status_value = %%{foo} %%{messages}' 'notify_status_dict = nosuch:x' 'notify_status_dict ='; do
-            clear_scene
+            told_clear
             scene_start $who 'mail_location = sdbox:~/mail' 'mail_plugins = notify notify_status' 'namespace inbox {' '  separator = /' '}' \
                 'plugin {' '  notify_status_dict = file:~/status' "  $lines" '}'
             printf 'a LOGIN u pass\nb CREATE "a\\\\\\\\c\\\\"d"\nb CREATE x/y\nb CREATE x/y/z\nc APPEND x/y (\\Seen) {3+}\nabc\n/^c OK\nd APPEND x/y {3+}\nabc\n/^d OK\ne APPEND INBOX {3+}\nabc\n/^e OK\nf LOGOUT\n' |
