@@ -191,13 +191,13 @@ static bool take_meta(struct session *s, struct request *r, const struct imap_ar
     return true;
 }
 
-static void stage_message(struct session *s, struct request *r, const struct mail_meta *meta)
+static void stage_message(struct session *s, struct request *r, struct mail_meta *meta)
 {
     struct append_state *t = r->state;
     struct error e = {0};
 
     /* A size that is announced is refused before the client sends it. */
-    if ((t->pending != PENDING_END && t->catenate == NULL && quota_check_ahead(t->box, r->parser.literal_size, &e) < 0) ||
+    if ((t->pending != PENDING_END && t->catenate == NULL && quota_check_ahead(t->box, r->parser.literal_size, &meta->quota_unknown, &e) < 0) ||
         save_begin(t->box, meta, &t->save, &e) < 0) {
         t->save = NULL;
         fail_error(s, r, &e);

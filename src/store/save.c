@@ -131,7 +131,7 @@ static int ask_quota(struct save *save, uint64_t size, struct error *e)
 {
     if (!quota_active(save->s.box))
         return 0;
-    if (!save->moved && quota_check(save->s.box, size, save->s.meta.post, e) < 0)
+    if (!save->moved && !save->s.meta.quota_unknown && quota_check(save->s.box, size, save->s.meta.post, e) < 0)
         return -1;
     save->size = size;
     save->counts = true;

@@ -368,6 +368,7 @@ struct mail_meta {
     uint64_t min_modseq;              /* dsync; 0 = none */
     const char *envelope_sender;      /* mbox; NULL = none */
     bool post;                        /* a delivery: the right to post counts, not the one to insert */
+    bool quota_unknown;               /* quota_check_ahead could not tell: it is let through */
 };
 
 struct save; /* one staged message */

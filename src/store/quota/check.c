@@ -51,14 +51,13 @@ static bool fits_bytes(const struct quota *q, const struct quota_amount *used, u
     return delivery && q->staged.count == 0 && used->bytes < limit && size <= limit - used->bytes + grace_of(q, limit);
 }
 
-/* A mail is not refused because its owner's usage cannot be told. */
-static int unknown(struct quota *q, const char *name, bool delivery, struct error *e)
+/* A mail is not refused because its owner's usage cannot be told. 1: it will be known later, which nobody needs to hear twice. */
+static int pass_unknown(struct quota *q, const char *name, bool delivery, struct error *e)
 {
     if (e->class == ERROR_BUSY) {
-        q->passed = q->ahead;
         log_warning(q->user->log_p, "quota: %sFailed to get quota resource STORAGE_BYTES for %s: %s - %s mail anyway",
                     delivery ? "" : "Failed to check if user is under quota: ", name, e->admin, delivery ? "copying" : "saving");
-        return 0;
+        return 1;
     }
     log_error(q->user->log_p, "quota: Failed to check if user is under quota: %s - saving mail anyway", e->admin);
     return 0;
@@ -93,7 +92,7 @@ static int check_root(struct quota_root *root, const char *name, uint64_t size, 
         return 0;
     /* Within a batch the sum is known from its first message. */
     if (q->staged.count == 0 && quota_usage(root, &root->before, e) < 0)
-        return unknown(q, name, delivery, e);
+        return pass_unknown(q, name, delivery, e);
     if (root->rules.count == 0)
         limits = root->limits; /* the backend has told them with the usage */
     if (root->no_enforcing)
@@ -103,7 +102,7 @@ static int check_root(struct quota_root *root, const char *name, uint64_t size, 
             log_debug(q->user->log_p, "trash plugin: Mail is larger than quota, won't even try to handle");
         else if (tries < TRASH_TRIES && quota_trash_clean(q, &excess)) {
             if (quota_usage(root, &root->before, e) < 0)
-                return unknown(q, name, delivery, e);
+                return pass_unknown(q, name, delivery, e);
             continue;
         }
         return over(q, name, e);
@@ -111,11 +110,13 @@ static int check_root(struct quota_root *root, const char *name, uint64_t size, 
     return 0;
 }
 
-int quota_check(struct mailbox *box, uint64_t size, bool delivery, struct error *e)
+/* 1: let through because usage is not known yet. */
+static int check(struct mailbox *box, uint64_t size, bool delivery, struct error *e)
 {
     struct quota *own = box->user->quota, *q = quota_of(box);
     struct arena *arena;
     const char *name;
+    bool unknown = false;
     int r = 0;
 
     if (own != NULL && own->max_mail_size > 0 && size > own->max_mail_size) {
@@ -126,32 +127,30 @@ int quota_check(struct mailbox *box, uint64_t size, bool delivery, struct error 
     }
     if (q == NULL)
         return 0;
-    if (q->passed && !q->ahead) {
-        q->passed = false;
-        return 0;
-    }
     arena = arena_new();
     name = quota_name_of(q, arena, box);
-    for (size_t i = 0; r == 0 && i < q->roots.count; i++)
-        if (quota_root_covers_box(q->roots.at[i], box))
-            r = check_root(q->roots.at[i], name, size, delivery, e);
+    for (size_t i = 0; r == 0 && i < q->roots.count; i++) {
+        if (!quota_root_covers_box(q->roots.at[i], box))
+            continue;
+        r = check_root(q->roots.at[i], name, size, delivery, e);
+        unknown = unknown || r > 0;
+        r = r < 0 ? -1 : 0;
+    }
     arena_free(arena);
-    return r;
+    return r < 0 ? -1 : unknown;
 }
 
-int quota_check_ahead(struct mailbox *box, uint64_t size, struct error *e)
+int quota_check(struct mailbox *box, uint64_t size, bool delivery, struct error *e)
 {
-    struct quota *q = quota_of(box);
-    int r;
+    return check(box, size, delivery, e) < 0 ? -1 : 0;
+}
 
-    if (q != NULL) {
-        q->ahead = true;
-        q->passed = false;
-    }
-    r = quota_check(box, size, false, e);
-    if (q != NULL)
-        q->ahead = false;
-    return r;
+int quota_check_ahead(struct mailbox *box, uint64_t size, bool *unknown, struct error *e)
+{
+    int r = check(box, size, false, e);
+
+    *unknown = r > 0;
+    return r < 0 ? -1 : 0;
 }
 
 void quota_staged(struct mailbox *box, uint64_t size, bool on)

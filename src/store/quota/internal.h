@@ -49,7 +49,6 @@ struct quota {
     uint64_t max_mail_size;
     struct quota_limit grace;
     bool vsizes;
-    bool ahead, passed;            /* a message is asked about before it comes; its usage was unknown, which is said once */
     bool recalculating;            /* for the log: why sizes are summed up */
     struct quota_amount staged;
     struct quota_clone *clone;     /* clone.c's; NULL = usage is not copied anywhere */

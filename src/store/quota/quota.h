@@ -80,8 +80,9 @@ int quota_recalculate(struct quota_root *, struct error *);
 /* May `size` more bytes be saved into the mailbox, beside what is staged already? ERROR_QUOTA, ERROR_LIMIT with the text for
  * the client. Deliveries have the grace. */
 int quota_check(struct mailbox *, uint64_t size, bool delivery, struct error *);
-/* The same before the message has come, so that a client need not send what will be refused. */
-int quota_check_ahead(struct mailbox *, uint64_t size, struct error *);
+/* The same before the message has come, so that a client need not send what will be refused. *unknown: usage is not known yet, which
+ * is logged; the message is not asked about again (mail_meta.quota_unknown). */
+int quota_check_ahead(struct mailbox *, uint64_t size, bool *unknown, struct error *);
 /* Staged and not committed yet: counts in checks of the same owner until it is taken back. */
 void quota_staged(struct mailbox *, uint64_t size, bool on);
 /* Published, or really gone. */
