@@ -13,6 +13,7 @@
 
 #define HOLD_SIZE 32
 #define CHARSET_NAME_MAX 64
+#define LEAD_MOST 6 /* bytes of a character, as its first byte says */
 
 struct mime_charset {
     iconv_t conv;              /* (iconv_t)-1: UTF-8 */
@@ -137,10 +138,21 @@ static size_t lead_length(unsigned char lead)
     return lead < 0xc2 || lead >= 0xfe ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf8 ? 4 : lead < 0xfc ? 5 : 6;
 }
 
+/* A place near the end where a character begins, whatever stands before it: no lead takes more than five bytes with it, so that is
+ * behind five bytes of ASCII. */
+static size_t sure_start(struct slice s)
+{
+    size_t i = s.size, ascii = 0;
+
+    for (; i > 0 && ascii < LEAD_MOST - 1; i--)
+        ascii = s.at[i - 1] < 0x80 ? ascii + 1 : 0;
+    return ascii < LEAD_MOST - 1 ? 0 : i + ascii;
+}
+
 /* Where the last character begins if the text ends inside it, whether it would be valid or not; else the end. */
 static size_t cut_end(struct slice s)
 {
-    for (size_t i = 0; i < s.size;) {
+    for (size_t i = sure_start(s); i < s.size;) {
         size_t n = lead_length(s.at[i]);
 
         if (n > s.size - i)

@@ -392,7 +392,8 @@ ATF_TC_BODY(previews, tc)
         {"Content-Type: text/html\n\n<blockquote>q</blockquote>z &eacute;&#233;&#xe9;", "z \xc3\xa9\xc3\xa9\xc3\xa9"},
         {"Content-Type: image/gif\n\nx", ""}, {"Content-Type: text/html\n\n<a b=\"c>d", ""},   /* 2020-7957: crafted mail */
         {"Content-Type: text/html\n\n&", ""}, {"\n>", ""}, {"\n\xef\xbb\xbfx", "x"},
-        {"\ncaf\xe9\n", "caf"}, {"\ncaf\xe9 au lait", "caf\xef\xbf\xbd au lait"}, {"Content-Type: text\n\nx", ""},
+        {"\ncaf\xe9\n", "caf"}, {"\na\xfc" "bcde", "a"}, {"\na\xfc" "bcdef", "a\xef\xbf\xbd" "bcdef"}, {"\nhello world \xc3", "hello world"},
+        {"\ncaf\xe9 au lait", "caf\xef\xbf\xbd au lait"}, {"Content-Type: text\n\nx", ""},
         {"MIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=b\n\n--b\nContent-Type: text/calendar\n\nc\n--b\n"
          "Content-Type: text/html\n\nh\n--b\nContent-Type: multipart/mixed; boundary=d\n\n--d\n\np\n--d--\n--b--\n", "h"},
         {"Content-Transfer-Encoding: base64\n\naGVsbG8=", "hello"}, {"Content-Transfer-Encoding: base64 x\n\naGVsbG8=", ""},
