@@ -20,6 +20,15 @@ struct index_hand {
     struct index_hand *prev, *next;
 };
 
+static void end_task(struct indexer *x, struct index_task *task, bool well)
+{
+    bool full = index_queue_full(x->queue);
+
+    index_queue_ended(x->queue, task, well);
+    if (full)
+        index_clients_resume(x);
+}
+
 static void end_hand(struct index_hand *h, bool well)
 {
     struct indexer *x = h->indexer;
@@ -29,8 +38,7 @@ static void end_hand(struct index_hand *h, bool well)
     DL_DELETE(x->hands, h);
     x->hand_count--;
     mem_free(h);
-    index_queue_ended(x->queue, task, well);
-    index_clients_resume(x);
+    end_task(x, task, well);
     index_hands_start(x);
 }
 
@@ -156,7 +164,7 @@ void index_hands_start(struct indexer *x)
         if (start_hand(x, task, &e) == 0)
             continue;
         log_error_value(NULL, &e);
-        index_queue_ended(x->queue, task, false);
+        end_task(x, task, false);
     }
     count_work(x);
 }

@@ -524,9 +524,65 @@ END
 }
 hostile_cleanup() { scene_end; }
 
+# Who waits for as many answers as a client may is not read from until some have come; others are.
+atf_test_case patience cleanup
+patience_head()
+{
+    atf_set descr 'a client waits for a thousand answers at most'
+    atf_set require.progs 'python3 pgrep'
+}
+patience_body()
+{
+    scene_start ours
+    mails u 1
+    ask 'APPEND 1 u INBOX' >/dev/null # from now on there is a dispatcher
+    cat >patience.py <<'END'
+import os, signal, socket, sys
+
+MOST = 1000
+run, dispatcher = sys.argv[1], int(sys.argv[2])
+
+def client():
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60)
+    s.connect(run + "/indexer")
+    s.sendall(b"VERSION\tindexer\t1\t0\n")
+    f = s.makefile()
+    assert f.readline() == "VERSION\tindexer\t1\t0\n"
+    return s, f
+
+os.kill(dispatcher, signal.SIGSTOP)  # nothing comes to an end
+s, f = client()
+lines = b"".join(b"APPEND\t%d\tnosuch\tbox%d\n" % (i, i) for i in range(1, MOST + 501))
+s.sendall(lines)
+for i in range(1, MOST + 1):
+    assert f.readline() == "%d\tOK\n" % i, i
+other, g = client()
+other.sendall(b"APPEND\t7\tu\tINBOX\n")
+assert g.readline() == "7\tOK\n"  # the indexer has been round: what it had to say to the first one it has said
+s.settimeout(0)
+try:
+    sys.exit("too many are taken: %r" % s.recv(100))
+except BlockingIOError:
+    pass
+s.settimeout(60)
+os.kill(dispatcher, signal.SIGCONT)
+ended, taken = 0, MOST
+for line in f:
+    ended += line.endswith("\t-1\n")
+    taken += line.endswith("\tOK\n")
+    if ended == MOST + 500:
+        break
+print(taken, ended)
+END
+    atf_check -o inline:'1500 1500\n' python3 -B patience.py "$SCENE/run" "$(pgrep -P "$SERVER" -f '^dovecot/indexer-worker' | head -n 1)"
+    scene_stop
+}
+patience_cleanup() { scene_end; }
+
 atf_init_test_cases()
 {
-    for name in queue worker vsize rights death mixed hostile; do
+    for name in queue worker vsize rights death mixed hostile patience; do
         atf_add_test_case $name
     done
 }
