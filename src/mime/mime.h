@@ -95,7 +95,10 @@ struct mime_part_data {
     struct slice type, subtype;            /* spelling of the mail; type NIL: no (usable) Content-Type */
     struct mime_params params;
     struct slice encoding, id, description, md5, location;
-    enum mime_encoding decoding;           /* what the body is decoded by: the last field counts, with and without MIME-Version */
+    /* What searches go by, with and without MIME-Version: */
+    enum mime_encoding decoding;           /* of the last field */
+    struct slice charset;                  /* of the first Content-Type; empty: none */
+    bool not_text;                         /* the last Content-Type is no text/... or message/... */
     struct slice disposition;
     struct mime_params disposition_params;
     struct slice *languages;
@@ -233,6 +236,8 @@ void mime_words_fold(struct buffer *out, struct slice value);
 /* Content-Type ("type/subtype; params"): false when there is no type. Params as BODYSTRUCTURE shows them. */
 bool mime_content_type_parse(struct arena *, struct slice value, struct slice *type, struct slice *subtype,
                              struct mime_params *);
+/* The first parameter of a name, as it stands; NULL: there is none. */
+const struct slice *mime_param_find(const struct mime_params *, const char *name);
 /* "word; params" (Content-Disposition). */
 bool mime_disposition_parse(struct arena *, struct slice value, struct slice *word, struct mime_params *);
 /* The value of a parameter in UTF-8: RFC 2231 charset and percent encoding undone, RFC 2047 words too. NIL: absent. */

@@ -2,7 +2,7 @@
  * (RFC 2045, RFC 2183, RFC 3282, RFC 1864, RFC 2557).
  *
  * The first field of a name counts, but a disposition without parameters is replaced by a later one, as the real
- * server does; bodies are decoded by the last Content-Transfer-Encoding. Parameters and languages draw on budgets of the whole mail (oracle-build 1.5). */
+ * server does; searches decode bodies by the last Content-Transfer-Encoding. Parameters and languages draw on budgets of the whole mail (oracle-build 1.5). */
 #include "mime/mime_internal.h"
 
 static void add_encoding(struct arena *arena, struct mime_part_data *d, struct slice value)
@@ -70,15 +70,33 @@ static void cap_params(struct mime_params *params, struct mime_budget *budget)
     budget->params_left -= (uint32_t)params->count;
 }
 
+/* The first field counts; but whether it is text to be searched says the last one. */
+static void add_content_type(struct arena *arena, struct mime_part_data *d, struct slice value, struct mime_budget *budget)
+{
+    const struct slice *charset;
+    struct mime_params params;
+    struct slice type, subtype;
+    struct arena *scratch = d->type.at != NULL ? arena_new() : NULL;
+
+    (void)mime_content_type_parse(scratch != NULL ? scratch : arena, value, &type, &subtype, &params);
+    d->not_text = subtype.size == 0 || !(slice_equal_str_nocase(type, "text") || slice_equal_str_nocase(type, "message"));
+    arena_free(scratch);
+    if (scratch != NULL)
+        return;
+    cap_params(&params, budget);
+    d->type = type;
+    d->subtype = subtype;
+    d->params = params;
+    charset = mime_param_find(&params, "charset");
+    d->charset = charset != NULL ? *charset : SLICE_EMPTY;
+}
+
 void mime_data_add(struct arena *arena, struct mime_part_data *d, enum mime_known known, struct slice value,
                    struct mime_budget *budget)
 {
     switch (known) {
     case MIME_KNOWN_CONTENT_TYPE:
-        if (d->type.at == NULL) {
-            (void)mime_content_type_parse(arena, value, &d->type, &d->subtype, &d->params);
-            cap_params(&d->params, budget);
-        }
+        add_content_type(arena, d, value, budget);
         break;
     case MIME_KNOWN_DISPOSITION:
         if (d->disposition_params.count == 0) {
@@ -119,7 +137,7 @@ void mime_data_add(struct arena *arena, struct mime_part_data *d, enum mime_know
 
 void mime_data_forget_content(struct mime_part_data *d)
 {
-    *d = (struct mime_part_data){.envelope = d->envelope, .decoding = d->decoding};
+    *d = (struct mime_part_data){.envelope = d->envelope, .decoding = d->decoding, .charset = d->charset, .not_text = d->not_text};
 }
 
 struct mime_budget mime_budget_of(const struct mime_limits *limits)

@@ -150,17 +150,7 @@ static bool part_is_text(const struct mime_part *part)
 {
     if ((part->flags & (MIME_PART_MULTIPART | MIME_PART_MESSAGE)) != 0)
         return false;          /* their contents are parts of their own */
-    const struct mime_part_data *d = part->data;
-    return d->type.at == NULL || (slice_equal_str_nocase(d->type, "text") && d->subtype.size > 0) || /* "text" alone is none */
-           slice_equal_str_nocase(d->type, "message");
-}
-
-static struct slice charset_of(const struct mime_part_data *d)
-{
-    for (size_t i = 0; i < d->params.count; i++)
-        if (slice_equal_str_nocase(d->params.at[i].name, "charset"))
-            return d->params.at[i].value;
-    return SLICE_EMPTY;
+    return !part->data->not_text;
 }
 
 static int search_header(struct mime_search *s, struct error *e)
@@ -194,7 +184,7 @@ static bool begin_body(struct mime_search *s)
     if (!part_is_text(s->part) || d->decoding == MIME_ENCODING_UNKNOWN)
         return false;
     mime_decoder_init(&s->decoder, d->decoding);
-    s->charset = mime_charset_open_body(charset_of(d));
+    s->charset = mime_charset_open_body(d->charset);
     uint64_t begin = s->part->offset + s->part->header.physical;
     s->end = begin + s->part->body.physical;
     mime_window_free(&s->window);

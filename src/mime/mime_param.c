@@ -182,8 +182,8 @@ void mime_params_parse(struct arena *arena, struct mime_lex *l, struct mime_para
     buffer_free(&value);
 }
 
-static bool parse_content_type(struct arena *arena, struct slice value, struct slice *type, struct slice *subtype,
-                               struct mime_params *params, uint32_t max)
+bool mime_content_type_parse(struct arena *arena, struct slice value, struct slice *type, struct slice *subtype,
+                             struct mime_params *params)
 {
     struct mime_lex l = {value.at, value.at + value.size, NULL};
     struct buffer word = {0};
@@ -214,17 +214,11 @@ static bool parse_content_type(struct arena *arena, struct slice value, struct s
         goto out;
     *type = first;
     *subtype = mime_keep(arena, buffer_slice(&word));
-    mime_params_parse(arena, &l, params, max);
+    mime_params_parse(arena, &l, params, mime_limits_default.params);
     ok = true;
 out:
     buffer_free(&word);
     return ok;
-}
-
-bool mime_content_type_parse(struct arena *arena, struct slice value, struct slice *type, struct slice *subtype,
-                             struct mime_params *params)
-{
-    return parse_content_type(arena, value, type, subtype, params, mime_limits_default.params);
 }
 
 bool mime_disposition_parse(struct arena *arena, struct slice value, struct slice *word, struct mime_params *params)
@@ -243,6 +237,14 @@ bool mime_disposition_parse(struct arena *arena, struct slice value, struct slic
     buffer_free(&b);
     mime_params_parse(arena, &l, params, mime_limits_default.params);
     return true;
+}
+
+const struct slice *mime_param_find(const struct mime_params *params, const char *name)
+{
+    for (size_t i = 0; i < params->count; i++)
+        if (slice_equal_str_nocase(params->at[i].name, name))
+            return &params->at[i].value;
+    return NULL;
 }
 
 /* ---- values as people read them ----------------------------------------------------------------------------- */

@@ -214,12 +214,9 @@ static void take_content_type(struct mime_parser *p, struct slice value)
         part->flags |= MIME_PART_MULTIPART;
         if (slice_equal_str_nocase(subtype, "digest"))
             part->flags |= MIME_PART_DIGEST;
-        for (size_t i = 0; i < params.count; i++) {
-            if (slice_equal_str_nocase(params.at[i].name, "boundary")) {
-                p->part_boundary = params.at[i].value;
-                break;
-            }
-        }
+        const struct slice *boundary = mime_param_find(&params, "boundary");
+        if (boundary != NULL)
+            p->part_boundary = *boundary;
     }
 }
 

@@ -215,11 +215,7 @@ static int read_part(const struct mime_source *source, const struct mime_part *p
     struct mime_decoder decoder;
     struct buffer decoded = {0};
     uint64_t left = part->body.physical;
-    struct slice charset = SLICE_EMPTY;
 
-    for (size_t i = 0; i < d->params.count && charset.at == NULL; i++)
-        if (slice_equal_str_nocase(d->params.at[i].name, "charset"))
-            charset = d->params.at[i].value;
     mime_decoder_init(&decoder, d->decoding);
     mime_window_init(&w, source, part->offset + part->header.physical);
     while (left > 0 && decoded.size < PREVIEW_BYTES) {
@@ -242,7 +238,7 @@ static int read_part(const struct mime_source *source, const struct mime_part *p
     }
     mime_decoder_finish(&decoder, &decoded);
     mime_window_free(&w);
-    struct mime_charset *c = mime_charset_open_body(charset);
+    struct mime_charset *c = mime_charset_open_body(d->charset);
     mime_charset_feed(c, buffer_slice(&decoded), text);
     mime_charset_close_body(c, text);
     buffer_free(&decoded);

@@ -178,15 +178,6 @@ static bool match_default(const struct mime_part_data *data, const struct search
     }
 }
 
-static bool has_charset(const struct mime_params *params)
-{
-    for (size_t i = 0; i < params->count; i++) {
-        if (slice_equal_str_nocase(params->at[i].name, "charset"))
-            return true;
-    }
-    return false;
-}
-
 static bool match_data(struct walk *w, const struct mime_part_data *data, const struct search_part_key *k)
 {
     switch (k->type) {
@@ -209,7 +200,7 @@ static bool match_data(struct walk *w, const struct mime_part_data *data, const 
     case PART_DESCRIPTION:
         return contains(data->description, &k->key);
     case PART_PARAM:
-        return param_contains(&data->params, k->name, &k->key) || (!has_charset(&data->params) && match_default(data, k));
+        return param_contains(&data->params, k->name, &k->key) || (mime_param_find(&data->params, "charset") == NULL && match_default(data, k));
     case PART_DISPOSITION_PARAM:
         return param_contains(&data->disposition_params, k->name, &k->key);
     case PART_FILENAME:

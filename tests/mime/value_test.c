@@ -333,6 +333,36 @@ ATF_TC_BODY(searching, tc)
     }
 }
 
+/* Bodies are searched whose last Content-Type is one of text; they are decoded by the first one's charset; MIME-Version has no say. */
+ATF_TC_WITHOUT_HEAD(search_two_types);
+ATF_TC_BODY(search_two_types, tc)
+{
+    static const struct {
+        const char *types;
+        bool found;
+    } cases[] = {
+        {"Content-Type: image/png\n", false},
+        {"Content-Type: text/plain\nContent-Type: image/png\n", false},
+        {"Content-Type: image/png\nContent-Type: text/plain\n", true},
+        {"Content-Type: image/png\nContent-Type: text\n", false},
+        {"Content-Type: text/plain x\n", false},
+        {"Content-Type: message/x\n", true},
+        {"Content-Type: image/png; charset=utf-16\nContent-Type: text/plain; charset=utf-8\n", false},
+        {"Content-Type: text/plain; charset=utf-8\nContent-Type: text/plain; charset=utf-16\n", true},
+    };
+    const char *const keys[] = {"needle"};
+
+    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buffer mail = {0};
+        bool found;
+
+        buffer_printf(&mail, "%s%s\nneedle and thread\n", i % 2 == 0 ? "" : "MIME-Version: 1.0\n", cases[i / 2].types);
+        search(buffer_slice(&mail), keys, 1, false, &found);
+        ATF_CHECK_EQ_MSG(found, cases[i / 2].found, "%s", buffer_cstr(&mail));
+        buffer_free(&mail);
+    }
+}
+
 ATF_TC_WITHOUT_HEAD(search_across_chunks);
 ATF_TC_BODY(search_across_chunks, tc)
 {
@@ -449,6 +479,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, charsets);
     ATF_TP_ADD_TC(tp, folding);
     ATF_TP_ADD_TC(tp, searching);
+    ATF_TP_ADD_TC(tp, search_two_types);
     ATF_TP_ADD_TC(tp, search_across_chunks);
     ATF_TP_ADD_TC(tp, search_values);
     ATF_TP_ADD_TC(tp, previews);
