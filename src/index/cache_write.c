@@ -354,21 +354,26 @@ void index_cache_flush(struct index *index)
     }
 }
 
+bool index_batch_forget_cached(struct index *index, struct index_batch *batch, uint32_t uid)
+{
+    if (cache_offset(index, uid) == 0)
+        return false;
+    index_batch_ext_record(batch, cache_ext(index), uid, slice_of("\0\0\0\0", 4));
+    return true;
+}
+
 int index_cache_remove(struct index *index, const struct index_ranges *uids, struct error *e)
 {
     struct arena *arena = arena_new();
     struct index_batch *batch = index_batch_new(arena, INDEX_INTERNAL);
-    unsigned ext = cache_ext(index);
     bool any = false;
     int r = 0;
 
     for (uint32_t i = 0; i < index->state.count; i++) {
         uint32_t uid = state_uid(&index->state, i);
 
-        if (cache_offset(index, uid) == 0 || !index_ranges_has(uids, uid))
-            continue;
-        index_batch_ext_record(batch, ext, uid, slice_of("\0\0\0\0", 4));
-        any = true;
+        if (index_ranges_has(uids, uid) && index_batch_forget_cached(index, batch, uid))
+            any = true;
     }
     if (any)
         r = index_commit_wait(index, batch, NULL, e);
@@ -383,12 +388,13 @@ void index_cache_corrupted(struct index *index, uint32_t uid, const char *why)
     struct error e;
 
     index_error(index, "Deleting corrupted cache record uid=%u: %s", uid, why);
-    if (index->read_only || cache_offset(index, uid) == 0)
+    if (index->read_only)
         return;
     arena = arena_new();
     batch = index_batch_new(arena, INDEX_INTERNAL);
-    index_batch_ext_record(batch, cache_ext(index), uid, slice_of("\0\0\0\0", 4));
-    if (index->locked)
+    if (!index_batch_forget_cached(index, batch, uid))
+        ; /* somebody else was faster */
+    else if (index->locked)
         index_commit_locked(index, batch, NULL, &e);
     else
         index_commit(index, batch, NULL, &e); /* busy: the next reader comes to the same conclusion */

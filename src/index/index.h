@@ -491,6 +491,8 @@ bool index_cache_fields(struct index *, struct arena *, const unsigned **fields,
 /* An administrator's word. A decision that the configuration forces stays; of two times the later one counts.
  * NULL: as it is. */
 void index_cache_configure(struct index *, unsigned field, const enum index_decision *, const uint32_t *last_used);
+/* As a part of a batch: what is known of the message is forgotten. False: there is nothing. */
+bool index_batch_forget_cached(struct index *, struct index_batch *, uint32_t uid);
 /* Forgets what is known of these messages. */
 int index_cache_remove(struct index *, const struct index_ranges *uids, struct error *);
 int index_cache_set_decision(struct index *, unsigned field, enum index_decision, struct error *);

@@ -199,7 +199,7 @@ void save_cache_parse(struct staged *s)
     struct mail_file file;
     struct error ignored;
 
-    if (s->cached != NULL || s->fd < 0)
+    if (s->cached != NULL || (s->fd < 0 && (s->box->driver->stage_read == NULL || (s->box->driver->can & DRIVER_IS_FILE) != 0)))
         return;
     c.room = wanted(c.index, fields);
     if (c.room == 0)

@@ -171,6 +171,7 @@ for case, damage in CASES.items():
     real(b, 'force-resync', 'INBOX')
     real(b, 'purge')
     one, noise = look(a)
+    look(b)  # at the first look it gives an empty text where its cache has the size from before the repair
     two, _ = look(b)
     if plain(one) != plain(two):
         differ(case, 'ours only %s, the real one only %s' % (sorted(one - two), sorted(two - one)))

@@ -196,6 +196,8 @@ static int mend_box(struct mdbox_rebuild *r, struct mailbox *box, struct error *
         if (message->where.uid != own.map_uid) {
             own.map_uid = message->where.uid;
             mdbox_put_map_uid(m, batch, rec.uid, &own);
+            if (!message->known) /* a repair may have changed its bytes: what is cached of them may be wrong */
+                index_batch_forget_cached(box->index, batch, rec.uid);
             changed = true;
         }
         VEC_PUSH(&counted, message);
