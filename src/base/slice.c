@@ -190,16 +190,31 @@ void buffer_append_number(struct buffer *b, uint64_t n)
     buffer_append(b, digits + at, sizeof(digits) - at);
 }
 
+void buffer_append_digits(struct buffer *b, uint64_t n, unsigned width)
+{
+    unsigned char digits[20];
+
+    assert(width <= sizeof(digits));
+    for (unsigned i = width; i-- > 0; n /= 10)
+        digits[i] = (unsigned char)('0' + n % 10);
+    buffer_append(b, digits, width);
+}
+
 void buffer_vprintf(struct buffer *b, const char *fmt, va_list args)
 {
+    size_t room;
     va_list again;
     int n;
 
     va_copy(again, args);
-    n = vsnprintf(NULL, 0, fmt, args);
+    buffer_reserve(b, 64); /* most texts fit: then they are made once */
+    room = b->room - b->size;
+    n = vsnprintf((char *)b->at + b->size, room, fmt, args);
     assert(n >= 0);
-    buffer_reserve(b, (size_t)n + 1);
-    vsnprintf((char *)b->at + b->size, (size_t)n + 1, fmt, again);
+    if ((size_t)n >= room) {
+        buffer_reserve(b, (size_t)n + 1);
+        vsnprintf((char *)b->at + b->size, (size_t)n + 1, fmt, again);
+    }
     va_end(again);
     b->size += (size_t)n;
 }

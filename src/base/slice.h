@@ -117,6 +117,7 @@ static inline void buffer_append_byte(struct buffer *b, unsigned char c)
 }
 
 void buffer_append_number(struct buffer *, uint64_t);   /* decimal; where printf would be felt */
+void buffer_append_digits(struct buffer *, uint64_t, unsigned width);   /* the last `width` (at most 20) of its decimal digits */
 void buffer_printf(struct buffer *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buffer_vprintf(struct buffer *, const char *fmt, va_list) __attribute__((format(printf, 2, 0)));
 /* Removes `size` bytes at the front. */

@@ -205,15 +205,43 @@ bool mime_date_parse(struct slice value, int64_t *unix_time, int *zone)
 static void put_zone(struct buffer *out, int zone)
 {
     int minutes = zone < 0 ? -zone : zone;
-    buffer_printf(out, " %c%02d%02d", zone < 0 ? '-' : '+', minutes / 60, minutes % 60);
+
+    buffer_append_byte(out, ' ');
+    buffer_append_byte(out, zone < 0 ? '-' : '+');
+    buffer_append_digits(out, (unsigned)minutes / 60, 2);
+    buffer_append_digits(out, (unsigned)minutes % 60, 2);
+}
+
+/* "-Feb-1994" */
+static void put_month(struct buffer *out, char between, const struct civil *c)
+{
+    buffer_append_byte(out, (unsigned char)between);
+    buffer_append_str(out, months[c->month - 1]);
+    buffer_append_byte(out, (unsigned char)between);
+    if (c->year >= 0 && c->year <= 9999)
+        buffer_append_digits(out, (uint64_t)c->year, 4);
+    else
+        buffer_printf(out, "%04lld", (long long)c->year);
+}
+
+/* " 21:52:25" */
+static void put_clock(struct buffer *out, const struct civil *c)
+{
+    buffer_append_byte(out, ' ');
+    buffer_append_digits(out, c->hour, 2);
+    buffer_append_byte(out, ':');
+    buffer_append_digits(out, c->minute, 2);
+    buffer_append_byte(out, ':');
+    buffer_append_digits(out, c->second, 2);
 }
 
 void mime_date_imap_put(struct buffer *out, int64_t unix_time, int zone)
 {
     struct civil c = civil_of(unix_time + zone * 60);
 
-    buffer_printf(out, "%02u-%s-%04lld %02u:%02u:%02u", c.day, months[c.month - 1], (long long)c.year, c.hour,
-                  c.minute, c.second);
+    buffer_append_digits(out, c.day, 2);
+    put_month(out, '-', &c);
+    put_clock(out, &c);
     put_zone(out, zone);
 }
 
@@ -221,8 +249,11 @@ void mime_date_mail_put(struct buffer *out, int64_t unix_time, int zone)
 {
     struct civil c = civil_of(unix_time + zone * 60);
 
-    buffer_printf(out, "%s, %02u %s %04lld %02u:%02u:%02u", weekdays[c.weekday], c.day, months[c.month - 1],
-                  (long long)c.year, c.hour, c.minute, c.second);
+    buffer_append_str(out, weekdays[c.weekday]);
+    buffer_append_str(out, ", ");
+    buffer_append_digits(out, c.day, 2);
+    put_month(out, ' ', &c);
+    put_clock(out, &c);
     put_zone(out, zone);
 }
 

@@ -10,6 +10,13 @@ static void put_literal(struct buffer *out, struct slice s)
     buffer_append_slice(out, s);
 }
 
+static void put_between_quotes(struct buffer *out, struct slice s)
+{
+    buffer_append_byte(out, '"');
+    buffer_append_slice(out, s);
+    buffer_append_byte(out, '"');
+}
+
 void mime_put_nstring(struct buffer *out, struct slice s)
 {
     /* What keeps a character from standing in a quoted string as it is. */
@@ -24,6 +31,10 @@ void mime_put_nstring(struct buffer *out, struct slice s)
     }
     for (size_t i = 0; i < s.size; i++)
         met |= kind[s.at[i]];
+    if (met == 0) {
+        put_between_quotes(out, s);
+        return;
+    }
     for (size_t i = 0; met == ESCAPED && i < s.size; i++)
         escapes += kind[s.at[i]];
     if ((met & LITERAL) != 0 || escapes > ESCAPES_IN_QUOTED) {
@@ -75,13 +86,6 @@ static bool is_plain_text(struct slice s)
             return false;
     }
     return true;
-}
-
-static void put_between_quotes(struct buffer *out, struct slice s)
-{
-    buffer_append_byte(out, '"');
-    buffer_append_slice(out, s);
-    buffer_append_byte(out, '"');
 }
 
 void mime_put_humans(struct buffer *out, struct slice s)

@@ -126,6 +126,24 @@ ATF_TC_BODY(buffer, tc)
     buffer_free(&b);
 }
 
+/* Texts that fit into what is reserved, just so, by one byte not, and by far not. */
+ATF_TC_WITHOUT_HEAD(buffer_printf_sizes);
+ATF_TC_BODY(buffer_printf_sizes, tc)
+{
+    for (int size = 0; size < 300; size++) {
+        struct buffer b = {0}, twice = {0};
+
+        buffer_printf(&b, "%0*d", size, 0);
+        ATF_CHECK_EQ(b.size, size == 0 ? 1 : (size_t)size);
+        buffer_printf(&twice, "%s|", buffer_cstr(&b));
+        buffer_printf(&twice, "%s", buffer_cstr(&b));
+        ATF_CHECK_EQ(twice.size, 2 * b.size + 1);
+        ATF_CHECK(memcmp(twice.at, b.at, b.size) == 0 && memcmp(twice.at + b.size + 1, b.at, b.size) == 0);
+        buffer_free(&b);
+        buffer_free(&twice);
+    }
+}
+
 ATF_TC_WITHOUT_HEAD(buffer_number);
 ATF_TC_BODY(buffer_number, tc)
 {
@@ -137,6 +155,13 @@ ATF_TC_BODY(buffer_number, tc)
         buffer_append_byte(&b, ' ');
     }
     ATF_CHECK_STREQ("0 9 10 4294967295 18446744073709551615 ", buffer_cstr(&b));
+    buffer_reset(&b);
+    buffer_append_digits(&b, 7, 2);
+    buffer_append_digits(&b, 1994, 4);
+    buffer_append_digits(&b, 12345, 3);
+    buffer_append_digits(&b, 1, 0);
+    buffer_append_digits(&b, UINT64_MAX, 20);
+    ATF_CHECK_STREQ("07199434518446744073709551615", buffer_cstr(&b));
     buffer_free(&b);
 }
 
@@ -230,6 +255,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, split);
     ATF_TP_ADD_TC(tp, numbers);
     ATF_TP_ADD_TC(tp, buffer);
+    ATF_TP_ADD_TC(tp, buffer_printf_sizes);
     ATF_TP_ADD_TC(tp, buffer_number);
     ATF_TP_ADD_TC(tp, has_word);
     ATF_TP_ADD_TC(tp, endian);
