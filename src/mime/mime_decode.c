@@ -178,9 +178,8 @@ static void feed_qp(struct mime_decoder *d, struct slice in, struct buffer *out)
             hold_byte(d, c, out);
             i++;
         } else if (c == '\n') {
-            bool crlf = d->held > 0 && d->hold[d->held - 1] == '\r';
             d->held = 0;
-            buffer_append_str(out, crlf ? "\r\n" : "\n");
+            buffer_append_str(out, "\r\n"); /* also where the file's lines end in LF alone, as the real server does */
             i++;
         } else {
             flush_hold(d, out);

@@ -220,7 +220,7 @@ ATF_TC_BODY(decoders, tc)
     check_decoder(MIME_ENCODING_BASE64, "aA==\n", "h", false);
     check_decoder(MIME_ENCODING_BASE64, "aGV!sbG8=", "he", true);
     check_decoder(MIME_ENCODING_BASE64, "aGVsbG8=aGVs", "hello", true);
-    check_decoder(MIME_ENCODING_QP, "a=3Db=\r\n c =\nd \t\ne", "a=b c d\ne", false);
+    check_decoder(MIME_ENCODING_QP, "a=3Db=\r\n c =\nd \t\ne", "a=b c d\r\ne", false);
     check_decoder(MIME_ENCODING_QP, "a=GGb", "a=GGb", true);
     check_decoder(MIME_ENCODING_QP, "a= \nb=c3=a4", "ab\xc3\xa4", false);
     check_decoder(MIME_ENCODING_QP, "a  b  \r\nc", "a  b\r\nc", false);
