@@ -103,10 +103,9 @@ void enable_begin(struct session *s, struct request *r)
     bool condstore = false, qresync = false;
 
     for (const struct imap_arg *a = r->args; a != NULL; a = a->next) {
-        if (!imap_arg_is_atom(a)) {
+        if (!imap_arg_is_atom(a)) { /* what stands in front of it is turned on */
             request_bad(s, r, "Invalid arguments");
-            buffer_free(&out);
-            return;
+            break;
         }
         if (slice_equal_str_nocase(a->text, "CONDSTORE"))
             condstore = true;

@@ -95,7 +95,7 @@ static void put_name(struct buffer *out, const struct imap_arg *a)
 
         buffer_append_byte(&upper, c >= 'a' && c <= 'z' ? (unsigned char)(c - 32) : c);
     }
-    if (a->type == IMAP_QUOTED || a->type == IMAP_LITERAL)
+    if (a->type != IMAP_ATOM)
         mime_put_nstring(out, slice_of(upper.at == NULL ? (const unsigned char *)"" : upper.at, upper.size));
     else
         buffer_append_slice(out, buffer_slice(&upper));
@@ -172,6 +172,13 @@ static const char *parse_partial(struct slice rest, struct fetch_item *item, str
     return NULL;
 }
 
+/* The list behind "BODY[1]": of header names, as behind each section that has a list behind it, unless this is the one item of a FETCH. The
+ * real server takes modifiers for header names there, too (docs/compatibility.md). */
+static bool are_modifiers(const struct request *r, const struct imap_arg *item, struct slice partial)
+{
+    return r->args != NULL && r->args->next == item && (partial.size == 0 || (partial.at[0] == '<' && partial.at[partial.size - 1] == '>'));
+}
+
 /* BODY[...], BODY.PEEK[...], BINARY[...]...; *arg moves to the last argument that belongs to it. */
 static bool parse_section(struct session *s, struct request *r, struct fetch *f, const struct imap_arg **arg,
                           const char *name, size_t prefix, enum fetch_kind kind, bool peek)
@@ -179,6 +186,7 @@ static bool parse_section(struct session *s, struct request *r, struct fetch *f,
     struct fetch_item *item = new_item(r, kind, NULL);
     struct buffer label = {0};
     struct slice rest = slice_from((*arg)->text, prefix), section;
+    const struct imap_arg *behind = (*arg)->next;
     struct error e = {0};
     const char *fault = NULL;
     ptrdiff_t end;
@@ -194,6 +202,11 @@ static bool parse_section(struct session *s, struct request *r, struct fetch *f,
     section = slice_from_str(request_upper(r, end < 0 ? rest : slice_head(rest, (size_t)end)));
     if (end < 0 && (fault = list_fault((*arg)->next)) != NULL)
         goto done;
+    if (end >= 0 && behind != NULL && behind->type == IMAP_LIST && !are_modifiers(r, *arg, slice_from(rest, (size_t)end + 1))) {
+        if ((fault = list_fault(behind)) != NULL)
+            goto done;
+        goto bad_section;
+    }
     buffer_append_slice(&label, section);
     if (mime_section_parse(r->arena, section, &item->section, &e) < 0)
         goto bad_section;

@@ -179,12 +179,16 @@ static void begin(struct session *s, struct request *r, bool lsub)
     a = pattern->next;
     if (a != NULL) {
         if (!imap_arg_is_atom(a) || !slice_equal_str_nocase(a->text, "RETURN") || a->next == NULL ||
-            a->next->type != IMAP_LIST || a->next->next != NULL) {
+            a->next->type != IMAP_LIST) {
             request_bad(s, r, "Extra arguments");
             return;
         }
         if (!parse_return(s, r, t, a->next))
             return;
+        if (a->next->next != NULL) {
+            request_bad(s, r, "Extra arguments");
+            return;
+        }
         t->extended = true;
     }
     t->extended = t->extended || pattern->type == IMAP_LIST;
@@ -200,8 +204,6 @@ static void begin(struct session *s, struct request *r, bool lsub)
                     (shows_parents(pattern) ? MAILBOX_LIST_SELECT_RECURSIVE : 0);
     else if (!t->extended)
         t->flags = MAILBOX_LIST_RETURN_CHILDREN | MAILBOX_LIST_RETURN_SPECIAL_USE;
-    if ((t->status_items & STATUS_HIGHESTMODSEQ) != 0)
-        r->condstore = true;
     t->lsub_flags = lsub && session_workaround(s, "tb-lsub-flags");
     t->list = mailbox_list_begin(s->user, t->patterns, t->pattern_count, t->flags);
 }
@@ -294,6 +296,8 @@ static void tell_more(struct session *s, struct request *r, struct list_state *t
         myrights_tell(s, &t->place, t->shown);
     if (t->metadata != NULL)
         metadata_tell(s, r, &t->place, t->metadata, t->shown);
+    if (status && (t->status_items & STATUS_HIGHESTMODSEQ) != 0)
+        session_turn_on_modseqs(s);
     if (status)
         t->status_op = mailbox_status(&t->place, status_store_items(t->status_items) | (t->x_size ? STATUS_SIZE : 0), &t->status);
 }
@@ -351,6 +355,8 @@ enum step list_run(struct session *s, struct request *r, struct budget *budget, 
         step = mailbox_list_next(t->list, budget, &info, e);
         if (step == STEP_MORE) {
             tell_mailbox(s, r, t, info);
+            if (s->phase != PHASE_RUN) /* CONDSTORE comes first, and then this goes on */
+                return STEP_MORE;
             continue;
         }
         if (step == STEP_WAIT)

@@ -43,20 +43,19 @@ static bool place_new(struct session *s, struct request *r, const struct imap_ar
     struct slice name;
     struct error e = {0};
     char separator = mail_user_inbox_namespace(s->user)->separator;
+    bool drops;
 
     if (!request_name(s, r, arg->text, &name))
         return false;
-    if (*r->command->name == 'C' && name.size > 1 && name.at[name.size - 1] == (unsigned char)separator && name.size == arg->text.size &&
-        name.at[name.size - 2] != (unsigned char)separator)
-        ; /* the store takes it for a container, where the layout has such */
-    else if (name.size > 0 && name.at[name.size - 1] == (unsigned char)separator) {
-        /* a name that differs between the encodings keeps its separator, and is refused */
-        request_reply(r, "NO [CANNOT] Invalid mailbox name: %s.",
-                      name.size == 1 ? "Begins with hierarchy separator" : "Ends with hierarchy separator");
-        return false;
-    }
-    if (mailbox_place_new(s->user, r->arena, name, place, directory, &e) == 0)
+    drops = *r->command->name == 'C' && name.size == arg->text.size; /* the store takes it for a container, where the layout has such */
+    if (!drops && name.size > 0 && name.at[name.size - 1] == (unsigned char)separator) {
+        if (mailbox_place(s->user, r->arena, name, place, &e) == 0) { /* a namespace's prefix */
+            request_reply(r, "NO [CANNOT] Invalid mailbox name: Ends with hierarchy separator.");
+            return false;
+        }
+    } else if (mailbox_place_new(s->user, r->arena, name, place, directory, &e) == 0) {
         return true;
+    }
     request_place_error(s, r, &e, use);
     return false;
 }
@@ -155,28 +154,21 @@ void subscribe_begin(struct session *s, struct request *r)
     struct mailbox_place place;
     enum mailbox_existence existence;
     struct error e = {0};
-    struct slice name;
+    struct slice name, asked;
+    bool ends;
 
     if (!need_strings(s, r, 1) || !request_name(s, r, r->args->text, &name))
         return;
-    if (name.size > 0 && name.at[name.size - 1] == (unsigned char)mail_user_inbox_namespace(s->user)->separator) {
-        struct imap_arg cut = *r->args;
-
-        if (!request_place(s, r, &cut, &place, ERROR_PLAIN)) {
-            /* without the workaround such a name exists never (imap 8.3) */
-            request_reply(r, "NO Mailbox doesn't exist: %.*s.", (int)(r->args->text.size - 1),
-                          (const char *)r->args->text.at);
-            return;
-        }
-    } else if (name.size == 0) {
-        request_reply(r, "NO Mailbox doesn't exist: .");
-        return;
-    } else if (mailbox_place(s->user, r->arena, name, &place, &e) < 0) {
+    asked = name;
+    ends = name.size > 0 && name.at[name.size - 1] == (unsigned char)mail_user_inbox_namespace(s->user)->separator;
+    if (ends && session_workaround(s, "tb-extra-mailbox-sep"))
+        name.size--;
+    if (mailbox_place(s->user, r->arena, name, &place, &e) < 0) {
         /* what cannot be a name does not exist */
-        if (strstr(e.user, "Missing namespace prefix") != NULL)
+        if (!ends && strstr(e.user, "Missing namespace prefix") != NULL)
             request_place_error(s, r, &e, ERROR_PLAIN);
         else
-            request_reply(r, "NO Mailbox doesn't exist: %.*s.", (int)r->args->text.size, (const char *)r->args->text.at);
+            request_no_mailbox(r, asked);
         return;
     }
     if (mailbox_exists(&place, true, &existence, &e) < 0) {
@@ -184,7 +176,7 @@ void subscribe_begin(struct session *s, struct request *r)
         return;
     }
     if (existence != MAILBOX_EXISTS_YES) {
-        request_reply(r, "NO Mailbox doesn't exist: %s.", place.vname);
+        request_no_mailbox(r, slice_from_str(place.vname));
         return;
     }
     begin_op(r, mailbox_subscribe(&place, true), "OK Subscribe completed.", ERROR_PLAIN);

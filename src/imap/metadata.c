@@ -119,7 +119,7 @@ static bool find_place(struct session *s, struct request *r, struct metadata_sta
     if (strstr(e.user, "Missing namespace prefix") != NULL)
         request_place_error(s, r, &e, ERROR_PLAIN);
     else
-        request_reply(r, "NO Mailbox doesn't exist: %.*s.", (int)t->name->text.size, (const char *)t->name->text.at);
+        request_no_mailbox(r, name);
     return false;
 }
 
@@ -438,28 +438,42 @@ static int check_change(const struct metadata_state *t, struct request *r, struc
     return mailbox_attribute_settable(box, change, e);
 }
 
-/* Entries to changes, checked; the first fault answers. In a broken list those that are whole. */
+/* In a broken line: its end is reached before this entry's. */
+static bool is_cut(const struct request *r, const struct imap_arg *entry)
+{
+    const struct imap_arg *value = entry->next;
+
+    return value == NULL || (value->type == IMAP_LIST && value->next == NULL && r->parser.depth > 1);
+}
+
+/* Entries to changes, checked; the first fault answers: one of how they are written before those of the store. In a broken list those that
+ * are whole. */
 static bool read_changes(struct session *s, struct request *r, struct metadata_state *t, struct mailbox *box,
                          struct attribute_change *changes, size_t *count)
 {
-    for (const struct imap_arg *a = t->entries; a != NULL && (a->next != NULL || !t->broken); a = a->next->next) {
+    struct error first;
+    bool refused = false;
+
+    for (const struct imap_arg *a = t->entries; a != NULL && !(t->broken && is_cut(r, a)); a = a->next->next) {
         struct attribute_change *change = &changes[(*count)++];
         struct error e = {0};
 
-        if (!check_entry(s, r, a, "Entry name isn't astring"))
-            return false;
-        if (a->next == NULL || a->next->type == IMAP_LIST) {
+        if (imap_arg_is_string(a) && (a->next == NULL || a->next->type == IMAP_LIST)) {
             request_bad(s, r, a->next == NULL ? "Entry value missing" : "Entry value can't be a list");
             return false;
         }
+        if (!check_entry(s, r, a, "Entry name isn't astring"))
+            return false;
         change->name = entry_name(r, a->text, &change->scope);
         change->value = a->next->type == IMAP_NIL ? NULL : arena_str(r->arena, a->next->text);
-        if (check_change(t, r, box, a->next, change, &e) < 0) {
-            request_error(s, r, &e);
-            return false;
+        if (check_change(t, r, box, a->next, change, &e) < 0 && !refused) {
+            first = e;
+            refused = true;
         }
     }
-    return true;
+    if (refused && !t->broken)
+        request_error(s, r, &first);
+    return !refused;
 }
 
 static void set_start(struct session *s, struct request *r, struct metadata_state *t)
@@ -514,7 +528,7 @@ void setmetadata_broken(struct session *s, struct request *r)
 {
     struct metadata_state *t;
 
-    if (r->args == NULL || (imap_arg_is_string(r->args) && r->args->next == NULL))
+    if (r->args == NULL || (imap_arg_is_string(r->args) && (r->args->next == NULL || r->args->next->type != IMAP_LIST)))
         return; /* nothing that could be looked at */
     setmetadata_begin(s, r);
     t = r->state;

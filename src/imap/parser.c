@@ -59,6 +59,8 @@ static enum imap_parse read_atom(struct imap_parser *p, struct slice in, size_t 
     struct slice text = arena_slice(p->arena, slice_head(in, i));
     add_arg(p, slice_equal_str_nocase(text, "NIL") ? IMAP_NIL : IMAP_ATOM, text);
     *used += i;
+    if (in.at[i] == ')' && p->depth == 0) /* belongs to the atom: also the last one that is wanted is bad */
+        return bad(p, "Unexpected ')'");
     return IMAP_PARSE_DONE;
 }
 

@@ -103,6 +103,11 @@ void request_place_error(struct session *s, struct request *r, const struct erro
     r->sync = false;
 }
 
+void request_no_mailbox(struct request *r, struct slice name)
+{
+    request_reply(r, "NO Mailbox doesn't exist: %.*s%s", (int)name.size, (const char *)name.at, slice_ends(name, SLICE(".")) ? "" : ".");
+}
+
 void put_mailbox(const struct session *s, struct buffer *out, const char *utf8)
 {
     struct buffer name = {0};

@@ -12,10 +12,21 @@ static bool take_charset(struct session *s, struct request *r, struct search *q,
         request_bad(s, r, "Invalid charset argument");
         return false;
     }
-    /* An unknown one is told of behind the keys: until then it is one in which each byte is a character. */
+    /* An unknown one is told of at the first key whose text is in it, else behind the keys. */
     q->bad_charset = !mime_charset_known(arg->text);
     q->charset = q->bad_charset ? "ISO-8859-1" : arena_str(r->arena, arg->text);
     return true;
+}
+
+bool search_charset_unknown(struct session *s, struct request *r, const struct search *q)
+{
+    request_reply(r, "NO [BADCHARSET] Unknown charset.");
+    r->sync = false;
+    if ((q->returns & RETURN_SAVE) != 0) {
+        index_ranges_free(&s->saved);
+        s->saved = (struct index_ranges){0};
+    }
+    return false;
 }
 
 bool search_parse_all(struct session *s, struct request *r, struct search *q, const struct imap_arg *a)
@@ -50,16 +61,8 @@ bool search_parse_all(struct session *s, struct request *r, struct search *q, co
     }
     if (!search_parse(s, r, q, a))
         return false;
-    if (q->bad_charset) {
-        request_reply(r, "NO [BADCHARSET] Unknown charset.");
-        r->sync = false;
-        r->condstore = false;
-        if ((q->returns & RETURN_SAVE) != 0) {
-            index_ranges_free(&s->saved);
-            s->saved = (struct index_ranges){0};
-        }
-        return false;
-    }
+    if (q->bad_charset)
+        return search_charset_unknown(s, r, q);
     if (s->uidonly && q->has_set) {
         request_reply(r, "BAD [UIDREQUIRED] Message numbers are not allowed once UIDONLY is enabled.");
         return false;
@@ -72,8 +75,10 @@ void search_begin(struct session *s, struct request *r)
 {
     struct search *q = r->state = ARENA_NEW(r->arena, struct search);
 
-    if (!search_parse_all(s, r, q, r->args))
+    if (!search_parse_all(s, r, q, r->args)) {
+        r->condstore = false; /* MODSEQ among keys that are refused turns nothing on */
         return;
+    }
     r->hold = !r->uid || q->has_set;
     r->condstore = r->condstore && q->thread == NULL;
 }

@@ -55,6 +55,8 @@ bool search_parse_all(struct session *, struct request *, struct search *, const
 void search_free(struct search *);
 /* Keys up to the end of the arguments. False: the request has been answered. */
 bool search_parse(struct session *, struct request *, struct search *, const struct imap_arg *);
+/* Answers NO. False. */
+bool search_charset_unknown(struct session *, struct request *, const struct search *);
 bool search_parse_returns(struct session *, struct request *, struct search *, const struct imap_arg *list);
 /* Writes the answer. MORE: it is written. */
 enum step search_tell(struct session *, struct request *, struct search *);

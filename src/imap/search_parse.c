@@ -62,8 +62,11 @@ static bool parameter(struct session *s, struct request *r, const struct imap_ar
 static bool key_text(struct session *s, struct request *r, struct search *q, const struct imap_arg *arg, struct slice *utf8)
 {
     struct buffer out = {0};
-    bool good = mime_charset_to_utf8(slice_from_str(q->charset == NULL ? "UTF-8" : q->charset), arg->text, &out);
+    bool good;
 
+    if (q->bad_charset)
+        return search_charset_unknown(s, r, q);
+    good = mime_charset_to_utf8(slice_from_str(q->charset == NULL ? "UTF-8" : q->charset), arg->text, &out);
     if (q->charset != NULL && *q->charset == '\0') /* no charset at all: nothing but ASCII */
         for (size_t i = 0; i < arg->text.size; i++)
             good = good && arg->text.at[i] < 0x80;
@@ -205,8 +208,9 @@ static bool parse_modseq(struct session *s, struct request *r, struct search *q,
                          struct search_key *k)
 {
     const struct imap_arg *a = *arg;
+    uint64_t number;
 
-    if (a->type == IMAP_QUOTED) {
+    if (!imap_number(a->text, &number)) { /* quoted or not: an entry is what is no number */
         struct slice flag = a->text;
 
         if (!slice_starts_nocase(flag, SLICE("/flags/")) || a->next == NULL || !imap_arg_is_string(a->next)) {
@@ -220,6 +224,8 @@ static bool parse_modseq(struct session *s, struct request *r, struct search *q,
             request_bad(s, r, "Invalid MODSEQ system flag");
             return false;
         }
+        if (is_keyword(s, flag))
+            session_keyword_mention(s, flag);
         a = a->next;
         if (!slice_equal_str_nocase(a->text, "all") && !slice_equal_str_nocase(a->text, "priv") &&
             !slice_equal_str_nocase(a->text, "shared")) {
@@ -321,8 +327,10 @@ static bool mimepart_key(struct session *s, struct request *r, struct search *q,
 {
     const char *fault;
 
-    if (search_part_parse(r->arena, q->charset == NULL ? "UTF-8" : q->charset, arg, k, &fault))
+    if (search_part_parse(r->arena, q->bad_charset ? NULL : q->charset == NULL ? "UTF-8" : q->charset, arg, k, &fault))
         return true;
+    if (fault == NULL)
+        return search_charset_unknown(s, r, q);
     request_bad(s, r, "%s", fault);
     return false;
 }
@@ -346,6 +354,8 @@ static bool content_key(struct session *s, struct request *r, struct search *q, 
         if (!parameter(s, r, arg, word))
             return false;
         name = (*arg)->text;
+        if (q->bad_charset)
+            return search_charset_unknown(s, r, q);
         return parameter(s, r, arg, word) && parse_header(s, r, q, *arg, name, MIME_MATCH_VALUE, k);
     }
     if (strcmp(word, "MIMEPART") == 0)
@@ -375,7 +385,7 @@ static bool identity_key(struct session *s, struct request *r, struct search *q,
     }
     if (strcmp(word, "X-MAILBOX") == 0) {
         k->type = SEARCH_MAILBOX;
-        return parameter(s, r, arg, word) && key_text(s, r, q, *arg, &k->name);
+        return parameter(s, r, arg, word) && (q->bad_charset || key_text(s, r, q, *arg, &k->name));
     }
     *found = false;
     return true;
@@ -602,10 +612,6 @@ static bool parse_update(struct session *s, struct request *r, struct search *q,
         request_bad(s, r, "SEARCH return options have duplicate UPDATE");
         return false;
     }
-    if (updates_has(s, slice_from_str(r->tag))) {
-        request_bad(s, r, "Duplicate search update tag");
-        return false;
-    }
     if (items == NULL || items->type != IMAP_LIST)
         return true;
     *arg = items;
@@ -657,6 +663,10 @@ bool search_parse_returns(struct session *s, struct request *r, struct search *q
         if (words[i].flag == RETURN_UPDATE && !parse_update(s, r, q, &a))
             return false;
         q->returns |= words[i].flag;
+    }
+    if ((q->returns & RETURN_UPDATE) != 0 && updates_has(s, slice_from_str(r->tag))) {
+        request_bad(s, r, "Duplicate search update tag");
+        return false;
     }
     if ((q->returns & (RETURN_PARTIAL | RETURN_ALL)) == (RETURN_PARTIAL | RETURN_ALL)) {
         request_bad(s, r, "PARTIAL conflicts with ALL");

@@ -84,9 +84,9 @@ static const char *known_fault(struct request *r, const struct imap_arg *list)
         return "Invalid QRESYNC known-sequence-set";
     if (!is_known_set(r, first->next, &uids))
         return "Invalid QRESYNC known-uid-set";
-    if (first->next->next != NULL)
-        return "Too many parameters to QRESYNC known set";
-    return set_size(&seqs) == set_size(&uids) ? NULL : "Invalid QRESYNC sets";
+    if (set_size(&seqs) != set_size(&uids))
+        return "Invalid QRESYNC sets";
+    return first->next->next == NULL ? NULL : "Too many parameters to QRESYNC known set";
 }
 
 static bool parse_qresync(struct session *s, struct request *r, struct select_state *t, const struct imap_arg *list)
@@ -158,6 +158,7 @@ void select_begin(struct session *s, struct request *r)
 {
     struct select_state *t = r->state = ARENA_NEW(r->arena, struct select_state);
     struct mailbox_place place;
+    struct slice name;
     struct error e = {0};
 
     close_earlier(s);
@@ -165,9 +166,11 @@ void select_begin(struct session *s, struct request *r)
         request_bad(s, r, "Invalid arguments");
         return;
     }
-    if (!request_place(s, r, r->args, &place, ERROR_PLAIN))
+    if (!request_name(s, r, r->args->text, &name)) /* the one fault of a name that is told before those of the options */
         return;
     if (r->args->next != NULL && r->args->next->type == IMAP_LIST && !parse_options(s, r, t, r->args->next))
+        return;
+    if (!request_place(s, r, r->args, &place, ERROR_PLAIN))
         return;
     if (mailbox_open(&s->box, &place, 0, &e) < 0) {
         s->box = NULL;

@@ -171,6 +171,12 @@ static bool uses_numbers(const struct command *command)
     return false;
 }
 
+/* Where CREATE takes no uses, what stands behind the name is not looked at: it may be anything. */
+static unsigned args_wanted(const struct session *s, const struct command *command)
+{
+    return command->begin == create_begin && session_extension(s, "CREATE-SPECIAL-USE") ? 2 : (unsigned)command->args;
+}
+
 static enum step step_line(struct session *s)
 {
     struct imap_line line;
@@ -224,10 +230,18 @@ static enum step step_line(struct session *s)
         if ((command->flags & COMMAND_LITERAL8) != 0)
             flags |= IMAP_PARSER_LITERAL8;
         imap_parser_init(&r->parser, r->arena, conf_size(s->set, SET_imap_max_line_length), flags,
-                         (unsigned)command->args);
+                         args_wanted(s, command));
         s->phase = PHASE_ARGS;
     }
     return STEP_MORE;
+}
+
+void session_turn_on_modseqs(struct session *s)
+{
+    if (s->phase == PHASE_RUN && (!s->condstore || !s->modseq_told))
+        s->phase = PHASE_CONDSTORE;
+    else
+        s->condstore = true;
 }
 
 static void begin_command(struct session *s)
@@ -243,10 +257,8 @@ static void begin_command(struct session *s)
     else
         r->command->begin(s, r);
     r->run_ns += time_monotonic_ns() - from;
-    if (s->phase == PHASE_RUN && r->condstore && (!s->condstore || !s->modseq_told))
-        s->phase = PHASE_CONDSTORE;
-    else if (r->condstore)
-        s->condstore = true;
+    if (r->condstore)
+        session_turn_on_modseqs(s);
 }
 
 static enum step step_args(struct session *s)

@@ -186,6 +186,8 @@ void session_wake(struct session *);
 void session_bye(struct session *, const char *bye, const char *reason);
 void session_kick(struct session *, const char *bye);
 struct store_op *session_enable_modseqs(struct session *, struct request *);
+/* The client shows that it knows CONDSTORE. In `run`: when the phase has changed, it returns STEP_MORE, and is called again. */
+void session_turn_on_modseqs(struct session *);
 size_t session_memory(const struct session *);
 /* imap_logout_format with its values. */
 const char *session_stats_text(struct session *, struct arena *);
@@ -311,6 +313,8 @@ void session_retry(struct session *, unsigned ms);   /* wakes the session then *
 bool request_place(struct session *, struct request *, const struct imap_arg *, struct mailbox_place *,
                    enum error_use);
 void request_place_error(struct session *, struct request *, const struct error *, enum error_use);
+/* NO: there is none of this name, in UTF-8 as it was written; a '.' at its end is lost, as at the end of all texts. */
+void request_no_mailbox(struct request *, struct slice name);
 /* Is the word in imap_client_workarounds? */
 bool session_workaround(const struct session *, const char *name);
 /* mUTF-7 to UTF-8 in the request's arena; answers NO on failure. */

@@ -38,6 +38,8 @@ int imap_set_parse(struct arena *arena, struct slice text, struct imap_set *set)
         set->saved = true;
         return 0;
     }
+    if (text.size == 0)
+        return 0;
     for (size_t i = 0; i < text.size; i++)
         room += text.at[i] == ',';
     set->at = ARENA_ARRAY(arena, struct imap_set_range, room);
@@ -107,7 +109,7 @@ static bool highest_exists(const struct joined *j, uint32_t count)
         return false;
     if (j->star)
         return j->low == UINT32_MAX || j->low <= count;
-    return j->plain.at[j->plain.count - 1].last <= count;
+    return j->plain.count > 0 && j->plain.at[j->plain.count - 1].last <= count;
 }
 
 static int resolve_seqs(const struct imap_set *set, bool strict, uint32_t count, struct index_ranges *seqs)

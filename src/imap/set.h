@@ -15,7 +15,7 @@ struct imap_set {
     bool huge;
 };
 
-/* -1: not a set. */
+/* -1: not a set. Nothing at all is an empty one, which only sets of UIDs may be. */
 int imap_set_parse(struct arena *, struct slice text, struct imap_set *);
 
 enum imap_set_kind {

@@ -135,9 +135,11 @@ void store_begin(struct session *s, struct request *r)
         return;
     a = a->next;
     if (a != NULL && a->type == IMAP_LIST) {
-        if (!parse_modifiers(s, r, a, &modseq, &t->conditional))
+        bool good = parse_modifiers(s, r, a, &modseq, &t->conditional);
+
+        r->condstore = t->conditional; /* also where the next modifier is refused */
+        if (!good)
             return;
-        r->condstore = t->conditional;
         a = a->next;
     }
     if (a == NULL || !imap_arg_is_atom(a) || !parse_action(a->text, &modify, &silent)) {

@@ -324,12 +324,14 @@ void updates_pass_free(struct session *s, struct updates_pass **pass)
 void cancelupdate_begin(struct session *s, struct request *r)
 {
     for (const struct imap_arg *a = r->args; a != NULL || r->args == NULL; a = a->next) {
-        struct search_update **at = &s->updates, *u;
-
-        if (a == NULL || a->type != IMAP_QUOTED) {
+        if (a == NULL || (a->type != IMAP_QUOTED && a->type != IMAP_LITERAL)) {
             request_bad(s, r, "Invalid parameters");
             return;
         }
+    }
+    for (const struct imap_arg *a = r->args; a != NULL; a = a->next) {
+        struct search_update **at = &s->updates, *u;
+
         while (*at != NULL && !slice_equal_str(a->text, (*at)->tag))
             at = &(*at)->next;
         u = *at;

@@ -2,6 +2,7 @@
  * segments of the path mean. */
 #include "imap/url.h"
 
+#include <arpa/inet.h>
 #include <time.h>
 
 struct parse {
@@ -42,6 +43,26 @@ static bool is_plain(unsigned char c)
            (c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL);
 }
 
+/* "%XX" at the front of `s`. */
+static int check_escape(struct parse *p, struct slice s)
+{
+    if (s.size < 3)
+        return fault(p, "Unexpected URI boundary after '%'");
+    for (size_t k = 1; k <= 2; k++) {
+        if (hex(s.at[k]) < 0)
+            return fault(p, arena_printf(p->arena, "Expecting hex digit after '%.*s', but found '%c'", (int)k, (const char *)s.at, s.at[k]));
+    }
+    if (hex(s.at[1]) == 0 && hex(s.at[2]) == 0)
+        return fault(p, "Percent encoding is not allowed to encode NUL character");
+    return 0;
+}
+
+/* What stands in the URL from there on. */
+static struct slice to_end(const struct parse *p, const unsigned char *at)
+{
+    return slice_from(p->text, (size_t)(at - p->text.at));
+}
+
 /* Only such bytes that may stand in a component; `more` are allowed too. */
 static int check_bytes(struct parse *p, struct slice s, const char *more, const char *name)
 {
@@ -49,14 +70,8 @@ static int check_bytes(struct parse *p, struct slice s, const char *more, const 
         unsigned char c = s.at[i];
 
         if (c == '%') {
-            if (i + 1 >= s.size || (hex(s.at[i + 1]) >= 0 && i + 2 >= s.size))
-                return fault(p, "Unexpected URI boundary after '%'");
-            for (size_t k = 1; k <= 2; k++) {
-                if (hex(s.at[i + k]) < 0)
-                    return fault_named(p, "Expecting hex digit after '%', but found '", slice_of(s.at + i + k, 1), "'");
-            }
-            if (hex(s.at[i + 1]) == 0 && hex(s.at[i + 2]) == 0)
-                return fault(p, "Percent encoding is not allowed to encode NUL character");
+            if (check_escape(p, *name == 'U' ? slice_from(s, i) : to_end(p, s.at + i)) < 0) /* of Userinfo alone the end counts */
+                return -1;
             i += 2;
         } else if (!is_plain(c) && (c == '\0' || strchr(more, c) == NULL)) {
             return fault(p, arena_printf(p->arena, "%s component contains invalid character", name));
@@ -123,15 +138,34 @@ static int parse_userinfo(struct parse *p, struct slice info)
     return 0;
 }
 
-static bool is_host(struct slice host)
+static int check_host(struct parse *p, struct slice host)
 {
     for (size_t i = 0; i < host.size; i++) {
         unsigned char c = host.at[i];
 
-        if (!((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '.'))
-            return false;
+        if (c == '%') {
+            if (check_escape(p, to_end(p, host.at + i)) < 0)
+                return -1;
+            i += 2;
+        } else if (!((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '.')) {
+            return fault(p, "Invalid host identifier");
+        }
     }
-    return true;
+    return 0;
+}
+
+/* What stands in "[...]". */
+static int check_address(struct parse *p, struct slice address)
+{
+    struct in6_addr binary;
+
+    if (address.size == 0)
+        return fault(p, "Empty IPv6 host address");
+    if ((address.at[0] | 0x20) == 'v')
+        return fault_named(p, "Future IP host address '", address, "' not supported");
+    if (inet_pton(AF_INET6, arena_str(p->arena, address), &binary) != 1)
+        return fault_named(p, "Invalid IPv6 host address '", address, "'");
+    return 0;
 }
 
 static int parse_host(struct parse *p, struct slice host)
@@ -139,20 +173,24 @@ static int parse_host(struct parse *p, struct slice host)
     struct slice port = SLICE_EMPTY;
     ptrdiff_t at;
 
-    if (host.size > 0 && host.at[0] == '[') { /* an IPv6 address */
+    if (host.size > 0 && host.at[0] == '[') {
         at = slice_find(host, ']');
         if (at < 0)
-            return fault(p, "Invalid host identifier");
+            return fault(p, "Expecting ']' at end of IP-literal");
         port = slice_from(host, (size_t)at + 1);
+        if (port.size > 0 && port.at[0] != ':')
+            return fault(p, "Invalid host identifier");
         host = slice_head(host, (size_t)at + 1);
+        if (check_address(p, slice_of(host.at + 1, host.size - 2)) < 0)
+            return -1;
     } else {
         at = slice_find(host, ':');
         if (at >= 0) {
             port = slice_from(host, (size_t)at);
             host = slice_head(host, (size_t)at);
         }
-        if (!is_host(host))
-            return fault(p, "Invalid host identifier");
+        if (check_host(p, host) < 0)
+            return -1;
         if (host.size > 1 && host.at[host.size - 1] == '.')
             host.size--;
     }
@@ -168,8 +206,21 @@ static int parse_host(struct parse *p, struct slice host)
         p->out->has_port = true;
         p->out->port = number;
     }
-    p->out->host = host.size == 0 ? NULL : arena_str(p->arena, host);
+    p->out->host = host.size == 0 ? NULL : host.at[0] == '[' ? arena_str(p->arena, host) : decode(p, host);
     return 0;
+}
+
+/* What is none begins a path. */
+static bool is_scheme(struct slice word)
+{
+    for (size_t i = 0; i < word.size; i++) {
+        unsigned char c = word.at[i];
+        bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+
+        if (!letter && (i == 0 || !((c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.')))
+            return false;
+    }
+    return word.size > 0;
 }
 
 /* Scheme and authority off the front; the path begins behind. */
@@ -179,7 +230,7 @@ static int parse_front(struct parse *p, struct slice *rest)
     bool scheme = false;
 
     until(&word, ":/?#");
-    if (word.size > 0 && word.at[0] == ':' && word.at != rest->at) {
+    if (word.size > 0 && word.at[0] == ':' && is_scheme(slice_head(*rest, (size_t)(word.at - rest->at)))) {
         if (!slice_starts_nocase(*rest, SLICE("imap:")))
             return fault(p, "Not an IMAP URL");
         scheme = true;
@@ -194,11 +245,13 @@ static int parse_front(struct parse *p, struct slice *rest)
     *rest = slice_from(*rest, 2);
     authority = until(rest, "/?#");
     {
-        ptrdiff_t at = slice_find_last(authority, '@');
+        size_t n = 0;
+        bool userinfo;
 
-        if (at >= 0 && parse_userinfo(p, slice_head(authority, (size_t)at)) < 0)
-            return -1;
-        if (parse_host(p, slice_from(authority, at < 0 ? 0 : (size_t)at + 1)) < 0)
+        while (n < authority.size && (is_plain(authority.at[n]) || authority.at[n] == ':' || authority.at[n] == '%'))
+            n++;
+        userinfo = n < authority.size && authority.at[n] == '@';
+        if (parse_host(p, slice_from(authority, userinfo ? n + 1 : 0)) < 0 || (userinfo && parse_userinfo(p, slice_head(authority, n)) < 0))
             return -1;
     }
     if (p->out->host == NULL && !scheme && authority.size == 0) {

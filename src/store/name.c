@@ -161,10 +161,10 @@ static int check_vname(const struct mail_storage *storage, const char *vname, ch
         return refuse(e, vname, "Name is empty");
     if (*vname == separator)
         return refuse(e, vname, "Begins with hierarchy separator");
-    if (vname[n - 1] == separator)
-        return refuse(e, vname, "Ends with hierarchy separator");
     if (strstr(vname, doubled) != NULL)
         return refuse(e, vname, "Has adjacent hierarchy separators");
+    if (vname[n - 1] == separator)
+        return refuse(e, vname, "Ends with hierarchy separator");
     return 0;
 }
 
@@ -320,7 +320,7 @@ int mailbox_place_new(struct mail_user *user, struct arena *arena, struct slice 
 
     *directory = false;
     ns = vname.size == 0 || memchr(text, '\0', vname.size) != NULL ? NULL : mail_namespace_find(user, text);
-    if (ns != NULL && vname.size > 1 && vname.at[vname.size - 1] == (unsigned char)ns->separator) {
+    if (ns != NULL && vname.at[vname.size - 1] == (unsigned char)ns->separator) {
         vname.size--;
         *directory = true;
     }

@@ -64,7 +64,9 @@ bool search_date_parse(struct slice text, uint64_t *day)
     tm.tm_mon = month;
     tm.tm_year = (int)y - 1900;
     t = timegm(&tm);
-    *day = t < 0 ? 0 : (uint64_t)t / 86400;
+    if (tm.tm_mday != (int)d || tm.tm_mon != month) /* the real server takes days that do not exist for the end of time, or its beginning */
+        t = y > 2000 ? INT64_MAX : INT64_MIN;
+    *day = (uint64_t)(t / 86400);
     return true;
 }
 

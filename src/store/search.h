@@ -49,7 +49,7 @@ struct search_key {
     uint8_t flags;
     enum search_date date;
     enum search_when when;
-    uint64_t number;                         /* day: days since 1970, local calendar; SENT: the Date header's own zone */
+    uint64_t number;                         /* day: days since 1970 (int64_t), local calendar; SENT: the Date header's own zone */
     struct slice name;
     struct mime_key key;
     struct index_ranges ranges;              /* freed by whoever made it */

@@ -37,7 +37,8 @@ struct search_part_key {
 };
 
 /* Reads the key behind *arg, which moves to the last argument taken; strings are in `charset`. Lists are arguments, or flat: the
- * atoms "(" and ")", which are strings where a string is wanted. The key becomes SEARCH_MIMEPART and keeps texts of the arguments. False: *fault is what the user is told. */
+ * atoms "(" and ")", which are strings where a string is wanted. The key becomes SEARCH_MIMEPART and keeps texts of the arguments. False: *fault is what the
+ * user is told; NULL: a text is in a charset that nobody knows, which `charset` NULL stands for. */
 bool search_part_parse(struct arena *, const char *charset, const struct imap_arg **arg, struct search_key *, const char **fault);
 
 /* The tree needs data. `count`: keys of the whole tree. */

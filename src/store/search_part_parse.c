@@ -34,10 +34,16 @@ static bool parameter(struct parse *p, const char *key)
     return true;
 }
 
+/* False without a fault: the text that was taken last is in a charset that nobody knows. */
+static bool readable(const struct parse *p)
+{
+    return p->charset != NULL;
+}
+
 static bool take_key(struct parse *p, struct search_part_key *k)
 {
     struct buffer utf8 = {0};
-    bool good = mime_charset_to_utf8(slice_from_str(p->charset), p->at->text, &utf8);
+    bool good = mime_charset_to_utf8(slice_from_str(p->charset != NULL ? p->charset : "ISO-8859-1"), p->at->text, &utf8);
 
     k->key = mime_key_new(p->arena, arena_slice(p->arena, buffer_slice(&utf8)));
     buffer_free(&utf8);
@@ -74,7 +80,7 @@ static bool parse_number(struct parse *p, struct search_part_key *k, const char 
     const struct imap_arg *a = p->at->next;
     bool compared = false;
 
-    if (a == NULL)
+    if (a == NULL || (more != NULL && !imap_arg_is_atom(a) && a->type != IMAP_LIST))
         return bad(p, "%s", none);
     if (more != NULL && imap_arg_is_atom(a) && (slice_equal_str_nocase(a->text, more) || slice_equal_str_nocase(a->text, less))) {
         k->compare = slice_equal_str_nocase(a->text, more) ? PART_LARGER : PART_SMALLER;
@@ -112,7 +118,7 @@ static bool parse_filename(struct parse *p, struct search_part_key *k)
         if (!imap_arg_is_string(a->next))
             return bad(p, "Invalid MIMEPART FILENAME string value");
         p->at = a->next;
-        return take_key(p, k);
+        return readable(p) && take_key(p, k);
     }
     return bad(p, "Invalid MIMEPART FILENAME match type");
 }
@@ -132,7 +138,7 @@ static bool parse_disposition(struct parse *p, struct search_part_key *k)
     if (!imap_arg_is_atom(a) || !slice_equal_str_nocase(a->text, "PARAM"))
         return bad(p, "Invalid MIMEPART DISPOSITION key type");
     p->at = a;
-    if (!parameter(p, "PARAM"))
+    if (!parameter(p, "PARAM") || !readable(p))
         return false;
     k->name = p->at->text;
     return parameter(p, "PARAM") && take_key(p, k);
@@ -212,15 +218,15 @@ static bool parse_word(struct parse *p, struct search_part_key *k, const char *w
     }
     if (strcmp(word, "PARAM") == 0) {
         k->type = PART_PARAM;
-        if (!parameter(p, word))
+        if (!parameter(p, word) || !readable(p))
             return false;
         k->name = p->at->text;
         return parameter(p, word) && take_key(p, k);
     }
     if (strcmp(word, "HEADER") == 0) /* these three match nothing in the real server */
-        return parameter(p, word) && parameter(p, word);
+        return parameter(p, word) && readable(p) && parameter(p, word);
     if (strcmp(word, "BODY") == 0 || strcmp(word, "TEXT") == 0)
-        return parameter(p, word);
+        return parameter(p, word) && readable(p);
     if (strcmp(word, "DISPOSITION") == 0) {
         k->type = PART_DISPOSITION_PARAM;
         return parse_disposition(p, k);

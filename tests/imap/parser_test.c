@@ -145,6 +145,10 @@ ATF_TC_BODY(few_arguments, tc)
     check(" box extra (\r\n", 14, 0, 1, "box", 4);
     check(" box\r\n", 6, 0, 2, "box", 6);
     check(" box (A B) {3}\r\n", 16, 0, 2, "box (A B)", 10);
+    /* but a ')' belongs to the atom in front of it */
+    check(" box x)\r\n", 9, 0, 2, "bad Unexpected ')'", 6);
+    check(" box \"x\")\r\n", 11, 0, 2, "box q:x", 8);
+    check(" box (x))\r\n", 11, 0, 2, "box (x)", 8);
 }
 
 ATF_TC_WITHOUT_HEAD(messages);

@@ -41,7 +41,7 @@ ATF_TC_BODY(syntax, tc)
     ATF_CHECK_STREQ("4294967295-4294967295!", parsed("99999999999999999999999999"));
     ATF_CHECK_STREQ("bad", parsed("0"));
     ATF_CHECK_STREQ("bad", parsed("1:0"));
-    ATF_CHECK_STREQ("bad", parsed(""));
+    ATF_CHECK_STREQ("", parsed(""));
     ATF_CHECK_STREQ("bad", parsed("abc"));
     ATF_CHECK_STREQ("bad", parsed("1,,2"));
     ATF_CHECK_STREQ("bad", parsed("-1"));
@@ -113,6 +113,8 @@ ATF_TC_BODY(meaning, tc)
     ATF_CHECK_STREQ("1,5", resolved(view, "*,1", IMAP_SET_UIDS));
     ATF_CHECK_STREQ("1:5", resolved(view, "1:4294967295", IMAP_SET_UIDS));
     ATF_CHECK_STREQ("", resolved(view, "99999999999", IMAP_SET_UIDS));
+    ATF_CHECK_STREQ("", resolved(view, "", IMAP_SET_UIDS));
+    ATF_CHECK_STREQ("bad", resolved(view, "", IMAP_SET_SEQS));
     ATF_CHECK_STREQ("2:3", resolved(view, "$", IMAP_SET_SEQS));
     index_view_close(&view);
     index_close(&index);

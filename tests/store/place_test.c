@@ -72,6 +72,8 @@ ATF_TC_BODY(maildirpp, tc)
         {".", NULL, NULL, "Invalid mailbox name: Begins with hierarchy separator"},
         {"a.", NULL, NULL, "Invalid mailbox name: Ends with hierarchy separator"},
         {"a..b", NULL, NULL, "Invalid mailbox name: Has adjacent hierarchy separators"},
+        {"a..", NULL, NULL, "Invalid mailbox name: Has adjacent hierarchy separators"},
+        {".a.", NULL, NULL, "Invalid mailbox name: Begins with hierarchy separator"},
         {"./../victim/Maildir", NULL, NULL, "Invalid mailbox name: Begins with hierarchy separator"},
         {"a/b", NULL, NULL, "Invalid mailbox name: Name must not have '/' characters"},
         {"~ann", NULL, NULL, "Invalid mailbox name: Begins with '~'"},
