@@ -167,8 +167,7 @@ static const char *parse_partial(struct slice rest, struct fetch_item *item, str
         return "Missing '>' in partial";
     if (rest.size > 1)
         return "Unexpected data after '>'";
-    if (item->kind != FETCH_BINARY_SIZE)
-        buffer_printf(label, "<%llu>", (unsigned long long)item->from);
+    buffer_printf(label, "<%llu>", (unsigned long long)item->from);
     return NULL;
 }
 
@@ -221,7 +220,8 @@ static bool parse_section(struct session *s, struct request *r, struct fetch *f,
         rest = slice_from(rest, (size_t)end + 1);
     }
     buffer_append_byte(&label, ']');
-    fault = parse_partial(rest, item, &label);
+    if (kind != FETCH_BINARY_SIZE) /* nothing behind it is looked at */
+        fault = parse_partial(rest, item, &label);
     good = fault == NULL;
 done:
     if (fault != NULL)

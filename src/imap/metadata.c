@@ -441,9 +441,9 @@ static int check_change(const struct metadata_state *t, struct request *r, struc
 /* In a broken line: its end is reached before this entry's. */
 static bool is_cut(const struct request *r, const struct imap_arg *entry)
 {
-    const struct imap_arg *value = entry->next;
+    const struct imap_arg *last = entry->type == IMAP_LIST ? entry : entry->next;
 
-    return value == NULL || (value->type == IMAP_LIST && value->next == NULL && r->parser.depth > 1);
+    return last == NULL || (last->type == IMAP_LIST && last->next == NULL && r->parser.depth > 1);
 }
 
 /* Entries to changes, checked; the first fault answers: one of how they are written before those of the store. In a broken list those that

@@ -477,7 +477,7 @@ static int parse_access(struct parse *p, struct slice access)
     struct slice application = plus < 0 ? access : slice_head(access, (size_t)plus);
 
     if (access.size == 0)
-        return fault(p, "Missing URLAUTH access specifier");
+        return fault(p, to_end(p, access.at).size == 0 ? "Missing URLAUTH access specifier" : "Empty URLAUTH access specifier");
     if (application.size == 0)
         return fault(p, "Empty URLAUTH access application");
     p->out->application = decode(p, application);
