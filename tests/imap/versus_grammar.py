@@ -210,6 +210,11 @@ def asks_for_modseq_of_none(command):
     return "MODSEQ 1" in command and re.search(r"[ (][$\d*]", command.replace("MODSEQ 1", "")) is not None
 
 
+def left_out(command):
+    """Modifiers behind one item without parentheses are names of headers for the real server. It cuts a number of PARTIAL to 32 bits."""
+    return re.search(r"FETCH \S+ (BODY|BINARY)\S*[\]>] \((CHANGED|VANISHED)", command) is not None or re.search(r"PARTIAL [0-9:]*\d{10}", command) is not None
+
+
 def sequence(seed):
     grammar = Wider(seed) if seed >= WIDER else Wide(seed)
     names = grammar.random.sample(MESSAGES, grammar.random.randrange(3, len(MESSAGES) + 1))
@@ -217,7 +222,7 @@ def sequence(seed):
     commands, fresh = [], [True] * sessions
     while len(commands) < STEPS:
         n, command = grammar.random.randrange(sessions), grammar.step()
-        if joined_wrongly(str(command)) or asks_for_modseq_of_none(str(command)):
+        if joined_wrongly(str(command)) or asks_for_modseq_of_none(str(command)) or left_out(str(command)):
             continue
         if not fresh[n] and any(w in str(command) for w in LOOKS):
             commands.append((n, "NOOP"))
