@@ -48,7 +48,7 @@ PYTHON
 }
 
 # Headers and bodies through a whole session: ENVELOPE and structures, previews, BINARY, searches, sorting and threads; about a thousand
-# answers a seed. A few differ: bodies of quoted-printable that end inside a character, parts of messages in parts.
+# answers a seed. One in ten seeds has a BINARY[] whose last bytes the real server leaves out (docs/compatibility.md, BINARY.SIZE).
 atf_test_case odd_mail
 odd_mail_head()
 {
@@ -60,7 +60,7 @@ odd_mail_body()
 {
     need_dovecot
     count=6 allowed=0
-    [ -z "$YARILO_LONG" ] || count=250 allowed=250
+    [ -z "$YARILO_LONG" ] || count=250 allowed=30
     dir=$(mktemp -d)
     python3 -B "$TOP_SRC/tests/imap/odd_mail" "$dir" "$TOP_BUILD/compat/bin/doveadm" doveadm 1 $count $allowed --show >said 2>&1
     status=$?
