@@ -53,6 +53,8 @@ static const char *field_of(const struct mail_user *user, const char *name, cons
 /* `set_up`: the home is known by now. */
 static char *expand(const struct mail_user *user, struct arena *arena, const char *text, bool set_up, bool *failed, struct error *e)
 {
+    if (strchr(text, '%') == NULL)
+        return arena_strdup(arena, text); /* most are */
     const char *hostname = conf_str(user->settings, SET_hostname);
     const struct conf_user values = {
         .name = user->name, .auth_user = field_of(user, "auth_user", NULL), .service = user->service, .local_ip = user->local_ip,
