@@ -1,6 +1,7 @@
 /* auth_pam.c - the module auth_pam: asks PAM (auth.md 9.2). It runs in auth-worker only. */
 #define YARILO_MODULE_ITSELF
-#include "auth/module.h"
+#include "auth/auth_pam.h"
+#include "rpc/module.h"
 
 #include <security/pam_appl.h>
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* db_pam.c - passdb pam (auth.md 9.2): arguments and results; the module auth_pam asks. Always in a worker, which ends
  * after max_requests questions, since PAM modules leak. */
+#include "auth/auth_pam.h"
 #include "auth/db_drivers.h"
-#include "auth/module.h"
+#include "rpc/module.h"
 
 #include <stdio.h>
 #include <unistd.h>

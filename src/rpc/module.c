@@ -1,5 +1,5 @@
 /* module.c - loads modules: from the installation's module folder, or from the build tree while running from it. */
-#include "auth/module.h"
+#include "rpc/module.h"
 
 #include "base/base.h"
 #include "rpc/service.h"
