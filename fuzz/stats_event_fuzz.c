@@ -52,8 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     add(&stats.metrics, "own", arena_str(arena, line), arena_str(arena, filter));
     add(&stats.metrics, "all", "", "NOT nosuch=x");
     stats.metrics.hostname = "host";
-    exporter_add(&stats.metrics, "json", "json", "time-rfc3339", "log");
-    exporter_add(&stats.metrics, "text", "tab-text", "time-unix", "log");
+    exporter_add(&stats.metrics, "json", "json", "time-rfc3339", "log", "", 0);
+    exporter_add(&stats.metrics, "text", "tab-text", "time-unix", "log", "", 0);
     metrics_export(&stats.metrics, "all", "json", "name hostname timestamps categories fields");
     metrics_export(&stats.metrics, "own", "text", "fields name timestamps categories x");
     add(&stats.metrics, "category", "", "category=service:test OR source_location=test.c:10");

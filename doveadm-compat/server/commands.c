@@ -274,9 +274,15 @@ void server_take_packet(struct server_client *c, struct slice packet)
 {
     enum wire_ask kind = packet.size == 0 ? 0 : (enum wire_ask)packet.at[0];
     struct slice bytes = slice_from(packet, 1);
+    bool copy = kind == WIRE_COPY_IN || kind == WIRE_COPY_OUT;
     bool secret = kind == WIRE_PLAIN || kind == WIRE_KEY, input = kind == WIRE_DATA || kind == WIRE_DATA_END;
 
-    if (c->command != 0 || c->refused || c->trusted == secret || (c->input >= 0) != input) {
+    if (copy) {
+        if (kind == WIRE_COPY_IN)
+            rawlog_in(c->rawlog, bytes);
+        else
+            rawlog_out(c->rawlog, bytes);
+    } else if (c->command != 0 || c->refused || c->trusted == secret || (c->input >= 0) != input) {
         log_error(NULL, "doveadm-front asked out of turn");
         answer(c, WIRE_END, 0);
     } else if (secret)

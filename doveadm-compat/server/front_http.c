@@ -25,19 +25,42 @@ static struct {
     struct slice input;                     /* its data */
 } http;
 
+/* ---- the raw log -------------------------------------------------------------------------------------------------- */
+
+static void copy(struct front *f, enum wire_ask which, struct slice bytes)
+{
+    for (; bytes.size > 0 && front_flag(f, FRONT_FLAG_COPIES); bytes = slice_from(bytes, WIRE_DATA_MAX))
+        front_ask_bytes(f, which, slice_head(bytes, WIRE_DATA_MAX));
+}
+
+/* Takes it from the stream. */
+static void consume(struct front *f, size_t size)
+{
+    copy(f, WIRE_COPY_IN, slice_head(stream_input(f->stream), size));
+    stream_consume(f->stream, size);
+}
+
+static void send_out(struct front *f, struct slice bytes)
+{
+    copy(f, WIRE_COPY_OUT, bytes);
+    stream_write(f->stream, bytes);
+}
+
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
 static void respond(struct front *f, const char *status, const char *headers, struct slice body)
 {
     time_t now = time(NULL);
     struct tm tm;
+    struct buffer head = {0};
     char date[64];
 
     gmtime_r(&now, &tm);
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    stream_print(f->stream, "HTTP/1.1 %s\r\nDate: %s\r\nContent-Length: %zu\r\nConnection: close\r\n%s\r\n", status, date,
-                 body.size, headers);
-    stream_write(f->stream, body);
+    buffer_printf(&head, "HTTP/1.1 %s\r\nDate: %s\r\nContent-Length: %zu\r\nConnection: close\r\n%s\r\n", status, date, body.size, headers);
+    send_out(f, buffer_slice(&head));
+    send_out(f, body);
+    buffer_free(&head);
     log_info(NULL, "doveadm: %s - - \"%s %s HTTP/1.1\" %.3s %zu \"%s\" \"%s\"", f->ip, http.method, http.path, status,
              body.size, http.referer == NULL ? "" : http.referer, http.agent == NULL ? "" : http.agent);
     http.state = ANSWERED;
@@ -333,7 +356,7 @@ static void take_head(struct front *f)
     else {
         begin_request(f, authorization);
         if (proceed && http.state == CHECKING)
-            stream_print(f->stream, "HTTP/1.1 100 Continue\r\n\r\n");
+            send_out(f, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
     }
 }
 
@@ -348,7 +371,7 @@ static void read_head(struct front *f)
         return;
     }
     buffer_append(&http.head, input.at, (size_t)end);
-    stream_consume(f->stream, (size_t)end + 4);
+    consume(f, (size_t)end + 4);
     take_head(f);
     buffer_wipe(&http.head);
 }
@@ -363,7 +386,7 @@ static void http_input(struct front *f)
         return;
     piece = slice_head(stream_input(f->stream), http.length - http.body.size);
     buffer_append_slice(&http.body, piece);
-    stream_consume(f->stream, piece.size);
+    consume(f, piece.size);
     if (http.body.size == http.length) {
         stream_deadline(f->stream, 0);
         take_body(f);

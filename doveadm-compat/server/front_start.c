@@ -48,11 +48,11 @@ __attribute__((noreturn)) static void run_front(struct server_client *c, const s
 {
     char *program = mem_printf("%s/doveadm-front", service_libexec_dir());
     char *root = mem_printf("%s/empty", service_base_dir(c->service));
-    char flags[8];
+    char flags[8];                 /* '-' and those of wire.h */
     char *argv[] = {mem_strdup("dovecot/doveadm-front"), mem_strdup(strcmp(listener->name, "http") == 0 ? "http" : "line"),
                     flags, c->ip, mem_strdup(conf_str(c->set, SET_default_internal_user)), root, NULL};
 
-    (void)snprintf(flags, sizeof(flags), "-%s%s%s%s", listener->ssl ? "t" : "", c->trusted ? "u" : "",
+    (void)snprintf(flags, sizeof(flags), "-%s%s%s%s%s", c->rawlog != NULL ? "r" : "", listener->ssl ? "t" : "", c->trusted ? "u" : "",
                    *conf_str(c->set, SET_doveadm_password) != '\0' ? "p" : "",
                    *conf_str(c->set, SET_doveadm_api_key) != '\0' ? "k" : "");
     service_reset_signals();

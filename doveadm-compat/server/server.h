@@ -25,6 +25,7 @@ struct server_client {
     ev_io ended;                   /* the command's pidfd */
     bool trusted, refused, front_gone;
     char ip[NET_IP_TEXT];          /* "" for UNIX sockets */
+    struct rawlog *rawlog;         /* of HTTP; NULL = none */
 };
 
 /* front_start.c: starts doveadm-front for the connection. -1 and *e. */

@@ -45,6 +45,7 @@ void server_client_free(struct server_client *c)
     close(c->out);
     close(c->log);
     arena_free(c->waiting);
+    rawlog_close(&c->rawlog);
     settings_unref(c->set);
     if (only == c)
         only = NULL;
@@ -89,6 +90,7 @@ static bool only_for_its_owner(int fd)
 static int open_client(struct server_client *c, const struct service_listener *listener, int fd, struct error *e)
 {
     struct conf_filter filter = {.service = "doveadm"};
+    static unsigned number;
     struct net_endpoint local = {0}, remote = {0};
     char ip[NET_IP_TEXT];
 
@@ -103,6 +105,8 @@ static int open_client(struct server_client *c, const struct service_listener *l
     if (c->set == NULL)
         return -1;
     c->trusted = local.ip.family == 0 && only_for_its_owner(fd);
+    if (strcmp(listener->name, "http") == 0)
+        c->rawlog = rawlog_open(conf_str(c->set, SET_doveadm_http_rawlog_dir), ++number, NULL);
     return server_start_front(c, listener, fd, e);
 }
 

@@ -15,7 +15,9 @@ enum wire_ask {
     WIRE_LIST = 'L',     /* all commands and their parameters, as JSON */
     WIRE_COMMAND = 'C',  /* flags NUL user NUL command NUL (argument NUL)*: rows as the line protocol has them */
     WIRE_DATA = 'D',     /* input for the command that wants it */
-    WIRE_DATA_END = 'E'
+    WIRE_DATA_END = 'E',
+    WIRE_COPY_IN = 'i',  /* with FRONT_FLAG_COPIES, at any time: what was read from the client, for the raw log ... */
+    WIRE_COPY_OUT = 'o'  /* ... and what was written to it. No answer */
 };
 
 enum wire_answer {
@@ -35,6 +37,7 @@ enum { FRONT_FD_CLIENT = 3, FRONT_FD_WIRE = 4, FRONT_FD_OUT = 5, FRONT_FD_LOG = 
 #define FRONT_FLAG_TRUSTED 'u'    /* a socket that only its owner may use: no password */
 #define FRONT_FLAG_PASSWORD 'p'   /* there is a password ... */
 #define FRONT_FLAG_KEY 'k'        /* ... and a key */
+#define FRONT_FLAG_COPIES 'r'     /* doveadm_http_rawlog_dir is there: the front, which may write no files, sends copies */
 
 /* The service whose (imagined) part of the configuration the front gets: TLS. */
 #define FRONT_CONF_SERVICE "doveadm-front"

@@ -227,6 +227,11 @@ unsigned conf_block_secs(const struct conf_block *block, const char *member)
     return (unsigned)member_value(block, member, 1 << CONF_TIME)->number;
 }
 
+unsigned conf_block_msecs(const struct conf_block *block, const char *member)
+{
+    return (unsigned)member_value(block, member, 1 << CONF_TIME_MSECS)->number;
+}
+
 bool conf_block_assigned(const struct conf_block *block, const char *member)
 {
     return member_value(block, member, ~0U)->assigned;

@@ -137,6 +137,7 @@ bool conf_block_bool(const struct conf_block *, const char *member);
 unsigned conf_block_uint(const struct conf_block *, const char *member);
 uint64_t conf_block_size(const struct conf_block *, const char *member);
 unsigned conf_block_secs(const struct conf_block *, const char *member);
+unsigned conf_block_msecs(const struct conf_block *, const char *member);
 bool conf_block_assigned(const struct conf_block *, const char *member);
 /* service { vsz_limit, idle_kill }: these values mean "use default_vsz_limit" and "never". */
 #define CONF_SIZE_DEFAULT UINT64_MAX

@@ -33,7 +33,7 @@ static const struct {
     {"dict", {"dict", "ssl"}},
     {"doveadm-server", {"*"}},      /* runs every command, as doveadm itself, which compiles the file */
     {"doveadm-front", {"ssl", "ssl-server"}},
-    {"stats", {"stats"}},
+    {"stats", {"stats", "ssl"}},
     {"anvil", {"anvil"}},
     {"log", {"log"}},
     {"dns-client", {"dns-client"}},

@@ -37,7 +37,7 @@ static void deflate_out(struct session *s, struct slice bytes, int flush)
 
 void session_write(struct session *s, struct slice bytes)
 {
-    rawlog_out(s, bytes);
+    rawlog_out(s->rawlog, bytes);
     s->written += bytes.size;
     if (s->compression == NULL) {
         stream_write(s->io, bytes);
@@ -146,11 +146,11 @@ void session_consume(struct session *s, size_t size)
 
     s->taken += size;
     if (c == NULL) {
-        rawlog_in(s, slice_head(stream_input(s->io), size));
+        rawlog_in(s->rawlog, slice_head(stream_input(s->io), size));
         stream_consume(s->io, size);
         return;
     }
-    rawlog_in(s, slice_head(slice_from(buffer_slice(&c->input), c->at), size));
+    rawlog_in(s->rawlog, slice_head(slice_from(buffer_slice(&c->input), c->at), size));
     c->at += size;
     if (c->at == c->input.size) {
         buffer_free(&c->input);

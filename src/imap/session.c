@@ -657,6 +657,21 @@ static int open_user(struct session *s, const struct imap_login *login, struct e
     return 0;
 }
 
+static void open_rawlog(struct session *s)
+{
+    const char *set = conf_str(s->set, SET_rawlog_dir), *dir;
+    struct arena *arena;
+    struct error ignored;
+
+    if (*set == '\0')
+        return;
+    arena = worker_arena(s->worker);
+    dir = mail_user_expand(s->user, arena, set, &ignored);
+    if (dir != NULL)
+        s->rawlog = rawlog_open(dir, s->id, &s->log);
+    worker_arena_back(s->worker, arena);
+}
+
 struct session *session_new(struct imap_worker *worker, int fd, int out_fd, const struct imap_login *login)
 {
     struct session *s = mem_zero(1, sizeof(*s));
@@ -695,7 +710,7 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
         stream_unread(s->io, login->input);
     if (login->origin != NULL && conf_secs(s->set, SET_imap_hibernate_timeout) > 0)
         s->origin = mem_strdup(login->origin);
-    rawlog_open(s);
+    open_rawlog(s);
     if (login->rested == NULL)
         greet(s, login);
     else
@@ -726,7 +741,7 @@ void session_free(struct session *s)
     mem_free(s->end_text);
     mem_free(s->last_command);
     compression_free(s);
-    rawlog_close(s);
+    rawlog_close(&s->rawlog);
     stream_free(s->io);
     if (s->user != NULL && mail_user_has_autoexpunge(s->user))
         store_later(mail_user_autoexpunge(s->user));

@@ -14,6 +14,7 @@
 #include "imap/imap.h"
 #include "imap/parser.h"
 #include "imap/set.h"
+#include "net/rawlog.h"
 #include "net/stream.h"
 #include "store/store.h"
 
@@ -255,12 +256,6 @@ void reply_bad_line(struct session *, struct slice tag, const char *problem);
 bool unauthenticate_step(struct session *);
 /* The connection of one that has left, which is the caller's then; else -1. */
 int unauthenticate_fd(struct session *);
-
-/* ---- rawlog.c ---- */
-void rawlog_open(struct session *);
-void rawlog_close(struct session *);
-void rawlog_in(struct session *, struct slice);              /* cheap when there is none */
-void rawlog_out(struct session *, struct slice);
 
 /* ---- extensions.c ---- */
 bool session_extension(const struct session *, const char *name);

@@ -6,6 +6,7 @@
 #include "net/fdpass.h"
 #include "net/haproxy.h"
 #include "net/loop.h"
+#include "net/rawlog.h"
 #include "net/stream.h"
 #include "net/tls.h"
 

@@ -1,4 +1,5 @@
-/* export.c - events as texts for others (event_exporter, config 7.2): as JSON or fields behind TABs, into the log or nowhere.
+/* export.c - events as texts for others (event_exporter, config 7.2): as JSON or fields behind TABs, into the log, to a server by HTTP,
+ * or nowhere.
  *
  * An exported event has the categories and fields of those that it belongs to: from the outermost in, the last value of a field
  * at the place of its first. Its end is when it was heard of, as there. */
@@ -16,7 +17,9 @@ struct exporter {
     const char *name;
     enum format format;
     bool epoch;                     /* times are seconds since 1970 */
-    bool drop;
+    enum { DROP, LOG, POST } transport;
+    char *url;                      /* of POST */
+    unsigned timeout_ms;
     const char *hostname;           /* of events */
 };
 
@@ -29,17 +32,18 @@ struct exporter *exporter_find(const struct metrics *all, const char *name)
     return x;
 }
 
-void exporter_add(struct metrics *all, const char *name, const char *format, const char *format_args, const char *transport)
+void exporter_add(struct metrics *all, const char *name, const char *format, const char *format_args, const char *transport, const char *url,
+                  unsigned timeout_ms)
 {
     struct exporter *x = mem_zero(1, sizeof(*x));
 
     x->name = mem_strdup(name);
     x->format = strcmp(format, "json") == 0 ? FORMAT_JSON : strcmp(format, "tab-text") == 0 ? FORMAT_TAB : FORMAT_NONE;
     x->epoch = slice_has_word(slice_from_str(format_args), SLICE("time-unix"));
-    x->drop = strcmp(transport, "log") != 0;
+    x->transport = strcmp(transport, "log") == 0 ? LOG : strcmp(transport, "http-post") == 0 ? POST : DROP;
+    x->url = mem_strdup(url);
+    x->timeout_ms = timeout_ms;
     x->hostname = all->hostname;
-    if (strcmp(transport, "http-post") == 0)
-        log_warning(NULL, "event_exporter %s: transport http-post is not available in this version, its events are only counted", name);
     x->next = all->exporters;
     all->exporters = x;
 }
@@ -51,6 +55,7 @@ void exporters_free(struct metrics *all)
 
         all->exporters = x->next;
         mem_free((char *)(uintptr_t)x->name);
+        mem_free(x->url);
         mem_free(x);
     }
 }
@@ -354,18 +359,62 @@ static void put_tabs(struct buffer *out, const struct exporter *x, unsigned incl
     }
 }
 
-void exporter_event(const struct exporter *x, unsigned include, const struct stats_event *event)
+/* ---- transports ------------------------------------------------------------------------------------------------------- */
+
+/* One line a second: a server that is away costs no more. */
+static void complain(struct metrics *all, const char *what)
+{
+    time_t now = time(NULL);
+
+    if (all->complained == now) {
+        all->suppressed++;
+        return;
+    }
+    if (all->suppressed == 0)
+        log_error(NULL, "Failed to export event via HTTP POST: %s", what);
+    else
+        log_error(NULL, "Failed to export event via HTTP POST: %s (%u more errors suppressed)", what, all->suppressed);
+    all->complained = now;
+    all->suppressed = 0;
+}
+
+static void posted(void *arg, const struct http_answer *answer)
+{
+    struct buffer text = {0};
+
+    if (http_succeeded(answer))
+        return;
+    buffer_printf(&text, "%u %s", answer->status, answer->text);
+    complain(arg, buffer_cstr(&text));
+    buffer_free(&text);
+}
+
+static void post(struct metrics *all, const struct exporter *x, struct slice text)
+{
+    static const char *const types[] = {[FORMAT_NONE] = "application/octet-stream", [FORMAT_JSON] = "application/json", [FORMAT_TAB] = "text/plain"};
+    const struct http_request request = {.method = "POST", .url = x->url, .content_type = types[x->format], .body = text, .trust = all->trust,
+                                         .timeout_ms = x->timeout_ms};
+    struct error e;
+
+    if (all->http != NULL && http_client_send(all->http, &request, posted, all, &e) < 0)
+        complain(all, e.admin);
+}
+
+void exporter_event(struct metrics *all, const struct exporter *x, unsigned include, const struct stats_event *event)
 {
     static struct whole whole;      /* large */
     struct buffer out = {0};
 
-    if (x->drop)
+    if (x->transport == DROP)
         return;
     gather(&whole, event);
     if (x->format == FORMAT_JSON)
         put_json(&out, x, include, event, &whole);
     else if (x->format == FORMAT_TAB)
         put_tabs(&out, x, include, event, &whole);
-    log_info(NULL, "%s", buffer_cstr(&out));
+    if (x->transport == POST)
+        post(all, x, buffer_slice(&out));
+    else
+        log_info(NULL, "%s", buffer_cstr(&out));
     buffer_free(&out);
 }

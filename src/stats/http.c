@@ -2,6 +2,7 @@
  *
  * Who may connect is the administrator's affair (`address` of the inet_listener); a request is 8 KiB at most, and a client
  * that says nothing for ten seconds is closed. */
+#include "net/rawlog.h"
 #include "net/stream.h"
 #include "stats/stats.h"
 
@@ -12,6 +13,7 @@ enum { REQUEST_MAX = 8192, PATIENCE_SECS = 10, FINISH_SECS = 60 };
 struct peer {
     struct stats *stats;
     struct stream *stream;
+    struct rawlog *rawlog;          /* NULL = none */
 };
 
 static const char index_head[] = "<!DOCTYPE html>\n<html lang=\"en\">\n\n<head>\n<meta charset=\"utf-8\">\n<title>Dovecot Stats</title>\n"
@@ -20,20 +22,31 @@ static const char index_head[] = "<!DOCTYPE html>\n<html lang=\"en\">\n\n<head>\
 
 static void answer(struct peer *p, const char *status, const char *type, struct slice body, bool head, bool close)
 {
+    struct buffer out = {0};
     char date[64];
     time_t now = time(NULL);
     struct tm tm;
 
     gmtime_r(&now, &tm);
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    stream_print(p->stream, "HTTP/1.1 %s\r\nDate: %s\r\nContent-Length: %zu\r\n", status, date, body.size);
+    buffer_printf(&out, "HTTP/1.1 %s\r\nDate: %s\r\nContent-Length: %zu\r\n", status, date, body.size);
     if (type != NULL)
-        stream_print(p->stream, "Content-Type: %s; charset=utf-8\r\n", type);
+        buffer_printf(&out, "Content-Type: %s; charset=utf-8\r\n", type);
     if (status[0] == '2' ? type == NULL : strncmp(status, "405", 3) == 0)
-        stream_print(p->stream, "Allow: GET\r\n");
-    stream_print(p->stream, "%s\r\n", close ? "Connection: close\r\n" : "");
+        buffer_append_str(&out, "Allow: GET\r\n");
+    buffer_printf(&out, "%s\r\n", close ? "Connection: close\r\n" : "");
     if (!head)
-        stream_write(p->stream, body);
+        buffer_append_slice(&out, body);
+    stream_write(p->stream, buffer_slice(&out));
+    rawlog_out(p->rawlog, buffer_slice(&out));
+    buffer_free(&out);
+}
+
+/* Takes it from the stream. */
+static void consume(struct peer *p, size_t size)
+{
+    rawlog_in(p->rawlog, slice_head(stream_input(p->stream), size));
+    stream_consume(p->stream, size);
 }
 
 static void answer_text(struct peer *p, const char *status, bool close)
@@ -108,16 +121,17 @@ static void readable(void *arg)
             return;
         size = end < 0 ? in.size : (size_t)end + 2;
         if (end < 0) {
+            consume(p, in.size);
             answer_text(p, "400 Bad Request", true);
             stream_finish(p->stream, FINISH_SECS);
             return;
         }
         if (!take_request(p, slice_head(in, size))) {
-            stream_consume(p->stream, size + 2);
+            consume(p, size + 2);
             stream_finish(p->stream, FINISH_SECS);
             return;
         }
-        stream_consume(p->stream, size + 2);
+        consume(p, size + 2);
         stream_deadline(p->stream, PATIENCE_SECS);
         if (stream_full(p->stream)) {
             stream_want_input(p->stream, false);
@@ -138,6 +152,7 @@ static void closed(void *arg, const struct error *error)
     struct peer *p = arg;
 
     (void)error;
+    rawlog_close(&p->rawlog);
     stream_free(p->stream);
     stats_peer_end(p->stats, p);
 }
@@ -151,9 +166,11 @@ void stats_http_connected(struct stats *stats, int fd)
 {
     static const struct stream_handler handler = {readable, writable, closed, too_late};
     static const struct stream_limits limits = {.input_max = REQUEST_MAX};
+    static unsigned number;
     struct peer *p = mem_zero(1, sizeof(*p));
 
     p->stats = stats;
+    p->rawlog = rawlog_open(stats->rawlog_dir, ++number, NULL);
     p->stream = stream_new(service_loop(stats->service), fd, -1, &limits, &handler, p);
     stream_deadline(p->stream, PATIENCE_SECS);
 }

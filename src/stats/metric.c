@@ -263,6 +263,6 @@ void metrics_event(struct metrics *all, const struct stats_event *event)
             continue;
         count_event(all, m, event);
         if (m->exporter != NULL)
-            exporter_event(m->exporter, m->include, event);
+            exporter_event(all, m->exporter, m->include, event);
     }
 }

@@ -3,6 +3,7 @@
 #define YARILO_STATS_STATS_H
 
 #include "conf/metric.h"
+#include "rpc/http_client.h"
 #include "rpc/service.h"
 
 #include <uthash.h>
@@ -90,6 +91,10 @@ struct metrics {
     struct metric *first;
     struct exporter *exporters;
     const char *hostname;           /* in exported events; set before exporters are added */
+    struct http_client *http;       /* of exporters; NULL: what they post goes nowhere */
+    struct http_trust trust;        /* its strings live as long as exporters do */
+    time_t complained;              /* when a failed export was last logged, and how many in that second were not */
+    unsigned suppressed;
     size_t sub_count;
     bool warned;
 };
@@ -110,12 +115,13 @@ void metric_range(const struct metric_group *, size_t at, int64_t *low, int64_t 
 
 /* ---- export.c: event_exporter ---- */
 
-/* The words of the settings, which are right. */
-void exporter_add(struct metrics *, const char *name, const char *format, const char *format_args, const char *transport);
+/* The words of the settings, which are right; the URL and the time limit in milliseconds are of "http-post". */
+void exporter_add(struct metrics *, const char *name, const char *format, const char *format_args, const char *transport, const char *url,
+                  unsigned timeout_ms);
 struct exporter *exporter_find(const struct metrics *, const char *name);   /* NULL: there is none */
 void exporters_free(struct metrics *);
 unsigned exporter_include(const char *words);    /* exporter_include; unknown words are warned of */
-void exporter_event(const struct exporter *, unsigned include, const struct stats_event *);
+void exporter_event(struct metrics *, const struct exporter *, unsigned include, const struct stats_event *);
 
 /* ---- told.c: what one writer has told ---- */
 
@@ -135,6 +141,7 @@ struct stats {
     struct service *service;
     struct metrics metrics;
     struct writers *writers;
+    const char *rawlog_dir;         /* of HTTP; "" = none */
     time_t started;
 };
 

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+enum { HTTP_END_MS = 5000 };    /* for events on their way when the process ends */
+
 static void connected(void *arg, const struct service_listener *listener, int fd)
 {
     struct stats *stats = arg;
@@ -36,7 +38,8 @@ static void read_metrics(struct stats *stats, const struct settings *set)
 
     for (size_t i = 0; i < exporter_count; i++)
         exporter_add(&stats->metrics, conf_block_name(exporters[i]), conf_block_str(exporters[i], "format"),
-                     conf_block_str(exporters[i], "format_args"), conf_block_str(exporters[i], "transport"));
+                     conf_block_str(exporters[i], "format_args"), conf_block_str(exporters[i], "transport"),
+                     conf_block_str(exporters[i], "transport_args"), conf_block_msecs(exporters[i], "transport_timeout"));
     for (size_t i = 0; i < n; i++) {
         const struct conf_block *m = metrics[i];
 
@@ -63,13 +66,20 @@ int main(int argc, char **argv)
     if (set == NULL)
         log_fatal(89, "%s", e.admin);
     stats.metrics.hostname = service_hostname(stats.service);
+    stats.metrics.http = http_client_new(service_loop(stats.service));
+    stats.metrics.trust = (struct http_trust){conf_str(set, SET_ssl_client_ca_file), conf_str(set, SET_ssl_client_ca_dir),
+                                              !conf_bool(set, SET_ssl_client_require_valid_cert)};
+    stats.rawlog_dir = conf_str(set, SET_stats_http_rawlog_dir);
     read_metrics(&stats, set);
-    settings_unref(set);
     service_ready(stats.service, &handler, &stats);
     status = service_run(stats.service);
+    http_client_wait(stats.metrics.http, HTTP_END_MS);
+    http_client_free(stats.metrics.http);
+    stats.metrics.http = NULL;
     while (stats.metrics.first != NULL)
         (void)metrics_remove(&stats.metrics, stats.metrics.first->name);
     exporters_free(&stats.metrics);
     mem_free(stats.writers);
+    settings_unref(set);
     return status;
 }

@@ -99,20 +99,6 @@ END
 }
 export_cleanup() { scene_end; }
 
-# A transport that is not there says so.
-atf_test_case no_transport cleanup
-no_transport_body()
-{
-    scene_make
-    scene_start ours 'event_exporter web {' '  format = json' '  format_args = time-unix' '  transport = http-post' '  transport_args = http://127.0.0.1:9/' '}' \
-        'metric m {' '  filter = event=x' '  exporter = web' '}'
-    python3 -B "$TOP_SRC/tests/tools/stats_events.py" "$SCENE/run" 'DUMP\tcount' >rows || atf_fail "no stats service"
-    atf_check -o match:'^m' cat rows
-    scene_stop
-    atf_check -o match:'stats: Warning: event_exporter web: transport http-post is not available in this version' cat "$SCENE/log"
-}
-no_transport_cleanup() { scene_end; }
-
 # What is no event ends the connection of its writer alone; the filter is told again when metrics change.
 atf_test_case writer cleanup
 writer_body()
@@ -274,7 +260,6 @@ atf_init_test_cases()
     atf_add_test_case same
     atf_add_test_case writer
     atf_add_test_case export
-    atf_add_test_case no_transport
     atf_add_test_case asked
     atf_add_test_case http
     atf_add_test_case imap
