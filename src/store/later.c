@@ -1,10 +1,12 @@
 /* later.c - a list of ops, each with its timer in the process's loop. */
 #include "store/later.h"
 
+#include "store/http.h"
+
 #include <time.h>
 #include <utlist.h>
 
-enum { SLICE_MS = 2, NET_MS = 1000 };   /* NET: for what should have been woken */
+enum { SLICE_MS = 2, NET_MS = 1000, HTTP_MS = 5000 };   /* NET: for what should have been woken */
 
 struct later {
     struct later *prev, *next;
@@ -63,6 +65,11 @@ bool store_later_has_loop(void)
     return loop != NULL;
 }
 
+struct ev_loop *store_later_loop(void)
+{
+    return loop;
+}
+
 bool store_later_ending(void)
 {
     return ending;
@@ -107,5 +114,6 @@ void store_later_end(unsigned ms)
     }
     while (all != NULL)
         drop(all);
+    store_http_end(HTTP_MS);
     loop = NULL;
 }

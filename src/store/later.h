@@ -13,8 +13,9 @@ void store_later_begin(struct ev_loop *);
 /* Takes the op. Never runs it inside this call where there is a loop. */
 void store_later(struct store_op *);
 bool store_later_has_loop(void);
+struct ev_loop *store_later_loop(void);    /* NULL: there is none */
 bool store_later_ending(void);      /* store_later_end has begun: nobody waits for a better moment */
-/* Before the loop goes: runs what is left, all together at most `ms`, and cancels the rest. */
+/* Before the loop goes: runs what is left, all together at most `ms`, and cancels the rest; waits for HTTP (http.h) too. */
 void store_later_end(unsigned ms);
 
 #endif

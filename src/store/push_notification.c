@@ -1,13 +1,15 @@
 /* push_notification.c - the plugin of that name (quota-acl-plugins 5): what happens is handed to drivers. Here is the driver dlog, which
- * writes events into the log as debug lines. */
+ * writes events into the log as debug lines; ox is in push_ox.c. */
 #include "store/internal.h"
 #include "store/notify.h"
+#include "store/push_ox.h"
 
 #include <stdio.h>
 
 struct push {
     struct mail_user *user;
     size_t dlogs;                  /* how many drivers of that name */
+    VEC(struct push_ox *) oxen;
 };
 
 /* Debug lines are the purpose of the driver: servers write them whether debugging is on or not. */
@@ -30,30 +32,49 @@ static void say_hook(const struct push *push, const char *hook)
 
 /* ---- drivers ---------------------------------------------------------------------------------------------------- */
 
-static void open_driver(struct push *push, struct slice text)
+static void open_dlog(struct push *push, struct slice config)
+{
+    struct buffer line = {0};
+
+    push->dlogs++;
+    say_line(push, "Called init push_notification plugin hook.");
+    if (config.size == 0)
+        return;
+    buffer_printf(&line, "Config string for dlog push_notification driver: %.*s", (int)config.size, (const char *)config.at);
+    say_line(push, buffer_cstr(&line));
+    buffer_free(&line);
+}
+
+static bool open_ox(struct push *push, struct slice config)
+{
+    struct push_ox *ox = push_ox_open(push->user, config);
+
+    if (ox != NULL)
+        VEC_PUSH(&push->oxen, ox);
+    return ox != NULL;
+}
+
+/* False: those behind it are not looked at. */
+static bool open_driver(struct push *push, struct slice text)
 {
     struct slice name = text, config = SLICE_EMPTY;
     ptrdiff_t colon = slice_find(text, ':');
-    struct buffer line = {0};
 
     if (colon >= 0) {
         name = slice_head(text, (size_t)colon);
         config = slice_from(text, (size_t)colon + 1);
     }
+    if (slice_equal_str(name, "ox"))
+        return open_ox(push, config);
     if (slice_equal_str(name, "dlog")) {
-        push->dlogs++;
-        say_line(push, "Called init push_notification plugin hook.");
-        if (config.size > 0) {
-            buffer_printf(&line, "Config string for dlog push_notification driver: %.*s", (int)config.size, (const char *)config.at);
-            buffer_append_byte(&line, '\0');
-            say_line(push, (const char *)line.at);
-        }
-    } else if (slice_equal_str(name, "ox") || slice_equal_str(name, "lua")) {
-        log_warning(push->user->log_p, "push_notification: the driver %.*s is not available in this version, it has no effect", (int)name.size, (const char *)name.at);
+        open_dlog(push, config);
+    } else if (slice_equal_str(name, "lua")) {
+        log_warning(push->user->log_p, "push_notification: the driver lua is not available in this version, it has no effect");
     } else {
         log_error(push->user->log_p, "Unknown push notification driver: %.*s", (int)name.size, (const char *)name.at);
+        return false;
     }
-    buffer_free(&line);
+    return true;
 }
 
 /* PREFIX, PREFIX2, PREFIX3 ... 1: there were some. */
@@ -70,12 +91,21 @@ static int open_drivers(struct push *push, const char *prefix, struct error *e)
             r = -1;
         if (r < 0 || text == NULL || *text == '\0')
             break;
-        open_driver(push, slice_from_str(text));
         r = 1;
+        if (!open_driver(push, slice_from_str(text)))
+            break;
         snprintf(key, sizeof(key), "%s%u", prefix, i);
     }
     arena_free(arena);
     return r;
+}
+
+static void free_push(struct push *push)
+{
+    for (size_t i = 0; i < push->oxen.count; i++)
+        push_ox_close(push->oxen.at[i]);
+    VEC_FREE(&push->oxen);
+    mem_free(push);
 }
 
 static int open_push(struct mail_user *user, void **self, struct error *e)
@@ -90,8 +120,8 @@ static int open_push(struct mail_user *user, void **self, struct error *e)
     r = open_drivers(push, "push_notification_driver", e);
     if (r == 0)
         r = open_drivers(push, "push_notification_backend", e);
-    if (r < 0 || push->dlogs == 0) {
-        mem_free(push);
+    if (r < 0 || (push->dlogs == 0 && push->oxen.count == 0)) {
+        free_push(push);
         return r < 0 ? -1 : 0;
     }
     *self = push;
@@ -105,7 +135,7 @@ static void close_push(struct mail_user *user, void *self)
     (void)user;
     say_hook(push, "deinit");
     say_hook(push, "cleanup");
-    mem_free(push);
+    free_push(push);
 }
 
 static unsigned wants(const void *self)
@@ -118,14 +148,21 @@ static unsigned wants(const void *self)
 
 static void begin(void *self, struct mailbox *box)
 {
-    (void)box;
-    say_hook(self, "begin_txn");
+    const struct push *push = self;
+
+    say_hook(push, "begin_txn");
+    for (size_t i = 0; i < push->oxen.count; i++)
+        push_ox_begin(push->oxen.at[i], box);
 }
 
 static void end(void *self, struct mailbox *box)
 {
-    (void)box;
-    say_hook(self, "end_txn");
+    const struct push *push = self;
+
+    say_hook(push, "end_txn");
+    for (size_t i = 0; i < push->oxen.count; i++)
+        push_ox_end(push->oxen.at[i], box);
+    log_debug(push->user->log_p, "push-notification: Push notification transaction completed");
 }
 
 static void put_message(struct buffer *out, const struct mailbox *box, uint32_t uid)
@@ -187,6 +224,7 @@ static void tell(void *self, struct mailbox *box, struct slice text)
 /* dlog says nothing of what kind of save it is. */
 static void saved(void *self, const struct staged *staged, const char *from, const struct notify_state *state)
 {
+    const struct push *push = self;
     struct buffer text = {0};
 
     (void)from;
@@ -194,6 +232,8 @@ static void saved(void *self, const struct staged *staged, const char *from, con
     put_message(&text, staged->box, staged->uid);
     tell(self, staged->box, buffer_slice(&text));
     buffer_free(&text);
+    for (size_t i = 0; i < push->oxen.count; i++)
+        push_ox_saved(push->oxen.at[i], staged);
 }
 
 /* ---- mailboxes -------------------------------------------------------------------------------------------------- */

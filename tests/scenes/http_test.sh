@@ -1,5 +1,5 @@
-# Requests by HTTP out of the services: events that are exported. A server of the scene's own hears them; those of the real server and of ours
-# are the same.
+# Requests by HTTP out of the services: events that are exported, notifications of the driver ox. A server of the scene's own hears them; those
+# of the real server and of ours are the same.
 
 . "$TOP_SRC/tests/lib/scene.sh"
 . "$TOP_SRC/tests/lib/told.sh"
@@ -170,6 +170,109 @@ export_tls_body()
 }
 export_tls_cleanup() { scene_end; }
 
+# ---- push_notification, ox ----
+
+# register USER [VALUE]: through the server's METADATA.
+register()
+{
+    printf 'a LOGIN %s pass\nb SETMETADATA "" (/private/vendor/vendor.dovecot/http-notify "%s")\nc LOGOUT\n' "$1" "$2" | scene_talk imap >/dev/null
+}
+
+# deliver USER: the messages, one after the other.
+deliver()
+{
+    python3 -B - "$IP" $LMTP_PORT "$1" <<'END' || atf_fail "no delivery"
+import smtplib, sys
+MESSAGES = [
+    b"From: =?utf-8?q?J=C3=B6rg?= \"Q\" <j@x>\r\nSubject: =?utf-8?q?gr=C3=BC=C3=9Fe?= \\ /tab\tend\r\nMessage-ID: <1@x>\r\n\r\n"
+    b"Hello  world\r\n\"quoted\" \\ text\r\n> not this\r\nrest\r\n",
+    b"From: a\r\n b <c@d>\r\nSubject: two\r\n\tlines  here \r\n\r\n\xe9\xff body\r\n", b"Subject:\r\n\r\n", b"X: y\r\n\r\nno names\r\n",
+    b"From: \xc3\xbc\xff\x7f\x01 raw\r\nSubject: \xe2\x80\xa8x\r\nContent-Type: text/html\r\n\r\n<p>Hi &amp; there</p>\x01\x7f\xe2\x80\xa8\r\n",
+    b"From: long\r\nSubject: " + b"x" * 500 + b"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + "wört ".encode() * 100 + b"\r\n"]
+lmtp = smtplib.LMTP(sys.argv[1], int(sys.argv[2]))
+for message in MESSAGES:
+    lmtp.sendmail("s@x", sys.argv[3], message)
+lmtp.quit()
+END
+}
+
+OX='mail_plugins = $mail_plugins notify push_notification
+mail_attribute_dict = file:%h/attributes
+mail_debug = yes
+recipient_delimiter = +
+lmtp_save_to_detail_mailbox = yes
+lda_mailbox_autocreate = yes
+protocol imap {
+  imap_metadata = yes
+}'
+
+# What the driver says in the log of lmtp. Of a mailbox that is skipped the real server tells once more when it is made; our log has no DEL.
+ox_lines()
+{
+    sed -n 's/.*lmtp(.*: \([A-Z][a-z]*: \).*\(push-notification-ox: .*\)/\1\2/p; s/.*lmtp(.*: \(Error: ox: .*\)/\1/p' "$SCENE/log" |
+        sed 's/uidvalidity":[0-9]*/uidvalidity":0/; s/ (Request queued.*//; s/: read(.*//; s/\(Connection lost\).*/\1/' | tr '\177' '?' | uniq
+}
+
+# Requests, byte for byte; who is registered; which mailboxes. When an answer comes is not compared with what else is said.
+atf_test_case ox cleanup
+ox_body()
+{
+    scene_make
+    for who in dovecot ours; do
+        told_clear
+        hear $who $HTTP_PORT
+        scene_start $who "$OX" 'plugin {' "  push_notification_driver = ox:url=http://a:b@$IP:$HTTP_PORT/one?x user_from_metadata cache_lifetime=2m" \
+            "  push_notification_driver2 = ox:url=http://$IP:$HTTP_PORT/two other=x" \
+            "  push_notification_driver3 = ox:url=http://$IP:$HTTP_PORT/status/500" '}'
+        deliver u                                       # not registered
+        register u 'user=id\"ent'
+        deliver u
+        deliver u+other
+        register v 'nobody'
+        deliver v
+        register v 'x=y	user=first	user=last one	z'
+        deliver v
+        printf 'a LOGIN v pass\nb APPEND INBOX {3+}\nabc\n/^b OK\nc SELECT INBOX\nd COPY 1 INBOX\ne LOGOUT\n' | scene_talk imap >/dev/null
+        scene_stop
+        kill $HEARING
+        sed 's/uidvalidity":[0-9]*/uidvalidity":0/; /^Content-Length/d' "$SCENE/$who" >heard.$who
+        ox_lines | grep -av 'Notification sent\|Error when' >log.$who
+        ox_lines | grep -a 'Notification sent\|Error when' | sort >answers.$who
+    done
+    atf_check diff -u heard.dovecot heard.ours
+    atf_check diff -u log.dovecot log.ours
+    atf_check diff -u answers.dovecot answers.ours
+    [ "$(grep -ac '^--- PUT' heard.ours)" = 36 ] || atf_fail "$(grep -ac '^--- PUT' heard.ours) requests"
+}
+ox_cleanup() { scene_end; }
+
+# What is wrong with the parameters, and with the server. Each driver of the real server obeys the numbers of the first one.
+atf_test_case ox_errors cleanup
+ox_errors_head() { atf_set timeout 900; }
+ox_errors_body()
+{
+    scene_make
+    for who in dovecot ours; do
+        for driver in 'ox' 'ox:' 'ox:url=' 'ox:url=nonsense' 'ox:url=ftp://x/' "ox:url=http://$IP:99999/" "ox:url=http://$IP/#x" \
+            "ox:url=http://$IP:$HTTP_PORT/x cache_lifetime=bogus" "ox:url=http://$IP:$DEAD_PORT/ max_retries=2" "ox:url=http://no.such.host.invalid/" \
+            "ox:url=http://$IP:$HTTP_PORT/close max_retries=2" "ox:url=http://$IP:$HTTP_PORT/close max_retries=0" \
+            "ox:url=http://$IP:$HTTP_PORT/hang max_retries=2 timeout_msecs=100" "ox:url=http://$IP:$HTTP_PORT/status/503 max_retries=3"; do
+            told_clear
+            hear $who $HTTP_PORT
+            # The second one is not looked at when the first one is no good.
+            scene_start $who "$OX" 'plugin {' "  push_notification_driver = $driver" '  push_notification_driver2 = nosuch' '}'
+            register u user=u
+            printf 'LHLO x\nMAIL FROM:<>\nRCPT TO:<u>\nDATA\nFrom: x\n\nx\n.\n/^250 .*Saved\nQUIT\n' | scene_talk lmtp >/dev/null
+            scene_stop
+            kill $HEARING
+            # Whether an attempt was too late before it was heard is a matter of luck.
+            { echo "$driver"; ox_lines; grep '^---' "$SCENE/$who" | awk '!/hang/ || !seen[$0]++'; grep -o 'Unknown push notification driver: nosuch' "$SCENE/log" | sort -u; } >>errors.$who
+        done
+    done
+    atf_check diff -u errors.dovecot errors.ours
+}
+ox_errors_cleanup() { scene_end; }
+
 # The library is heavy: no program is linked with it.
 atf_test_case linked
 linked_body()
@@ -232,7 +335,7 @@ rawlogs_cleanup() { scene_end; }
 
 atf_init_test_cases()
 {
-    for name in export export_end export_tls linked rawlogs; do
+    for name in export export_end export_tls ox ox_errors linked rawlogs; do
         atf_add_test_case $name
     done
 }

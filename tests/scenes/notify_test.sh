@@ -67,7 +67,8 @@ drivers_body()
         for lines in 'push_notification_driver = nosuch' 'push_notification_backend = dlog' 'push_notification_driver = dlog:foo=bar x' \
             'x = y' 'push_notification_backend = nosuch
   push_notification_driver = dlog' 'push_notification_driver2 = dlog' 'push_notification_driver = dlog
-  push_notification_driver2 = nosuch'; do
+  push_notification_driver2 = nosuch' 'push_notification_driver = nosuch
+  push_notification_driver2 = dlog'; do
             told_clear
             scene_start $who 'mail_plugins = notify push_notification' 'plugin {' "  $lines" '}'
             printf 'a LOGIN u pass\nb CREATE box\nc SUBSCRIBE box\nd SUBSCRIBE box\ne UNSUBSCRIBE box\nf UNSUBSCRIBE box\ng LOGOUT\n' | scene_talk imap >/dev/null
