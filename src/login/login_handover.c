@@ -142,24 +142,34 @@ static void take_answer(struct login_handover *h)
         refused(c, pid);
 }
 
-static void answer_ready(struct ev_loop *loop, ev_io *w, int events)
+/* All that are there. What read said in the end: 0, or -1 with errno. */
+static ssize_t take_answers(struct login_handover *h)
 {
-    struct login_handover *h = w->data;
+    ssize_t n;
 
-    (void)loop;
-    (void)events;
-    for (;;) {
-        ssize_t n = read(h->fd, h->answer + h->answer_size, ANSWER_SIZE - h->answer_size);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
-        if (n <= 0) {
-            connection_lost(h, n < 0 && errno == ECONNRESET);
-            return;
-        }
+    while ((n = read(h->fd, h->answer + h->answer_size, ANSWER_SIZE - h->answer_size)) > 0) {
         h->answer_size += (size_t)n;
         if (h->answer_size == ANSWER_SIZE)
             take_answer(h);
     }
+    return n;
+}
+
+static void answer_ready(struct ev_loop *loop, ev_io *w, int events)
+{
+    struct login_handover *h = w->data;
+    ssize_t n = take_answers(h);
+
+    (void)loop;
+    (void)events;
+    if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        connection_lost(h, n < 0 && errno == ECONNRESET);
+}
+
+void login_handover_take_answers(struct login_handover *h)
+{
+    if (h->fd >= 0)
+        (void)take_answers(h);
 }
 
 static void adopt_fd(struct login_handover *h, int fd)

@@ -110,6 +110,7 @@ struct login_handover *login_handover_new(struct login_server *, int fd);
 void login_handover_free(struct login_handover *);
 void login_handover_prepare(struct login_handover *);
 void login_handover_start(struct login_client *);
+void login_handover_take_answers(struct login_handover *);   /* that wait: whose client a mail process has is not cut off at the end */
 void login_handover_cancel(struct login_client *);   /* the client went away meanwhile */
 
 /* login_log.c */

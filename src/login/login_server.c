@@ -59,6 +59,7 @@ static void drop_all(struct login_server *s, const char *text, const char *reaso
     struct login_client *c, *next;
 
     s->ending = true;
+    login_handover_take_answers(s->handover);
     DL_FOREACH_SAFE(s->clients, c, next) {
         if (c->stage == STAGE_RELAY) {
             if (relays)

@@ -87,56 +87,32 @@ killed_behind_body()
 {
     scene_start ours
     for name in "^dovecot/auth$" "^dovecot/imap( |$)"; do
-        python3 -B - "$IP" $IMAP_PORT "$SERVER" "$name" <<'END' || atf_fail "$name was killed, and the login fails"
-import ctypes, os, select, signal, socket, subprocess, sys
-
-PIDFD_GETFD = 438
-syscall = ctypes.CDLL(None).syscall
-
-def waiting(pid):
-    """Descriptors of a process at which something waits: bytes, or a connection."""
-    pidfd, found = os.pidfd_open(pid), set()
-    for name in os.listdir("/proc/%d/fd" % pid):
-        fd = syscall(PIDFD_GETFD, pidfd, int(name), 0)
-        if fd < 0:
-            continue
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        if os.readlink("/proc/%d/fd/%s" % (pid, name)).startswith("socket:") and poll.poll(0):
-            found.add(name)
-        os.close(fd)
-    os.close(pidfd)
-    return found
-
-for lines in ([b"a LOGIN u pass"], [b"a AUTHENTICATE PLAIN AHUAcGFzcw=="], [b"a AUTHENTICATE PLAIN", b"AHUAcGFzcw=="]):
-    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
-    f = s.makefile("rb")
-    assert f.readline().startswith(b"* OK")
-    for line in lines[:-1]:
-        s.sendall(line + b"\r\n")
-        assert f.readline() == b"+ \r\n"
-    pid = int(subprocess.check_output(["pgrep", "-o", "-P", sys.argv[3], "-f", sys.argv[4]]))
-    os.kill(pid, signal.SIGSTOP)
-    while open("/proc/%d/stat" % pid).read().rpartition(")")[2].split()[0] != "T":
-        os.sched_yield()
-    before = waiting(pid)
-    s.sendall(lines[-1] + b"\r\n")
-    while waiting(pid) <= before:
-        os.sched_yield()
-    os.kill(pid, signal.SIGKILL)
-    line = f.readline()
-    while line.startswith(b"* "):
-        line = f.readline()
-    assert line.startswith(b"a OK"), line
-    s.sendall(b"b LOGOUT\r\n")
-    assert b"\r\nb OK" in f.read()
-END
+        python3 -B "$TOP_SRC/tests/lib/behind.py" killed "$IP" $IMAP_PORT "$SERVER" "$name" || atf_fail "$name was killed, and the login fails"
     done
     scene_stop
     scene_log_is_clean '(auth|imap): Fatal: master: service\((auth|imap)\): child [0-9]+ killed with signal 9' \
         'imap-login: Warning: Auth connection lost'
 }
 killed_behind_cleanup()
+{
+    scene_end
+}
+
+# A login process that is told to end has not read yet that the mail process has its client: the login counts.
+atf_test_case ended_behind cleanup
+ended_behind_head()
+{
+    atf_set require.progs pgrep
+}
+ended_behind_body()
+{
+    scene_start ours
+    python3 -B "$TOP_SRC/tests/lib/behind.py" ended "$IP" $IMAP_PORT "$SERVER" || atf_fail "see above"
+    scene_stop
+    grep -q 'imap-login: Info: Login: user=<u>' "$SCENE/log" || atf_fail "$(cat "$SCENE/log")"
+    scene_log_is_clean
+}
+ended_behind_cleanup()
 {
     scene_end
 }
@@ -422,6 +398,7 @@ atf_init_test_cases()
     atf_add_test_case starttls
     atf_add_test_case half_closed
     atf_add_test_case killed_behind
+    atf_add_test_case ended_behind
     atf_add_test_case plaintext
     atf_add_test_case sni
     atf_add_test_case budgets
