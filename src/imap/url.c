@@ -138,18 +138,46 @@ static int parse_userinfo(struct parse *p, struct slice info)
     return 0;
 }
 
+static bool is_letter_or_digit(unsigned char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+/* One label of a host's name, from *i on. An escaped byte that no label may have is its last one. */
+static int check_label(struct parse *p, struct slice host, size_t *i)
+{
+    size_t begin = *i;
+    bool hyphen = false, over = false;
+
+    while (*i < host.size && host.at[*i] != '.') {
+        unsigned char c = host.at[*i];
+        bool escaped = c == '%';
+
+        if (over)
+            return fault(p, "Invalid host identifier");
+        if (escaped) {
+            if (check_escape(p, to_end(p, host.at + *i)) < 0)
+                return -1;
+            c = (unsigned char)(hex(host.at[*i + 1]) << 4 | hex(host.at[*i + 2]));
+        }
+        if (*i == begin && (escaped || !is_letter_or_digit(c)))
+            return fault(p, escaped && is_letter_or_digit(c) ? "Invalid domain label in hostname" : "Invalid host identifier");
+        hyphen = c == '-';
+        over = !hyphen && !is_letter_or_digit(c);
+        if (over && !escaped)
+            return fault(p, "Invalid host identifier");
+        *i += escaped ? 3 : 1;
+    }
+    if (hyphen)
+        return fault(p, "Invalid domain label in hostname");
+    return *i == begin || (over && *i < host.size) ? fault(p, "Invalid host identifier") : 0;
+}
+
 static int check_host(struct parse *p, struct slice host)
 {
-    for (size_t i = 0; i < host.size; i++) {
-        unsigned char c = host.at[i];
-
-        if (c == '%') {
-            if (check_escape(p, to_end(p, host.at + i)) < 0)
-                return -1;
-            i += 2;
-        } else if (!((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '.')) {
-            return fault(p, "Invalid host identifier");
-        }
+    for (size_t i = 0; i < host.size; i++) { /* behind the dot, which may be the last */
+        if (check_label(p, host, &i) < 0)
+            return -1;
     }
     return 0;
 }
