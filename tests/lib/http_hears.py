@@ -12,6 +12,7 @@ OUTPUT.ready appears when the server listens. The path says how it is answered:
 --wait returns when OUTPUT holds as many requests.
 """
 import re
+import select
 import socket
 import ssl
 import sys
@@ -30,7 +31,7 @@ def wait(path, count):
                     return 0
         except FileNotFoundError:
             pass
-        time.sleep(0.02)
+        select.select([], [], [], 0.02)
     return 1
 
 
