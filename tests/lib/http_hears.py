@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A server for what others send by HTTP. usage: http_hears.py ADDRESS PORT OUTPUT [CERT KEY]
-                                                 http_hears.py --wait OUTPUT COUNT
+                                                 http_hears.py --wait OUTPUT COUNT [TEXT]
 
 Each request is noted in OUTPUT: its line, its headers in order of their names, its body; what is different in each run (Date) is left out.
 OUTPUT.ready appears when the server listens. The path says how it is answered:
@@ -9,7 +9,7 @@ OUTPUT.ready appears when the server listens. The path says how it is answered:
   .../hang       never                  .../close      the connection is closed
   .../bad        with what is no HTTP   .../else       200
 
---wait returns when OUTPUT holds as many requests.
+--wait returns when OUTPUT holds as many requests, or that text as often.
 """
 import re
 import select
@@ -22,12 +22,12 @@ import time
 MARK = b"--- "
 
 
-def wait(path, count):
+def wait(path, count, mark):
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             with open(path, "rb") as file:
-                if file.read().count(MARK) >= count:
+                if file.read().count(mark) >= count:
                     return 0
         except FileNotFoundError:
             pass
@@ -78,7 +78,7 @@ def take(conn):
 
 
 if sys.argv[1] == "--wait":
-    sys.exit(wait(sys.argv[2], int(sys.argv[3])))
+    sys.exit(wait(sys.argv[2], int(sys.argv[3]), sys.argv[4].encode() if len(sys.argv) > 4 else MARK))
 output, writing, context = open(sys.argv[3], "ab"), threading.Lock(), None
 if len(sys.argv) > 4:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
