@@ -206,7 +206,7 @@ static void give_up_rights(const char *user, const char *root)
 
 static void watch(struct front *f, ev_io *io, int fd)
 {
-    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    os_never_block(fd);
     ev_io_init(io, pipe_ready, fd, EV_READ);
     io->data = f;
     ev_io_start(f->loop, io);

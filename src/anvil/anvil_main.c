@@ -320,7 +320,7 @@ static void connected(void *arg, const struct service_listener *listener, int fd
     peer->state = state;
     if (listener->fifo) {
         peer->master = fd == FD_MASTER;
-        (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        os_never_block(fd);
         ev_io_init(&peer->watcher, pipe_ready, fd, EV_READ);
         ev_timer_init(&peer->rest, rested, REST_SECS, 0.);
         peer->watcher.data = peer->rest.data = peer;

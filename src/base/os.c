@@ -146,6 +146,14 @@ int os_append(int fd, struct slice s, struct error *e)
     return -1;
 }
 
+void os_never_block(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if ((flags & O_NONBLOCK) == 0)
+        (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
 int os_write(int fd, struct slice s, struct error *e)
 {
     size_t done;

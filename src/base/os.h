@@ -91,6 +91,7 @@ int os_set_mode(int fd, mode_t, struct error *);
 int os_read_file(int dir, const char *name, size_t most, struct buffer *out, struct error *); /* replaces *out */
 /* Reads up to `size` bytes at `at` onto the end of *out; fewer only at the end of file. -> bytes read or -1. */
 ssize_t os_pread(int fd, uint64_t at, size_t size, struct buffer *out, struct error *);
+void os_never_block(int fd);                /* O_NONBLOCK; one system call less where it is set */
 
 /* Locks. A lockable is one object per file and process (DECISIONS 9): OFD locks exclude between two opens of one
  * process and conflict both ways with Dovecot's fcntl locks; flock; or a dotlock beside the file. Never waits. */

@@ -171,13 +171,6 @@ static const char *parse_partial(struct slice rest, struct fetch_item *item, str
     return NULL;
 }
 
-/* The list behind "BODY[1]": of header names, as behind each section that has a list behind it, unless this is the one item of a FETCH. The
- * real server takes modifiers for header names there, too (docs/compatibility.md). */
-static bool are_modifiers(const struct request *r, const struct imap_arg *item, struct slice partial)
-{
-    return r->args != NULL && r->args->next == item && (partial.size == 0 || (partial.at[0] == '<' && partial.at[partial.size - 1] == '>'));
-}
-
 /* BODY[...], BODY.PEEK[...], BINARY[...]...; *arg moves to the last argument that belongs to it. */
 static bool parse_section(struct session *s, struct request *r, struct fetch *f, const struct imap_arg **arg,
                           const char *name, size_t prefix, enum fetch_kind kind, bool peek)
@@ -199,13 +192,10 @@ static bool parse_section(struct session *s, struct request *r, struct fetch *f,
     rest = slice_from(rest, 1);
     end = slice_find(rest, ']');
     section = slice_from_str(request_upper(r, end < 0 ? rest : slice_head(rest, (size_t)end)));
-    if (end < 0 && (fault = list_fault((*arg)->next)) != NULL)
+    if ((end < 0 || (behind != NULL && behind->type == IMAP_LIST)) && (fault = list_fault(behind)) != NULL)
         goto done;
-    if (end >= 0 && behind != NULL && behind->type == IMAP_LIST && !are_modifiers(r, *arg, slice_from(rest, (size_t)end + 1))) {
-        if ((fault = list_fault(behind)) != NULL)
-            goto done;
+    if (end >= 0 && behind != NULL && behind->type == IMAP_LIST) /* names of headers belong to none that has ended */
         goto bad_section;
-    }
     buffer_append_slice(&label, section);
     if (mime_section_parse(r->arena, section, &item->section, &e) < 0)
         goto bad_section;

@@ -392,11 +392,11 @@ void index_cache_corrupted(struct index *index, uint32_t uid, const char *why)
         return;
     arena = arena_new();
     batch = index_batch_new(arena, INDEX_INTERNAL);
-    if (!index_batch_forget_cached(index, batch, uid))
-        ; /* somebody else was faster */
-    else if (index->locked)
-        index_commit_locked(index, batch, NULL, &e);
-    else
-        index_commit(index, batch, NULL, &e); /* busy: the next reader comes to the same conclusion */
+    if (index_batch_forget_cached(index, batch, uid)) {
+        if (index->locked)
+            index_commit_locked(index, batch, NULL, &e);
+        else
+            index_commit(index, batch, NULL, &e); /* busy: the next reader comes to the same conclusion */
+    }
     arena_free(arena);
 }

@@ -367,7 +367,7 @@ static void connected(void *arg, const struct service_listener *listener, int fd
     source->state = state;
     source->fd = fd;
     set_prefix(source, slice_from_str(listener->name)); /* until the handshake, or in its place */
-    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    os_never_block(fd);
     state->sources = mem_realloc(state->sources, (state->source_count + 1) * sizeof(*state->sources));
     state->sources[state->source_count++] = source;
     state->open_count++;

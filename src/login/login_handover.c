@@ -175,7 +175,7 @@ void login_handover_take_answers(struct login_handover *h)
 static void adopt_fd(struct login_handover *h, int fd)
 {
     h->fd = fd;
-    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    os_never_block(fd);
     ev_io_init(&h->watch, answer_ready, fd, EV_READ);
     h->watch.data = h;
     ev_io_start(h->server->loop, &h->watch);

@@ -28,11 +28,6 @@ static int make_pipe(int ends[2], struct error *error)
     return pipe2(ends, O_CLOEXEC) < 0 ? error_sys(error, "pipe", NULL) : 0;
 }
 
-static void set_nonblocking(int fd)
-{
-    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
-
 static int write_handshake(int fd, const char *prefix, struct error *error)
 {
     uint32_t head[2] = {LOG_MAGIC, (uint32_t)strlen(prefix)};
@@ -61,8 +56,8 @@ int pipes_init(struct master *master, struct error *error)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, master->anvil_log_socket) < 0)
         return error_sys(error, "socketpair", NULL);
     /* Children write to the blocking pipe; master never waits for anybody. */
-    set_nonblocking(master->anvil_control[1]);
-    set_nonblocking(master->anvil_control[0]);
+    os_never_block(master->anvil_control[1]);
+    os_never_block(master->anvil_control[0]);
     if (write(master->anvil_blocking[1], version, sizeof(version) - 1) < 0 ||
         write(master->anvil_control[1], version, sizeof(version) - 1) < 0)
         return error_sys(error, "write", "anvil");
@@ -78,8 +73,8 @@ int pipes_open_unit(struct unit *unit, struct error *error)
         return -1;
     unit->status_read = ends[0];
     unit->status_write = ends[1];
-    set_nonblocking(unit->status_read);
-    set_nonblocking(unit->status_write);
+    os_never_block(unit->status_read);
+    os_never_block(unit->status_write);
     /* The log service's own standard error is master's; its pipe here is the one "MASTER". */
     if (make_pipe(ends, error) < 0)
         return -1;

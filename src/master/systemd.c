@@ -28,7 +28,7 @@ void systemd_init(struct master *master)
     master->inherited_count = (int)number;
     for (int fd = LISTEN_FIRST; fd < LISTEN_FIRST + master->inherited_count; fd++) {
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-        (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        os_never_block(fd);
     }
 }
 

@@ -96,24 +96,24 @@ static void put_addresses(struct buffer *out, const struct mime_address *a)
 
 void mime_envelope_put(struct buffer *out, const struct mime_envelope *env)
 {
-    const struct mime_address *lists[6] = {env->from, env->sender, env->reply_to, env->to, env->cc, env->bcc};
-    size_t from = 0, from_size = 0;
+    const struct mime_address *lists[5] = {env->sender, env->reply_to, env->to, env->cc, env->bcc};
+    size_t from, from_size;
 
     mime_put_nstring_nolf(out, env->date);
     buffer_append_byte(out, ' ');
     mime_put_humans(out, env->subject);
-    for (size_t i = 0; i < 6; i++) {
+    buffer_append_byte(out, ' ');
+    from = out->size;
+    put_addresses(out, env->from);
+    from_size = out->size - from;
+    for (size_t i = 0; i < 5; i++) {
         buffer_append_byte(out, ' ');
-        if ((i == 1 || i == 2) && lists[i] == NULL) { /* sender and reply-to: the same as from */
+        if (i < 2 && lists[i] == NULL) { /* sender and reply-to: the same as from */
             buffer_reserve(out, from_size);
             buffer_append(out, out->at + from, from_size);
-            continue;
+        } else {
+            put_addresses(out, lists[i]);
         }
-        if (i == 0)
-            from = out->size;
-        put_addresses(out, lists[i]);
-        if (i == 0)
-            from_size = out->size - from;
     }
     buffer_append_byte(out, ' ');
     mime_put_nstring_nolf(out, env->in_reply_to);

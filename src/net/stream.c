@@ -411,14 +411,6 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
         s->handler->deadline(s->arg);
 }
 
-static void never_block(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-
-    if ((flags & O_NONBLOCK) == 0) /* accept has set it already, for most */
-        (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-}
-
 struct stream *stream_new(struct ev_loop *loop, int fd, int out_fd, const struct stream_limits *limits,
                           const struct stream_handler *handler, void *arg)
 {
@@ -433,9 +425,9 @@ struct stream *stream_new(struct ev_loop *loop, int fd, int out_fd, const struct
     s->handler = handler;
     s->arg = arg;
     s->want_input = true;
-    never_block(s->fd);
+    os_never_block(s->fd);
     if (s->out_fd != s->fd)
-        never_block(s->out_fd);
+        os_never_block(s->out_fd);
     /* Answers leave in whole writes already; without this the last piece of a long one waits for an ACK. */
     (void)setsockopt(s->out_fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     ev_init(&s->in_watch, on_io);

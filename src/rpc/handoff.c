@@ -426,7 +426,7 @@ struct handoff_conn *handoff_conn_new(struct ev_loop *loop, int fd, const char *
     c->protocol = protocol;
     c->handler = handler;
     c->arg = arg;
-    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    os_never_block(fd);
     buffer_printf(&hello, "VERSION\t%s\t1\t0\n", protocol);
     (void)net_send_fd(fd, buffer_slice(&hello), -1); /* an empty socket takes it; a closed one tells so by its end */
     buffer_free(&hello);

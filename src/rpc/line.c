@@ -56,7 +56,7 @@ struct line_conn *line_conn_new(struct ev_loop *loop, int fd, const struct line_
     c->handler = handler;
     c->arg = arg;
     c->want = true;
-    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    os_never_block(fd);
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     ev_io_init(&c->in, read_ready, fd, EV_READ);
     ev_io_init(&c->out, write_ready, fd, EV_WRITE);

@@ -144,9 +144,8 @@ struct packet_conn *packet_conn_new(struct ev_loop *loop, int fd, size_t most, c
                                     void *arg)
 {
     struct packet_conn *conn = mem_zero(1, sizeof(*conn));
-    int flags = fcntl(fd, F_GETFL);
 
-    (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    os_never_block(fd);
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     conn->loop = loop;
     conn->fd = fd;

@@ -20,6 +20,12 @@ static const char index_head[] = "<!DOCTYPE html>\n<html lang=\"en\">\n\n<head>\
                                  "</head>\n\n<body>\n<h1>Dovecot Stats:</h1>\n<p><ul>\n<li><a href=\"/metrics\">OpenMetrics</a></li>\n"
                                  "</ul></p>\n</body>\n\n</html>\n";
 
+static void put(struct peer *p, struct slice bytes)
+{
+    rawlog_out(p->rawlog, bytes);
+    stream_write(p->stream, bytes);
+}
+
 static void answer(struct peer *p, const char *status, const char *type, struct slice body, bool head, bool close)
 {
     struct buffer out = {0};
@@ -35,10 +41,9 @@ static void answer(struct peer *p, const char *status, const char *type, struct 
     if (status[0] == '2' ? type == NULL : strncmp(status, "405", 3) == 0)
         buffer_append_str(&out, "Allow: GET\r\n");
     buffer_printf(&out, "%s\r\n", close ? "Connection: close\r\n" : "");
+    put(p, buffer_slice(&out));
     if (!head)
-        buffer_append_slice(&out, body);
-    stream_write(p->stream, buffer_slice(&out));
-    rawlog_out(p->rawlog, buffer_slice(&out));
+        put(p, body);
     buffer_free(&out);
 }
 

@@ -211,8 +211,8 @@ def asks_for_modseq_of_none(command):
 
 
 def left_out(command):
-    """Modifiers behind one item without parentheses are names of headers for the real server. It cuts a number of PARTIAL to 32 bits."""
-    return re.search(r"FETCH \S+ (BODY|BINARY)\S*[\]>] \((CHANGED|VANISHED)", command) is not None or re.search(r"PARTIAL [0-9:]*\d{10}", command) is not None
+    """The real server cuts a number of PARTIAL to 32 bits."""
+    return re.search(r"PARTIAL [0-9:]*\d{10}", command) is not None
 
 
 def sequence(seed):

@@ -48,19 +48,8 @@ exporter()
 # events NAME ...: told to the stats service, by one connection.
 events()
 {
-    python3 -B - "$SCENE/run" "$@" <<'END' || atf_fail "no stats service"
-import socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1] + "/stats-writer")
-f = s.makefile("rb")
-s.sendall(b"VERSION\tstats-client\t4\t0\n")
-f.readline()
-f.readline()
-for name in sys.argv[2:]:
-    s.sendall(b"EVENT\t0\t0\t1\t1795480000\t100\tstest.c\t10\tl1795480001\t200\tn%s\tSuser\ta \"b\" \xc3\xa4\xff\n" % name.encode())
-s.shutdown(socket.SHUT_WR)
-f.read()
-END
+    printf 'EVENT\t0\t0\t1\t1795480000\t100\tstest.c\t10\tl1795480001\t200\tn%s\tSuser\ta "b" \303\244\377\n' "$@" |
+        python3 -B "$TOP_SRC/tests/tools/stats_events.py" "$SCENE/run" - || atf_fail "no stats service"
 }
 
 # Which complaint of the stats service comes next: waited for, so that each has a second of its own.

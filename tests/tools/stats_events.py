@@ -1,6 +1,7 @@
 """stats_events.py RUN: events of a made-up service for the stats service whose sockets lie in the folder RUN.
 
 stats_events.py RUN LINE ...: sends the lines to stats-reader instead ("\\t" in them is a TAB), prints what is answered.
+stats_events.py RUN -: sends the lines of standard input to stats-writer, as they are; returns when the service has read them.
 """
 import socket
 import sys
@@ -15,6 +16,19 @@ def send(*words):
     s.sendall(("\t".join(words) + "\n").encode())
 
 
+def write():
+    s.connect(run + "/stats-writer")
+    send("VERSION", "stats-client", "4", "0")
+    f.readline()
+    f.readline()
+
+
+if sys.argv[2:] == ["-"]:
+    write()
+    s.sendall(sys.stdin.buffer.read())
+    s.shutdown(socket.SHUT_WR)
+    f.read()
+    sys.exit(0)
 if len(sys.argv) > 2:
     s.connect(run + "/stats-reader")
     send("VERSION", "stats-reader-client", "2", "0")
@@ -23,10 +37,7 @@ if len(sys.argv) > 2:
     s.shutdown(socket.SHUT_WR)
     print(f.read().decode())
     sys.exit(0)
-s.connect(run + "/stats-writer")
-send("VERSION", "stats-client", "4", "0")
-f.readline()
-f.readline()
+write()
 
 
 def event(parent, name, took, *fields):
