@@ -6,7 +6,7 @@
 FROM and TO are keys of FORMATS. --interrupt: the program ends at some (with YARILO_LONG: each) of its mutating calls (YARILO_FAULT, fault builds), and by
 SIGKILL at random times, and is run again; then everything must be as after one run. --rebuilt: in between the real server makes a
 force-resync of the target. Exit 1 on a difference."""
-import json, os, pwd, random, shutil, subprocess, sys, time
+import glob, json, os, pwd, random, shutil, subprocess, sys, time
 
 FORMATS = {'maildir': 'maildir:~/Maildir', 'maildir-fs': 'maildir:~/MaildirFs:LAYOUT=fs', 'sdbox': 'sdbox:~/sdbox',
            'mdbox': 'mdbox:~/mdbox', 'mdbox-index': 'mdbox:~/mdboxi:LAYOUT=index', 'mbox': 'mbox:~/mbox'}
@@ -54,27 +54,30 @@ def migrate(*more, fault=None, may_fail=False):
     return r.returncode, [json.loads(line) for line in r.stdout.decode().splitlines()] if not may_fail else []
 
 
+def listed(fmt, *args):
+    """Rows of a doveadm command about all mailboxes at once, but for the folder that is none."""
+    return [row for row in json.loads(theirs(fmt, '-f', 'json', *args) or '[]') if row['mailbox'] != 'Folder']
+
+
 def facts(fmt):
     """What clients can see of a store, by the real server."""
     out = {}
-    for name in sorted(theirs(fmt, 'mailbox', 'list').split('\n')):
-        if name and name != 'Folder':
-            index = 'LAYOUT=index' in FORMATS[source] + FORMATS[target]   # there the GUID is the folder's name
-            out[name] = theirs(fmt, 'mailbox', 'status', 'messages uidnext uidvalidity unseen recent' + ('' if index else ' guid'), name)
-            messages = theirs(fmt, '-f', 'json', 'fetch', 'uid guid flags date.received size.virtual text', 'mailbox', name, 'all')
-            for m in json.loads(messages or '[]'):
-                if mbox:
-                    del m['guid']
-                m['flags'] = sorted(m['flags'].replace('\\Recent', '').split())
-                out[name, m['uid']] = m
+    index = 'LAYOUT=index' in FORMATS[source] + FORMATS[target]   # there the GUID is the folder's name
+    for row in listed(fmt, 'mailbox', 'status', 'messages uidnext uidvalidity unseen recent' + ('' if index else ' guid'), '*'):
+        out[row['mailbox']] = row
+    for m in listed(fmt, 'fetch', 'mailbox uid guid flags date.received size.virtual text', 'mailbox', '*', 'all'):
+        if mbox:
+            del m['guid']
+        m['flags'] = sorted(m['flags'].replace('\\Recent', '').split())
+        out[m['mailbox'], m['uid']] = m
     out['subscriptions'] = sorted(theirs(fmt, 'mailbox', 'list', '-s').split())
     return out
 
 
 def modseqs(fmt):
-    boxes = [n for n in sorted(theirs(fmt, 'mailbox', 'list').split('\n')) if n and n != 'Folder']
-    return {n: theirs(fmt, 'mailbox', 'status', 'highestmodseq', n) + theirs(fmt, 'fetch', 'uid modseq' + ('' if mbox else ' pop3.uidl'), 'mailbox', n, 'all')
-            for n in boxes}
+    rows = (listed(fmt, 'mailbox', 'status', 'highestmodseq', '*') +
+            listed(fmt, 'fetch', 'mailbox uid modseq' + ('' if mbox else ' pop3.uidl'), 'mailbox', '*', 'all'))
+    return {(row['mailbox'], row.get('uid', '')): row for row in rows}
 
 
 def compare(what, a, b):
@@ -104,6 +107,8 @@ def make():
 def again(what):
     """The run after an interruption: all is as it should be."""
     if rebuilt and os.path.exists(where):   # it says what it finds
+        for lock in glob.glob(where + '/**/*lock', recursive=True):   # of the dead process; it would wait until they are old
+            os.unlink(lock)
         for args in (('force-resync', '*'), ('fetch', 'uid', 'mailbox', '*', 'all')):
             subprocess.run(['doveadm', '-c', conf, '-o', 'mail_location=' + FORMATS[target], *args], capture_output=True, env=environ)
     r = subprocess.run([tool, '--config', conf, '--from', FORMATS[source], '--to', FORMATS[target]], capture_output=True, env=environ)

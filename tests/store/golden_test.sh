@@ -44,14 +44,8 @@ for format in maildir maildir-fs maildir-split maildir-zlib sdbox sdbox-alt sdbo
     port=$((port + 10))
 done
 
-atf_test_case mdbox_listindex cleanup
-mdbox_listindex_head() { atf_set require.progs 'dovecot doveadm python3'; atf_set timeout 300; }
-mdbox_listindex_body() { golden mdbox-listindex 25450; }
-mdbox_listindex_cleanup() { [ ! -f dir ] || rm -rf "$(cat dir)"; }
-
 atf_init_test_cases()
 {
-    atf_add_test_case mdbox_listindex
     atf_add_test_case maildir
     atf_add_test_case maildir_fs
     atf_add_test_case maildir_split
