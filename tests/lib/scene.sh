@@ -45,7 +45,8 @@ scene_doveadm()
 {
     case $1 in real) program=doveadm ;; *) program=$OURS/doveadm ;; esac
     shift
-    as_user env USER=alice HOME="$store" TZ=UTC ASAN_OPTIONS=detect_leaks=0 "$program" -c "$SCENE/c.conf" $options "$@"
+    as_user env USER=alice HOME="$store" TZ=UTC ASAN_OPTIONS=detect_leaks=0${PRELOAD:+:verify_asan_link_order=0} \
+        ${PRELOAD:+LD_PRELOAD="$PRELOAD"} "$program" -c "$SCENE/c.conf" $options "$@"
 }
 
 # A certificate: $SCENE/cert.pem, $SCENE/key.pem.

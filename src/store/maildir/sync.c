@@ -19,6 +19,7 @@
 #define NAMES_A_STEP 500
 #define SCANS_MAX 5
 #define ROUNDS_MAX 5
+#define LONG_SECS 30
 
 /* ---- what has changed ---- */
 
@@ -41,15 +42,16 @@ static int stat_folders(struct maildir *m, struct stat *st_new, struct stat *st_
     return 0;
 }
 
-static bool folder_changed(uint32_t mtime, uint32_t ns, uint32_t check, const struct stat *st, uint32_t now,
-                           bool delayed)
+/* `changed` or `delayed`, the reason for which the folder is to be read; 0: none. */
+static unsigned folder_changed(uint32_t mtime, uint32_t ns, uint32_t check, const struct stat *st, uint32_t now, unsigned changed,
+                               unsigned delayed)
 {
     uint32_t at = (uint32_t)st->st_mtim.tv_sec;
 
     if (mtime != at || ns != (uint32_t)st->st_mtim.tv_nsec)
-        return true;
+        return changed;
     /* A second change in the same second may have been missed. */
-    return delayed && check <= at + 1 && now > check + 1;
+    return check <= at + 1 && now > check + 1 ? delayed : 0;
 }
 
 static bool has_files(struct maildir *m)
@@ -73,6 +75,7 @@ static int check(struct maildir *m, struct driver_sync *sync, struct maildir_syn
     struct stat st_new, st_cur, st_list;
     struct index_status status;
     struct maildir_ext ext;
+    unsigned why_new, why_cur;
     bool list_changed;
 
     if (stat_folders(m, &st_new, &st_cur, e) < 0 || index_refresh(m->box->index, e) == STEP_ERROR)
@@ -82,15 +85,21 @@ static int check(struct maildir *m, struct driver_sync *sync, struct maildir_syn
     index_status(m->box->index, &status);
     list_changed = !maildir_list_stat(m, &st_list) || ext.list_mtime != (uint32_t)st_list.st_mtim.tv_sec ||
                    ext.list_mtime_ns != (uint32_t)st_list.st_mtim.tv_nsec || ext.list_size != (uint32_t)st_list.st_size;
-    s->scan_new = m->box->arrival ||
-                  folder_changed(ext.new_mtime, ext.new_mtime_ns, ext.new_check, &st_new, s->now, true);
-    s->scan_cur = folder_changed(ext.cur_mtime, ext.cur_mtime_ns, ext.cur_check, &st_cur, s->now, !m->very_dirty);
+    why_new = folder_changed(ext.new_mtime, ext.new_mtime_ns, ext.new_check, &st_new, s->now, MAILDIR_WHY_NEW, MAILDIR_WHY_DELAYED_NEW);
+    why_cur = folder_changed(ext.cur_mtime, ext.cur_mtime_ns, ext.cur_check, &st_cur, s->now, MAILDIR_WHY_CUR,
+                             m->very_dirty ? 0 : MAILDIR_WHY_DELAYED_CUR);
+    s->scan_new = m->box->arrival || why_new != 0;
+    s->scan_cur = why_cur != 0;
+    s->why = why_new | why_cur | (m->box->arrival ? MAILDIR_WHY_NEW : 0);
     if (list_changed || status.uid_validity == 0 || sync->why == SYNC_FULL || sync->why == SYNC_RESYNC ||
-        (m->list.loaded && m->list.recreate))
+        (m->list.loaded && m->list.recreate)) {
         s->scan_new = s->scan_cur = true;
+        s->why |= status.uid_validity == 0 ? MAILDIR_WHY_FIRST : MAILDIR_WHY_FORCED;
+    }
     s->move_new = (sync->take_recent || m->empty_new) && !m->box->read_only &&
                   (s->scan_new || sync->why == SYNC_SELECT) && has_files(m);
     s->scan_new = s->scan_new || s->move_new;
+    s->why |= s->move_new ? MAILDIR_WHY_DROP_RECENT : 0;
     s->pending = index_has_pending(m->box->index);
     s->take_recent = sync->take_recent && status.first_recent_uid < status.next_uid;
     *work = s->scan_new || s->scan_cur || s->pending || s->take_recent ||
@@ -103,6 +112,32 @@ static int check(struct maildir *m, struct driver_sync *sync, struct maildir_syn
 
 /* ---- the scan ---- */
 
+unsigned maildir_sync_took(uint64_t since)
+{
+    uint64_t secs = (time_monotonic_ns() - since) / 1000000000u;
+
+    return secs >= LONG_SECS ? (unsigned)secs : 0;
+}
+
+static int open_folder(struct maildir *m, struct maildir_sync *s, struct error *e)
+{
+    s->folder.since = time_monotonic_ns();
+    s->folder.names = s->folder.moved = 0;
+    s->dir = maildir_scan_open(m, s->in_new ? "new" : "cur", e);
+    return s->dir == NULL ? -1 : 0;
+}
+
+static void close_folder(struct maildir *m, struct maildir_sync *s)
+{
+    unsigned secs = maildir_sync_took(s->folder.since);
+
+    closedir(s->dir);
+    s->dir = NULL;
+    if (secs > 0)
+        log_warning(mail_user_log(m->box->user), "Maildir: Scanning %s/%s took %u seconds (%u readdir()s, %u rename()s to cur/, why=0x%x)",
+                    m->box->path, s->in_new ? "new" : "cur", secs, s->folder.names, s->folder.moved, s->why);
+}
+
 static int start_scan(struct maildir *m, struct maildir_sync *s, struct error *e)
 {
     if (s->arena == NULL)
@@ -114,8 +149,7 @@ static int start_scan(struct maildir *m, struct maildir_sync *s, struct error *e
     if (stat_folders(m, &s->st_new, &s->st_cur, e) < 0)
         return -1;
     m->box->arrival = false;
-    s->dir = maildir_scan_open(m, "new", e);
-    return s->dir == NULL ? -1 : 0;
+    return open_folder(m, s, e);
 }
 
 /* new/x -> cur/x:2, for what was read since `from`. */
@@ -131,6 +165,7 @@ static void move_files(struct maildir *m, struct maildir_sync *s, size_t from)
         if (os_rename(m->dir, arena_printf(s->arena, "new/%s", entry->name), m->dir,
                       arena_printf(s->arena, "cur/%s", name), &e) == 0) {
             s->moved++;
+            s->folder.moved++;
             s->moved_any = true;
             entry->name = name;
             entry->in_new = false;
@@ -152,28 +187,28 @@ static enum step scan_step(struct maildir *m, struct maildir_sync *s, struct err
     maildir_list_touch(m);
     if (maildir_scan(m, s->dir, s->in_new, s->arena, &s->entries, NAMES_A_STEP, &end, e) < 0)
         return STEP_ERROR;
+    s->folder.names += (unsigned)(s->entries.count - from);
     if (s->in_new && s->move_new)
         move_files(m, s, from);
     if (!end)
         return STEP_MORE;
-    closedir(s->dir);
-    s->dir = NULL;
+    close_folder(m, s);
     if (!s->in_new)
         return STEP_DONE;
     /* readdir may miss entries of a folder that changes: read again until it is quiet. */
     if (s->moved > 5 && ++s->rounds < ROUNDS_MAX) {
         s->moved = 0;
-        s->dir = maildir_scan_open(m, "new", e);
-        return s->dir == NULL ? STEP_ERROR : STEP_MORE;
+        return open_folder(m, s, e) < 0 ? STEP_ERROR : STEP_MORE;
     }
-    if (s->moved_any)
+    if (s->moved_any) {
         s->scan_cur = true; /* what others had moved meanwhile is there */
+        s->why |= MAILDIR_WHY_FIND_RECENT;
+    }
     if (!s->scan_cur && !s->need_full)
         return STEP_DONE;
     s->full = true;
     s->in_new = false;
-    s->dir = maildir_scan_open(m, "cur", e);
-    return s->dir == NULL ? STEP_ERROR : STEP_MORE;
+    return open_folder(m, s, e) < 0 ? STEP_ERROR : STEP_MORE;
 }
 
 /* ---- doubled files ---- */
@@ -311,6 +346,7 @@ static enum step lock_both(struct maildir *m, struct driver_sync *sync, struct m
             return r;
         s->index_locked = true;
     }
+    s->locked_at = time_monotonic_ns();
     s->phase = SYNC_PREPARE;
     return STEP_MORE;
 }
@@ -339,6 +375,8 @@ static enum step prepare(struct maildir *m, struct driver_sync *sync, struct mai
         s->phase = SYNC_APPLYING;
         return STEP_MORE;
     }
+    if (s->need_full)
+        s->why |= MAILDIR_WHY_FORCED;
     s->phase = SYNC_SCANNING;
     s->scans = 1;
     return start_scan(m, s, e) < 0 ? STEP_ERROR : STEP_MORE;

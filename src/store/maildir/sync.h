@@ -5,6 +5,12 @@
 #include "store/internal.h"
 #include "store/maildir/maildir.h"
 
+/* Why the folders are read, as the log tells it (its numbers are Dovecot's). */
+enum {
+    MAILDIR_WHY_FORCED = 0x01, MAILDIR_WHY_FIRST = 0x02, MAILDIR_WHY_NEW = 0x04, MAILDIR_WHY_CUR = 0x08, MAILDIR_WHY_DROP_RECENT = 0x10,
+    MAILDIR_WHY_FIND_RECENT = 0x20, MAILDIR_WHY_DELAYED_NEW = 0x40, MAILDIR_WHY_DELAYED_CUR = 0x80
+};
+
 struct maildir_sync {
     enum { SYNC_CHECKING, SYNC_LOCKING, SYNC_PREPARE, SYNC_SCANNING, SYNC_APPLYING } phase;
     bool scan_new, scan_cur, move_new, pending, take_recent;
@@ -14,6 +20,13 @@ struct maildir_sync {
     bool scanned, full;              /* new/ was read; cur/ too, so that what was not seen is gone */
     bool in_new, again, moved_any;
     unsigned moved, rounds, scans;
+    unsigned why;                    /* MAILDIR_WHY_...: of a scan that takes long */
+    struct {
+        uint64_t since;              /* monotonic, ns */
+        unsigned names, moved;
+    } folder;                        /* the one that is being read */
+    uint64_t locked_at;              /* monotonic, ns */
+    unsigned new_messages, flag_changes, expunges; /* of this sync; tried, whether they succeeded or not */
     uint32_t now;
     uint64_t busy_since;
     void *dir;
@@ -26,6 +39,8 @@ struct maildir_sync {
 /* UIDs for new files, requests to the files, one batch for the index. Locks are held. STEP_MORE: to be called again, or s->phase
  * says that both locks are needed. What a scan has seen is carried out in one step; requests alone are cut into steps. */
 enum step maildir_sync_apply(struct maildir *, struct driver_sync *, struct maildir_sync *, struct budget *, struct error *);
+/* Seconds since `since` (monotonic, ns) when there are so many that the log is to tell of it; else 0. */
+unsigned maildir_sync_took(uint64_t since);
 void maildir_sync_apply_free(struct maildir_sync *);
 void maildir_sync_release(struct maildir *, struct maildir_sync *);
 

@@ -188,8 +188,10 @@ static void carry_flags(struct maildir_apply *a, struct maildir_record *rec, con
 {
     struct rename_arg arg = {a, index, rec};
     struct error e;
-    int r = maildir_file_do(a->m, rec->uid, rename_file, &arg, &e);
+    int r;
 
+    a->s->flag_changes++;
+    r = maildir_file_do(a->m, rec->uid, rename_file, &arg, &e);
     if (r < 0) {
         if (e.class != ERROR_SPACE && e.class != ERROR_QUOTA && e.class != ERROR_PERMISSION)
             log_error_value(mail_user_log(a->m->box->user), &e);
@@ -232,6 +234,7 @@ static void carry_expunge(struct maildir_apply *a, const struct index_request *r
     unsigned char guid[16];
     struct error e;
 
+    a->s->expunges++;
     memcpy(guid, request->guid, 16);
     if (rec != NULL && rec->where != WHERE_GONE) {
         static const unsigned char none[16];
@@ -561,6 +564,7 @@ enum step maildir_sync_apply(struct maildir *m, struct driver_sync *sync, struct
                              struct error *e)
 {
     enum step step = s->apply == NULL ? begin(m, sync, s, e) : STEP_DONE;
+    unsigned secs;
 
     if (step == STEP_DONE && !s->scanned)
         step = carry_requests(s->apply, budget);
@@ -570,6 +574,11 @@ enum step maildir_sync_apply(struct maildir *m, struct driver_sync *sync, struct
         return step;
     if (step == STEP_DONE && conclude(s->apply, e) < 0)
         step = STEP_ERROR;
+    secs = maildir_sync_took(s->locked_at);
+    if (secs > 0)
+        log_warning(mail_user_log(m->box->user),
+                    "Maildir %s: Synchronization took %u seconds (%u new msgs, %u flag change attempts, %u expunge attempts)",
+                    m->box->path, secs, s->new_messages, s->flag_changes, s->expunges);
     maildir_sync_apply_free(s);
     maildir_sync_release(m, s);
     return step;
