@@ -3,8 +3,9 @@
  * The files of a commit get their names before the uidlist names them. Whoever dies in between leaves files that the next
  * sync takes for new ones: with the next free UIDs, and without the GUIDs and UIDLs that they were to have. For a delivery
  * that is right; where the UIDs were given, what is to be written stands beforehand in a file of its own, in the form of a
- * uidlist, and whoever finds new files under the uidlist's lock looks there first. It is removed when the uidlist has it.
- * One that was left behind harms nobody, since no other file will ever have these names; the end of the conversion removes it. */
+ * uidlist, and whoever finds new files under the uidlist's lock looks there first. It is removed when uidlist and
+ * index have it: until then what is put into the index has been shown to nobody, wherever its file lies. One that was left
+ * behind harms nobody, since no other file will ever have these names; the end of the conversion removes it. */
 #include "store/internal.h"
 #include "store/maildir/maildir.h"
 
@@ -53,10 +54,15 @@ int maildir_given_remove(struct maildir *m, struct error *e)
     return os_unlink(m->control, NAME, e) == 0 || e->class == ERROR_NOT_FOUND ? 0 : -1;
 }
 
-int maildir_given_end(struct maildir *m, struct error *e)
+bool maildir_given_there(struct maildir *m)
 {
     m->given = m->given || faccessat(m->control, NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    return maildir_given_remove(m, e);
+    return m->given;
+}
+
+int maildir_given_end(struct maildir *m, struct error *e)
+{
+    return maildir_given_there(m) ? maildir_given_remove(m, e) : 0;
 }
 
 static int compare_uid(const void *a, const void *b)

@@ -600,9 +600,10 @@ static enum step run(struct mailbox *box, struct driver_publish *pub, struct pub
         return write_list(box, pub, p, e);
     case PUBLISH_COMMIT:
         close_fds(p, m);
-        if (maildir_given_remove(m, e) < 0)
-            return STEP_ERROR;
-        return commit(box, pub, p, e);
+        r = commit(box, pub, p, e);
+        if (r == STEP_DONE && maildir_given_remove(m, e) < 0)
+            log_error_value(mail_user_log(box->user), e); /* it says nothing any more */
+        return r;
     }
     return STEP_DONE;
 }

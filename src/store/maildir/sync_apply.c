@@ -41,8 +41,8 @@ static int compare_fresh(const void *x, const void *y)
     return maildir_name_compare(a->name, b->name);
 }
 
-/* `given`: as it was elsewhere, where it was new to nobody. */
-static void add_record(struct maildir_apply *a, struct maildir_entry *entry, const char *fields, bool given)
+/* Nobody has seen it here. Whether it is recent where it was converted from says whoever converts. */
+static void add_record(struct maildir_apply *a, struct maildir_entry *entry, const char *fields)
 {
     struct maildir_uidlist *list = &a->m->list;
     const char *info = entry->name + entry->base_size;
@@ -50,7 +50,7 @@ static void add_record(struct maildir_apply *a, struct maildir_entry *entry, con
         arena_str(maildir_uidlist_arena(list), slice_of(entry->name, entry->base_size)), fields);
 
     rec->where = entry->in_new ? WHERE_NEW : WHERE_CUR;
-    rec->was_new = entry->in_new || entry->moved || !given;
+    rec->was_new = true;
     rec->info = *info == '\0' ? NULL : arena_strdup(maildir_uidlist_arena(list), info);
     rec->seen = true;
     entry->dropped = true; /* has its UID */
@@ -69,20 +69,20 @@ static int add_fresh(struct maildir_apply *a, struct error *e)
         count = maildir_given_match(a->m, &s->fresh, given);
     for (size_t i = 0; i < count; i++) {
         list->next_uid = given[i].uid;
-        add_record(a, &s->fresh.at[given[i].entry], given[i].fields, true);
+        add_record(a, &s->fresh.at[given[i].entry], given[i].fields);
     }
     if (s->fresh.count - count > UINT32_MAX - 2 - list->next_uid)
         return error_set(e, ERROR_LIMIT, "UIDs are used up");
     for (size_t i = 0; i < s->fresh.count; i++)
         if (!s->fresh.at[i].dropped)
-            add_record(a, &s->fresh.at[i], NULL, false);
+            add_record(a, &s->fresh.at[i], NULL);
     /* Garbage: rewrite when most lines are of messages that are gone. */
     if (s->full && (list->lines + s->fresh.count) * 75 / 100 >= list->count - list->gone && list->gone > 0)
         list->recreate = true;
     maildir_uidlist_index(list, &doubled);
     if (list->count == from && !list->recreate && list->exists)
         return 0;
-    return maildir_list_write(a->m, from, e) < 0 ? -1 : maildir_given_remove(a->m, e);
+    return maildir_list_write(a->m, from, e);
 }
 
 /* ---- keywords ---- */
@@ -262,11 +262,12 @@ static void append_message(struct maildir_apply *a, struct maildir_record *rec)
     maildir_info_parse(rec->info, &flags, &letters);
     append = index_batch_append(a->batch, rec->uid, flags);
     a->appended = true;
+    a->s->new_messages++;
     for (int i = 0; i < MAILDIR_LETTERS; i++)
         if ((letters & 1u << i) != 0)
             index_append_keyword(a->batch, append, letter_name(a, i));
-    /* A file of cur/ that the uidlist knew was seen by a client before. */
-    a->recent_before = a->recent_before || rec->was_new;
+    /* A file of cur/ that the uidlist knew was seen by a client before, if no conversion died on the way to the index. */
+    a->recent_before = a->recent_before || rec->was_new || (a->m->lock != NULL && maildir_given_there(a->m));
     if (!a->recent_before && a->first_recent <= rec->uid)
         a->first_recent = rec->uid + 1;
 }
@@ -481,7 +482,7 @@ static int conclude(struct maildir_apply *a, struct error *e)
     if (a->s->scanned || a->sync->take_recent)
         note_recent(a, next_uid);
     note_times(a);
-    if (commit(a, e) < 0)
+    if (commit(a, e) < 0 || (m->lock != NULL && maildir_given_remove(m, e) < 0))
         return -1;
     index_maintain(m->box->index);
     a->sync->changed = a->sync->changed || index_generation(m->box->index) != a->generation;
