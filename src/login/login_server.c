@@ -64,6 +64,10 @@ static void drop_all(struct login_server *s, const char *text, const char *reaso
         if (c->stage == STAGE_RELAY) {
             if (relays)
                 login_client_free(c);
+        } else if (c->stage == STAGE_HANDOVER && c->relay_fd < 0) {
+            /* Its descriptor is on its way: a mail process may be talking to it by now. */
+            login_log_reason(c, reason);
+            login_client_free(c);
         } else
             login_client_kick(c, text, reason);
     }

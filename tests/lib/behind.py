@@ -3,6 +3,7 @@
 
     behind.py killed HOST PORT MASTER NAME    the child of that name is held, and killed: the login succeeds all the same
     behind.py ended HOST PORT MASTER          login processes are told to end when they have not read yet that the worker has the client
+    behind.py given HOST PORT MASTER          they end when the client is on its way: what else there is to say is not theirs to say
 """
 import ctypes
 import os
@@ -100,4 +101,21 @@ def ended(host, port, master):
     assert b"\r\nb OK" in f.read()
 
 
-{"killed": killed, "ended": ended}[sys.argv[1]](*sys.argv[2:])
+def given(host, port, master):
+    s, f = connect(host, port)
+    dispatchers, logins = children(master, "^dovecot/imap( |$)"), children(master, "^dovecot/imap-login")
+    ends = [os.pidfd_open(pid) for pid in logins]
+    for pid in dispatchers:
+        hold(pid)
+    send_behind(s, b"a LOGIN u pass", dispatchers)
+    for pid in logins:
+        os.kill(pid, signal.SIGTERM)
+    for end in ends:
+        select.select([end], [], [])
+    said = select.select([s], [], [], 0)[0]
+    for pid in dispatchers:
+        os.kill(pid, signal.SIGCONT)
+    assert not said, f.readline()
+
+
+{"killed": killed, "ended": ended, "given": given}[sys.argv[1]](*sys.argv[2:])

@@ -117,6 +117,23 @@ ended_behind_cleanup()
     scene_end
 }
 
+# One that ends when the mail process has not taken the client yet says nothing into what may be another's conversation by then.
+atf_test_case given_behind cleanup
+given_behind_head()
+{
+    atf_set require.progs pgrep
+}
+given_behind_body()
+{
+    scene_start ours
+    python3 -B "$TOP_SRC/tests/lib/behind.py" given "$IP" $IMAP_PORT "$SERVER" || atf_fail "see above"
+    scene_stop
+}
+given_behind_cleanup()
+{
+    scene_end
+}
+
 atf_test_case plaintext cleanup
 plaintext_body()
 {
@@ -399,6 +416,7 @@ atf_init_test_cases()
     atf_add_test_case half_closed
     atf_add_test_case killed_behind
     atf_add_test_case ended_behind
+    atf_add_test_case given_behind
     atf_add_test_case plaintext
     atf_add_test_case sni
     atf_add_test_case budgets
