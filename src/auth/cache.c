@@ -146,12 +146,12 @@ static void add_entry(struct cache *c, const char *key, const char *stored, cons
     en->bytes = bytes;
     en->created = time(NULL);
     if (!negative) {
-        en->stored = stored == NULL ? NULL : mem_strdup(stored);
+        en->stored = mem_strdup_null(stored);
         en->count = raw->list.count;
         en->fields = en->count == 0 ? NULL : mem_zero(en->count, sizeof(*en->fields));
         for (size_t i = 0; i < en->count; i++) {
             en->fields[i].key = mem_strdup(raw->list.at[i].key);
-            en->fields[i].value = raw->list.at[i].value == NULL ? NULL : mem_strdup(raw->list.at[i].value);
+            en->fields[i].value = mem_strdup_null(raw->list.at[i].value);
         }
         c->positive++;
         c->positive_bytes += bytes;

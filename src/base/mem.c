@@ -63,6 +63,11 @@ char *mem_strdup(const char *text)
     return mem_strndup(slice_from_str(text));
 }
 
+char *mem_strdup_null(const char *text)
+{
+    return text == NULL ? NULL : mem_strdup(text);
+}
+
 char *mem_strndup(struct slice s)
 {
     char *p = mem_alloc(s.size + 1);
@@ -238,17 +243,20 @@ struct slice arena_slice(struct arena *a, struct slice s)
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
     va_list args, again;
+    char text[256], *p; /* most are short: one pass does */
     int n;
-    char *p;
 
     va_start(args, fmt);
     va_copy(again, args);
-    n = vsnprintf(NULL, 0, fmt, args);
+    n = vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     if (n < 0)
         mem_exhausted(0);
     p = arena_alloc(a, (size_t)n + 1);
-    vsnprintf(p, (size_t)n + 1, fmt, again);
+    if ((size_t)n < sizeof(text))
+        memcpy(p, text, (size_t)n);
+    else
+        vsnprintf(p, (size_t)n + 1, fmt, again);
     va_end(again);
     return p;
 }

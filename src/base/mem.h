@@ -15,6 +15,7 @@ void *mem_alloc(size_t size) __attribute__((malloc, returns_nonnull));
 void *mem_zero(size_t count, size_t size) __attribute__((malloc, returns_nonnull));
 void *mem_realloc(void *, size_t size) __attribute__((returns_nonnull));
 char *mem_strdup(const char *) __attribute__((malloc, returns_nonnull));
+char *mem_strdup_null(const char *); /* of NULL: NULL */
 char *mem_strndup(struct slice) __attribute__((malloc, returns_nonnull)); /* adds the NUL */
 char *mem_printf(const char *fmt, ...) __attribute__((malloc, returns_nonnull, format(printf, 1, 2)));
 void mem_free(void *);

@@ -682,8 +682,8 @@ struct session *session_new(struct imap_worker *worker, int fd, int out_fd, cons
     s->id = login->id;
     s->returns = login->returns;
     s->session_id = login->session == NULL || *login->session == '\0' ? NULL : mem_strdup(login->session);
-    s->local_ip = login->local_ip == NULL ? NULL : mem_strdup(login->local_ip);
-    s->remote_ip = login->remote_ip == NULL ? NULL : mem_strdup(login->remote_ip);
+    s->local_ip = mem_strdup_null(login->local_ip);
+    s->remote_ip = mem_strdup_null(login->remote_ip);
     s->log.prefix = s->session_id == NULL
                         ? mem_printf("imap(%s)<%ld>: ", login->user, (long)getpid())
                         : mem_printf("imap(%s)<%ld><%s>: ", login->user, (long)getpid(), s->session_id);

@@ -238,7 +238,7 @@ static struct index *new_index(const struct index_where *where)
     index->path = copy_or(where->path, "(in-memory index)");
     index->prefix = copy_or(where->prefix, "dovecot.index");
     index->log_name = mem_printf("%s.log", index->prefix);
-    index->name = where->name != NULL ? mem_strdup(where->name) : NULL;
+    index->name = mem_strdup_null(where->name);
     index->mode = where->mode != 0 ? where->mode : 0600;
     index->gid = where->gid != 0 ? where->gid : (gid_t)-1;
     index->read_only = where->read_only;

@@ -10,7 +10,7 @@
 static void set_text(char **at, const char *text)
 {
     mem_free(*at);
-    *at = text == NULL ? NULL : mem_strdup(text);
+    *at = mem_strdup_null(text);
 }
 
 static void forget_response(struct login_client *c)

@@ -93,7 +93,7 @@ int tls_context_new(const struct tls_settings *set, struct tls_context **out, st
     c->refs = 1;
     gnutls_certificate_allocate_credentials(&c->credentials);
     c->verify_client = set->verify_client;
-    c->alpn = set->alpn == NULL ? NULL : mem_strdup(set->alpn);
+    c->alpn = mem_strdup_null(set->alpn);
     c->cert_username_field = mem_strdup(set->cert_username_field == NULL ? "commonName" : set->cert_username_field);
     if (set->tickets)
         gnutls_session_ticket_key_generate(&c->ticket_key);

@@ -48,7 +48,7 @@ struct anvil_client *anvil_client_new(struct ev_loop *loop, const char *path, in
     struct anvil_client *c = mem_zero(1, sizeof(*c));
 
     c->loop = loop;
-    c->path = path == NULL ? NULL : mem_strdup(path);
+    c->path = mem_strdup_null(path);
     c->failed_at = -5;
     ev_timer_init(&c->timer, timer_ready, 0., 0.);
     c->timer.data = c;

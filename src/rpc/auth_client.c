@@ -99,7 +99,7 @@ struct auth_client *auth_client_new(struct ev_loop *loop, const char *path, int 
     struct auth_client *c = mem_zero(1, sizeof(*c));
 
     c->loop = loop;
-    c->path = path == NULL ? NULL : mem_strdup(path);
+    c->path = mem_strdup_null(path);
     c->cpid = cpid;
     c->handler = handler;
     c->arg = arg;

@@ -55,7 +55,7 @@ struct auth_master *auth_master_new(struct ev_loop *loop, const char *path, int 
     struct auth_master *m = mem_zero(1, sizeof(*m));
 
     m->loop = loop;
-    m->path = path == NULL ? NULL : mem_strdup(path);
+    m->path = mem_strdup_null(path);
     m->failed_at = -AUTH_RECONNECT_SECS;
     if (fd >= 0)
         start_conn(m, fd);
@@ -383,7 +383,7 @@ struct auth_lookup *auth_master_list(struct auth_master *m, const char *mask, co
     struct buffer b = {0};
 
     l->each = each;
-    l->mask = mask == NULL ? NULL : mem_strdup(mask);
+    l->mask = mem_strdup_null(mask);
     line_begin(&b, "LIST");
     line_field_num(&b, l->id);
     line_pair(&b, "user", mask);

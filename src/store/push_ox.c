@@ -275,7 +275,7 @@ static void send_notification(const struct push_ox *ox, struct slice body)
     log_debug(log, WHO "Sending notification: %.*s", (int)body.size, (const char *)body.at);
     sent = mem_zero(1, sizeof(*sent));
     if (log != NULL) {
-        sent->log = (struct log){log->prefix == NULL ? NULL : mem_strdup(log->prefix), log->debug};
+        sent->log = (struct log){mem_strdup_null(log->prefix), log->debug};
         sent->own_log = true;
     }
     if (http_client_send(client, &request, on_answer, sent, &e) == 0)
