@@ -8,13 +8,21 @@ struct list_state {
     unsigned status_items;
     bool x_size, myrights;
     const struct imap_arg *metadata; /* entries that are asked for; NULL: none */
-    struct store_op *status_op;     /* of the mailbox that was listed last */
+    bool tells_status;              /* of the mailbox that was listed last */
+    struct store_op *status_op;
     struct mailbox_place place;     /* ... its place and name */
     struct slice shown;
     struct mailbox_status status;
+    struct status_sum sum;          /* ... where it is the selected one */
     struct slice *patterns;
     size_t pattern_count;
 };
+
+/* STATUS_... that the store is to find out of each mailbox. */
+static unsigned wanted_of_store(const struct list_state *t)
+{
+    return status_store_items(t->status_items) | (t->x_size ? STATUS_SIZE : 0);
+}
 
 static bool parse_selection(struct session *s, struct request *r, struct list_state *t, const struct imap_arg *list)
 {
@@ -206,6 +214,7 @@ static void begin(struct session *s, struct request *r, bool lsub)
         t->flags = MAILBOX_LIST_RETURN_CHILDREN | MAILBOX_LIST_RETURN_SPECIAL_USE;
     t->lsub_flags = lsub && session_workaround(s, "tb-lsub-flags");
     t->list = mailbox_list_begin(s->user, t->patterns, t->pattern_count, t->flags);
+    mailbox_list_ask(t->list, wanted_of_store(t));
 }
 
 void list_begin(struct session *s, struct request *r)
@@ -279,27 +288,45 @@ static void put_child_info(const struct list_state *t, struct buffer *out, const
         buffer_append_str(out, " (CHILDINFO (\"SPECIAL-USE\"))");
 }
 
+static void write_status(struct session *s, const struct list_state *t, struct slice shown, const struct mailbox_status *status)
+{
+    struct buffer out = {0};
+
+    put_status(s, &out, shown, t->status_items, t->x_size, status);
+    session_write(s, buffer_slice(&out));
+    buffer_free(&out);
+}
+
 /* What else was asked for of a mailbox that can be selected. */
 static void tell_more(struct session *s, struct request *r, struct list_state *t, const struct mailbox_info *info)
 {
+    bool status = t->status_items != 0 || t->x_size, only_status = !t->myrights && t->metadata == NULL;
     struct buffer name = {0};
     struct error e = {0};
-    bool status = t->status_items != 0 || t->x_size;
 
-    if ((!status && !t->myrights && t->metadata == NULL) || (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0 ||
-        mailbox_place(s->user, r->arena, slice_from_str(info->vname), &t->place, &e) < 0)
+    if ((!status && only_status) || (info->flags & (MAILBOX_INFO_NOSELECT | MAILBOX_INFO_NONEXISTENT)) != 0)
         return;
     put_shown_name(s, &name, info->vname);
+    if (info->status != NULL && only_status && (t->status_items & STATUS_HIGHESTMODSEQ) == 0) {
+        write_status(s, t, buffer_slice(&name), info->status);
+        buffer_free(&name);
+        return;
+    }
     t->shown = arena_slice(r->arena, buffer_slice(&name));
     buffer_free(&name);
+    if (mailbox_place(s->user, r->arena, slice_from_str(info->vname), &t->place, &e) < 0)
+        return;
     if (t->myrights)
         myrights_tell(s, &t->place, t->shown);
     if (t->metadata != NULL)
         metadata_tell(s, r, &t->place, t->metadata, t->shown);
     if (status && (t->status_items & STATUS_HIGHESTMODSEQ) != 0)
         session_turn_on_modseqs(s);
-    if (status)
-        t->status_op = mailbox_status(&t->place, status_store_items(t->status_items) | (t->x_size ? STATUS_SIZE : 0), &t->status);
+    if (status) {
+        t->status_op = mailbox_status(&t->place, wanted_of_store(t), &t->status);
+        t->sum = (struct status_sum){0};
+        t->tells_status = true;
+    }
 }
 
 static void tell_mailbox(struct session *s, struct request *r, struct list_state *t, const struct mailbox_info *info)
@@ -324,19 +351,20 @@ static void tell_mailbox(struct session *s, struct request *r, struct list_state
 static enum step tell_status(struct session *s, struct request *r, struct list_state *t, struct budget *budget)
 {
     struct error e = {0};
-    struct buffer out = {0};
     enum step step = session_op(s, &t->status_op, budget, &e);
 
     if (step == STEP_ERROR) {
+        t->tells_status = false;
         if (e.class != ERROR_NOT_FOUND)
             session_print(s, "* NO %s", error_reply(s, r->arena, &e, ERROR_PLAIN));
         return STEP_DONE;
     }
     if (step != STEP_DONE)
         return step;
-    put_status(s, &out, t->shown, t->status_items, t->x_size, &t->status);
-    session_write(s, buffer_slice(&out));
-    buffer_free(&out);
+    if (status_is_selected(s, &t->place) && status_from_view(s, wanted_of_store(t), &t->sum, &t->status, budget) != STEP_DONE)
+        return STEP_MORE;
+    write_status(s, t, t->shown, &t->status);
+    t->tells_status = false;
     return STEP_DONE;
 }
 
@@ -348,7 +376,7 @@ enum step list_run(struct session *s, struct request *r, struct budget *budget, 
         const struct mailbox_info *info = NULL;
         enum step step;
 
-        if (t->status_op != NULL && (step = tell_status(s, r, t, budget)) != STEP_DONE)
+        if (t->tells_status && (step = tell_status(s, r, t, budget)) != STEP_DONE)
             return step;
         if (stream_full(s->io))
             return STEP_OUTPUT_FULL;

@@ -339,6 +339,16 @@ void put_box_flags(struct buffer *, unsigned flags, const char *missing, bool ch
 void put_status(struct session *, struct buffer *, struct slice name, unsigned items, bool x_size,
                 const struct mailbox_status *);
 
+/* ---- status.c ---- */
+struct status_sum {
+    uint32_t seq;                  /* sizes of the view up to here are summed up */
+    uint64_t size;
+};
+bool status_is_selected(const struct session *, const struct mailbox_place *);
+/* Of the selected mailbox: what the session has been told, not what has come since. `items`: STATUS_SIZE is looked for; the sum begins
+ * zeroed. STEP_MORE: to be called again. */
+enum step status_from_view(struct session *, unsigned items, struct status_sum *, struct mailbox_status *, struct budget *);
+
 /* ---- capability.c ---- */
 bool session_plugin(const struct session *, const char *name);    /* is it in mail_plugins? */
 const char *session_capabilities(struct session *, struct arena *);

@@ -4,8 +4,7 @@
 struct status_state {
     unsigned items;
     bool x_size, selected;
-    uint32_t seq;                  /* the view's sizes are being summed up */
-    uint64_t size;
+    struct status_sum sum;
     struct mailbox_place place;
     struct mailbox_status result;
 };
@@ -37,25 +36,12 @@ void status_begin(struct session *s, struct request *r)
     r->condstore = (t->items & STATUS_HIGHESTMODSEQ) != 0 && !s->condstore;
     if (!request_place(s, r, r->args, &t->place, ERROR_PLAIN))
         return;
-    t->selected = s->box != NULL && strcmp(mailbox_where(s->box)->vname, t->place.vname) == 0;
+    t->selected = status_is_selected(s, &t->place);
     r->op = mailbox_status(&t->place, store_items(t), &t->result);
 }
 
-/* What the session has been told of its mailbox, not what has come since. */
-static void from_view(struct session *s, struct status_state *t)
-{
-    struct index_status status;
-
-    index_view_status(mailbox_view_index(s->view), &status);
-    t->result.messages = status.messages;
-    t->result.unseen = s->unseen;
-    t->result.recent = mailbox_view_recent_count(s->view);
-    t->result.uid_next = index_view_next_uid(mailbox_view_index(s->view));
-    t->result.highest_modseq = s->modseq_heard;
-}
-
 /* The view may show messages that are gone, and hide new ones: then its size is the sum of what it shows. */
-static enum step sum_sizes(struct session *s, struct status_state *t, struct budget *budget)
+static enum step sum_sizes(struct session *s, struct status_sum *t, uint64_t *sum, struct budget *budget)
 {
     const struct index_view *view = mailbox_view_index(s->view);
     uint32_t count = index_view_count(view);
@@ -74,8 +60,32 @@ static enum step sum_sizes(struct session *s, struct status_state *t, struct bud
         if (budget_spent(budget, 1))
             return STEP_MORE;
     }
-    t->result.size = t->size;
+    *sum = t->size;
     index_cache_flush(mailbox_index(s->box));
+    return STEP_DONE;
+}
+
+bool status_is_selected(const struct session *s, const struct mailbox_place *place)
+{
+    return s->box != NULL && strcmp(mailbox_where(s->box)->vname, place->vname) == 0;
+}
+
+enum step status_from_view(struct session *s, unsigned items, struct status_sum *sum, struct mailbox_status *result, struct budget *budget)
+{
+    const struct index_view *view;
+    struct index_status status;
+
+    if (s->view == NULL)
+        return STEP_DONE;
+    view = mailbox_view_index(s->view);
+    if ((items & STATUS_SIZE) != 0 && index_view_changed(view) && sum_sizes(s, sum, &result->size, budget) != STEP_DONE)
+        return STEP_MORE;
+    index_view_status(view, &status);
+    result->messages = status.messages;
+    result->unseen = s->unseen;
+    result->recent = mailbox_view_recent_count(s->view);
+    result->uid_next = index_view_next_uid(view);
+    result->highest_modseq = s->modseq_heard;
     return STEP_DONE;
 }
 
@@ -88,11 +98,8 @@ enum step status_run(struct session *s, struct request *r, struct budget *budget
     step = request_op(s, r, budget, e);
     if (step != STEP_DONE)
         return step;
-    if (t->selected && s->view != NULL && (store_items(t) & STATUS_SIZE) != 0 && index_view_changed(mailbox_view_index(s->view)) &&
-        sum_sizes(s, t, budget) != STEP_DONE)
+    if (t->selected && status_from_view(s, store_items(t), &t->sum, &t->result, budget) != STEP_DONE)
         return STEP_MORE;
-    if (t->selected && s->view != NULL)
-        from_view(s, t);
     put_status(s, &out, r->args->text, t->items, t->x_size, &t->result);
     session_write(s, buffer_slice(&out));
     buffer_free(&out);

@@ -201,6 +201,7 @@ struct store_driver {
     /* List index extension that tells whether a STATUS row is current, and its value now (index-format 11.1). */
     const char *list_ext;
     int (*list_stamp)(const char *path, uint32_t stamp[2]);
+    bool (*list_unstamped)(const struct mail_user *);          /* settings say that rows are believed without it; NULL: never */
     void (*list_seen)(struct mailbox *, uint32_t stamp[2]);    /* the same as it was when the mailbox was last synced */
     /* Folders below the mailbox's that tell of news, NULL-ended ("new", "cur"). A mailbox that is a file tells by itself. */
     const char *const *watch;

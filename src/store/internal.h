@@ -260,9 +260,14 @@ bool name_list_has(const struct name_list *, const char *name);
 int subscriptions_parse(struct slice file, char separator, struct arena *, struct name_list *);
 
 /* ---- list_index.c (index-format 11.1) ---- */
-/* Fills `out` from the row when it is current. False: open the mailbox. */
-bool list_index_status(struct mail_storage *, const char *name, const char *path, unsigned items,
-                       struct mailbox_status *out);
+struct list_row_status {
+    struct mailbox_status status;
+    unsigned unknown;              /* STATUS_... that the row does not tell */
+};
+/* What the row of the mailbox whose folder is `path` says, when it is current. False: open the mailbox. */
+bool list_index_status(struct mail_storage *, const char *name, const char *path, struct list_row_status *out);
+/* May the row stand for the mailbox, for this user and now? (status.c) */
+bool status_by_row(const struct mailbox_place *);
 /* Writes the row after a change of the mailbox. Best effort: what is locked by others is left for the next time. */
 void list_index_update(struct mailbox *);
 /* Names were created, deleted, renamed under mailboxes.lock: the next LIST of any session compares again. */

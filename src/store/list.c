@@ -20,6 +20,7 @@ struct entry {
     size_t parent, children, next;      /* of the tree, as places + 1 */
     uint32_t order;                     /* UID in the list index, 0 = none */
     bool by_index;                      /* DRIVER_LIST_KNOWS */
+    struct mailbox_place place;         /* ns is NULL: not found out, or another namespace's */
 };
 
 struct mailbox_list {
@@ -37,6 +38,8 @@ struct mailbox_list {
     bool loaded, failed;
     struct error error;
     struct mailbox_info info;
+    unsigned status_items;              /* 0: not asked for */
+    struct list_row_status row;         /* of the mailbox in `info` */
 };
 
 struct mailbox_list *mailbox_list_begin(struct mail_user *user, const struct slice *patterns, size_t count, unsigned flags)
@@ -53,6 +56,11 @@ struct mailbox_list *mailbox_list_begin(struct mail_user *user, const struct sli
     list->compiled = ARENA_ARRAY(list->arena, struct mailbox_pattern *, count + 1);
     list->ns = user->namespaces;
     return list;
+}
+
+void mailbox_list_ask(struct mailbox_list *list, unsigned status_items)
+{
+    list->status_items = status_items;
 }
 
 void mailbox_list_end(struct mailbox_list **list_p)
@@ -189,7 +197,6 @@ static int compare_order(const void *x, const void *y, void *arg)
 static void put_in_order(struct mailbox_list *list, const struct mail_namespace *ns)
 {
     size_t *todo, depth = 0, n = 0, first = 0;
-    struct mailbox_place place;
     struct error e;
 
     list->order = ARENA_ARRAY(list->arena, size_t, list->count + 1);
@@ -198,12 +205,13 @@ static void put_in_order(struct mailbox_list *list, const struct mail_namespace 
         struct entry *entry = &list->at[i];
 
         entry->sorted = i;
-        if (entry->ns != NULL && entry->ns->template == NULL &&
-            mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &place, &e) == 0 && place.ns == entry->ns)
-        {
-            entry->order = list_index_order(place.ns->storage, place.name);
-            entry->by_index = (place.ns->storage->at.driver->can & DRIVER_LIST_KNOWS) != 0;
+        if (entry->ns == NULL || entry->ns->template != NULL ||
+            mailbox_place(ns->user, list->arena, slice_from_str(entry->vname), &entry->place, &e) < 0 || entry->place.ns != entry->ns) {
+            entry->place.ns = NULL;
+            continue;
         }
+        entry->order = list_index_order(entry->ns->storage, entry->place.name);
+        entry->by_index = (entry->ns->storage->at.driver->can & DRIVER_LIST_KNOWS) != 0;
     }
     /* Lists of children, each kept with the one to be said first in front. */
     size_t *by_order = ARENA_ARRAY(list->arena, size_t, list->count + 1);
@@ -468,24 +476,23 @@ static bool wanted(const struct mailbox_list *list, const struct entry *entry)
     return entry->exists || entry->root || (entry->has_children && stands_for_others(list, entry));
 }
 
-/* \Marked or \UnMarked: what a current row of the list index says of recent messages; INBOX is never marked (measured). */
-static unsigned marks_of(const struct entry *entry)
+/* What a current row of the list index says: \Marked or \UnMarked of recent messages, INBOX never (measured); the status that
+ * was asked for. */
+static void look_at_row(struct mailbox_list *list, const struct entry *entry)
 {
-    const struct mail_namespace *ns = entry->ns;
+    const struct mailbox_place *place = &entry->place;
+    struct mail_storage *storage = place->ns->storage;
     struct arena *arena = arena_new();
-    struct mailbox_status status;
-    struct mailbox_place place;
+    const char *path = mail_location_path(&storage->at, arena, place->name, PATH_MAILBOX);
     struct error e;
-    unsigned marks = 0;
 
-    if (mailbox_place(ns->user, arena, slice_from_str(entry->vname), &place, &e) == 0 && strcmp(place.name, "INBOX") != 0) {
-        const char *path = mail_location_path(&ns->storage->at, arena, place.name, PATH_MAILBOX);
-
-        if (path != NULL && list_index_status(ns->storage, place.name, path, 0, &status))
-            marks = status.recent > 0 ? MAILBOX_INFO_MARKED : MAILBOX_INFO_UNMARKED;
+    if (path != NULL && strcmp(place->name, "INBOX") != 0 && list_index_status(storage, place->name, path, &list->row)) {
+        list->info.flags |= list->row.status.recent > 0 ? MAILBOX_INFO_MARKED : MAILBOX_INFO_UNMARKED;
+        if (list->status_items != 0 && (list->status_items & list->row.unknown) == 0 && status_by_row(place) &&
+            mailbox_need(place, MAILBOX_RIGHT_READ, &e) == 0)
+            list->info.status = &list->row.status;
     }
     arena_free(arena);
-    return marks;
 }
 
 /* Mailboxes that are files hold no others. INBOX's may be elsewhere, so that its name can be a folder's, too. */
@@ -523,7 +530,7 @@ static void fill_info(struct mailbox_list *list, const struct entry *entry)
     else
         info->flags |= entry->has_children || has_subscribed_children(list, entry) ? MAILBOX_INFO_CHILDREN : MAILBOX_INFO_NOCHILDREN;
     if (entry->order != 0 && entry->exists && entry->selectable && (list->flags & MAILBOX_LIST_SELECT_SUBSCRIBED) == 0)
-        info->flags |= marks_of(entry);
+        look_at_row(list, entry);
     if (entry->by_index)
         info->flags |= MAILBOX_INFO_BY_INDEX;
     if (entry->subscribed)

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define ROWS_AGE_NS 1000000u
+
 void list_index_close(struct list_index **list_p)
 {
     struct list_index *list = *list_p;
@@ -40,10 +42,9 @@ struct list_index *list_index_open(struct mail_storage *storage, bool create)
         [EXT_SUBS] = {.name = "subs", .header_size = 4, .record_align = 4},
     };
     const struct mail_location *at = &storage->at;
-    struct mail_modes modes = mail_modes_of(at->root);
+    struct mail_modes modes;
     struct index_settings settings;
-    struct index_where where = {.dir = -1, .mode = modes.file, .gid = modes.gid, .no_create = !create,
-                                .settings = &settings, .name = "Mailbox list index: "};
+    struct index_where where = {.dir = -1, .no_create = !create, .settings = &settings, .name = "Mailbox list index: "};
     struct list_index *list = storage->list;
     struct arena *arena;
     struct error e;
@@ -60,6 +61,9 @@ struct list_index *list_index_open(struct mail_storage *storage, bool create)
 
         root = *folder == '/' ? folder : arena_printf(arena, "%s/%s", root, folder);
     }
+    modes = mail_modes_of(at->root);
+    where.mode = modes.file;
+    where.gid = modes.gid;
     store_index_settings(storage->ns->user, &settings);
     settings.log_rotate_min_size = 8192;
     settings.log_rotate_max_size = 65536;
@@ -163,6 +167,27 @@ static bool stat_log(const struct mail_storage *storage, const char *name, uint3
     return ok;
 }
 
+/* Rows as they are, or were a moment ago: LIST asks for one after the other. Each row is compared with its mailbox before it is
+ * believed, so that an old one is only a stale one. */
+static int refresh_rows(struct list_index *list, struct error *e)
+{
+    uint64_t now = time_monotonic_ns();
+
+    if (list->tree_known && now - list->looked_at < ROWS_AGE_NS && list->generation == index_generation(list->index))
+        return 0;
+    if (list_index_refresh(list, e) < 0)
+        return -1;
+    list->looked_at = now;
+    return 0;
+}
+
+static bool has_stamp(const struct mail_storage *storage)
+{
+    const struct store_driver *driver = storage->at.driver;
+
+    return driver->list_stamp != NULL && (driver->list_unstamped == NULL || !driver->list_unstamped(storage->ns->user));
+}
+
 static bool is_current(struct list_index *list, const struct mail_storage *storage, uint32_t uid, const char *name,
                        const char *path)
 {
@@ -175,15 +200,14 @@ static bool is_current(struct list_index *list, const struct mail_storage *stora
         return true;
     if (!stat_log(storage, name, log) || field32(sync, 0) != log[0] || field32(sync, 1) != log[1])
         return false;
-    if (storage->at.driver->list_stamp == NULL)
+    if (!has_stamp(storage))
         return true;
     /* A change in this very second would not show. */
     return storage->at.driver->list_stamp(path, folders) == 0 && field32(driver, 0) == folders[0] &&
            field32(driver, 1) == folders[1] && folders[0] + 1 < now && folders[1] + 1 < now;
 }
 
-bool list_index_status(struct mail_storage *storage, const char *name, const char *path, unsigned items,
-                       struct mailbox_status *out)
+bool list_index_status(struct mail_storage *storage, const char *name, const char *path, struct list_row_status *out)
 {
     struct list_index *list = list_index_open(storage, false);
     struct list_node *node;
@@ -191,9 +215,7 @@ bool list_index_status(struct mail_storage *storage, const char *name, const cha
     struct error e;
 
     /* A virtual mailbox's own log does not tell what is behind it. */
-    if (list == NULL || storage->at.driver->origin != NULL || !has_row(storage, name) || (items & (STATUS_DELETED | STATUS_DELETED_STORAGE | STATUS_FIRST_SAVED | STATUS_FIRST_RECENT)) != 0)
-        return false;
-    if (list_index_refresh(list, &e) < 0)
+    if (list == NULL || storage->at.driver->origin != NULL || !has_row(storage, name) || refresh_rows(list, &e) < 0)
         return false;
     node = list_index_node(list, storage, name);
     if (node == NULL || (node->flags & (LIST_NODE_NONEXISTENT | LIST_NODE_NOSELECT)) != 0)
@@ -204,18 +226,18 @@ bool list_index_status(struct mail_storage *storage, const char *name, const cha
     vsize = index_ext_record(list->index, list->ext[EXT_VSIZE], node->uid);
     if (field32(msgs, 3) == 0 || row.size < 28 || field32(row, 6) == 0 || !is_current(list, storage, node->uid, name, path))
         return false;
-    *out = (struct mailbox_status){.messages = field32(msgs, 0), .unseen = field32(msgs, 1), .recent = field32(msgs, 2),
-                                   .uid_next = field32(msgs, 3), .uid_validity = field32(row, 6), .from_list_index = true};
-    memcpy(out->guid, row.at + 8, 16);
+    out->status = (struct mailbox_status){.messages = field32(msgs, 0), .unseen = field32(msgs, 1), .recent = field32(msgs, 2),
+                                          .uid_next = field32(msgs, 3), .uid_validity = field32(row, 6), .from_list_index = true};
+    memcpy(out->status.guid, row.at + 8, 16);
+    out->unknown = STATUS_DELETED | STATUS_DELETED_STORAGE | STATUS_FIRST_SAVED | STATUS_FIRST_RECENT;
     if (modseq.size >= 8)
-        out->highest_modseq = bytes_le64(modseq.at);
-    if (((items & STATUS_HIGHESTMODSEQ) != 0 && out->highest_modseq == 0))
-        return false;
-    if ((items & STATUS_SIZE) != 0 && out->messages > 0) {
-        if (vsize.size < 16 || field32(vsize, 3) != out->messages || field32(vsize, 2) + 1 != out->uid_next)
-            return false;
-        out->size = bytes_le64(vsize.at);
-    }
+        out->status.highest_modseq = bytes_le64(modseq.at);
+    if (out->status.highest_modseq == 0)
+        out->unknown |= STATUS_HIGHESTMODSEQ;
+    if (vsize.size >= 16 && field32(vsize, 3) == out->status.messages && field32(vsize, 2) + 1 == out->status.uid_next)
+        out->status.size = bytes_le64(vsize.at);
+    else if (out->status.messages > 0)
+        out->unknown |= STATUS_SIZE;
     return true;
 }
 
@@ -257,7 +279,7 @@ static void put_row(struct list_index *list, struct mailbox *box, const struct l
     bytes_put_le32(log, status.log_size);
     bytes_put_le32(log + 4, status.log_mtime);
     put_if_changed(list, batch, EXT_SYNC, node->uid, slice_of(log, 8));
-    if (box->driver->list_seen != NULL) {
+    if (has_stamp(box->storage)) {
         box->driver->list_seen(box, folders);
         bytes_put_le32(stamp, folders[0]);
         bytes_put_le32(stamp + 4, folders[1]);
@@ -269,7 +291,6 @@ static void write_folders(struct mail_storage *, struct list_index *);
 
 void list_index_update(struct mailbox *box)
 {
-    bool knows = (box->driver->can & DRIVER_LIST_KNOWS) != 0;
     struct list_index *list;
     struct list_node *node;
     struct index_batch *batch;
@@ -278,7 +299,11 @@ void list_index_update(struct mailbox *box)
 
     if (box->list_generation == index_generation(box->index) || index_deleted(box->index) != 0)
         return;
-    list = list_index_open(box->storage, knows);
+    if (box->list_generation != 0 && !has_row(box->storage, box->place.name)) {
+        box->list_generation = index_generation(box->index); /* what its row tells does not change with its messages */
+        return;
+    }
+    list = list_index_open(box->storage, true);
     if (list == NULL) {
         box->list_generation = index_generation(box->index); /* not to be looked for again before there is news */
         return;
@@ -286,7 +311,7 @@ void list_index_update(struct mailbox *box)
     if (list_index_refresh(list, &e) < 0)
         return;
     node = list_index_node(list, box->storage, box->place.name);
-    if (node == NULL && knows && (list->tree.refresh || list->tree.count == 0)) {
+    if (node == NULL && (list->tree.refresh || list->tree.count == 0)) {
         /* A new mailbox: others are told by its row that there is mail in it. */
         write_folders(box->storage, list);
         node = list_index_node(list, box->storage, box->place.name);

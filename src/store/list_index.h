@@ -14,6 +14,7 @@ struct list_index {
     struct list_tree tree;
     bool tree_known;
     uint64_t generation;           /* of the index, for which the tree was built */
+    uint64_t looked_at;            /* monotonic, ns: when rows were last read from the disk */
 };
 
 /* NULL: not used, or not there and not to be made. */

@@ -93,13 +93,17 @@ static char *key_of(const struct mailbox_place *place, struct arena *arena, unsi
 
 struct mailbox *mailbox_find_open(const struct mailbox_place *place)
 {
-    struct arena *arena = arena_new();
+    struct arena *arena;
     struct mailbox *box = NULL;
     unsigned size;
-    const char *key = key_of(place, arena, &size);
+    const char *key;
 
     /* An index in memory is one session's own. */
-    if (key != NULL && !place->ns->storage->at.index_memory)
+    if (open_boxes == NULL || place->ns->storage->at.index_memory)
+        return NULL;
+    arena = arena_new();
+    key = key_of(place, arena, &size);
+    if (key != NULL)
         HASH_FIND(hh, open_boxes, key, size, box);
     arena_free(arena);
     return box;

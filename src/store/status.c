@@ -70,10 +70,17 @@ static enum step sum_deleted(struct status_op *s, struct budget *budget, struct 
     return STEP_DONE;
 }
 
+/* It counts what the shared index says is unseen; what is open knows more. */
+bool status_by_row(const struct mailbox_place *place)
+{
+    return place->ns->storage->at.index_private == NULL && mailbox_find_open(place) == NULL;
+}
+
 static enum step run_status(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct status_op *s = (struct status_op *)op;
     struct index_status status;
+    struct list_row_status row;
     const char *path;
     enum step r;
 
@@ -81,10 +88,11 @@ static enum step run_status(struct store_op *op, struct budget *budget, struct e
         if (mailbox_need(&s->place, MAILBOX_RIGHT_READ, e) < 0)
             return STEP_ERROR;
         path = mail_location_path(&s->place.ns->storage->at, s->arena, s->place.name, PATH_MAILBOX);
-        /* The row counts what the shared index says is unseen. */
-        if (path != NULL && s->place.ns->storage->at.index_private == NULL && mailbox_find_open(&s->place) == NULL &&
-            list_index_status(s->place.ns->storage, s->place.name, path, s->items, s->out))
+        if (path != NULL && status_by_row(&s->place) && list_index_status(s->place.ns->storage, s->place.name, path, &row) &&
+            (s->items & row.unknown) == 0) {
+            *s->out = row.status;
             return STEP_DONE;
+        }
         if (mailbox_open(&s->box, &s->place, 0, e) < 0)
             return STEP_ERROR;
         op->inner = mailbox_sync(s->box, NULL, SYNC_POLL);

@@ -154,6 +154,7 @@ struct mailbox_info {
     const char *vname;           /* UTF-8 */
     unsigned flags;
     const char *special_use;     /* "\Sent", several separated by spaces; NULL = none */
+    const struct mailbox_status *status;   /* what mailbox_list_ask wanted, where the list index knows it; else NULL */
 };
 /* Patterns are UTF-8 with '*' and '%', already joined with the reference. Matching is linear and uncapped. Everything
  * in the result lives until mailbox_list_end. */
@@ -162,6 +163,8 @@ struct mailbox_list *mailbox_list_begin(struct mail_user *, const struct slice *
 /* STEP_MORE with *info filled: one mailbox. STEP_DONE: no more. STEP_ERROR: one namespace failed (the others were
  * yielded); call no more. STEP_WAIT: slice used up without a result, call again. */
 enum step mailbox_list_next(struct mailbox_list *, struct budget *, const struct mailbox_info **, struct error *);
+/* STATUS_... that will be asked for of each mailbox: a look at the list index is shared with LIST's own. */
+void mailbox_list_ask(struct mailbox_list *, unsigned status_items);
 void mailbox_list_end(struct mailbox_list **);
 bool mailbox_pattern_match(struct slice pattern, struct slice vname, char separator);
 

@@ -49,6 +49,29 @@ def failing_items():
     return {"name": "fetch_failure_items", "conf": "mail_never_cache_fields = *\nimap_logout_format = in=%i\n", "unlike": TWICE, "steps": steps + [("wait_log", "Disconnected: (FETCH|Logged)", len(items))]}
 
 
+def believed():
+    """maildir_very_dirty_syncs: the list index is believed as long as the mailbox's log is the same; all of it is written at once."""
+    look = 'LIST "" * RETURN (STATUS (MESSAGES UNSEEN UIDNEXT RECENT))'
+    steps = [("login", 1, "ann"), ("ask", 1, "s STATUS INBOX (MESSAGES)")]
+    for box in "abc":
+        steps += [("ask", 1, "c CREATE " + box), ("append", 1, box, MAIL)]
+    steps += [("append", 1, "c", MAIL), ("ask", 1, "l1 " + look), ("ask", 1, "x LOGOUT"), ("login", 2, "ann"), ("ask", 2, "l2 " + look),
+              ("ask", 2, "x LOGOUT"), ("wait_log", "Logged out", 2)]
+    return {"name": "list_believed", "conf": "maildir_very_dirty_syncs = yes\n", "steps": steps}
+
+
+def selected():
+    """LIST's STATUS of the selected mailbox is what the session has been told of it. When a session makes a mailbox's row stale, and for
+    how long, is each server's own."""
+    steps = [("login", 1, "ann"), ("ask", 1, "c CREATE a"), ("append", 1, "a", MAIL), ("ask", 1, "s SELECT a"), ("ask", 1, "t1 STATUS a (RECENT SIZE)"),
+             ("ask", 1, 't2 LIST "" a RETURN (STATUS (MESSAGES RECENT SIZE))'), ("append", 1, "a", MAIL), ("login", 2, "ann"), ("append", 2, "a", MAIL),
+             ("ask", 2, "g SELECT a"), ("ask", 2, "h STORE 1 +FLAGS.SILENT (\\Deleted)"), ("ask", 2, "i EXPUNGE"), ("ask", 1, "f FETCH 1 UID"),
+             ("ask", 1, 't3 LIST "" a RETURN (STATUS (MESSAGES RECENT UIDNEXT UNSEEN SIZE))'), ("ask", 1, "n NOOP"),
+             ("ask", 1, 't4 LIST "" a RETURN (STATUS (MESSAGES RECENT UIDNEXT UNSEEN SIZE HIGHESTMODSEQ))'), ("ask", 1, "x LOGOUT"), ("ask", 2, "x LOGOUT"),
+             ("wait_log", "Logged out", 2)]
+    return {"name": "list_selected", "conf": "", "aside": r"\\(Un)?Marked", "steps": steps}
+
+
 def workaround(name, value):
     steps = [("login", 1, "ann"), ("ask", 1, "c CREATE box"), ("ask", 1, "c2 CREATE box2/"), ("ask", 1, "c3 CREATE box2/x/"), ("append", 1, "INBOX", MAIL),
              ("ask", 1, "s SELECT INBOX"), ("append", 1, "INBOX", MAIL), ("login", 2, "ann"), ("append", 2, "INBOX", MAIL), ("ask", 1, "n1 STATUS INBOX (MESSAGES)"),
@@ -137,6 +160,7 @@ def urlauth_own():
 COUNTERS = ("in=%i out=%o t=%{input} d=%{deleted} e=%{expunged} tr=%{trashed} a=%{autoexpunged} hc=%{fetch_hdr_count} hb=%{fetch_hdr_bytes} "
             "bc=%{fetch_body_count} bb=%{fetch_body_bytes} ap=%{append_count} us=%{user} s=%{session} n=%{nonsense} %% %u %n %d %h %x")
 CASES = [
+    believed(), selected(),
     failing("disconnect-immediately"), failing("disconnect-after"), failing("no-after"), failing_items(),
     workaround("no_workaround", ""), workaround("delay_newmail", "delay-newmail"), workaround("extra_sep", "tb-extra-mailbox-sep"),
     workaround("lsub_flags", "tb-lsub-flags"), workaround("workarounds", "delay-newmail tb-extra-mailbox-sep tb-lsub-flags"),

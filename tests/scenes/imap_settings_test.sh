@@ -62,11 +62,11 @@ id_cleanup()
 atf_test_case rest cleanup
 rest_head()
 {
-    head "literals, capabilities, line length, idling, what a session's last line counts, connections of one user, rawlog"
+    head "the list index, literals, capabilities, line length, idling, what a session's last line counts, connections of one user, rawlog"
 }
 rest_body()
 {
-    beside literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
+    beside list_believed list_selected literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
 }
 rest_cleanup()
 {

@@ -317,6 +317,12 @@ static int maildir_list_stamp(const char *path, uint32_t stamp[2])
     return 0;
 }
 
+/* Nobody looks at the folders: who delivers without the index is noticed by the next SELECT. */
+static bool maildir_list_unstamped(const struct mail_user *user)
+{
+    return conf_bool(user->settings, SET_maildir_very_dirty_syncs);
+}
+
 static void maildir_list_seen(struct mailbox *box, uint32_t stamp[2])
 {
     struct maildir_ext ext;
@@ -387,6 +393,6 @@ const struct store_driver maildir_driver = {
     .stage_copy = maildir_stage_copy, .stage_again = maildir_stage_again, .discard = maildir_discard,
     .publish = maildir_publish, .publish_end = maildir_publish_end,
     .read = maildir_read, .read_end = maildir_read_end, .item = maildir_item, .mend = maildir_mend,
-    .list_ext = "maildir", .list_stamp = maildir_list_stamp, .list_seen = maildir_list_seen,
+    .list_ext = "maildir", .list_stamp = maildir_list_stamp, .list_unstamped = maildir_list_unstamped, .list_seen = maildir_list_seen,
     .watch = watched,
 };
