@@ -55,9 +55,11 @@ class Dovecot:
     def imap(self, commands):
         env = {'HOME': self.root + '/home', 'USER': self.user.pw_name, 'PATH': os.environ['PATH'] + ':/usr/sbin', 'TZ': 'UTC'}
         drop = (lambda: (os.setgroups([]), os.setgid(self.user.pw_gid), os.setuid(self.user.pw_uid))) if self.asroot else None
-        done = subprocess.run(['doveadm', '-c', self.root + '/dovecot.conf', 'exec', 'imap'], input=b''.join(c.encode() + b'\r\n' for c in commands),
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, preexec_fn=drop, cwd='/')
-        return done.stdout
+        with subprocess.Popen(['doveadm', '-c', self.root + '/dovecot.conf', 'exec', 'imap'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, env=env, preexec_fn=drop, cwd='/') as p:
+            p.stdin.write(b''.join(c.encode() + b'\r\n' for c in commands + ['z LOGOUT']))
+            p.stdin.flush()  # and stays open: its end would end the answers
+            return p.stdout.read()
 
     def fetch(self, count, items, at_once=25):
         """-> {number: bytes between the parentheses}; a mail that the server fails on is missing"""

@@ -19,7 +19,7 @@ def differ(what, text):
     global bad
     bad += 1
     if bad < 40:
-        print('%s: %s' % (what, str(text)[:600]), flush=True)
+        print('%s: %s' % (what, str(text)[:1800]), flush=True)
 
 
 class User:
@@ -59,6 +59,7 @@ class User:
             noise = [l for l in log.read().splitlines() if 'Info:' not in l and l.strip()]
         if noise:
             differ('%s %s: Dovecot says' % (self.name, box), noise[:5])
+        self.said = [line[:120] for line in answer.split(b'\r\n') if re.match(rb'\* |[a-c] ', line)]
         out, at = {}, 0
         for m in re.finditer(rb'\* \d+ FETCH \(UID (\d+) FLAGS \((.*?)\) MODSEQ \((\d+)\) INTERNALDATE "(.*?)" RFC822.SIZE (\d+) BODY\[\] (?:\{(\d+)\}\r\n|"")', answer):
             if m.start() < at:
@@ -117,5 +118,6 @@ for name, ut in truth['users'].items():
             for uid in sorted(set(ours) | set(theirs)):
                 if ours.get(uid) != theirs.get(uid):
                     differ('%s %s UID %d' % (name, box, uid), 'ours %s, Dovecot %s' % (ours.get(uid), theirs.get(uid)))
+            differ('%s %s' % (name, box), 'Dovecot said %s ... %s' % (user.said[:8], user.said[-6:]))
 print('%d messages, %d differences' % (count, bad))
 sys.exit(1 if bad else 0)
