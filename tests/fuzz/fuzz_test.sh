@@ -1,7 +1,7 @@
 # Each fuzz target for some seconds, after its seeds and all that once made it crash (fuzz/Makefile.inc).
 # YARILO_FUZZ_BUILD is the tree in which `make fuzz` ran; ./check sets it.
 
-seconds=3
+seconds=2
 [ -z "$YARILO_LONG" ] || seconds=300
 
 run_target()

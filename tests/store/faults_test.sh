@@ -41,7 +41,7 @@ faults()
     echo "$dir" >dir
     cp "$TOP_BUILD/tests/tools/storetool" "$dir/storetool" # readable for the user that both run as
     cp "$TOP_BUILD/compat/bin/yarilo-migrate" "$dir/"
-    case $1 in maildir | sdbox | mdbox | mbox) sample="--runs 30" ;; *) sample="--runs 12" ;; esac
+    case $1 in maildir | sdbox | mdbox | mbox) sample="--runs 20" ;; *) sample="--runs 8" ;; esac
     [ -z "$YARILO_LONG" ] && [ $# = 1 ] || sample=
     python3 "$TOP_SRC/tests/tools/crash_store.py" "$dir/storetool" "$dir/c" "$@" $sample || atf_fail "see above"
 }
