@@ -22,6 +22,7 @@ struct purge {
     struct cache_field *fields; /* of the new file */
     uint32_t field_count;
     int *new_number;            /* old number -> new; -1 = dropped */
+    uint32_t old_count;         /* so many of them */
     uint32_t records;
 };
 
@@ -71,6 +72,7 @@ static void choose_fields(struct purge *p)
 
     p->fields = ARENA_ARRAY(p->arena, struct cache_field, c->field_count + all);
     p->new_number = ARENA_ARRAY(p->arena, int, c->field_count + 1);
+    p->old_count = c->field_count;
     for (uint32_t i = 0; i < c->field_count; i++) {
         const struct cache_field *f = &c->fields[i];
         struct cache_policy *policy = cache_policy_of(index, f->global);
@@ -129,7 +131,6 @@ static bool wanted(const struct purge *p, uint32_t uid, int number)
 /* All of a message's records become one. -1: the old file turned out to be damaged. */
 static int merge_message(struct purge *p, uint32_t uid, uint32_t offset, struct slice *values)
 {
-    struct index_cache *c = p->index->cache;
     struct arena *arena = arena_new();
     size_t start = p->out.size;
     struct cache_record r;
@@ -144,7 +145,7 @@ static int merge_message(struct purge *p, uint32_t uid, uint32_t offset, struct 
             break;
         }
         while ((got = cache_record_next(p->index, &r.body, &number, &value)) == 1) {
-            int new = number < c->field_count ? p->new_number[number] : -1;
+            int new = number < p->old_count ? p->new_number[number] : -1;
 
             if (!wanted(p, uid, new))
                 continue;
@@ -279,6 +280,8 @@ int cache_purge_locked(struct index *index, struct error *e)
         default:
             break;
         }
+        /* Others may have added fields since we read its header, and from now on nobody does. */
+        (void)cache_load_fields(index);
     }
     file_seq = c->file_seq > reset_id ? c->file_seq : reset_id;
     file_seq = file_seq == 0 ? (uint32_t)time(NULL) : file_seq + 1;

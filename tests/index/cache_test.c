@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static const struct index_settings keep = {.cache_fields = "flags size.virtual imap.bodystructure hdr.subject"};
 
@@ -196,6 +197,43 @@ ATF_TC_BODY(purge, tc)
     done(&index);
 }
 
+/* Another process adds fields that this one has not read when it begins to write the file anew. */
+ATF_TC_WITHOUT_HEAD(purge_with_fields_of_others);
+ATF_TC_BODY(purge_with_fields_of_others, tc)
+{
+    struct index *index = open_dir("box", &keep, false);
+    char name[32];
+    int status;
+    pid_t child;
+
+    append(index, 2);
+    index_cache_put(index, 1, index_field("imap.bodystructure"), SLICE("one"));
+    index_cache_flush(index);
+    for (int i = 1; i <= 6; i++) { /* known to both, so that it does not depend on the order of names */
+        snprintf(name, sizeof(name), "hdr.late%d", i);
+        (void)index_field(name);
+    }
+    child = fork();
+    if (child == 0) {
+        for (int i = 1; i <= 6; i++) {
+            snprintf(name, sizeof(name), "hdr.late%d", i);
+            (void)get(index, 2, name); /* asked for: from now on it is kept */
+            index_cache_put(index, 2, index_field(name), slice_from_str(name));
+        }
+        index_cache_flush(index);
+        _exit(get(index, 2, name) == NULL);
+    }
+    ATF_REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    ATF_REQUIRE_EQ(index_cache_purge(index, &err), STEP_DONE);
+    ATF_CHECK_STREQ(get(index, 1, "imap.bodystructure"), "one");
+    for (int i = 1; i <= 6; i++) {
+        snprintf(name, sizeof(name), "hdr.late%d", i);
+        ATF_REQUIRE(get(index, 2, name) != NULL);
+        ATF_CHECK_STREQ(get(index, 2, name), name);
+    }
+    done(&index);
+}
+
 /* A file that was replaced by another of the same generation must never answer for the wrong message: a recreated
  * file gets a new id. */
 ATF_TC_WITHOUT_HEAD(deleted_file);
@@ -256,6 +294,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, appended_with_fields);
     ATF_TP_ADD_TC(tp, decisions);
     ATF_TP_ADD_TC(tp, purge);
+    ATF_TP_ADD_TC(tp, purge_with_fields_of_others);
     ATF_TP_ADD_TC(tp, deleted_file);
     ATF_TP_ADD_TC(tp, names_are_capped);
     return atf_no_error();

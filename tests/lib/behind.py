@@ -80,41 +80,45 @@ def killed(host, port, master, name):
         assert b"\r\nb OK" in f.read()
 
 
-def ended(host, port, master):
+def login_lies_before_dispatcher(host, port, master):
     s, f = connect(host, port)
     dispatchers, logins = children(master, "^dovecot/imap( |$)"), children(master, "^dovecot/imap-login")
     ends = [os.pidfd_open(pid) for pid in logins]
     for pid in dispatchers:
         hold(pid)
     send_behind(s, b"a LOGIN u pass", dispatchers)
-    for pid in logins:
-        hold(pid)
-    for pid in dispatchers:
+    return s, f, dispatchers, logins, ends
+
+
+def go_on(pids):
+    for pid in pids:
         os.kill(pid, signal.SIGCONT)
-    logged_in(s, f)
+
+
+def end(logins, ends):
     for pid in logins:
         os.kill(pid, signal.SIGTERM)
-        os.kill(pid, signal.SIGCONT)
-    for end in ends:
-        select.select([end], [], [])
+    go_on(logins)
+    for fd in ends:
+        select.select([fd], [], [])
+
+
+def ended(host, port, master):
+    s, f, dispatchers, logins, ends = login_lies_before_dispatcher(host, port, master)
+    for pid in logins:
+        hold(pid)
+    go_on(dispatchers)
+    logged_in(s, f)
+    end(logins, ends)
     s.sendall(b"b LOGOUT\r\n")
     assert b"\r\nb OK" in f.read()
 
 
 def given(host, port, master):
-    s, f = connect(host, port)
-    dispatchers, logins = children(master, "^dovecot/imap( |$)"), children(master, "^dovecot/imap-login")
-    ends = [os.pidfd_open(pid) for pid in logins]
-    for pid in dispatchers:
-        hold(pid)
-    send_behind(s, b"a LOGIN u pass", dispatchers)
-    for pid in logins:
-        os.kill(pid, signal.SIGTERM)
-    for end in ends:
-        select.select([end], [], [])
+    s, f, dispatchers, logins, ends = login_lies_before_dispatcher(host, port, master)
+    end(logins, ends)
     said = select.select([s], [], [], 0)[0]
-    for pid in dispatchers:
-        os.kill(pid, signal.SIGCONT)
+    go_on(dispatchers)
     assert not said, f.readline()
 
 
