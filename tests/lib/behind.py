@@ -96,6 +96,7 @@ def go_on(pids):
 
 
 def end(logins, ends):
+    """Of processes that are held: they read what waits for them when they are told."""
     for pid in logins:
         os.kill(pid, signal.SIGTERM)
     go_on(logins)
@@ -116,6 +117,8 @@ def ended(host, port, master):
 
 def given(host, port, master):
     s, f, dispatchers, logins, ends = login_lies_before_dispatcher(host, port, master)
+    for pid in logins:
+        hold(pid)
     end(logins, ends)
     said = select.select([s], [], [], 0)[0]
     go_on(dispatchers)
