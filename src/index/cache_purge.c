@@ -305,6 +305,17 @@ int cache_purge_locked(struct index *index, struct error *e)
     return ret;
 }
 
+bool cache_purge_now(struct index *index)
+{
+    struct error e;
+
+    if (cache_purge_locked(index, &e) == 0)
+        return true;
+    if (e.class != ERROR_LOCK_TIMEOUT)
+        index_error(index, "%s", e.admin);
+    return false;
+}
+
 enum step index_cache_purge(struct index *index, struct error *e)
 {
     bool mine = !index->locked;

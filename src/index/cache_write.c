@@ -88,20 +88,13 @@ void index_cache_put_anyway(struct index *index, uint32_t uid, unsigned field, s
 
 bool cache_prepare(struct index *index)
 {
-    struct error e;
-
     if (index->in_memory || index->read_only || !index->locked)
         return false;
     if (cache_ready(index))
         return true;
     /* not there, deleted as damaged, or of another generation while we hold the log's lock: a new one is due. A purge
      * writes what is still valid, here nothing, under a new file_seq. */
-    if (cache_purge_locked(index, &e) < 0) {
-        if (e.class != ERROR_LOCK_TIMEOUT)
-            index_error(index, "%s", e.admin);
-        return false;
-    }
-    return cache_ready(index);
+    return cache_purge_now(index) && cache_ready(index);
 }
 
 /* Makes sure that all fields have numbers; a new field header at the end of the file (9.2). */

@@ -366,8 +366,8 @@ void file_maintain(struct index *index)
         return; /* somebody has still to carry out what is there */
     look_at_base(index);
     drop_old_log2(index);
-    if (cache_purge_due(index) && cache_purge_locked(index, &e) < 0)
-        index_error(index, "%s", e.admin);
+    if (cache_purge_due(index))
+        (void)cache_purge_now(index);
     rotate = rotation_due(index);
     if ((rotate && file_rotate(index, &e) < 0) || (!rotate && rewrite_due(index) && file_base_write_later(index, &e) < 0))
         index_error(index, "%s", e.admin);

@@ -252,6 +252,7 @@ uint32_t cache_write(struct index *, struct cache_new *, size_t count);
 void cache_expunged(struct index *, uint32_t messages);
 bool cache_purge_due(struct index *);
 int cache_purge_locked(struct index *, struct error *);
+bool cache_purge_now(struct index *);         /* the same, and logs; a cache that others have locked is left for the next time */
 unsigned cache_ext(struct index *);  /* handle of extension "cache" */
 
 #endif
