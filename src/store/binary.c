@@ -133,6 +133,7 @@ int mail_binary(struct mail *mail, const struct mime_section *section, struct bu
         return -1;
     result->unknown = b.unknown;
     result->broken = b.broken;
-    result->decoded = b.decoded || slice_find(buffer_slice(out), '\0') >= 0;
+    /* Also where the NUL is in the header that is left out: a part is told of as a whole. */
+    result->decoded = b.decoded || (part->flags & MIME_PART_NULS) != 0 || slice_find(buffer_slice(out), '\0') >= 0;
     return 0;
 }

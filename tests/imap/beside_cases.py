@@ -72,6 +72,17 @@ def selected():
     return {"name": "list_selected", "conf": "", "aside": r"\\(Un)?Marked", "steps": steps}
 
 
+def binary_nuls():
+    """BINARY is a literal8 for a part that has a NUL anywhere, in its header or its body."""
+    mails = ["A: b\r\n\0", "A: b\0c\r\n\r\nbody\r\n", "A: b\r\n\r\nbo\0dy\r\n", "A: b\0\r\n\r\n", "A: b\r\n\0\r\nxx",
+             "A: \0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\none\r\n--x\r\n\r\ntw\0o\r\n--x\r\nX: \0\r\n\r\nthree\r\n--x--\r\n"]
+    steps = [("login", 1, "ann")] + [("ask", 1, "a APPEND INBOX ~{%d+}" % len(m), m + "\r\n") for m in mails]
+    steps += [("ask", 1, "s EXAMINE INBOX")] + [("ask", 1, "f UID FETCH %d (BINARY.PEEK[%s])" % (n, s)) for n in range(1, len(mails) + 1)
+                                                for s in ("", "1", "2", "3")]
+    return {"name": "binary_nuls", "conf": "", "steps": steps + [("ask", 1, "g FETCH 1:* BINARY.PEEK[1]<0.2>"), ("ask", 1, "x LOGOUT"),
+                                                                 ("wait_log", "Logged out")]}
+
+
 def workaround(name, value):
     steps = [("login", 1, "ann"), ("ask", 1, "c CREATE box"), ("ask", 1, "c2 CREATE box2/"), ("ask", 1, "c3 CREATE box2/x/"), ("append", 1, "INBOX", MAIL),
              ("ask", 1, "s SELECT INBOX"), ("append", 1, "INBOX", MAIL), ("login", 2, "ann"), ("append", 2, "INBOX", MAIL), ("ask", 1, "n1 STATUS INBOX (MESSAGES)"),
@@ -160,7 +171,7 @@ def urlauth_own():
 COUNTERS = ("in=%i out=%o t=%{input} d=%{deleted} e=%{expunged} tr=%{trashed} a=%{autoexpunged} hc=%{fetch_hdr_count} hb=%{fetch_hdr_bytes} "
             "bc=%{fetch_body_count} bb=%{fetch_body_bytes} ap=%{append_count} us=%{user} s=%{session} n=%{nonsense} %% %u %n %d %h %x")
 CASES = [
-    believed(), selected(),
+    believed(), selected(), binary_nuls(),
     failing("disconnect-immediately"), failing("disconnect-after"), failing("no-after"), failing_items(),
     workaround("no_workaround", ""), workaround("delay_newmail", "delay-newmail"), workaround("extra_sep", "tb-extra-mailbox-sep"),
     workaround("lsub_flags", "tb-lsub-flags"), workaround("workarounds", "delay-newmail tb-extra-mailbox-sep tb-lsub-flags"),
