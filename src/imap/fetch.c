@@ -593,7 +593,8 @@ static enum step finish(struct session *s, struct request *r, struct fetch *f, s
     return STEP_DONE;
 }
 
-/* UID FETCH ... VANISHED: what of the set is gone since (RFC 7162 section 3.2.6). */
+/* UID FETCH ... VANISHED: what of the set is gone since (RFC 7162 section 3.2.6). '*' is above all UIDs here, also above those that
+ * are gone (measured): alone it names none of them. */
 static void tell_vanished(struct session *s, struct request *r, struct fetch *f)
 {
     struct index_ranges gone = {0}, told = {0};
@@ -618,8 +619,8 @@ static void tell_vanished(struct session *s, struct request *r, struct fetch *f)
     }
     for (size_t i = 0; i < gone.count; i++) {
         for (size_t k = 0; k < set.count; k++) {
-            uint32_t a = set.at[k].first == 0 ? next - 1 : set.at[k].first;
-            uint32_t b = set.at[k].last == 0 ? next - 1 : set.at[k].last, first, last;
+            uint32_t a = set.at[k].first == 0 ? UINT32_MAX : set.at[k].first;
+            uint32_t b = set.at[k].last == 0 ? UINT32_MAX : set.at[k].last, first, last;
 
             if (a > b) {
                 uint32_t t = a;

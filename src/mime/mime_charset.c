@@ -52,12 +52,14 @@ bool mime_name_is_utf8(struct slice name)
 }
 
 /* The name as the C library's iconv reads it, and so Dovecot: of other characters than these it takes no notice ("UT\\F-8", "UTF 8"),
- * what stands behind "//" is an instruction, which is left out here ("//IGNORE"). Without any letter it is the locale's charset.
- * False: it is none. */
+ * what stands behind "//" is an instruction, which is left out here ("//IGNORE"). Separators at the end are dropped first: "UTF-8, " is a
+ * charset, "UTF-8,$" is none. Without any letter it is the locale's charset. False: it is none. */
 static bool plain_name(struct slice name, char text[CHARSET_NAME_MAX])
 {
     size_t n = 0, slashes = 0;
 
+    while (name.size > 0 && strchr(" \t\r\n\v\f,/", name.at[name.size - 1]) != NULL && name.at[name.size - 1] != '\0')
+        name.size--;
     for (size_t i = 0; i < name.size && slashes < 2; i++) {
         unsigned char c = name.at[i];
         bool taken = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c != '\0' && strchr("_-.,:", c) != NULL);
@@ -70,7 +72,7 @@ static bool plain_name(struct slice name, char text[CHARSET_NAME_MAX])
         text[n++] = (char)c;
     }
     text[n] = '\0';
-    return true;
+    return n == 0 || text[n - 1] != ',';
 }
 
 static iconv_t open_conv(struct slice name)

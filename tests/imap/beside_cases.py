@@ -72,6 +72,17 @@ def selected():
     return {"name": "list_selected", "conf": "", "aside": r"\\(Un)?Marked", "steps": steps}
 
 
+def vanished():
+    """Sets with '*' of which messages are gone, the highest among them."""
+    sets = ["*", "9:*", "4:*", "*:3", "5:*", "1:*", "*:*", "3,*", "3:4", "*:9", "4:9", "1:2,*"]
+    look = [("ask", 1, "f UID FETCH %s (FLAGS) (CHANGEDSINCE 1 VANISHED)" % s) for s in sets]
+    steps = [("login", 1, "ann"), ("ask", 1, "e ENABLE QRESYNC")] + [("append", 1, "INBOX", MAIL)] * 5 + [("ask", 1, "s SELECT INBOX")]
+    for uids in "3:4", "5":
+        steps += [("ask", 1, "t UID STORE %s +FLAGS (\\Deleted)" % uids), ("ask", 1, "u EXPUNGE")] + look
+    # what messages have from before there were modseqs is each server's own
+    return {"name": "vanished", "conf": "", "aside": r"MODSEQ \(\d+\)", "steps": steps + [("ask", 1, "x LOGOUT"), ("wait_log", "Logged out")]}
+
+
 def binary_nuls():
     """BINARY is a literal8 for a part that has a NUL anywhere, in its header or its body."""
     mails = ["A: b\r\n\0", "A: b\0c\r\n\r\nbody\r\n", "A: b\r\n\r\nbo\0dy\r\n", "A: b\0\r\n\r\n", "A: b\r\n\0\r\nxx",
@@ -171,7 +182,7 @@ def urlauth_own():
 COUNTERS = ("in=%i out=%o t=%{input} d=%{deleted} e=%{expunged} tr=%{trashed} a=%{autoexpunged} hc=%{fetch_hdr_count} hb=%{fetch_hdr_bytes} "
             "bc=%{fetch_body_count} bb=%{fetch_body_bytes} ap=%{append_count} us=%{user} s=%{session} n=%{nonsense} %% %u %n %d %h %x")
 CASES = [
-    believed(), selected(), binary_nuls(),
+    believed(), selected(), vanished(), binary_nuls(),
     failing("disconnect-immediately"), failing("disconnect-after"), failing("no-after"), failing_items(),
     workaround("no_workaround", ""), workaround("delay_newmail", "delay-newmail"), workaround("extra_sep", "tb-extra-mailbox-sep"),
     workaround("lsub_flags", "tb-lsub-flags"), workaround("workarounds", "delay-newmail tb-extra-mailbox-sep tb-lsub-flags"),

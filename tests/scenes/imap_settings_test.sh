@@ -66,7 +66,7 @@ rest_head()
 }
 rest_body()
 {
-    beside list_believed list_selected binary_nuls literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
+    beside list_believed list_selected vanished binary_nuls literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
 }
 rest_cleanup()
 {
