@@ -30,7 +30,9 @@ from client import Client, Disconnected, Timeout
 from runner import Mailbag
 
 HEADER_ITEMS = [b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"RFC822.SIZE"]
-STATES = [("list", 20), ("status", 20), ("fetch", 100), ("body", 40), ("search", 25), ("sort", 10), ("thread", 5),
+# Those that the messages have, and many that nobody has asked for yet.
+HEADER_NAMES = [b"From", b"To", b"Subject", b"Date", b"Message-ID"] + [b"X-%d" % n for n in range(40)]
+STATES = [("list", 20), ("status", 20), ("fetch", 100), ("body", 40), ("headers", 30), ("search", 25), ("sort", 10), ("thread", 5),
           ("store", 50), ("delete", 20), ("expunge", 30), ("append", 60), ("copy", 10), ("move", 5), ("noop", 30),
           ("idle", 10), ("logout", 6)]
 # What a server says of a message that is gone but still has its number.
@@ -198,6 +200,10 @@ class Session(threading.Thread):
         item = self.random.choice([b"BODY.PEEK[]", b"BODY.PEEK[HEADER]", b"BODY.PEEK[TEXT]", b"BODY.PEEK[1]"])
         self.command("body", b"FETCH %s (UID %s)" % (self.some(1), item))
 
+    def do_headers(self):
+        names = self.random.sample(HEADER_NAMES, self.random.randint(1, 5))
+        self.command("headers", b"FETCH %s (UID BODY.PEEK[HEADER.FIELDS (%s)])" % (self.some(), b" ".join(names)))
+
     def do_search(self):
         key = self.random.choice([b"ALL", b"SEEN", b"UNSEEN", b"DELETED", b"NOT FLAGGED", b"TEXT message", b"SUBJECT 1",
                                   b"LARGER 100", b"BODY text", b"OR SEEN FLAGGED", b"1:*"])
@@ -337,7 +343,7 @@ class Session(threading.Thread):
     def step(self):
         names, weights = zip(*STATES)
         name = self.random.choices(names, weights)[0]
-        if name in ("fetch", "body", "store", "delete", "copy", "move") and self.count() == 0:
+        if name in ("fetch", "body", "headers", "store", "delete", "copy", "move") and self.count() == 0:
             name = "append"
         getattr(self, "do_" + name)()
 

@@ -194,9 +194,11 @@ class Tracker:
             key = items[at].text.upper()
             at += 1
             if b"[" in key and b"]" not in key:
+                begun = at
                 while at < len(items) and not (items[at].kind == "atom" and b"]" in items[at].text):
                     at += 1
                 at += 1
+                key += b" " + show(items[begun:at]).upper().encode("latin-1")
             if at >= len(items):
                 return None
             out.append((key, items[at]))

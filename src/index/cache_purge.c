@@ -329,5 +329,5 @@ enum step index_cache_purge(struct index *index, struct error *e)
     ret = cache_purge_locked(index, e);
     if (mine)
         index_unlock(index);
-    return ret == 0 ? STEP_DONE : STEP_ERROR;
+    return ret == 0 ? STEP_DONE : e->class == ERROR_LOCK_TIMEOUT ? STEP_WAIT : STEP_ERROR;
 }

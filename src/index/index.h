@@ -496,6 +496,6 @@ bool index_batch_forget_cached(struct index *, struct index_batch *, uint32_t ui
 /* Forgets what is known of these messages. */
 int index_cache_remove(struct index *, const struct index_ranges *uids, struct error *);
 int index_cache_set_decision(struct index *, unsigned field, enum index_decision, struct error *);
-enum step index_cache_purge(struct index *, struct error *); /* takes the log lock unless held */
+enum step index_cache_purge(struct index *, struct error *); /* takes the log lock unless held; STEP_WAIT: others have the log or the cache */
 
 #endif

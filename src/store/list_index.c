@@ -173,8 +173,8 @@ static int refresh_rows(struct list_index *list, struct error *e)
 {
     uint64_t now = time_monotonic_ns();
 
-    if (list->tree_known && now - list->looked_at < ROWS_AGE_NS && list->generation == index_generation(list->index))
-        return 0;
+    if (now - list->looked_at < ROWS_AGE_NS)
+        return list_index_load(list, e);
     if (list_index_refresh(list, e) < 0)
         return -1;
     list->looked_at = now;
@@ -299,10 +299,6 @@ void list_index_update(struct mailbox *box)
 
     if (box->list_generation == index_generation(box->index) || index_deleted(box->index) != 0)
         return;
-    if (box->list_generation != 0 && !has_row(box->storage, box->place.name)) {
-        box->list_generation = index_generation(box->index); /* what its row tells does not change with its messages */
-        return;
-    }
     list = list_index_open(box->storage, true);
     if (list == NULL) {
         box->list_generation = index_generation(box->index); /* not to be looked for again before there is news */

@@ -1,6 +1,7 @@
 """The cases of `beside`: settings of IMAP, and conversations that show what they do.
 
-A step is the name of a method of beside.Server and its arguments. `unlike`: lines of the log that are not compared, with a reason here.
+A step is the name of a method of beside.Server and its arguments. `unlike`: lines of the log that are not compared, `aside`: what is
+taken out of the answers, with a reason here.
 """
 import glob
 import hashlib

@@ -81,12 +81,15 @@ def killed(host, port, master, name):
 
 
 def login_lies_before_dispatcher(host, port, master):
+    """All processes of both kinds are held."""
     s, f = connect(host, port)
     dispatchers, logins = children(master, "^dovecot/imap( |$)"), children(master, "^dovecot/imap-login")
     ends = [os.pidfd_open(pid) for pid in logins]
     for pid in dispatchers:
         hold(pid)
     send_behind(s, b"a LOGIN u pass", dispatchers)
+    for pid in logins:
+        hold(pid)
     return s, f, dispatchers, logins, ends
 
 
@@ -96,7 +99,6 @@ def go_on(pids):
 
 
 def end(logins, ends):
-    """Of processes that are held: they read what waits for them when they are told."""
     for pid in logins:
         os.kill(pid, signal.SIGTERM)
     go_on(logins)
@@ -106,8 +108,6 @@ def end(logins, ends):
 
 def ended(host, port, master):
     s, f, dispatchers, logins, ends = login_lies_before_dispatcher(host, port, master)
-    for pid in logins:
-        hold(pid)
     go_on(dispatchers)
     logged_in(s, f)
     end(logins, ends)
@@ -117,8 +117,6 @@ def ended(host, port, master):
 
 def given(host, port, master):
     s, f, dispatchers, logins, ends = login_lies_before_dispatcher(host, port, master)
-    for pid in logins:
-        hold(pid)
     end(logins, ends)
     said = select.select([s], [], [], 0)[0]
     go_on(dispatchers)

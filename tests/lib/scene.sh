@@ -49,6 +49,23 @@ scene_doveadm()
         ${PRELOAD:+LD_PRELOAD="$PRELOAD"} "$program" -c "$SCENE/c.conf" $options "$@"
 }
 
+# scene_each_format FUNCTION: the cases of a program, one for each format of mail: FUNCTION with its name.
+scene_each_format()
+{
+    for format in maildir sdbox mdbox; do
+        atf_test_case $format cleanup # defines empty parts, which the next lines replace
+        eval "${format}_head() { atf_set require.progs python3; atf_set timeout 600; }
+              ${format}_body() { $1 $format; }
+              ${format}_cleanup() { scene_end; }"
+    done
+    atf_init_test_cases()
+    {
+        for format in maildir sdbox mdbox; do
+            atf_add_test_case $format
+        done
+    }
+}
+
 # A certificate: $SCENE/cert.pem, $SCENE/key.pem.
 scene_certificate()
 {

@@ -17,21 +17,10 @@ cache()
     secs=4
     [ -z "$YARILO_LONG" ] || secs=120
     scene_start ours "mail_location = $1:~/mail" "$EAGER"
-    python3 -B "$TOP_SRC/tests/lib/cache_load.py" "$IP" $IMAP_PORT $secs 8 1 >said 2>&1 || { cat said "$SCENE/log" | tail -n 40; atf_fail "see above"; }
+    "$TOP_SRC/imaptest/run" stress --host "$IP" --port $IMAP_PORT --user u --clients 8 --secs $secs >out 2>&1 ||
+        { grep -v '^Totals' out | head -40; tail -n 20 "$SCENE/log"; atf_fail "see above"; }
     scene_stop
     scene_log_is_clean
 }
 
-for format in maildir sdbox mdbox; do
-    atf_test_case $format cleanup
-    eval "${format}_head() { atf_set require.progs python3; atf_set timeout 600; }"
-    eval "${format}_body() { cache $format; }"
-    eval "${format}_cleanup() { scene_end; }"
-done
-
-atf_init_test_cases()
-{
-    for format in maildir sdbox mdbox; do
-        atf_add_test_case $format
-    done
-}
+scene_each_format cache

@@ -14,16 +14,4 @@ stress()
     scene_log_is_clean
 }
 
-for format in maildir sdbox mdbox; do
-    atf_test_case $format cleanup
-    eval "${format}_head() { atf_set require.progs python3; atf_set timeout 600; }"
-    eval "${format}_body() { stress $format; }"
-    eval "${format}_cleanup() { scene_end; }"
-done
-
-atf_init_test_cases()
-{
-    for format in maildir sdbox mdbox; do
-        atf_add_test_case $format
-    done
-}
+scene_each_format stress

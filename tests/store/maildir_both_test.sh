@@ -83,6 +83,23 @@ names_body()
 }
 names_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 
+# The index is lost: what lies in cur/ has been seen, but for what a conversion was about to put there.
+atf_test_case given cleanup
+given_head() { head; }
+given_body()
+{
+    prepare
+    for given in '' dovecot-uidlist.given.tmp; do
+        rm -rf "$store"
+        cp -a "$SCENE/base" "$store"
+        (cd "$store/m" && for f in new/*; do mv "$f" "cur/${f#new/}:2,F"; done && rm -f dovecot.index* && [ -z "$given" ] || as_user touch "$given")
+        scene_doveadm ours mailbox status 'messages recent' INBOX
+        [ -z "$given" ] || [ ! -e "$store/m/$given" ] || atf_fail "$given is still there"
+    done >seen
+    atf_check -o inline:'INBOX messages=3 recent=0\nINBOX messages=3 recent=3\n' cat seen
+}
+given_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
+
 # What takes half a minute is told of. The numbers of names and why= are each server's own.
 atf_test_case slow cleanup
 slow_head() { head; }
@@ -110,6 +127,7 @@ slow_cleanup() { . "$TOP_SRC/tests/lib/scene.sh"; scene_end; }
 atf_init_test_cases()
 {
     atf_add_test_case slow
+    atf_add_test_case given
     atf_add_test_case uidlist
     atf_add_test_case keywords
     atf_add_test_case names

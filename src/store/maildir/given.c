@@ -16,11 +16,26 @@
 #define NAME "dovecot-uidlist.given.tmp"
 #define FILE_MAX (64u << 20)
 
+static int remove_file(struct maildir *m, struct error *e)
+{
+    if (!m->given)
+        return 0;
+    m->given = false;
+    return os_unlink(m->control, NAME, e) == 0 || e->class == ERROR_NOT_FOUND ? 0 : -1;
+}
+
+void maildir_given_done(struct maildir *m)
+{
+    struct error e;
+
+    if (remove_file(m, &e) < 0)
+        log_error_value(mail_user_log(m->box->user), &e);
+}
+
 int maildir_given_write(struct maildir *m, const struct maildir_record *at, size_t count, struct error *e)
 {
     const struct mail_modes *modes = &m->box->modes;
     struct buffer out = {0};
-    struct error ignored;
     int fd, r;
 
     if (count == 0)
@@ -38,20 +53,12 @@ int maildir_given_write(struct maildir *m, const struct maildir_record *at, size
             r = os_sync(fd, e);
         close(fd);
         if (r < 0)
-            maildir_given_remove(m, &ignored);
+            maildir_given_done(m);
     } else {
         r = -1;
     }
     buffer_free(&out);
     return r < 0 ? error_context(e, "%s/" NAME ": ", m->box->control_path) : 0;
-}
-
-int maildir_given_remove(struct maildir *m, struct error *e)
-{
-    if (!m->given)
-        return 0;
-    m->given = false;
-    return os_unlink(m->control, NAME, e) == 0 || e->class == ERROR_NOT_FOUND ? 0 : -1;
 }
 
 bool maildir_given_there(struct maildir *m)
@@ -62,7 +69,7 @@ bool maildir_given_there(struct maildir *m)
 
 int maildir_given_end(struct maildir *m, struct error *e)
 {
-    return maildir_given_there(m) ? maildir_given_remove(m, e) : 0;
+    return maildir_given_there(m) ? remove_file(m, e) : 0;
 }
 
 static int compare_uid(const void *a, const void *b)

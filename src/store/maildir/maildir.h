@@ -170,8 +170,8 @@ struct maildir_given {
 };
 /* Says, durably, which UIDs and fields the files that are about to appear get. Nothing for none. */
 int maildir_given_write(struct maildir *, const struct maildir_record *, size_t count, struct error *);
-int maildir_given_remove(struct maildir *, struct error *);       /* if it is there */
-bool maildir_given_there(struct maildir *);                      /* a dead process may have left it, too */
+void maildir_given_done(struct maildir *);                 /* removes it, if it is there; one that stays harms nobody, and is logged */
+bool maildir_given_there(struct maildir *);                /* a dead process may have left it, too */
 int maildir_given_end(struct maildir *, struct error *);   /* also one that a dead process has left */
 /* Of the new files, those whose UIDs were given and are still free: by ascending UIDs, into out[fresh->count]. -> how many */
 size_t maildir_given_match(struct maildir *, const struct maildir_entries *fresh, struct maildir_given *out);

@@ -286,8 +286,7 @@ static void undo(struct mailbox *box, struct driver_publish *pub, const struct p
         d->published = NULL;
         pub->staged[i]->uid = 0;
     }
-    if (maildir_given_remove(m, &e) < 0)
-        log_error_value(mail_user_log(box->user), &e);
+    maildir_given_done(m);
 }
 
 static uint32_t letters_for(struct maildir *m, const struct mail_meta *meta)
@@ -601,8 +600,8 @@ static enum step run(struct mailbox *box, struct driver_publish *pub, struct pub
     case PUBLISH_COMMIT:
         close_fds(p, m);
         r = commit(box, pub, p, e);
-        if (r == STEP_DONE && maildir_given_remove(m, e) < 0)
-            log_error_value(mail_user_log(box->user), e); /* it says nothing any more */
+        if (r == STEP_DONE)
+            maildir_given_done(m);
         return r;
     }
     return STEP_DONE;

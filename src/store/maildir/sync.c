@@ -144,7 +144,6 @@ static int start_scan(struct maildir *m, struct maildir_sync *s, struct error *e
         s->arena = arena_new();
     arena_reset(s->arena);
     s->entries.count = 0;
-    s->moved = 0;
     s->in_new = true;
     if (stat_folders(m, &s->st_new, &s->st_cur, e) < 0)
         return -1;
@@ -164,7 +163,6 @@ static void move_files(struct maildir *m, struct maildir_sync *s, size_t from)
 
         if (os_rename(m->dir, arena_printf(s->arena, "new/%s", entry->name), m->dir,
                       arena_printf(s->arena, "cur/%s", name), &e) == 0) {
-            s->moved++;
             s->folder.moved++;
             s->moved_any = true;
             entry->name = name;
@@ -196,10 +194,8 @@ static enum step scan_step(struct maildir *m, struct maildir_sync *s, struct err
     if (!s->in_new)
         return STEP_DONE;
     /* readdir may miss entries of a folder that changes: read again until it is quiet. */
-    if (s->moved > 5 && ++s->rounds < ROUNDS_MAX) {
-        s->moved = 0;
+    if (s->folder.moved > 5 && ++s->rounds < ROUNDS_MAX)
         return open_folder(m, s, e) < 0 ? STEP_ERROR : STEP_MORE;
-    }
     if (s->moved_any) {
         s->scan_cur = true; /* what others had moved meanwhile is there */
         s->why |= MAILDIR_WHY_FIND_RECENT;

@@ -19,11 +19,11 @@ struct maildir_sync {
     bool index_locked;
     bool scanned, full;              /* new/ was read; cur/ too, so that what was not seen is gone */
     bool in_new, again, moved_any;
-    unsigned moved, rounds, scans;
+    unsigned rounds, scans;
     unsigned why;                    /* MAILDIR_WHY_...: of a scan that takes long */
     struct {
         uint64_t since;              /* monotonic, ns */
-        unsigned names, moved;
+        unsigned names, moved;       /* moved: from new/ to cur/ */
     } folder;                        /* the one that is being read */
     uint64_t locked_at;              /* monotonic, ns */
     unsigned new_messages, flag_changes, expunges; /* of this sync; tried, whether they succeeded or not */

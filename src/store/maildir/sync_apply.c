@@ -266,8 +266,8 @@ static void append_message(struct maildir_apply *a, struct maildir_record *rec)
     for (int i = 0; i < MAILDIR_LETTERS; i++)
         if ((letters & 1u << i) != 0)
             index_append_keyword(a->batch, append, letter_name(a, i));
-    /* A file of cur/ that the uidlist knew was seen by a client before, if no conversion died on the way to the index. */
-    a->recent_before = a->recent_before || rec->was_new || (a->m->lock != NULL && maildir_given_there(a->m));
+    /* A file of cur/ that the uidlist knew was seen by a client before. */
+    a->recent_before = a->recent_before || rec->was_new;
     if (!a->recent_before && a->first_recent <= rec->uid)
         a->first_recent = rec->uid + 1;
 }
@@ -482,8 +482,10 @@ static int conclude(struct maildir_apply *a, struct error *e)
     if (a->s->scanned || a->sync->take_recent)
         note_recent(a, next_uid);
     note_times(a);
-    if (commit(a, e) < 0 || (m->lock != NULL && maildir_given_remove(m, e) < 0))
+    if (commit(a, e) < 0)
         return -1;
+    if (m->lock != NULL)
+        maildir_given_done(m);
     index_maintain(m->box->index);
     a->sync->changed = a->sync->changed || index_generation(m->box->index) != a->generation;
     return 0;
@@ -523,7 +525,9 @@ static void look_at_index(struct maildir_apply *a)
         a->reset = true;
         a->first_recent = 1;
     }
-    a->recent_before = !a->reset && index_get_from(m->box->index, a->first_recent, &record);
+    /* What a conversion that died has left on its way to the index has been seen by nobody, wherever its files lie. */
+    a->recent_before = (!a->reset && index_get_from(m->box->index, a->first_recent, &record)) ||
+                       (a->s->scanned && m->lock != NULL && maildir_given_there(m));
 }
 
 /* STEP_MORE: begin again with both locks. */
