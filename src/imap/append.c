@@ -177,7 +177,7 @@ static bool take_meta(struct session *s, struct request *r, const struct imap_ar
     meta->flags = flags.flags;
     meta->keywords = flags.keywords;
     meta->keyword_count = flags.keyword_count;
-    for (size_t i = 0; t->box == s->box && i < flags.keyword_count; i++)
+    for (size_t i = 0; t->box == s->box && i < flags.keyword_mentions; i++)
         session_keyword_mention(s, flags.keywords[i]); /* shown from now on, in this session's order */
     if (a != NULL && a->type == IMAP_QUOTED) {
         if (!parse_date(r, a->text, &meta->internal_date)) {

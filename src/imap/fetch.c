@@ -337,12 +337,15 @@ static int put_section_size(struct session *s, struct fetch *f, const struct fet
 
 /* ---- BINARY (RFC 3516) ------------------------------------------------------------------------------------------------- */
 
-/* -> 0 decoded, 1 it cannot be (the reply will say why), -1. */
-static int decode_part(struct fetch *f, const struct fetch_item *item, bool *binary, struct error *e)
+/* -> 0 decoded, 1 it cannot be (the reply will say why), -1. *size is BINARY.SIZE's, if that is asked for. */
+static int decode_part(struct fetch *f, const struct fetch_item *item, bool *binary, uint64_t *size, struct error *e)
 {
     struct mail_binary result;
+    int got = item->kind == FETCH_BINARY_SIZE
+                  ? mail_binary_size(f->mail, &item->section, &f->decoded, size, &result, e)
+                  : mail_binary(f->mail, &item->section, &f->decoded, &result, e);
 
-    if (mail_binary(f->mail, &item->section, &f->decoded, &result, e) < 0)
+    if (got < 0)
         return -1;
     if (result.unknown)
         f->unknown_cte = "Unknown Content-Transfer-Encoding.";
@@ -356,12 +359,13 @@ static int put_binary(struct fetch *f, const struct fetch_item *item, struct buf
 {
     bool binary = false;
     struct slice part;
-    int got = decode_part(f, item, &binary, e);
+    uint64_t told = 0;
+    int got = decode_part(f, item, &binary, &told, e);
 
     if (got != 0)
         return got;
     if (item->kind == FETCH_BINARY_SIZE) {
-        buffer_printf(out, "%s %zu", item->label, f->decoded.size);
+        buffer_printf(out, "%s %llu", item->label, (unsigned long long)told);
         return 0;
     }
     part = slice_from(buffer_slice(&f->decoded), item->from < f->decoded.size ? (size_t)item->from : f->decoded.size);

@@ -193,8 +193,15 @@ static bool take_flag(struct session *s, struct request *r, const struct imap_ar
     fault = keyword_fault(s, arg->text);
     if (fault != NULL && out->fault == NULL)
         out->fault = fault; /* said when all of the list is well-formed */
-    if (fault == NULL && is_new_keyword(r, seen, arg->text))
-        out->keywords[out->keyword_count++] = arg->text;
+    if (fault != NULL)
+        return true;
+    if (is_new_keyword(r, seen, arg->text)) {
+        out->keywords[out->keyword_mentions++] = arg->text;
+        if (!out->repeats)
+            out->keyword_count++;
+    } else {
+        out->repeats = true;
+    }
     return true;
 }
 

@@ -152,7 +152,7 @@ void store_begin(struct session *s, struct request *r)
         return;
     r->send_uid = r->uid && (!silent || s->condstore || t->conditional);
     t->modseq = modseq;
-    for (size_t i = 0; i < flags.keyword_count; i++)
+    for (size_t i = 0; i < flags.keyword_mentions; i++)
         session_keyword_mention(s, flags.keywords[i]);
     if (s->examined)
         return; /* store_run says so */

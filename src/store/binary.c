@@ -137,3 +137,48 @@ int mail_binary(struct mail *mail, const struct mime_section *section, struct bu
     result->decoded = b.decoded || (part->flags & MIME_PART_NULS) != 0 || slice_find(buffer_slice(out), '\0') >= 0;
     return 0;
 }
+
+/* What decoding changes in the sizes of encoded parts whose header begins in [from, to). */
+static int changes_within(struct binary *b, const struct mime_part *part, uint64_t from, uint64_t to, uint64_t *change, struct error *e)
+{
+    for (; part != NULL && part->offset < to; part = part->next) {
+        struct buffer text = {0};
+        struct binary inner = {.mail = b->mail, .source = b->source, .out = &text};
+        int got;
+
+        if (part->children != NULL && changes_within(b, part->children, from, to, change, e) < 0)
+            return -1;
+        if (part->children != NULL || part->offset < from)
+            continue;
+        got = copy_part(&inner, part, true, e);
+        if (got == 0 && inner.decoded)
+            *change += text.size - (part->header.virtual + part->body.virtual);
+        buffer_free(&text);
+        if (got < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int mail_binary_size(struct mail *mail, const struct mime_section *section, struct buffer *scratch, uint64_t *size,
+                     struct mail_binary *result, struct error *e)
+{
+    struct binary b = {.mail = mail};
+    struct mime_part *root, *part;
+    uint64_t end, change = 0;
+    bool whole = true;
+
+    if (mail_binary(mail, section, scratch, result, e) < 0 || mail_parts(mail, true, &root, e) < 0 ||
+        mail_source(mail, &b.source, e) < 0)
+        return -1;
+    *size = scratch->size;
+    part = section->depth == 0 ? NULL : mime_section_part(root, section, &whole);
+    if (part == NULL)
+        return 0;
+    end = part->offset + part->header.physical + part->body.physical;
+    if (changes_within(&b, root, end, part->offset + part->header.virtual + part->body.virtual, &change, e) < 0)
+        return -1;
+    if (*size + change <= INT64_MAX) /* what would be below zero, and is told as 2^64 less that there, is of no use to anybody */
+        *size += change;
+    return 0;
+}

@@ -338,6 +338,10 @@ struct mail_binary {
     bool unknown, broken;      /* an encoding that is not known, or invalid: *out is not to be used */
 };
 int mail_binary(struct mail *, const struct mime_section *, struct buffer *out, struct mail_binary *, struct error *);
+/* The size of that as BINARY.SIZE tells it: where lines end in LF on the disk, with a fault of the real server's. It takes a part
+ * to be as long there as it is with CRLFs, and counts in what the decoding changes of encoded parts that begin within that. */
+int mail_binary_size(struct mail *, const struct mime_section *, struct buffer *scratch, uint64_t *size, struct mail_binary *,
+                     struct error *);
 /* The structure; with `data` the headers of all parts (for BODYSTRUCTURE, searches). */
 int mail_parts(struct mail *, bool data, struct mime_part **root, struct error *);
 /* The header up to and with its empty line, as stored. */

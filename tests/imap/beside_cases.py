@@ -95,6 +95,30 @@ def binary_nuls():
                                                                  ("wait_log", "Logged out")]}
 
 
+def binary_sizes():
+    """BINARY.SIZE of what lies before an encoded part counts in what decoding changes there, where the lines in between are many enough."""
+    encoded = "Content-Transfer-Encoding: base64\r\n\r\n" + "eHh4eHh4eHh4\r\n" * 6
+    quoted = "Content-Transfer-Encoding: quoted-printable\r\n\r\na=20b=\r\nc\r\n"
+    mails = []
+    for lines in (1, 4, 5, 6, 7, 40):
+        text = "Content-Type: text/plain\r\n\r\n" + "this is a line\r\n" * lines
+        inner = "Content-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n%s\r\n--y\r\n%s\r\n--y--\r\n" % (text, encoded)
+        for parts in ([text, encoded], [text, quoted, encoded, text], [text * 2, inner, encoded], [inner, text, encoded], [encoded, encoded]):
+            mails.append("A: b\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" + "\r\n--x\r\n".join(parts) + "\r\n--x--\r\n")
+    steps = [("login", 1, "ann")] + [("append", 1, "INBOX", m) for m in mails] + [("ask", 1, "s EXAMINE INBOX")]
+    steps += [("ask", 1, "f FETCH 1:* BINARY.SIZE[%s]" % s) for s in ("", "1", "2", "3", "4", "1.1", "1.2", "2.1", "2.2")]
+    return {"name": "binary_sizes", "conf": "", "steps": steps + [("ask", 1, "x LOGOUT"), ("wait_log", "Logged out")]}
+
+
+def keywords_twice():
+    """Keywords behind one that is named twice are not taken."""
+    lists = ("(a A b c d)", "(b a B c)", "(a a)", "(a b c A)", "(\\Seen d D \\Flagged a b)")
+    steps = [("login", 1, "ann"), ("append", 1, "INBOX", MAIL), ("ask", 1, "s SELECT INBOX"), ("ask", 1, "k STORE 1 FLAGS (a b c d)")]
+    steps += [("ask", 1, "a APPEND INBOX %s {%d+}" % (flags, len(MAIL)), MAIL + "\r\n") for flags in lists]
+    steps += [("ask", 1, "f%s STORE 1 %sFLAGS %s" % (n, how, flags)) for n, flags in enumerate(lists) for how in ("", "-", "+")]
+    return {"name": "keywords_twice", "conf": "", "steps": steps + [("ask", 1, "x LOGOUT"), ("wait_log", "Logged out")]}
+
+
 def workaround(name, value):
     steps = [("login", 1, "ann"), ("ask", 1, "c CREATE box"), ("ask", 1, "c2 CREATE box2/"), ("ask", 1, "c3 CREATE box2/x/"), ("append", 1, "INBOX", MAIL),
              ("ask", 1, "s SELECT INBOX"), ("append", 1, "INBOX", MAIL), ("login", 2, "ann"), ("append", 2, "INBOX", MAIL), ("ask", 1, "n1 STATUS INBOX (MESSAGES)"),
@@ -183,7 +207,7 @@ def urlauth_own():
 COUNTERS = ("in=%i out=%o t=%{input} d=%{deleted} e=%{expunged} tr=%{trashed} a=%{autoexpunged} hc=%{fetch_hdr_count} hb=%{fetch_hdr_bytes} "
             "bc=%{fetch_body_count} bb=%{fetch_body_bytes} ap=%{append_count} us=%{user} s=%{session} n=%{nonsense} %% %u %n %d %h %x")
 CASES = [
-    believed(), selected(), vanished(), binary_nuls(),
+    believed(), selected(), vanished(), binary_nuls(), binary_sizes(), keywords_twice(),
     failing("disconnect-immediately"), failing("disconnect-after"), failing("no-after"), failing_items(),
     workaround("no_workaround", ""), workaround("delay_newmail", "delay-newmail"), workaround("extra_sep", "tb-extra-mailbox-sep"),
     workaround("lsub_flags", "tb-lsub-flags"), workaround("workarounds", "delay-newmail tb-extra-mailbox-sep tb-lsub-flags"),
