@@ -2,7 +2,6 @@
 import re
 import socket
 import ssl
-import threading
 
 
 class Failure(Exception):
@@ -111,27 +110,3 @@ class Lmtp(Line):
             got = self.line()
             if not got.startswith(b"250"):
                 raise Failure("DATA -> %r" % got)
-
-
-def in_parallel(jobs, workers):
-    """Runs the jobs on so many threads; the first failure is raised here."""
-    jobs, failures, lock = list(jobs), [], threading.Lock()
-
-    def work():
-        while True:
-            with lock:
-                if not jobs or failures:
-                    return
-                job = jobs.pop()
-            try:
-                job()
-            except Exception as failure:  # whatever it is, it belongs to the caller
-                failures.append(failure)
-
-    threads = [threading.Thread(target=work) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]

@@ -60,15 +60,16 @@ default_vsz_limit = 0
 
 # default: what a plain installation does. tuned: what Dovecot's own guidance gives a busy site: login processes that
 # serve many clients, reused and spare mail processes, list index, an authentication cache. mail_fsync stays as it is:
-# the same durability. open: only what every server understands in its own way, no process counts.
+# the same durability. Ours has of each what says how things are done ("extra"), but no process counts.
+NO_COUNTS = {"login": "", "session": "", "delivery": "", "extra": ""}
 PROFILES = {
-    "default": {"login": "  process_limit = 12000\n", "session": "", "delivery": "", "extra": ""},
+    "default": dict(NO_COUNTS, login="  process_limit = 12000\n"),
     "tuned": {"login": "  service_count = 0\n  client_limit = 12000\n  process_min_avail = 2\n",
               "session": "  service_count = 1000\n  process_min_avail = 4\n", "delivery": "  process_min_avail = 4\n",
               "extra": "auth_cache_size = 64 M\nmailbox_list_index = yes\nmaildir_very_dirty_syncs = yes\n"
                        "mail_prefetch_count = 8\n"},
-    "open": {"login": "", "session": "", "delivery": "", "extra": "auth_cache_size = 64 M\nmailbox_list_index = yes\n"},
 }
+PROFILES.update({"ours-" + name: dict(NO_COUNTS, extra=profile["extra"]) for name, profile in list(PROFILES.items())})
 
 
 def mail_owner(name):

@@ -1,15 +1,19 @@
-"""The workloads. Each is setup(bench, server) -> state and run(bench, server, state) -> (operations, checksum).
+"""The workloads. Each is setup(bench, server) -> state and run(bench, server, state) -> (operations, check).
 
-A checksum is of what the server said, where that must be the same for every server. An operation is what the first line
-of the workload says.
+check() is called when the time is taken, and gives a checksum of what the server says, where that must be the same for every
+server; None: there is nothing to compare. An operation is what the first line of the workload says.
+
+What is timed is played by the compiled client (sessions.c), which costs a fraction of what the servers do.
 """
 import hashlib
 import os
 import re
 import subprocess
 import sys
+import tempfile
+import time
 
-from clients import Imap, Lmtp, in_parallel
+from clients import Imap
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import mailgen  # noqa: E402
@@ -20,6 +24,7 @@ class Bench:
 
     def __init__(self, scale, seed, client):
         self.scale, self.seed, self.client, self.used = scale, seed, client, {}
+        self.seconds = 0  # that the last play took
 
     def n(self, count):
         return max(1, int(count * self.scale))
@@ -29,9 +34,36 @@ class Bench:
         self.used[server.name] = self.used.get(server.name, 0) + 1
         return "bench%d" % self.used[server.name]
 
-    def sessions(self, server, count, parallel, *commands):
-        """Plays whole sessions with the compiled client (sessions.c), which costs a tenth of what the servers do."""
-        subprocess.run([self.client, server.host, str(server.imap), str(count), str(parallel), *commands], check=True)
+    def play(self, server, protocol, parallel, scripts, count=None):
+        """Plays sessions, one a script (or `count` with the scripts in turn), so many at a time. A script: (piece, number of answers)."""
+        with tempfile.TemporaryDirectory() as folder:
+            files = []
+            for script in scripts:
+                files.append(os.path.join(folder, str(len(files))))
+                with open(files[-1], "wb") as out:
+                    for piece, answers in script:
+                        out.write(b"%d %d\n" % (len(piece), answers) + piece)
+            start = time.monotonic()
+            subprocess.run([self.client, server.host, str(server.imap if protocol == "imap" else server.lmtp), protocol,
+                            str(count or len(files)), str(parallel), *files], check=True)
+            self.seconds = time.monotonic() - start
+
+    def imap(self, server, user, *commands, count=1, parallel=1):
+        """Sessions of one user."""
+        login = b"LOGIN %s %s" % (user.encode(), server.password.encode())
+        self.play(server, "imap", parallel, [[(command, 1) for command in (login, *commands, b"LOGOUT")]], count)
+
+    def lmtp(self, server, parallel, transactions):
+        """A session for each list of (recipients, message)."""
+        scripts = []
+        for session in transactions:
+            script = [(b"LHLO bench\r\n", 1)]
+            for users, raw in session:
+                script.append((b"MAIL FROM:<sender@example.com>\r\n", 1))
+                script += [(b"RCPT TO:<%s>\r\n" % user.encode(), 1) for user in users]
+                script += [(b"DATA\r\n", 1), (re.sub(rb"(?m)^\.", b"..", raw) + b".\r\n", len(users))]
+            scripts.append(script + [(b"QUIT\r\n", 1)])
+        self.play(server, "lmtp", parallel, scripts)
 
     def fill(self, server, count):
         """An account with realistic mail."""
@@ -93,41 +125,56 @@ def small(count):
     return lambda bench, server: bench.fill_small(server, bench.n(count))
 
 
-def selected(server, user):
-    conn = Imap(server, user)
-    return conn, conn.select()
+def said(server, user, *commands):
+    """The check of what is answered to them."""
+    def check():
+        conn = Imap(server, user)
+        conn.select()
+        got = [line for command in commands for line in conn.cmd(command)]
+        conn.close()
+        return digest(got)
+    return check
 
 
 @workload()
 def login_logout(bench, server, _state):
     """LOGIN and LOGOUT, 8 connections at a time"""
     count = bench.n(2000)
-    bench.sessions(server, count, 8, "LOGIN %s %s" % (bench.user(server), server.password), "LOGOUT")
-    return count, ""
+    bench.imap(server, bench.user(server), count=count, parallel=8)
+    return count, None
 
 
 @workload(lambda bench, server: bench.fill(server, 50))
 def login_select_fetch(bench, server, user):
     """what a webmail does: LOGIN, SELECT, FETCH 20 envelopes, LOGOUT; 8 connections at a time"""
     count = bench.n(1000)
-    bench.sessions(server, count, 8, "LOGIN %s %s" % (user, server.password), "SELECT INBOX",
-                   "FETCH 31:50 (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE)", "LOGOUT")
-    return count, ""
+    bench.imap(server, user, b"SELECT INBOX", b"FETCH 31:50 (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE)", count=count, parallel=8)
+    return count, None
+
+
+def deliver(bench, server, parallel, each):
+    users = [bench.user(server) for _ in range(20)]
+    batch = list(mailgen.messages(bench.n(400), bench.seed))
+    bench.lmtp(server, parallel, [[([users[at // each % 20]], raw) for raw in batch[at:at + each]] for at in range(0, len(batch), each)])
+    return len(batch), None
 
 
 @workload()
 def lmtp(bench, server, _state):
     """a delivery of realistic mail, 4 connections, 10 messages each"""
-    users = [bench.user(server) for _ in range(16)]
-    batch = list(mailgen.messages(bench.n(400), bench.seed))
+    return deliver(bench, server, 4, 10)
 
-    def deliver(at):
-        conn = Lmtp(server)
-        for raw in batch[at:at + 10]:
-            conn.deliver([users[at // 10 % 16]], raw)
-        conn.close()
-    in_parallel([lambda at=at: deliver(at) for at in range(0, len(batch), 10)], 4)
-    return len(batch), ""
+
+@workload()
+def lmtp_one(bench, server, _state):
+    """a delivery of realistic mail, one connection"""
+    return deliver(bench, server, 1, bench.n(400))
+
+
+@workload()
+def lmtp_streams(bench, server, _state):
+    """a delivery of realistic mail, 20 connections, 20 messages each"""
+    return deliver(bench, server, 20, 20)
 
 
 @workload()
@@ -135,141 +182,131 @@ def lmtp_fanout(bench, server, _state):
     """a recipient of messages to 20 recipients each"""
     users = [bench.user(server) for _ in range(20)]
     batch = list(mailgen.messages(bench.n(20), bench.seed))
-    conn = Lmtp(server)
-    for raw in batch:
-        conn.deliver(users, raw)
-    conn.close()
-    return len(batch) * 20, ""
+    bench.lmtp(server, 1, [[(users, raw) for raw in batch]])
+    return len(batch) * 20, None
 
 
 @workload()
 def append(bench, server, _state):
     """APPEND of realistic mail, one connection"""
-    count = bench.n(400)
-    bench.fill(server, count)
-    return count, ""
+    batch = list(mailgen.messages(bench.n(400), bench.seed))
+    bench.imap(server, bench.user(server), *(b"APPEND INBOX (\\Seen) {%d+}\r\n" % len(raw) + raw for raw in batch))
+    return len(batch), None
 
 
 @workload(small(20000))
 def select_warm(bench, server, user):
     """SELECT of a large mailbox, indexes warm"""
-    conn, count = Imap(server, user), bench.n(100)
-    for _ in range(count):
-        got = conn.cmd(b"SELECT INBOX")
-        conn.cmd(b"UNSELECT")
-    conn.close()
-    return count, digest(x for x in got if b"EXISTS" in x or b"RECENT" in x)
+    count = bench.n(500)
+    bench.imap(server, user, *[b"SELECT INBOX", b"UNSELECT"] * count)
+    return count, None
 
 
 @workload(small(20000), cold=True)
 def open_cold(bench, server, user):
     """a message of the first SELECT and FETCH ENVELOPE after the indexes were lost"""
-    conn, _ = selected(server, user)
-    got = conn.cmd(b"FETCH 1:* (UID ENVELOPE)")
-    conn.close()
-    return len(got), digest(re.sub(rb"UID \d+", b"", x) for x in got)
+    command = b"FETCH 1:* ENVELOPE"
+    bench.imap(server, user, b"SELECT INBOX", command)
+    return bench.n(20000), said(server, user, command)
+
+
+def again(bench, server, user, exists, times, command, before=()):
+    """`command` so many times, for each message of the mailbox."""
+    times = bench.n(times)
+    bench.imap(server, user, b"SELECT INBOX", *before, *[command] * times)
+    return times * exists, said(server, user, command)
 
 
 @workload(small(20000))
 def fetch_flags(bench, server, user):
     """a message of UID FETCH 1:* (FLAGS)"""
-    conn, done = selected(server, user)[0], 0
-    for _ in range(bench.n(10)):
-        got = conn.cmd(b"UID FETCH 1:* (FLAGS)")
-        done += len(got)
-    conn.close()
-    return done, digest(got)
+    return again(bench, server, user, bench.n(20000), 20, b"UID FETCH 1:* (FLAGS)")
 
 
 @workload(small(20000))
 def fetch_envelope(bench, server, user):
     """a message of FETCH 1:* (ENVELOPE RFC822.SIZE), cache warm"""
-    conn, done = selected(server, user)[0], 0
-    conn.cmd(b"FETCH 1:* (ENVELOPE RFC822.SIZE)")
-    for _ in range(bench.n(5)):
-        got = conn.cmd(b"FETCH 1:* (ENVELOPE RFC822.SIZE)")
-        done += len(got)
-    conn.close()
-    return done, digest(got)
+    command = b"FETCH 1:* (ENVELOPE RFC822.SIZE)"
+    return again(bench, server, user, bench.n(20000), 10, command, [command])
 
 
 @workload(filled(500))
 def fetch_bodies(bench, server, user):
     """a message of FETCH 1:* BODY.PEEK[], realistic mail"""
-    conn, done = selected(server, user)[0], 0
-    for _ in range(bench.n(4)):
-        got = conn.cmd(b"FETCH 1:* BODY.PEEK[]")
-        done += len(got)
-    conn.close()
-    return done, digest(got)
+    return again(bench, server, user, bench.n(500), 60, b"FETCH 1:* BODY.PEEK[]")
 
 
-@workload(filled(500), cold=True)
+@workload(filled(2000), cold=True)
 def bodystructure_cold(bench, server, user):
     """a message of FETCH 1:* (BODYSTRUCTURE ENVELOPE) with nothing cached"""
-    conn, _ = selected(server, user)
-    got = conn.cmd(b"FETCH 1:* (BODYSTRUCTURE ENVELOPE)")
-    conn.close()
-    return len(got), digest(got)
+    return again(bench, server, user, bench.n(2000), 1, b"FETCH 1:* (BODYSTRUCTURE ENVELOPE)")
 
 
 @workload(small(10000))
 def store_flags(bench, server, user):
     """a message changed by STORE 1:*"""
-    conn, exists = selected(server, user)
     count = bench.n(4)
-    for _ in range(count):
-        conn.cmd(b"STORE 1:* +FLAGS.SILENT (\\Flagged kw)")
-        conn.cmd(b"STORE 1:* -FLAGS.SILENT (\\Flagged kw)")
-    conn.close()
-    return 2 * count * exists, ""
+    bench.imap(server, user, b"SELECT INBOX", *[b"STORE 1:* +FLAGS.SILENT (\\Flagged kw)", b"STORE 1:* -FLAGS.SILENT (\\Flagged kw)"] * count)
+    return 2 * count * bench.n(10000), said(server, user, b"FETCH 1:* FLAGS")
 
 
 @workload(small(5000))
 def store_single(bench, server, user):
     """a STORE of one message, as somebody reads mail"""
-    conn, exists = selected(server, user)
-    count = min(exists, bench.n(1000))
-    for number in range(1, count + 1):
-        conn.cmd(b"STORE %d +FLAGS (\\Answered)" % number)
-    conn.close()
-    return count, ""
+    count = bench.n(1000)
+    bench.imap(server, user, b"SELECT INBOX", *(b"STORE %d +FLAGS (\\Answered)" % number for number in range(1, count + 1)))
+    return count, said(server, user, b"FETCH 1:* FLAGS")
 
 
 @workload(filled(500))
 def search_body(bench, server, user):
     """a message looked at by SEARCH BODY, no full-text index"""
-    conn, exists = selected(server, user)
-    count = bench.n(3)
-    for _ in range(count):
-        got = conn.cmd(b"SEARCH CHARSET UTF-8 BODY {7+}\r\nm\xc3\xbcller ")
-        got += conn.cmd(b'SEARCH BODY "quota ledger"')
-    conn.close()
-    return 2 * count * exists, digest(got)
+    commands = [b"SEARCH CHARSET UTF-8 BODY {7+}\r\nm\xc3\xbcller", b'SEARCH BODY "quota ledger"']
+    count = bench.n(10)
+    bench.imap(server, user, b"SELECT INBOX", *commands * count)
+    return 2 * count * bench.n(500), said(server, user, *commands)
 
 
 @workload(small(20000))
 def search_header(bench, server, user):
     """a message looked at by SEARCH SUBJECT, SENTSINCE, flags"""
-    conn, exists = selected(server, user)
-    conn.cmd(b'SEARCH SUBJECT "thread 77"')
+    commands = [b'SEARCH SUBJECT "thread 77"', b"SEARCH SENTSINCE 1-Jan-2026 UNFLAGGED"]
+    count = bench.n(10)
+    bench.imap(server, user, b"SELECT INBOX", commands[0], *commands * count)
+    return 2 * count * bench.n(20000), said(server, user, *commands)
+
+
+@workload(small(20000))
+def sort_thread(bench, server, user):
+    """a message of SORT and THREAD"""
+    commands = [b"SORT (SUBJECT) UTF-8 ALL", b"SORT (REVERSE DATE) UTF-8 ALL", b"THREAD REFERENCES UTF-8 ALL"]
     count = bench.n(5)
-    for _ in range(count):
-        got = conn.cmd(b'SEARCH SUBJECT "thread 77"') + conn.cmd(b"SEARCH SENTSINCE 1-Jan-2026 UNFLAGGED")
+    bench.imap(server, user, b"SELECT INBOX", *commands, *commands * count)
+    return 3 * count * bench.n(20000), said(server, user, *commands)
+
+
+def many_mailboxes(bench, server):
+    user = bench.user(server)
+    conn = Imap(server, user)
+    for number in range(bench.n(100)):
+        conn.cmd(b"CREATE box%d" % number)
+        for raw in mailgen.messages(3, bench.seed + number):
+            conn.append(b"box%d" % number, raw)
     conn.close()
-    return 2 * count * exists, digest(got)
+    return user
+
+
+@workload(many_mailboxes)
+def list_status(bench, server, user):
+    """a mailbox of LIST RETURN (STATUS (MESSAGES UNSEEN UIDNEXT))"""
+    command, count = b'LIST "" "*" RETURN (STATUS (MESSAGES UNSEEN UIDNEXT))', bench.n(200)
+    bench.imap(server, user, *[command] * count)
+    return count * (bench.n(100) + 1), said(server, user, command)
 
 
 @workload(small(5000))
 def copy_move_expunge(bench, server, user):
     """a message of COPY 1:*, MOVE 1:*, STORE \\Deleted and EXPUNGE"""
-    conn, exists = selected(server, user)
-    conn.cmd(b"CREATE one")
-    conn.cmd(b"CREATE two")
-    conn.cmd(b"COPY 1:* one")
-    conn.cmd(b"MOVE 1:* two")
-    conn.select(b"one")
-    conn.cmd(b"STORE 1:* +FLAGS.SILENT (\\Deleted)")
-    conn.cmd(b"EXPUNGE")
-    conn.close()
-    return 3 * exists, ""
+    bench.imap(server, user, b"SELECT INBOX", b"CREATE one", b"CREATE two", b"COPY 1:* one", b"MOVE 1:* two", b"SELECT one",
+               b"STORE 1:* +FLAGS.SILENT (\\Deleted)", b"EXPUNGE")
+    return 3 * bench.n(5000), None
