@@ -58,7 +58,7 @@ void delay_flush(struct delay *);
 struct penalty;
 struct penalty *penalty_new(struct server *, int fd); /* a connection to anvil-auth-penalty */
 void penalty_free(struct penalty *);
-/* Seconds to wait and the value now; calls back later. The request is held. */
+/* Seconds to wait and the value now; calls back later, or at once where the address had no penalty a moment ago. The request is held. */
 void penalty_ask(struct penalty *, struct request *, void (*done)(void *arg, unsigned value, unsigned secs), void *arg);
 void penalty_failed(struct penalty *, const struct request *, unsigned value);
 void penalty_succeeded(struct penalty *, const struct request *, unsigned value);

@@ -9,13 +9,25 @@
 #define PENALTY_MOST 4
 #define SECS_MOST 15
 #define EXPIRE_SECS 29
+#define CLEAN_SECS 1.     /* for so long an address is known to have no penalty: nobody else gives any */
+#define CLEAN_MOST 256
+
+struct clean {
+    char ident[NET_IP_TEXT];
+    ev_tstamp until;
+};
 
 struct penalty {
+    struct ev_loop *loop;
     struct anvil_client *anvil;
+    unsigned given;                    /* penalties, since the start: an answer from before one says nothing of now */
+    struct clean clean[CLEAN_MOST];    /* by the hash of the address */
 };
 
 struct question {
+    struct penalty *penalty;
     struct request *request;
+    unsigned given;
     void (*done)(void *arg, unsigned value, unsigned secs);
     void *arg;
 };
@@ -24,6 +36,7 @@ struct penalty *penalty_new(struct server *s, int fd)
 {
     struct penalty *p = mem_zero(1, sizeof(*p));
 
+    p->loop = s->loop;
     p->anvil = anvil_client_new(s->loop, NULL, fd);
     anvil_penalty_expire(p->anvil, EXPIRE_SECS);
     return p;
@@ -54,6 +67,29 @@ static void make_ident(const struct request *r, char out[NET_IP_TEXT])
     (void)net_ip_text(&ip, out);
 }
 
+static struct clean *clean_of(struct penalty *p, const char *ident)
+{
+    return &p->clean[crc32(0, (const Bytef *)ident, (uInt)strlen(ident)) % CLEAN_MOST];
+}
+
+static bool is_clean(struct penalty *p, const char *ident)
+{
+    const struct clean *c = clean_of(p, ident);
+
+    return c->until > ev_now(p->loop) && strcmp(c->ident, ident) == 0;
+}
+
+static void note_clean(struct penalty *p, const struct request *r)
+{
+    char ident[NET_IP_TEXT];
+    struct clean *c;
+
+    make_ident(r, ident);
+    c = clean_of(p, ident);
+    memcpy(c->ident, ident, sizeof(ident));
+    c->until = ev_now(p->loop) + CLEAN_SECS;
+}
+
 static void answered(void *arg, bool ok, unsigned value, uint64_t last)
 {
     struct question *q = arg;
@@ -61,6 +97,8 @@ static void answered(void *arg, bool ok, unsigned value, uint64_t last)
     uint64_t now = (uint64_t)time(NULL), age = now > last ? now - last : 0;
 
     mem_free(q);
+    if (ok && value == 0 && copy.given == copy.penalty->given)
+        note_clean(copy.penalty, copy.request);
     if (!ok)
         value = 0;
     if (value > PENALTY_MOST)
@@ -77,13 +115,20 @@ static void answered(void *arg, bool ok, unsigned value, uint64_t last)
 
 void penalty_ask(struct penalty *p, struct request *r, void (*done)(void *, unsigned, unsigned), void *arg)
 {
-    struct question *q = mem_zero(1, sizeof(*q));
+    struct question *q;
     char ident[NET_IP_TEXT];
 
+    make_ident(r, ident);
+    if (is_clean(p, ident)) {
+        done(arg, 0, 0);
+        return;
+    }
+    q = mem_zero(1, sizeof(*q));
+    q->penalty = p;
     q->request = request_ref(r);
+    q->given = p->given;
     q->done = done;
     q->arg = arg;
-    make_ident(r, ident);
     anvil_penalty_get(p->anvil, ident, answered, q);
 }
 
@@ -104,6 +149,8 @@ void penalty_failed(struct penalty *p, const struct request *r, unsigned value)
     char ident[NET_IP_TEXT];
 
     make_ident(r, ident);
+    p->given++;
+    clean_of(p, ident)->until = 0;
     anvil_penalty_inc(p->anvil, ident, checksum(r), value < PENALTY_MOST ? value + 1 : PENALTY_MOST);
 }
 

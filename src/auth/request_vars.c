@@ -75,6 +75,9 @@ static const struct net_endpoint *or_else(const struct net_endpoint *e, const st
 
 char *request_expand(struct request *r, const char *template, request_escape_fn *escape, void *arg)
 {
+    if (strchr(template, '%') == NULL)
+        return arena_strdup(r->arena, template); /* most of them: "uid=vmail", "password=..." */
+
     static const struct conf_var_func funcs[] = {{"passdb", get_passdb}, {"userdb", get_userdb}, {NULL, NULL}};
     struct arena *a = r->arena;
     const struct net_endpoint *real_local = or_else(&r->real_local, &r->local);

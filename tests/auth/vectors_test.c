@@ -92,7 +92,7 @@ ATF_TC_WITHOUT_HEAD(penalty);
 ATF_TC_BODY(penalty, tc)
 {
     static const struct { unsigned stored, ago, value, secs; } rows[] = {
-        {0, 0, 0, 0}, {1, 0, 1, 4}, {2, 1, 2, 8}, {3, 2, 3, 15}, {4, 14, 4, 15}, {4, 15, 0, 0}, {2, 7, 2, 8}, {9, 0, 4, 15},
+        {1, 0, 1, 4}, {2, 1, 2, 8}, {3, 2, 3, 15}, {4, 14, 4, 15}, {2, 7, 2, 8}, {9, 0, 4, 15}, {4, 15, 0, 0}, {0, 0, 0, 0},
     };
     struct server s;
     struct request *r;
@@ -115,6 +115,22 @@ ATF_TC_BODY(penalty, tc)
         ATF_CHECK_EQ_MSG(got_value, rows[i].value, "row %zu: %u", i, got_value);
         ATF_CHECK_EQ_MSG(got_secs, rows[i].secs, "row %zu: %u", i, got_secs);
     }
+    /* No penalty: known for a moment, and no longer when one is given, or was while anvil answered. */
+    penalty_ask(s.penalty, r, known, NULL);
+    run_until(&s, 9);
+    ATF_CHECK_EQ(got_secs, 0);
+    penalty_failed(s.penalty, r, 0);
+    ATF_CHECK_STREQ(take(&s, pair[1]), "PENALTY-INC\t192.0.2.1\t3397667637\t1\n");
+    penalty_ask(s.penalty, r, known, NULL);
+    ATF_CHECK_STREQ(take(&s, pair[1]), "PENALTY-GET\t192.0.2.1\n");
+    penalty_failed(s.penalty, r, 0);
+    dprintf(pair[1], "0 0\n");
+    run_until(&s, 10);
+    ATF_CHECK_STREQ(take(&s, pair[1]), "PENALTY-INC\t192.0.2.1\t3397667637\t1\n");
+    penalty_ask(s.penalty, r, known, NULL);
+    ATF_CHECK_STREQ(take(&s, pair[1]), "PENALTY-GET\t192.0.2.1\n");
+    dprintf(pair[1], "1 0\n");
+    run_until(&s, 11);
     penalty_failed(s.penalty, r, 0);
     ATF_CHECK_STREQ(take(&s, pair[1]), "PENALTY-INC\t192.0.2.1\t3397667637\t1\n");
     penalty_failed(s.penalty, r, 4);
@@ -126,7 +142,7 @@ ATF_TC_BODY(penalty, tc)
     penalty_ask(s.penalty, r, known, NULL);
     ATF_CHECK_STREQ(take(&s, pair[1]), "PENALTY-GET\t2001:db8:1::\n");
     close(pair[1]);
-    run_until(&s, 9);
+    run_until(&s, 12);
     ATF_CHECK_EQ(got_secs, 0);
     request_unref(r);
     penalty_free(s.penalty);

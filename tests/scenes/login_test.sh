@@ -134,6 +134,32 @@ given_behind_cleanup()
     scene_end
 }
 
+# That an address had no penalty is remembered for a second, but not beyond its first failure.
+atf_test_case penalty cleanup
+penalty_body()
+{
+    scene_start ours 'auth_failure_delay = 0'
+    scene_talk imap <<'END' >session
+a LOGIN u pass
+?^a OK
+b LOGOUT
+END
+    for word in wrong bad; do
+        scene_talk imap <<END >session
+a LOGIN u $word
+?^a NO
+b LOGOUT
+END
+    done
+    "$TOP_BUILD/compat/bin/doveadm" -c "$SCENE/dovecot.conf" penalty >got || atf_fail "penalty"
+    [ "$(awk 'NR == 2 { print $2 }' got)" = 2 ] || { cat got; atf_fail "the second failure is not counted as one"; }
+    scene_stop
+}
+penalty_cleanup()
+{
+    scene_end
+}
+
 atf_test_case plaintext cleanup
 plaintext_body()
 {
@@ -417,6 +443,7 @@ atf_init_test_cases()
     atf_add_test_case killed_behind
     atf_add_test_case ended_behind
     atf_add_test_case given_behind
+    atf_add_test_case penalty
     atf_add_test_case plaintext
     atf_add_test_case sni
     atf_add_test_case budgets
