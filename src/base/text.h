@@ -23,15 +23,10 @@ void text_json_escape(struct buffer *out, struct slice);
 void text_base64_encode(struct buffer *out, struct slice);
 int text_base64_decode(struct buffer *out, struct slice);
 /* The six bits of a letter, -1 for any other byte, '=' too. Inline: the decoders of mail ask it for every byte. */
+extern const unsigned char text_base64_values[256];   /* one more than the value; 0: none */
 static inline int text_base64_value(unsigned char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    return text_base64_values[c] - 1;
 }
 void text_hex_encode(struct buffer *out, struct slice);  /* lower case */
 int text_hex_decode(struct buffer *out, struct slice);
@@ -49,6 +44,11 @@ int text_utf8_to_mutf7(struct buffer *out, struct slice);
 
 char text_lower(char c);                                  /* ASCII */
 struct slice text_lowered(struct arena *, struct slice);  /* ASCII */
+
+/* What is done with every byte of a mail (text_blocks.c). */
+size_t text_ascii_length(struct slice);                         /* bytes below 0x80 at its front */
+size_t text_plain_length(struct slice, unsigned char but);      /* bytes at its front that are neither control characters nor `but` */
+void text_upper_ascii(unsigned char *, size_t);                 /* in place */
 
 /* Dovecot's time and size words (config 5): "30 secs", "5 mins", "2h", "500ms", "64k". -1: not such a text. */
 int text_parse_msecs(struct slice, uint64_t *ms);

@@ -192,7 +192,7 @@ static void copy_utf8(struct mime_charset *c, struct slice in, struct buffer *ou
 
     while (i < in.size) {
         if (in.at[i] < 0x80) {
-            i++;
+            i += text_ascii_length(slice_from(in, i));
             continue;
         }
         int n = utf8_length(in.at + i, in.size - i);
@@ -367,15 +367,10 @@ void mime_normalise(struct buffer *out, struct slice s)
     while (i < s.size) {
         unsigned char c = s.at[i];
         if (c < 0x80) {
-            size_t from = out->size;
-            size_t n = i;
-            while (n < s.size && s.at[n] < 0x80)
-                n++;
-            buffer_append(out, s.at + i, n - i);
-            for (unsigned char *p = out->at + from, *end = out->at + out->size; p < end; p++)
-                if (*p >= 'a' && *p <= 'z')
-                    *p = (unsigned char)(*p - 0x20);
-            i = n;
+            size_t n = text_ascii_length(slice_from(s, i));
+            buffer_append(out, s.at + i, n);
+            text_upper_ascii(out->at + out->size - n, n);
+            i += n;
             continue;
         }
         int n = utf8_length(s.at + i, s.size - i);

@@ -156,11 +156,6 @@ static bool take_escape(struct mime_decoder *d, unsigned char c, struct buffer *
     return false;
 }
 
-static bool is_plain(unsigned char c)
-{
-    return c > ' ' && c != '=';
-}
-
 static void feed_qp(struct mime_decoder *d, struct slice in, struct buffer *out)
 {
     size_t i = 0;
@@ -183,13 +178,14 @@ static void feed_qp(struct mime_decoder *d, struct slice in, struct buffer *out)
             i++;
         } else {
             flush_hold(d, out);
-            size_t from = i;
-            /* Words, and the single blanks between them, which end no line. */
-            while (i < in.size && (is_plain(in.at[i]) || (in.at[i] == ' ' && in.size - i > 1 && is_plain(in.at[i + 1]))))
-                i++;
-            if (i == from)
-                i++;
-            buffer_append(out, in.at + from, i - from);
+            /* Words and blanks, but for those at the end: the line may end behind them. */
+            size_t n = text_plain_length(slice_from(in, i), '=');
+            while (n > 0 && in.at[i + n - 1] == ' ')
+                n--;
+            if (n == 0)
+                n = 1; /* a control character */
+            buffer_append(out, in.at + i, n);
+            i += n;
         }
     }
 }

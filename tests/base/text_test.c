@@ -275,6 +275,41 @@ ATF_TC_BODY(lower, tc)
     arena_free(arena);
 }
 
+/* Each length, each place of the byte that ends the run, and texts that begin anywhere. */
+ATF_TC_WITHOUT_HEAD(blocks);
+ATF_TC_BODY(blocks, tc)
+{
+    static const unsigned char odd[] = {0, '\t', '\n', 0x1f, '=', 0x7f, 0x80, 0xc3, 0xff};
+    unsigned char room[80];
+
+    for (size_t begin = 0; begin < 3; begin++) {
+        for (size_t size = 0; size < 70; size++) {
+            for (size_t at = 0; at <= size; at++) {
+                for (size_t k = 0; k < sizeof(odd); k++) {
+                    struct slice text = slice_of(room + begin, size);
+                    bool ascii = odd[k] < 0x80, plain = odd[k] >= ' ' && odd[k] != '=';
+
+                    memset(room, 'x', sizeof(room));
+                    if (at < size)
+                        room[begin + at] = odd[k];
+                    ATF_REQUIRE_EQ(text_ascii_length(text), ascii ? size : at);
+                    ATF_REQUIRE_EQ(text_plain_length(text, '='), plain ? size : at);
+                }
+            }
+        }
+    }
+    for (size_t size = 0; size < 70; size++) {
+        for (size_t i = 0; i < sizeof(room); i++)
+            room[i] = (unsigned char)(0x50 + i); /* letters and what stands around them, and beyond ASCII */
+        text_upper_ascii(room + 1, size);
+        for (size_t i = 0; i < sizeof(room); i++) {
+            unsigned char was = (unsigned char)(0x50 + i);
+
+            ATF_REQUIRE_EQ(room[i], i >= 1 && i <= size && was >= 'a' && was <= 'z' ? was - 0x20 : was);
+        }
+    }
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, tab_escape);
@@ -289,5 +324,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, times);
     ATF_TP_ADD_TC(tp, sizes);
     ATF_TP_ADD_TC(tp, lower);
+    ATF_TP_ADD_TC(tp, blocks);
     return atf_no_error();
 }
