@@ -127,13 +127,23 @@ static int open_file(struct maildir *m, const char *name, void *arg, struct erro
     return 1;
 }
 
+/* An open message: as long as it was then. */
+struct opened {
+    int fd;
+    uint64_t size;
+};
+
 static ssize_t read_file(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
 {
-    int fd = (int)(intptr_t)arg;
+    const struct opened *file = arg;
     size_t done = 0;
 
+    if (offset >= file->size)
+        return 0;
+    if (size > file->size - offset)
+        size = (size_t)(file->size - offset);
     while (done < size) {
-        ssize_t n = TEMP_FAILURE_RETRY(pread(fd, (char *)buf + done, size - done, (off_t)(offset + done)));
+        ssize_t n = TEMP_FAILURE_RETRY(pread(file->fd, (char *)buf + done, size - done, (off_t)(offset + done)));
 
         if (n < 0)
             return error_sys(e, "read", NULL);
@@ -152,15 +162,17 @@ static int expunged(uint32_t uid, struct error *e)
 int maildir_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file, struct error *e)
 {
     struct maildir *m = box->data;
+    struct opened *opened;
     int r;
 
-    (void)arena;
     r = maildir_file_do(m, uid, open_file, file, e);
     if (r == 0)
         return expunged(uid, e);
     if (r < 0)
         return -1;
-    file->source = (struct mime_source){read_file, (void *)(intptr_t)file->fd, SLICE_EMPTY};
+    opened = ARENA_NEW(arena, struct opened);
+    *opened = (struct opened){file->fd, file->size};
+    file->source = (struct mime_source){read_file, opened, SLICE_EMPTY};
     return 0;
 }
 
