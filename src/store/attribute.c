@@ -226,6 +226,7 @@ struct attribute_op {
     struct dict_change *dict_changes;
     size_t count, written;
     bool synced;
+    bool note;                 /* nothing is to be written but the log */
 };
 
 static int prepare(struct attribute_op *a, struct error *e)
@@ -270,7 +271,7 @@ static enum step write_changes(struct attribute_op *a, struct error *e)
 
 static enum step tell_log(struct attribute_op *a, struct error *e)
 {
-    struct index_batch *batch = index_batch_new(a->arena, INDEX_INTERNAL);
+    struct index_batch *batch = index_batch_new(a->arena, a->note ? INDEX_EXTERNAL : INDEX_INTERNAL);
     uint32_t now = (uint32_t)time(NULL);
 
     for (size_t i = 0; i < a->count; i++)
@@ -298,11 +299,13 @@ static enum step run_set(struct store_op *op, struct budget *budget, struct erro
             return r;
         a->synced = true;
     }
-    if (a->dict_changes == NULL && prepare(a, e) < 0)
-        return STEP_ERROR;
-    r = write_changes(a, e);
-    if (r != STEP_DONE)
-        return r;
+    if (!a->note) {
+        if (a->dict_changes == NULL && prepare(a, e) < 0)
+            return STEP_ERROR;
+        r = write_changes(a, e);
+        if (r != STEP_DONE)
+            return r;
+    }
     if (!store_op_take(op, a->box))
         return STEP_WAIT;
     r = tell_log(a, e);
@@ -323,7 +326,7 @@ static void end_set(struct store_op *op)
     arena_free(a->arena);
 }
 
-struct store_op *mailbox_attribute_set(struct mailbox *box, const struct attribute_change *changes, size_t count)
+static struct attribute_op *new_op(struct mailbox *box, const struct attribute_change *changes, size_t count, bool note)
 {
     static const struct op_class class = {run_set, end_set};
     struct attribute_op *a = store_op_new(sizeof(*a), &class);
@@ -331,13 +334,24 @@ struct store_op *mailbox_attribute_set(struct mailbox *box, const struct attribu
     a->arena = arena_new();
     a->box = mailbox_ref(box);
     a->count = count;
+    a->note = note;
     a->changes = ARENA_ARRAY(a->arena, struct attribute_change, count + 1);
     for (size_t i = 0; i < count; i++) {
         a->changes[i].scope = changes[i].scope;
-        a->changes[i].name = lower(a->arena, changes[i].name);
+        a->changes[i].name = note ? arena_strdup(a->arena, changes[i].name) : lower(a->arena, changes[i].name);
         a->changes[i].value = changes[i].value == NULL ? NULL : arena_strdup(a->arena, changes[i].value);
     }
-    return &a->op;
+    return a;
+}
+
+struct store_op *mailbox_attribute_set(struct mailbox *box, const struct attribute_change *changes, size_t count)
+{
+    return &new_op(box, changes, count, false)->op;
+}
+
+struct store_op *mailbox_attribute_note(struct mailbox *box, const struct attribute_change *changes, size_t count)
+{
+    return &new_op(box, changes, count, true)->op;
 }
 
 enum step attribute_forget(struct mail_user *user, const unsigned char guid[16], struct error *e)

@@ -43,6 +43,8 @@ struct attribute_change {
 int mailbox_attribute_settable(struct mailbox *, const struct attribute_change *, struct error *);
 /* All of them or none. Everything is copied. */
 struct store_op *mailbox_attribute_set(struct mailbox *, const struct attribute_change *, size_t count);
+/* The values are kept elsewhere (access control lists): only the mailbox's log is told that they have changed. */
+struct store_op *mailbox_attribute_note(struct mailbox *, const struct attribute_change *, size_t count);
 
 /* Below the store (DELETE): unset everything of a GUID; STEP_WAIT as dict_commit. No dictionary: done. */
 enum step attribute_forget(struct mail_user *, const unsigned char guid[16], struct error *);

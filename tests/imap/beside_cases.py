@@ -119,6 +119,18 @@ def keywords_twice():
     return {"name": "keywords_twice", "conf": "", "steps": steps + [("ask", 1, "x LOGOUT"), ("wait_log", "Logged out")]}
 
 
+def acl_modseqs():
+    """A changed list is told in the mailbox's log, so that its modseq rises."""
+    lists = ["box Bob lr", "box -Bob lr", "box $grp +l", "box Bob -r", "box owner lrwstipekxa", "INBOX Bob lr", "none Bob l"]
+    steps = [("login", 1, "ann"), ("ask", 1, "c CREATE box")]
+    for n, words in enumerate(lists):
+        steps += [("ask", 1, "a%d SETACL %s" % (n, words)), ("ask", 1, "b%d STATUS %s (HIGHESTMODSEQ)" % (n, words.split()[0]))]
+    for n, who in enumerate(("Bob", "-Bob", "nobody")):
+        steps += [("ask", 1, "d%d DELETEACL box %s" % (n, who)), ("ask", 1, "e%d STATUS box (HIGHESTMODSEQ)" % n)]
+    steps += [("append", 1, "box", MAIL), ("ask", 1, "s SELECT box (CONDSTORE)"), ("ask", 1, "h FETCH 1 MODSEQ"), ("ask", 1, "x LOGOUT"), ("wait_log", "Logged out")]
+    return {"name": "acl_modseqs", "steps": steps, "conf": "mail_plugins = acl\nprotocol imap {\n  mail_plugins = acl imap_acl\n}\nplugin {\n  acl = vfile\n}\n"}
+
+
 def workaround(name, value):
     steps = [("login", 1, "ann"), ("ask", 1, "c CREATE box"), ("ask", 1, "c2 CREATE box2/"), ("ask", 1, "c3 CREATE box2/x/"), ("append", 1, "INBOX", MAIL),
              ("ask", 1, "s SELECT INBOX"), ("append", 1, "INBOX", MAIL), ("login", 2, "ann"), ("append", 2, "INBOX", MAIL), ("ask", 1, "n1 STATUS INBOX (MESSAGES)"),
@@ -207,7 +219,7 @@ def urlauth_own():
 COUNTERS = ("in=%i out=%o t=%{input} d=%{deleted} e=%{expunged} tr=%{trashed} a=%{autoexpunged} hc=%{fetch_hdr_count} hb=%{fetch_hdr_bytes} "
             "bc=%{fetch_body_count} bb=%{fetch_body_bytes} ap=%{append_count} us=%{user} s=%{session} n=%{nonsense} %% %u %n %d %h %x")
 CASES = [
-    believed(), selected(), vanished(), binary_nuls(), binary_sizes(), keywords_twice(),
+    believed(), selected(), vanished(), binary_nuls(), binary_sizes(), keywords_twice(), acl_modseqs(),
     failing("disconnect-immediately"), failing("disconnect-after"), failing("no-after"), failing_items(),
     workaround("no_workaround", ""), workaround("delay_newmail", "delay-newmail"), workaround("extra_sep", "tb-extra-mailbox-sep"),
     workaround("lsub_flags", "tb-lsub-flags"), workaround("workarounds", "delay-newmail tb-extra-mailbox-sep tb-lsub-flags"),

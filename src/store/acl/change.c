@@ -2,6 +2,7 @@
  *
  * The lock file is the new file. When the last entry goes, an empty file stays, as there. */
 #include "store/acl/internal.h"
+#include "store/attribute.h"
 #include "store/coding/crypt_user.h"
 
 #include <errno.h>
@@ -103,7 +104,7 @@ struct acl_op {
     struct mail_user *user;
     struct mailbox_place place;
     struct acl_change change;
-    bool written;
+    bool written, told;
 };
 
 static int rewrite(struct acl_op *o, const char *path, struct os_dotlock **lock, struct error *e)
@@ -162,12 +163,35 @@ static enum step write_change(struct acl_op *o, struct error *e)
     return r;
 }
 
+/* The mailbox's log hears of it, as of an attribute: its modseq rises, and whoever replicates mailboxes sees that there is something
+ * to take over. A list of a name that is no mailbox has no log. */
+static struct store_op *tell_log(struct acl_op *o)
+{
+    struct attribute_change change = {.scope = ATTRIBUTE_SHARED, .value = o->change.how == ACL_CLEAR ? NULL : ""};
+    struct buffer name = {0};
+    struct store_op *op = NULL;
+    struct mailbox *box;
+    struct error e;
+
+    if (mailbox_open(&box, &o->place, MAILBOX_OPEN_UNCHECKED, &e) < 0) {
+        if (e.class != ERROR_NOT_FOUND)
+            log_error_value(o->user->log_p, &e);
+        return NULL;
+    }
+    buffer_append_str(&name, "vendor/vendor.dovecot/pvt/acl/");
+    acl_identifier_put(&name, &o->change.who);
+    change.name = buffer_cstr(&name);
+    op = mailbox_attribute_note(box, &change, 1);
+    buffer_free(&name);
+    mailbox_close(&box);
+    return op;
+}
+
 static enum step run_update(struct store_op *op, struct budget *budget, struct error *e)
 {
     struct acl_op *o = (struct acl_op *)op;
     enum step r;
 
-    (void)budget;
     if (!o->written) {
         if (crypt_share_allowed(o->user, &o->change, e) < 0)
             return STEP_ERROR;
@@ -177,6 +201,15 @@ static enum step run_update(struct store_op *op, struct budget *budget, struct e
         o->written = true;
         if (crypt_share_update_place(&o->place, e) < 0)
             return STEP_ERROR;
+        op->inner = tell_log(o);
+    }
+    if (!o->told) {
+        r = store_op_inner(op, budget, e);
+        if (r == STEP_ERROR)
+            log_error_value(o->user->log_p, e); /* the list is changed */
+        else if (r != STEP_DONE)
+            return r;
+        o->told = true;
     }
     r = acl_known_step(o->place.ns, e);
     if (r == STEP_ERROR) {
@@ -190,6 +223,7 @@ static void end_update(struct store_op *op)
 {
     struct acl_op *o = (struct acl_op *)op;
 
+    store_op_free(&op->inner);
     mail_user_close(&o->user);
     arena_free(o->arena);
 }
