@@ -1,20 +1,26 @@
 /* os_sync.c - fsync away from the loop: the only threads in the house (DECISIONS 11).
  *
  * A job is a list of descriptors. Threads take jobs from a queue, sync each descriptor through the door, and put them
- * on the finished list; an eventfd wakes the loop, which calls done() on its own thread. Nothing else is shared. */
+ * on the finished list; an eventfd wakes the loop, which calls done() on its own thread. Nothing else is shared.
+ *
+ * Where jobs are done sooner than a thread can be woken and wake the loop again (a file system in memory, a controller whose memory
+ * outlasts the power), the loop does them itself, until one takes longer. */
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/os_door.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 #include <utlist.h>
 
-enum { MOST_THREADS = 16 };
+enum { MOST_THREADS = 16, QUICK_NS = 50 * 1000 };
 
 struct job {
     struct job *next, *prev;
@@ -34,14 +40,35 @@ static struct {
     int event_fd;
     unsigned threads;
     pthread_t thread[MOST_THREADS];
-} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .event_fd = -1};
+    atomic_long usual_ns; /* that a job takes; the average of the last eight or so */
+} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .event_fd = -1, .usual_ns = LONG_MAX};
+
+static long now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (long)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 static void run_job(struct job *job)
 {
+    long begun = now_ns(), took, usual;
+
     error_clear(&job->error);
     for (size_t i = 0; i < job->n; i++)
         if (os_sync(job->fds[i], &job->error) < 0)
             break;
+    took = now_ns() - begun;
+    usual = atomic_load_explicit(&pool.usual_ns, memory_order_relaxed);
+    /* Threads that write at the same time lose one of their measures, no more. */
+    usual = usual == LONG_MAX || took > QUICK_NS ? took : usual - usual / 8 + took / 8;
+    atomic_store_explicit(&pool.usual_ns, usual, memory_order_relaxed);
+}
+
+static bool is_quick(void)
+{
+    return atomic_load_explicit(&pool.usual_ns, memory_order_relaxed) < QUICK_NS;
 }
 
 static void *run_thread(void *arg)
@@ -159,7 +186,7 @@ void os_sync_submit(const int *fds, size_t n, void (*done)(void *, const struct 
     job->n = n;
     if (n > 0)
         memcpy(job->fds, fds, n * sizeof(int));
-    if (!pool_runs() || os_door_armed()) {
+    if (!pool_runs() || os_door_armed() || is_quick()) {
         run_job(job);
         done(arg, &job->error);
         mem_free(job);

@@ -162,6 +162,18 @@ static enum step finish_failed(struct request *r)
     return STEP_DONE;
 }
 
+/* Shown from now on, in this session's order. Those that are not set are shown too, when the mailbox is selected: the real server's
+ * index has heard of them. */
+static void mention_keywords(struct session *s, struct mailbox *box, const struct flag_list *flags)
+{
+    if (s->box == NULL && box != NULL && flags->keyword_mentions > flags->keyword_count)
+        session_keywords_begin(s, mailbox_where(box)->vname);
+    else if (box != s->box)
+        return;
+    for (size_t i = 0; i < flags->keyword_mentions; i++)
+        session_keyword_mention(s, flags->keywords[i]);
+}
+
 /* [flags] [date] in front of the literal or CATENATE; *at moves behind them. */
 static bool take_meta(struct session *s, struct request *r, const struct imap_arg **at, struct mail_meta *meta)
 {
@@ -177,8 +189,7 @@ static bool take_meta(struct session *s, struct request *r, const struct imap_ar
     meta->flags = flags.flags;
     meta->keywords = flags.keywords;
     meta->keyword_count = flags.keyword_count;
-    for (size_t i = 0; t->box == s->box && i < flags.keyword_mentions; i++)
-        session_keyword_mention(s, flags.keywords[i]); /* shown from now on, in this session's order */
+    mention_keywords(s, t->box, &flags);
     if (a != NULL && a->type == IMAP_QUOTED) {
         if (!parse_date(r, a->text, &meta->internal_date)) {
             request_bad(s, r, "Invalid internal date");

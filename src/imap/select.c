@@ -186,12 +186,7 @@ void select_begin(struct session *s, struct request *r)
 /* Keyword names that this session learnt are its own, as long as it stays with the mailbox. */
 static void take_keywords(struct session *s)
 {
-    const char *vname = mailbox_where(s->box)->vname;
-
-    if (s->keywords_of == NULL || strcmp(s->keywords_of, vname) != 0) {
-        session_keywords_forget(s);
-        s->keywords_of = mem_strdup(vname);
-    }
+    session_keywords_begin(s, mailbox_where(s->box)->vname);
     for (struct session_keyword *k = s->keywords; k != NULL; k = k->hh.next)
         k->bit = -1;
     s->keywords_seen = 0;

@@ -283,6 +283,8 @@ struct session_keyword *session_keyword_add(struct session *, struct slice name)
 /* A name that the client has used: shown from now on, also if it never gets into the index. At most so many are kept. */
 #define SESSION_KEYWORDS_MENTIONED 10000
 void session_keyword_mention(struct session *, struct slice name);
+/* The names that follow are those of this mailbox; of another one they are forgotten. */
+void session_keywords_begin(struct session *, const char *vname);
 void session_keywords_forget(struct session *);
 void session_put_flags(struct session *, struct buffer *, uint8_t flags, bool recent, struct slice keywords);
 void session_tell_flags(struct session *);                            /* FLAGS and PERMANENTFLAGS */

@@ -83,6 +83,14 @@ void session_keywords_forget(struct session *s)
     s->keywords_told = s->keywords_seen = 0;
 }
 
+void session_keywords_begin(struct session *s, const char *vname)
+{
+    if (s->keywords_of != NULL && strcmp(s->keywords_of, vname) == 0)
+        return;
+    session_keywords_forget(s);
+    s->keywords_of = mem_strdup(vname);
+}
+
 /* Puts a word behind those that stand from `start` on. */
 static void put_word(struct buffer *out, size_t start, const char *word)
 {
