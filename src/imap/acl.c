@@ -400,14 +400,21 @@ static bool keep_owner(struct session *s, struct request *r, const struct mailbo
     return true;
 }
 
+struct change_state {
+    bool own;                  /* of the selected mailbox, all of which the client knows: its log tells of the change */
+};
+
 static void start(struct session *s, struct request *r, const struct mailbox_place *place, struct acl_change *change)
 {
+    struct change_state *t = ARENA_NEW(r->arena, struct change_state);
+
     if (change->who.kind == ACL_OWNER && place->ns->type == MAIL_NAMESPACE_PUBLIC) {
         request_reply(r, "NO Public namespaces have no owner.");
         return;
     }
+    t->own = status_is_selected(s, place) && session_knows_all(s, s->box);
+    r->state = t;
     r->op = acl_update(place, change);
-    (void)s;
 }
 
 void setacl_begin(struct session *s, struct request *r)
@@ -444,7 +451,12 @@ enum step setacl_run(struct session *s, struct request *r, struct budget *budget
         request_error_as(s, r, e, ERROR_NONEXISTENT);
         return STEP_DONE;
     }
-    if (step == STEP_DONE)
+    if (step == STEP_DONE) {
+        const struct change_state *t = r->state;
+
+        if (t != NULL && t->own)
+            session_knows_own(s, 1);
         request_reply(r, r->command->name[0] == 'S' ? "OK Setacl complete." : "OK Deleteacl complete.");
+    }
     return step;
 }

@@ -127,7 +127,10 @@ def acl_modseqs():
         steps += [("ask", 1, "a%d SETACL %s" % (n, words)), ("ask", 1, "b%d STATUS %s (HIGHESTMODSEQ)" % (n, words.split()[0]))]
     for n, who in enumerate(("Bob", "-Bob", "nobody")):
         steps += [("ask", 1, "d%d DELETEACL box %s" % (n, who)), ("ask", 1, "e%d STATUS box (HIGHESTMODSEQ)" % n)]
-    steps += [("append", 1, "box", MAIL), ("ask", 1, "s SELECT box (CONDSTORE)"), ("ask", 1, "h FETCH 1 MODSEQ"), ("ask", 1, "x LOGOUT"), ("wait_log", "Logged out")]
+    steps += [("append", 1, "box", MAIL), ("ask", 1, "s SELECT box (CONDSTORE)"), ("ask", 1, "h FETCH 1 MODSEQ")]
+    for n, words in enumerate(lists[:-1]):
+        steps += [("ask", 1, "f%d SETACL %s" % (n, words)), ("ask", 1, "g%d STATUS box (HIGHESTMODSEQ)" % n), ("ask", 1, "n%d NOOP" % n)]
+    steps += [("ask", 1, "x LOGOUT"), ("wait_log", "Logged out")]
     return {"name": "acl_modseqs", "steps": steps, "conf": "mail_plugins = acl\nprotocol imap {\n  mail_plugins = acl imap_acl\n}\nplugin {\n  acl = vfile\n}\n"}
 
 
