@@ -167,11 +167,18 @@ scene_second()
     fi
 }
 
-# scene_stop: asks the server to end and waits until it has.
+# scene_stop: asks the server to end and waits until it has, and until all that its processes said stands in the log.
 scene_stop()
 {
-    kill "$SERVER" && wait "$SERVER"
-    [ -z "$SECOND" ] || { kill "$SECOND" && wait "$SECOND"; }
+    end_server "$SERVER"
+    [ -z "$SECOND" ] || end_server "$SECOND"
+}
+
+end_server()
+{
+    writer=$(pgrep -P "$1" -x log)
+    kill "$1" && wait "$1"
+    [ -z "$writer" ] || timeout 20 tail -s 0.02 --pid="$writer" -f /dev/null
 }
 
 # scene_talk imap|imaps|lmtp|PORT: a conversation from standard input (see talk.py); what was said is printed.
