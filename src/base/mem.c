@@ -4,6 +4,9 @@
  * what remains (vsz_limit reached) ends the process with the status from which master makes its advice. */
 #include "base/mem.h"
 
+#include "base/format.h"
+
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -113,21 +116,58 @@ static struct block *add_block(struct arena *a, size_t least)
     return b;
 }
 
+/* Most arenas live for one function and need one block. A few that are over are kept for the next ones, but not where a sanitizer looks for
+ * uses of what is gone. */
+#if defined(__has_feature)
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+static struct arena *take_spare(void)
+{
+    return NULL;
+}
+
+static bool keep_spare(struct arena *a)
+{
+    (void)a;
+    return false;
+}
+#else
+enum { SPARE_MOST = 8 };
+static _Thread_local struct arena *spare[SPARE_MOST];
+static _Thread_local size_t spares;
+
+static struct arena *take_spare(void)
+{
+    return spares > 0 ? spare[--spares] : NULL;
+}
+
+static bool keep_spare(struct arena *a)
+{
+    if (spares == SPARE_MOST)
+        return false;
+    spare[spares++] = a;
+    return true;
+}
+#endif
+
 struct arena *arena_new(void)
 {
-    return mem_zero(1, sizeof(struct arena));
+    struct arena *a = take_spare();
+
+    return a != NULL ? a : mem_zero(1, sizeof(*a));
 }
 
 void arena_free(struct arena *a)
 {
-    struct block *b, *next;
-
     if (a == NULL)
         return;
-    for (b = a->newest; b != NULL; b = next) {
-        next = b->next;
-        mem_free(b);
-    }
+    arena_reset(a);
+    if (keep_spare(a))
+        return;
+    mem_free(a->newest);
     mem_free(a);
 }
 
@@ -242,22 +282,33 @@ struct slice arena_slice(struct arena *a, struct slice s)
 
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
-    va_list args, again;
+    va_list args;
     char text[256], *p; /* most are short: one pass does */
-    int n;
+    size_t size;
+    bool plain;
 
     va_start(args, fmt);
-    va_copy(again, args);
-    n = vsnprintf(text, sizeof(text), fmt, args);
+    size = format_plain(text, sizeof(text), fmt, args);
     va_end(args);
-    if (n < 0)
-        mem_exhausted(0);
-    p = arena_alloc(a, (size_t)n + 1);
-    if ((size_t)n < sizeof(text))
-        memcpy(p, text, (size_t)n);
+    plain = size != SIZE_MAX;
+    if (!plain) {
+        va_start(args, fmt);
+        size = (size_t)vsnprintf(text, sizeof(text), fmt, args);
+        va_end(args);
+        if (size > INT_MAX)
+            mem_exhausted(0);
+    }
+    p = arena_alloc(a, size + 1);
+    if (size < sizeof(text)) {
+        memcpy(p, text, size);
+        return p;
+    }
+    va_start(args, fmt);
+    if (plain)
+        format_plain(p, size, fmt, args);
     else
-        vsnprintf(p, (size_t)n + 1, fmt, again);
-    va_end(again);
+        vsnprintf(p, size + 1, fmt, args);
+    va_end(args);
     return p;
 }
 

@@ -129,8 +129,8 @@ bool os_dotlock_touch(struct os_dotlock *);              /* every minute while h
 
 /* fsync away from the loop: a pool of threads that do nothing else (DECISIONS 11). done() is called on the thread
  * that calls os_sync_poll, when os_sync_fd() is readable. Inline (before returning) while a fault is armed, when
- * os_sync_pool_start was not called, or in single-shot programs. The descriptors stay owned by the caller until
- * done(). error class ERROR_NONE = success. */
+ * os_sync_pool_start was not called, in single-shot programs, and where jobs have been quicker than waking a thread.
+ * The descriptors stay owned by the caller until done(). error class ERROR_NONE = success. */
 int os_sync_pool_start(unsigned threads, struct error *);
 void os_sync_pool_stop(void);             /* waits for what was submitted; its done()s are called */
 int os_sync_fd(void);                     /* -1 without a pool */

@@ -2,6 +2,7 @@
  *
  * Pure functions over bytes; no locale. Memory exhaustion ends the process in mem.c. */
 #include "base/slice.h"
+#include "base/format.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -200,14 +201,39 @@ void buffer_append_digits(struct buffer *b, uint64_t n, unsigned width)
     buffer_append(b, digits, width);
 }
 
+/* What does not fit is made again, with room for it. */
+static bool append_plain(struct buffer *b, const char *fmt, va_list args)
+{
+    size_t size;
+    va_list again;
+
+    va_copy(again, args);
+    size = format_plain((char *)b->at + b->size, b->room - b->size, fmt, args);
+    if (size != SIZE_MAX && size > b->room - b->size) {
+        buffer_reserve(b, size);
+        format_plain((char *)b->at + b->size, size, fmt, again);
+    }
+    va_end(again);
+    if (size == SIZE_MAX)
+        return false;
+    b->size += size;
+    return true;
+}
+
 void buffer_vprintf(struct buffer *b, const char *fmt, va_list args)
 {
     size_t room;
-    va_list again;
+    va_list plain, again;
+    bool done;
     int n;
 
-    va_copy(again, args);
     buffer_reserve(b, 64); /* most texts fit: then they are made once */
+    va_copy(plain, args);
+    done = append_plain(b, fmt, plain);
+    va_end(plain);
+    if (done)
+        return;
+    va_copy(again, args);
     room = b->room - b->size;
     n = vsnprintf((char *)b->at + b->size, room, fmt, args);
     assert(n >= 0);

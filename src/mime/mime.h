@@ -137,6 +137,9 @@ void mime_parser_free(struct mime_parser *);   /* its buffers; the tree stays in
 
 /* The same at once. 0 and *root, or -1. */
 int mime_parse(struct arena *, const struct mime_source *, unsigned flags, struct mime_part **root, struct error *);
+/* ... and what mime_header_read gives of the mail, where it was small enough to be at hand as a whole; else NIL. */
+int mime_parse_and_header(struct arena *, const struct mime_source *, unsigned flags, struct mime_part **root, struct slice *header,
+                          struct error *);
 
 /* Fills data of a tree from the cache by reading the part headers again. ERROR_CORRUPT: the tree is not this mail's. */
 int mime_part_load_data(struct arena *, const struct mime_source *, struct mime_part *root, struct error *);
@@ -195,9 +198,16 @@ ptrdiff_t mime_names_index(const struct mime_names *, struct slice name);
  * `invert` the header's end stays as it is; without, a last line without LF gets one, and the empty line is added. */
 void mime_header_filter(struct buffer *out, struct slice block, const struct mime_names *, bool invert);
 
+/* All fields of a block, for those who look for many names. */
+struct mime_field_list {
+    const struct mime_field *at;
+    size_t count;
+};
+struct mime_field_list mime_headers_all(struct arena *, struct slice block);
+
 /* Cache field hdr.<Name> (index-format 9.7): line numbers, 0, raw fields with LF ends (a last line without line end
  * stays without); empty when absent. */
-void mime_header_cache_encode(struct buffer *out, struct slice block, struct slice name);
+void mime_header_cache_encode(struct buffer *out, const struct mime_field_list *, struct slice name);
 /* The raw fields in it; -1 if it is malformed. *fields is empty when the header is known to be absent. */
 int mime_header_cache_decode(struct slice, struct slice *fields, struct error *);
 /* Merges several hdr.* values back into one header block in the order of their line numbers. */

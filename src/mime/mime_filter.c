@@ -114,38 +114,61 @@ void mime_header_filter(struct buffer *out, struct slice block, const struct mim
         buffer_append_str(out, "\r\n");
 }
 
-void mime_header_cache_encode(struct buffer *out, struct slice block, struct slice name)
+struct mime_field_list mime_headers_all(struct arena *arena, struct slice block)
 {
+    VEC(struct mime_field) fields = {0};
+    struct mime_field_list list;
     struct mime_headers h;
     struct mime_field f;
-    struct buffer text = {0};
-    unsigned char number[4];
-    bool any = false;
 
     mime_headers_init(&h, block);
-    while (mime_headers_next(&h, &f)) {
-        if (f.name.size == 0 || !slice_equal_nocase(f.name, name))
+    while (mime_headers_next(&h, &f))
+        VEC_PUSH(&fields, f);
+    list.count = fields.count;
+    list.at = arena_copy(arena, fields.at, fields.count * sizeof(f));
+    VEC_FREE(&fields);
+    return list;
+}
+
+/* With LF as line end. */
+static void put_raw(struct buffer *out, struct slice raw)
+{
+    while (raw.size > 0) {
+        ptrdiff_t lf = slice_find(raw, '\n');
+        struct slice line = lf < 0 ? raw : slice_head(raw, (size_t)lf);
+
+        raw = lf < 0 ? SLICE_EMPTY : slice_from(raw, (size_t)lf + 1);
+        if (lf >= 0 && line.size > 0 && line.at[line.size - 1] == '\r')
+            line.size--;
+        buffer_append_slice(out, line);
+        if (lf >= 0)
+            buffer_append_byte(out, '\n');
+    }
+}
+
+void mime_header_cache_encode(struct buffer *out, const struct mime_field_list *list, struct slice name)
+{
+    unsigned char number[4];
+    size_t first = list->count, last = 0;
+
+    if (name.size == 0)
+        return; /* lines without a colon have no name that could be asked for */
+    for (size_t i = 0; i < list->count; i++) {
+        if (!slice_equal_nocase(list->at[i].name, name))
             continue;
-        bytes_put_le32(number, f.line);
+        bytes_put_le32(number, list->at[i].line);
         buffer_append(out, number, sizeof(number));
-        any = true;
-        for (struct slice raw = f.raw; raw.size > 0;) {
-            ptrdiff_t lf = slice_find(raw, '\n');
-            struct slice line = lf < 0 ? raw : slice_head(raw, (size_t)lf);
-            raw = lf < 0 ? SLICE_EMPTY : slice_from(raw, (size_t)lf + 1);
-            if (lf >= 0 && line.size > 0 && line.at[line.size - 1] == '\r')
-                line.size--;
-            buffer_append_slice(&text, line);
-            if (lf >= 0)
-                buffer_append_byte(&text, '\n');
-        }
+        first = first < i ? first : i;
+        last = i;
     }
-    if (any) {
-        memset(number, 0, sizeof(number));
-        buffer_append(out, number, sizeof(number));
-        buffer_append_slice(out, buffer_slice(&text));
+    if (first == list->count)
+        return;
+    memset(number, 0, sizeof(number));
+    buffer_append(out, number, sizeof(number));
+    for (size_t i = first; i <= last; i++) {
+        if (slice_equal_nocase(list->at[i].name, name))
+            put_raw(out, list->at[i].raw);
     }
-    buffer_free(&text);
 }
 
 /* Splits into the line numbers and the text; -1 when it is malformed. */

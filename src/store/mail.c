@@ -17,6 +17,7 @@ struct mail {
     struct mime_part *root;      /* NULL = not parsed */
     bool root_data;
     struct slice header;
+    struct slice parsed_header;  /* was at hand in the parse; NIL = not, or not parsed */
 };
 
 enum { F_FLAGS, F_SENT, F_RECEIVED, F_SAVE, F_VSIZE, F_PSIZE, F_BODY, F_STRUCTURE, F_ENVELOPE, F_PARTS, F_SNIPPET, F_COUNT };
@@ -217,7 +218,7 @@ static int parse(struct mail *mail, bool data, struct error *e)
 {
     if (need_file(mail, e) < 0)
         return -1;
-    if (mime_parse(mail->arena, &mail->file.source, data ? MIME_PARSE_DATA : 0, &mail->root, e) < 0)
+    if (mime_parse_and_header(mail->arena, &mail->file.source, data ? MIME_PARSE_DATA : 0, &mail->root, &mail->parsed_header, e) < 0)
         return fail(mail, e);
     mail->root_data = data;
     keep_parse(mail);
@@ -458,7 +459,8 @@ int mail_header(struct mail *mail, struct slice *block, struct error *e)
     if (!mail->header_known) {
         if (need_file(mail, e) < 0)
             return -1;
-        if (mime_header_read(mail->arena, &mail->file.source, NULL, &mail->header, e) < 0)
+        mail->header = mail->parsed_header;
+        if (mail->header.at == NULL && mime_header_read(mail->arena, &mail->file.source, NULL, &mail->header, e) < 0)
             return fail(mail, e);
         mail->header_known = true;
     }
@@ -527,17 +529,21 @@ static bool fields_from_cache(struct mail *mail, const unsigned *fields, size_t 
 static int fields_from_file(struct mail *mail, const struct slice *names, const unsigned *fields, size_t count,
                             struct slice *block, struct error *e)
 {
+    struct mime_field_list list = {0};
+    struct buffer out = {0};
+
     if (mail_header(mail, block, e) < 0)
         return -1;
     for (size_t i = 0; fields != NULL && i < count; i++) {
-        struct buffer out = {0};
-
         if (!index_cache_wants(mail->box->index, mail->uid, fields[i]))
             continue;
-        mime_header_cache_encode(&out, *block, names[i]);
-        keep(mail, fields[i], out.at == NULL ? slice_of("", 0) : buffer_slice(&out));
-        buffer_free(&out);
+        if (list.at == NULL)
+            list = mime_headers_all(mail->arena, *block);
+        buffer_reset(&out);
+        mime_header_cache_encode(&out, &list, names[i]);
+        keep(mail, fields[i], out.size == 0 ? slice_of("", 0) : buffer_slice(&out));
     }
+    buffer_free(&out);
     return 0;
 }
 
@@ -670,7 +676,7 @@ int mail_envelope(struct mail *mail, struct slice *text, struct error *e)
             names[i] = slice_from_str(mime_envelope_names[i]);
         if (fields_from_file(mail, names, mail->header_known ? NULL : fields, MIME_ENVELOPE_NAMES, &block, e) < 0)
             return -1;
-        envelope = mime_envelope_parse(mail->arena, block);
+        envelope = mail->root != NULL && mail->root_data ? mail->root->data->envelope : mime_envelope_parse(mail->arena, block);
     }
     buffer_reserve(&out, ENVELOPE_ROOM);
     mime_envelope_put(&out, envelope);

@@ -79,16 +79,20 @@ static void keep(struct mail *mail, struct index *index, const char *field, uint
 static int keep_headers(const struct precache_op *p, struct mail *mail, struct error *e)
 {
     struct slice block;
+    struct mime_field_list list;
+    struct buffer out = {0};
 
-    if (p->header_count > 0 && mail_header(mail, &block, e) < 0)
+    if (p->header_count == 0)
+        return 0;
+    if (mail_header(mail, &block, e) < 0)
         return -1;
+    list = mime_headers_all(mail_arena(mail), block);
     for (size_t i = 0; i < p->header_count; i++) {
-        struct buffer out = {0};
-
-        mime_header_cache_encode(&out, block, slice_from_str(index_field_name(p->headers[i]) + 4));
-        index_cache_put(p->view->box->index, mail_uid(mail), p->headers[i], out.at == NULL ? slice_of("", 0) : buffer_slice(&out));
-        buffer_free(&out);
+        buffer_reset(&out);
+        mime_header_cache_encode(&out, &list, slice_from_str(index_field_name(p->headers[i]) + 4));
+        index_cache_put(p->view->box->index, mail_uid(mail), p->headers[i], out.size == 0 ? slice_of("", 0) : buffer_slice(&out));
     }
+    buffer_free(&out);
     return 0;
 }
 

@@ -17,6 +17,7 @@ struct collect {
     struct arena *arena;
     struct mime_part *root;       /* NULL = not parsed */
     struct slice header;
+    struct mime_field_list fields;    /* of the header */
     bool header_known, failed;
     size_t room;
 };
@@ -58,6 +59,8 @@ static bool need_header(struct collect *c)
 
     if (!c->header_known && !c->failed) {
         c->failed = mime_header_read(c->arena, &c->source, NULL, &c->header, &ignored) < 0;
+        if (!c->failed)
+            c->fields = mime_headers_all(c->arena, c->header);
         c->header_known = !c->failed;
     }
     return c->header_known;
@@ -125,7 +128,7 @@ static void add_of_header(struct collect *c, unsigned field, const char *name)
     if (!need_header(c))
         return;
     if (strncasecmp(name, "hdr.", 4) == 0) {
-        mime_header_cache_encode(&out, c->header, slice_from_str(name + 4));
+        mime_header_cache_encode(&out, &c->fields, slice_from_str(name + 4));
         add_buffer(c, field, &out);
     } else if (strcmp(name, "imap.envelope") == 0) {
         mime_envelope_put(&out, mime_envelope_parse(c->arena, c->header));

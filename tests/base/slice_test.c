@@ -1,8 +1,12 @@
 /* Slices and buffers. */
+#include "base/mem.h"
 #include "base/slice.h"
 
 #include <atf-c.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -247,6 +251,42 @@ ATF_TC_BODY(secret, tc)
     ATF_CHECK_EQ(right, first);
 }
 
+/* What format_plain does by itself is what printf does. */
+#define CHECK_FORMAT(...)                                                       \
+    do {                                                                        \
+        struct buffer got = {0};                                                \
+        char *wanted;                                                           \
+                                                                                \
+        ATF_REQUIRE(asprintf(&wanted, __VA_ARGS__) >= 0);                       \
+        buffer_append_str(&got, "in front ");                                   \
+        buffer_printf(&got, __VA_ARGS__);                                       \
+        ATF_CHECK_STREQ(buffer_cstr(&got) + 9, wanted);                         \
+        ATF_CHECK_STREQ(arena_printf(arena, __VA_ARGS__), wanted);              \
+        buffer_free(&got);                                                      \
+        free(wanted);                                                           \
+    } while (0)
+
+ATF_TC_WITHOUT_HEAD(printf_formats);
+ATF_TC_BODY(printf_formats, tc)
+{
+    struct arena *arena = arena_new();
+    char text[400] = "";
+
+    CHECK_FORMAT("plain, 100%%");
+    CHECK_FORMAT("%s/%s:%c%.*s", "a", "", 'c', 2, "xyz");
+    CHECK_FORMAT("%.*s|%.*s|", 9, "short", 0, "none");
+    CHECK_FORMAT("%d %d %d %u", 0, INT_MIN, INT_MAX, UINT_MAX);
+    CHECK_FORMAT("%ld %ld %lu %lld %lld %llu %zu", LONG_MIN, LONG_MAX, ULONG_MAX, LLONG_MIN, LLONG_MAX, ULLONG_MAX, SIZE_MAX);
+    /* Left to the library, also behind what is not. */
+    CHECK_FORMAT("%s %5d|%-3s|%02x|%.3f|%zd", "front", 42, "l", 10U, 1.5, (ssize_t)-1);
+    CHECK_FORMAT("%x %lx %hu", 255U, 255UL, (unsigned short)7);
+    for (size_t size = 0; size + 1 < sizeof(text); size++) {
+        CHECK_FORMAT("%s%d", text, 7);
+        text[size] = 't';
+    }
+    arena_free(arena);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, compare);
@@ -260,5 +300,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, has_word);
     ATF_TP_ADD_TC(tp, endian);
     ATF_TP_ADD_TC(tp, secret);
+    ATF_TP_ADD_TC(tp, printf_formats);
     return atf_no_error();
 }
