@@ -48,18 +48,6 @@ bool slice_ends(struct slice a, struct slice suffix)
     return a.size >= suffix.size && slice_equal(slice_from(a, a.size - suffix.size), suffix);
 }
 
-struct slice slice_from(struct slice a, size_t from)
-{
-    if (from >= a.size)
-        return (struct slice){a.at == NULL ? NULL : a.at + a.size, 0};
-    return (struct slice){a.at + from, a.size - from};
-}
-
-struct slice slice_head(struct slice a, size_t size)
-{
-    return (struct slice){a.at, size < a.size ? size : a.size};
-}
-
 static bool is_blank(unsigned char c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';

@@ -46,9 +46,19 @@ bool slice_starts_nocase(struct slice a, struct slice prefix);
 bool slice_ends(struct slice a, struct slice suffix);
 
 /* Bytes from `from` on; empty when `from` is past the end. */
-struct slice slice_from(struct slice a, size_t from);
+static inline struct slice slice_from(struct slice a, size_t from)
+{
+    if (from >= a.size)
+        return (struct slice){a.at == NULL ? NULL : a.at + a.size, 0};
+    return (struct slice){a.at + from, a.size - from};
+}
+
 /* The first `size` bytes, or fewer. */
-struct slice slice_head(struct slice a, size_t size);
+static inline struct slice slice_head(struct slice a, size_t size)
+{
+    return (struct slice){a.at, size < a.size ? size : a.size};
+}
+
 /* Without spaces, tabs, CR and LF at both ends. */
 struct slice slice_trim(struct slice a);
 

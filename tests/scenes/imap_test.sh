@@ -640,6 +640,32 @@ multisearch_cleanup()
     scene_end
 }
 
+# A size that the real server's BINARY.SIZE would have below zero (beside_cases.py binary_sizes has the others) is the one that BINARY sends.
+atf_test_case binary_size cleanup
+binary_size_body()
+{
+    scene_start ours
+    scene_talk imap <<'END' >session
+a LOGIN u pass
+-b APPEND INBOX {281+}\r\nA: b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nl\r\nl\r\nl\r\nl\r\nl\r\nl\r\n\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\neHh4eHh4eHh4\r\neHh4eHh4eHh4\r\neHh4eHh4eHh4\r\neHh4eHh4eHh4\r\neHh4eHh4eHh4\r\neHh4eHh4eHh4\r\neHh4eHh4eHh4\r\neHh4eHh4eHh4\r\neHh4eHh4eHh4\r\n\r\n--b--\r\n\r\n
+/^b OK
+c EXAMINE INBOX
+d FETCH 1 BINARY.PEEK[1]
+?BINARY\[1\] \{18\}
+e FETCH 1 BINARY.SIZE[1]
+?BINARY.SIZE\[1\] 18\)
+f FETCH 1 BINARY.SIZE[2]
+?BINARY.SIZE\[2\] 81\)
+g LOGOUT
+END
+    scene_stop
+    scene_log_is_clean
+}
+binary_size_cleanup()
+{
+    scene_end
+}
+
 # Users of the domain "nocache" have no index cache, which versus asks for.
 versus_start()
 {
@@ -767,6 +793,7 @@ atf_init_test_cases()
     atf_add_test_case list_and_create
     atf_add_test_case limits
     atf_add_test_case multisearch
+    atf_add_test_case binary_size
     atf_add_test_case versus
     atf_add_test_case versus_wide
     atf_add_test_case versus_sdbox
