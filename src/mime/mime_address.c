@@ -225,7 +225,8 @@ struct mime_address *mime_address_parse(struct arena *arena, struct slice value,
         value.size++;
     if (value.size == 0)
         return NULL;
-    l.lex = (struct mime_lex){value.at, value.at + value.size, &l.comment};
+    l.lex = mime_lex_of(value);
+    l.lex.comment = &l.comment;
     l.tail = &l.first;
     if (mime_lex_space(&l.lex) > 0)
         take_items(&l, false);

@@ -7,7 +7,7 @@
 
 static void add_encoding(struct arena *arena, struct mime_part_data *d, struct slice value)
 {
-    struct mime_lex l = {value.at, value.at + value.size, NULL};
+    struct mime_lex l = mime_lex_of(value);
     struct buffer word = {0};
 
     if (mime_lex_space(&l) >= 0 && mime_lex_token(&l, &word) == 0 && word.size > 0)
@@ -18,7 +18,7 @@ static void add_encoding(struct arena *arena, struct mime_part_data *d, struct s
 /* The value as decoders take it: a parameter may follow, anything else makes it unknown, as does a field without a word. */
 static enum mime_encoding decoding_of(struct slice value)
 {
-    struct mime_lex l = {value.at, value.at + value.size, NULL};
+    struct mime_lex l = mime_lex_of(value);
     enum mime_encoding decoding = MIME_ENCODING_UNKNOWN;
     struct buffer word = {0};
 
@@ -30,7 +30,7 @@ static enum mime_encoding decoding_of(struct slice value)
 
 static void add_languages(struct arena *arena, struct mime_part_data *d, struct slice value, uint32_t *left)
 {
-    struct mime_lex l = {value.at, value.at + value.size, NULL};
+    struct mime_lex l = mime_lex_of(value);
     VEC(struct slice) found = {0};
     struct buffer word = {0};
 

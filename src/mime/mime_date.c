@@ -187,7 +187,7 @@ static bool read_date(struct reader *r, int64_t *unix_time, int *zone)
 
 bool mime_date_parse(struct slice value, int64_t *unix_time, int *zone)
 {
-    struct reader r = {.lex = {value.at, value.at + value.size, NULL}};
+    struct reader r = {.lex = mime_lex_of(value)};
     int64_t t = 0;
     int z = 0;
     bool good = value.size > 0 && read_date(&r, &t, &z);

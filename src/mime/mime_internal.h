@@ -38,6 +38,14 @@ struct mime_lex {
     struct buffer *comment;    /* receives the text of the last comment; NULL: dropped */
 };
 
+/* Over a value; NIL is an empty one. */
+static inline struct mime_lex mime_lex_of(struct slice value)
+{
+    const unsigned char *at = value.at == NULL ? (const unsigned char *)"" : value.at;
+
+    return (struct mime_lex){at, at + value.size, NULL};
+}
+
 /* All return 1: more follows; 0: the end; -1: not what was asked for (`at` is where it stopped). White space and
  * comments behind the token are skipped. Output is appended. */
 static inline int mime_lex_more(const struct mime_lex *l)

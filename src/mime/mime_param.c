@@ -185,7 +185,7 @@ void mime_params_parse(struct arena *arena, struct mime_lex *l, struct mime_para
 bool mime_content_type_parse(struct arena *arena, struct slice value, struct slice *type, struct slice *subtype,
                              struct mime_params *params)
 {
-    struct mime_lex l = {value.at, value.at + value.size, NULL};
+    struct mime_lex l = mime_lex_of(value);
     struct buffer word = {0};
     bool ok = false;
 
@@ -223,7 +223,7 @@ out:
 
 bool mime_disposition_parse(struct arena *arena, struct slice value, struct slice *word, struct mime_params *params)
 {
-    struct mime_lex l = {value.at, value.at + value.size, NULL};
+    struct mime_lex l = mime_lex_of(value);
     struct buffer b = {0};
 
     *params = (struct mime_params){0};
