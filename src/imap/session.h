@@ -323,7 +323,7 @@ void put_mailbox(const struct session *, struct buffer *, const char *utf8);
 struct flag_list {
     uint8_t flags;
     struct slice *keywords;
-    size_t keyword_count;      /* those to be set: the ones before the first that is named twice (docs/compatibility.md) */
+    size_t keyword_count;      /* those to be set: as in the real server those before the first that is named twice */
     size_t keyword_mentions;   /* all names in `keywords`, the others behind them */
     bool repeats;              /* one was named twice */
     const char *fault;         /* of a keyword */
