@@ -5,8 +5,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-/* As vsnprintf, if the format has no conversions but %s, %.*s, %c, %% and decimal numbers without width (%d %u %ld %lu %lld %llu %zu):
- * the size that the text has, without its NUL; as much of it as `room` is for is written, without a NUL. Else SIZE_MAX. */
-size_t format_plain(char *out, size_t room, const char *fmt, va_list);
+/* The size that the text has. If it is less than `room` all of it stands in `out`, with or without a NUL behind it; else some. Formats
+ * without other conversions than %s, %.*s, %c, %% and decimal numbers without width (%d %u %ld %lu %lld %llu %zu) are quick. */
+size_t format_text(char *out, size_t room, const char *fmt, va_list);
+
+enum { FORMAT_DIGITS = 20 };
+/* Decimal digits, at the end of the array: where they begin in it. */
+size_t format_digits(char digits[FORMAT_DIGITS], unsigned long long);
 
 #endif

@@ -6,7 +6,6 @@
 
 #include "base/format.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -285,29 +284,17 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
     va_list args;
     char text[256], *p; /* most are short: one pass does */
     size_t size;
-    bool plain;
 
     va_start(args, fmt);
-    size = format_plain(text, sizeof(text), fmt, args);
+    size = format_text(text, sizeof(text), fmt, args);
     va_end(args);
-    plain = size != SIZE_MAX;
-    if (!plain) {
-        va_start(args, fmt);
-        size = (size_t)vsnprintf(text, sizeof(text), fmt, args);
-        va_end(args);
-        if (size > INT_MAX)
-            mem_exhausted(0);
-    }
     p = arena_alloc(a, size + 1);
     if (size < sizeof(text)) {
         memcpy(p, text, size);
         return p;
     }
     va_start(args, fmt);
-    if (plain)
-        format_plain(p, size, fmt, args);
-    else
-        vsnprintf(p, size + 1, fmt, args);
+    format_text(p, size + 1, fmt, args);
     va_end(args);
     return p;
 }

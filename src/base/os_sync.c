@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/os_door.h"
+#include "base/step.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -43,23 +43,16 @@ static struct {
     atomic_long usual_ns; /* that a job takes; the average of the last eight or so */
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .event_fd = -1, .usual_ns = LONG_MAX};
 
-static long now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static void run_job(struct job *job)
 {
-    long begun = now_ns(), took, usual;
+    uint64_t begun = time_monotonic_ns();
+    long took, usual;
 
     error_clear(&job->error);
     for (size_t i = 0; i < job->n; i++)
         if (os_sync(job->fds[i], &job->error) < 0)
             break;
-    took = now_ns() - begun;
+    took = (long)(time_monotonic_ns() - begun);
     usual = atomic_load_explicit(&pool.usual_ns, memory_order_relaxed);
     /* Threads that write at the same time lose one of their measures, no more. */
     usual = usual == LONG_MAX || took > QUICK_NS ? took : usual - usual / 8 + took / 8;

@@ -169,13 +169,9 @@ void buffer_grow(struct buffer *b, size_t more)
 
 void buffer_append_number(struct buffer *b, uint64_t n)
 {
-    unsigned char digits[20];
-    size_t at = sizeof(digits);
+    char digits[FORMAT_DIGITS];
+    size_t at = format_digits(digits, n);
 
-    do {
-        digits[--at] = (unsigned char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
     buffer_append(b, digits + at, sizeof(digits) - at);
 }
 
@@ -189,48 +185,21 @@ void buffer_append_digits(struct buffer *b, uint64_t n, unsigned width)
     buffer_append(b, digits, width);
 }
 
-/* What does not fit is made again, with room for it. */
-static bool append_plain(struct buffer *b, const char *fmt, va_list args)
+void buffer_vprintf(struct buffer *b, const char *fmt, va_list args)
 {
-    size_t size;
+    size_t room, size;
     va_list again;
 
     va_copy(again, args);
-    size = format_plain((char *)b->at + b->size, b->room - b->size, fmt, args);
-    if (size != SIZE_MAX && size > b->room - b->size) {
-        buffer_reserve(b, size);
-        format_plain((char *)b->at + b->size, size, fmt, again);
-    }
-    va_end(again);
-    if (size == SIZE_MAX)
-        return false;
-    b->size += size;
-    return true;
-}
-
-void buffer_vprintf(struct buffer *b, const char *fmt, va_list args)
-{
-    size_t room;
-    va_list plain, again;
-    bool done;
-    int n;
-
     buffer_reserve(b, 64); /* most texts fit: then they are made once */
-    va_copy(plain, args);
-    done = append_plain(b, fmt, plain);
-    va_end(plain);
-    if (done)
-        return;
-    va_copy(again, args);
     room = b->room - b->size;
-    n = vsnprintf((char *)b->at + b->size, room, fmt, args);
-    assert(n >= 0);
-    if ((size_t)n >= room) {
-        buffer_reserve(b, (size_t)n + 1);
-        vsnprintf((char *)b->at + b->size, (size_t)n + 1, fmt, again);
+    size = format_text((char *)b->at + b->size, room, fmt, args);
+    if (size >= room) {
+        buffer_reserve(b, size + 1);
+        format_text((char *)b->at + b->size, size + 1, fmt, again);
     }
     va_end(again);
-    b->size += (size_t)n;
+    b->size += size;
 }
 
 void buffer_printf(struct buffer *b, const char *fmt, ...)

@@ -57,35 +57,21 @@ static const char *own_words(struct session *s, struct arena *arena)
     return text;
 }
 
-static void put_if(struct buffer *out, bool so, const char *words)
-{
-    if (so)
-        buffer_append_str(out, words);
-}
-
 const char *session_capabilities(struct session *s, struct arena *arena)
 {
     const char *own = own_words(s, arena), *more = "";
-    struct buffer out = {0};
-    const char *text;
 
     if (*own != '\0' && *own != '+')
         return arena_strdup(arena, own);
     if (*own == '+')
         more = own + 1;
-    buffer_append_str(&out, built_in);
-    put_if(&out, *more != '\0', " ");
-    buffer_append_str(&out, more);
-    buffer_append_str(&out, conf_bool(s->set, SET_imap_literal_minus) ? " LITERAL-" : " LITERAL+");
-    put_if(&out, conf_bool(s->set, SET_mailbox_list_index), " NOTIFY");
-    put_if(&out, urlauth_enabled(s->user), " URLAUTH URLAUTH=BINARY");
-    put_if(&out, conf_bool(s->set, SET_imap_metadata) && *conf_str(s->set, SET_mail_attribute_dict) != '\0', " METADATA");
-    put_if(&out, has_special_use(s->set) || session_extension(s, "CREATE-SPECIAL-USE"), " SPECIAL-USE");
-    /* The plugin that is loaded last speaks first, and they are loaded by the names of their files. */
-    put_if(&out, session_plugin(s, "imap_zlib"), " COMPRESS=DEFLATE");
-    put_if(&out, session_plugin(s, "imap_quota"), " QUOTA");
-    put_if(&out, session_plugin(s, "imap_acl"), " ACL RIGHTS=texk");
-    text = arena_str(arena, buffer_slice(&out));
-    buffer_free(&out);
-    return text;
+    return arena_printf(arena, "%s%s%s%s%s%s%s%s%s%s%s", built_in, *more == '\0' ? "" : " ", more,
+                        conf_bool(s->set, SET_imap_literal_minus) ? " LITERAL-" : " LITERAL+",
+                        conf_bool(s->set, SET_mailbox_list_index) ? " NOTIFY" : "",
+                        urlauth_enabled(s->user) ? " URLAUTH URLAUTH=BINARY" : "",
+                        conf_bool(s->set, SET_imap_metadata) && *conf_str(s->set, SET_mail_attribute_dict) != '\0' ? " METADATA" : "",
+                        has_special_use(s->set) || session_extension(s, "CREATE-SPECIAL-USE") ? " SPECIAL-USE" : "",
+                        /* the plugin that is loaded last speaks first, and they are loaded by the names of their files */
+                        session_plugin(s, "imap_zlib") ? " COMPRESS=DEFLATE" : "", session_plugin(s, "imap_quota") ? " QUOTA" : "",
+                        session_plugin(s, "imap_acl") ? " ACL RIGHTS=texk" : "");
 }

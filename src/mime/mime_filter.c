@@ -71,20 +71,16 @@ bool mime_names_has(const struct mime_names *n, struct slice name)
 /* Stored lines as they are shown: CRLF, NUL -> 0x80. */
 static void put_lines(struct buffer *out, struct slice raw, bool last_without_lf)
 {
-    const unsigned char *p = raw.at, *end = raw.at + raw.size;
-
-    while (p < end) {
-        const unsigned char *lf = memchr(p, '\n', (size_t)(end - p));
-        const unsigned char *stop = lf == NULL ? end : lf;
+    while (raw.size > 0) {
+        struct slice line;
+        bool lf = mime_line_next(&raw, &line);
         size_t from = out->size;
-        if (lf != NULL && stop > p && stop[-1] == '\r')
-            stop--;
-        buffer_append(out, p, (size_t)(stop - p));
+
+        buffer_append_slice(out, line);
         for (unsigned char *nul; (nul = memchr(out->at + from, '\0', out->size - from)) != NULL;)
             *nul = 0x80;
-        if (lf != NULL || last_without_lf)
+        if (lf || last_without_lf)
             buffer_append_str(out, "\r\n");
-        p = lf == NULL ? end : lf + 1;
     }
 }
 
@@ -134,14 +130,11 @@ struct mime_field_list mime_headers_all(struct arena *arena, struct slice block)
 static void put_raw(struct buffer *out, struct slice raw)
 {
     while (raw.size > 0) {
-        ptrdiff_t lf = slice_find(raw, '\n');
-        struct slice line = lf < 0 ? raw : slice_head(raw, (size_t)lf);
+        struct slice line;
+        bool lf = mime_line_next(&raw, &line);
 
-        raw = lf < 0 ? SLICE_EMPTY : slice_from(raw, (size_t)lf + 1);
-        if (lf >= 0 && line.size > 0 && line.at[line.size - 1] == '\r')
-            line.size--;
         buffer_append_slice(out, line);
-        if (lf >= 0)
+        if (lf)
             buffer_append_byte(out, '\n');
     }
 }

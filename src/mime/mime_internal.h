@@ -31,6 +31,18 @@ struct mime_place {
     uint32_t lines;
 };
 
+/* The next stored line off the front of *rest, without its line end; false: it had none. */
+static inline bool mime_line_next(struct slice *rest, struct slice *line)
+{
+    ptrdiff_t lf = slice_find(*rest, '\n');
+
+    *line = lf < 0 ? *rest : slice_head(*rest, (size_t)lf);
+    *rest = lf < 0 ? SLICE_EMPTY : slice_from(*rest, (size_t)lf + 1);
+    if (lf >= 0 && line->size > 0 && line->at[line->size - 1] == '\r')
+        line->size--;
+    return lf >= 0;
+}
+
 /* ---- lexer of structured header values (RFC 5322 section 3.2) ---------------------------------------------- */
 
 struct mime_lex {

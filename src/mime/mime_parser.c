@@ -559,20 +559,14 @@ void mime_parser_free(struct mime_parser *p)
     VEC_FREE(&p->open);
 }
 
-/* The window still holds the mail from its first byte on. */
-static int take_header(const struct mime_parser *p, struct slice *header, struct error *e)
+/* NIL: the window does not hold the mail from its first byte on any more. */
+static struct slice header_at_hand(const struct mime_parser *p)
 {
     const struct mime_window *w = &p->window;
-    struct mime_source whole;
 
-    *header = SLICE_EMPTY;
     if (w->buf == NULL || w->offset != (uint64_t)(w->at - w->buf))
-        return 0;
-    whole = mime_source_slice(slice_of(w->buf, (size_t)(w->end - w->buf)));
-    if (mime_header_read(p->arena, &whole, NULL, header, e) < 0)
-        return -1;
-    *header = arena_slice(p->arena, *header);
-    return 0;
+        return SLICE_EMPTY;
+    return arena_slice(p->arena, slice_of(w->buf, (size_t)p->root->header.physical));
 }
 
 int mime_parse_and_header(struct arena *arena, const struct mime_source *source, unsigned flags, struct mime_part **root,
@@ -586,8 +580,8 @@ int mime_parse_and_header(struct arena *arena, const struct mime_source *source,
     while (step == STEP_MORE);
     if (step == STEP_DONE)
         *root = mime_parser_root(p);
-    if (step == STEP_DONE && header != NULL && take_header(p, header, e) < 0)
-        step = STEP_ERROR;
+    if (step == STEP_DONE && header != NULL)
+        *header = header_at_hand(p);
     mime_parser_free(p);
     return step == STEP_DONE ? 0 : -1;
 }

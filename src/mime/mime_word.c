@@ -82,11 +82,9 @@ static void put_plain(struct buffer *out, struct slice s)
     struct mime_charset *utf8 = mime_utf8_open();
 
     while (s.size > 0) {
-        ptrdiff_t lf = slice_find(s, '\n');
-        struct slice line = lf < 0 ? s : slice_head(s, (size_t)lf);
-        s = lf < 0 ? SLICE_EMPTY : slice_from(s, (size_t)lf + 1);
-        if (lf >= 0 && line.size > 0 && line.at[line.size - 1] == '\r')
-            line.size--;
+        struct slice line;
+
+        (void)mime_line_next(&s, &line);
         for (ptrdiff_t nul; (nul = slice_find(line, '\0')) >= 0; line = slice_from(line, (size_t)nul + 1)) {
             mime_charset_feed(utf8, slice_head(line, (size_t)nul), out);
             buffer_append_str(out, MIME_REPLACEMENT);

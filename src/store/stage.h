@@ -55,6 +55,8 @@ void store_read_end(struct mailbox *, struct mail_file *);
 int store_read_size(struct mail_file *, uint64_t *, struct error *);
 /* The same for a message that is only staged, and whose fd is open; nothing to end but by store_read_end(NULL, ...). */
 int store_read_staged(const struct staged *, struct arena *, struct mail_file *, struct error *);
+/* `size` bytes of an open file, from `at` on, for mail_file.source; the descriptor stays the caller's. */
+struct mime_source store_file_source(struct arena *, int fd, uint64_t at, uint64_t size);
 /* May the bytes of a message in `from` stand in `to` as they are (a link, a reference)? Not where keys differ. */
 bool store_may_share(const struct mailbox *to, const struct mailbox *from);
 /* May the stored bytes of messages here be others than their plain text? Then a file's size says nothing. */

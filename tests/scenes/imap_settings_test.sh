@@ -62,11 +62,11 @@ id_cleanup()
 atf_test_case rest cleanup
 rest_head()
 {
-    head "the list index, literals, capabilities, line length, idling, what a session's last line counts, connections of one user, rawlog"
+    head "the list index, BINARY, repeated keywords, access control lists and modseqs, literals, capabilities, line length, idling, what a session's last line counts, connections of one user, rawlog"
 }
 rest_body()
 {
-    beside list_believed list_selected vanished binary_nuls literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
+    beside list_believed list_selected vanished binary_nuls binary_sizes keywords_twice acl_modseqs literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
 }
 rest_cleanup()
 {
@@ -87,8 +87,19 @@ urlauth_cleanup()
     scene_end
 }
 
+# Each case that there is belongs to one of these, and only one.
+atf_test_case all
+all_head() { atf_set require.progs python3; }
+all_body()
+{
+    (cd "$TOP_SRC/tests/imap" && python3 -B -c 'from beside_cases import CASES; print(*[case["name"] for case in CASES], sep="\n")') | sort >cases
+    sed -n 's/^    beside //p' "$TOP_SRC/tests/scenes/imap_settings_test.sh" | tr ' ' '\n' | sort >played
+    atf_check diff cases played
+}
+
 atf_init_test_cases()
 {
+    atf_add_test_case all
     atf_add_test_case fetch_failure
     atf_add_test_case workarounds
     atf_add_test_case id

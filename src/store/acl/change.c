@@ -104,7 +104,7 @@ struct acl_op {
     struct mail_user *user;
     struct mailbox_place place;
     struct acl_change change;
-    bool written, told;
+    bool written;
 };
 
 static int rewrite(struct acl_op *o, const char *path, struct os_dotlock **lock, struct error *e)
@@ -203,14 +203,11 @@ static enum step run_update(struct store_op *op, struct budget *budget, struct e
             return STEP_ERROR;
         op->inner = tell_log(o);
     }
-    if (!o->told) {
-        r = store_op_inner(op, budget, e);
-        if (r == STEP_ERROR)
-            log_error_value(o->user->log_p, e); /* the list is changed */
-        else if (r != STEP_DONE)
-            return r;
-        o->told = true;
-    }
+    r = store_op_inner(op, budget, e);
+    if (r == STEP_ERROR)
+        log_error_value(o->user->log_p, e); /* the list is changed */
+    else if (r != STEP_DONE)
+        return r;
     r = acl_known_step(o->place.ns, e);
     if (r == STEP_ERROR) {
         log_error_value(o->user->log_p, e); /* the list itself is changed */

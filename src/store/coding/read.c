@@ -142,11 +142,38 @@ int store_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct ma
     return 0;
 }
 
-static ssize_t read_fd(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
-{
-    ssize_t n = TEMP_FAILURE_RETRY(pread((int)(intptr_t)arg, buf, size, (off_t)offset));
+struct file_part {
+    int fd;
+    uint64_t at, size;
+};
 
-    return n < 0 ? error_sys(e, "read", "staged message") : n;
+static ssize_t read_file(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
+{
+    const struct file_part *file = arg;
+    size_t done = 0;
+
+    if (offset >= file->size)
+        return 0;
+    if (size > file->size - offset)
+        size = (size_t)(file->size - offset);
+    while (done < size) {
+        ssize_t n = TEMP_FAILURE_RETRY(pread(file->fd, (char *)buf + done, size - done, (off_t)(file->at + offset + done)));
+
+        if (n < 0)
+            return error_sys(e, "read", NULL);
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+struct mime_source store_file_source(struct arena *arena, int fd, uint64_t at, uint64_t size)
+{
+    struct file_part *file = ARENA_NEW(arena, struct file_part);
+
+    *file = (struct file_part){fd, at, size};
+    return (struct mime_source){read_file, file, SLICE_EMPTY};
 }
 
 int store_read_staged(const struct staged *s, struct arena *arena, struct mail_file *file, struct error *e)
@@ -160,8 +187,8 @@ int store_read_staged(const struct staged *s, struct arena *arena, struct mail_f
     } else {
         if (fstat(s->fd, &st) < 0)
             return error_sys(e, "fstat", "staged message");
-        file->source = (struct mime_source){read_fd, (void *)(intptr_t)s->fd, SLICE_EMPTY};
         file->size = (uint64_t)st.st_size;
+        file->source = store_file_source(arena, s->fd, 0, file->size);
     }
     decode(s->box, 0, arena, file);
     return 0;

@@ -3,6 +3,7 @@
  * Files are only ever appended to (mdbox) or replaced as a whole (repair), so what was read of one stays true while its
  * descriptor is open. Sizes are those of the last fstat; every offset is checked against them. */
 #include "store/dbox/dbox.h"
+#include "store/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -175,38 +176,9 @@ int dbox_file_next(const struct dbox_file *file, uint64_t *offset, struct dbox_m
     return 1;
 }
 
-struct body {
-    int fd;
-    uint64_t at, size;
-};
-
-static ssize_t read_body(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
-{
-    const struct body *b = arg;
-    size_t done = 0;
-
-    if (offset >= b->size)
-        return 0;
-    if (size > b->size - offset)
-        size = (size_t)(b->size - offset);
-    while (done < size) {
-        ssize_t n = TEMP_FAILURE_RETRY(pread(b->fd, (char *)buf + done, size - done, (off_t)(b->at + offset + done)));
-
-        if (n < 0)
-            return error_sys(e, "read", NULL);
-        if (n == 0)
-            break;
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
-}
-
 struct mime_source dbox_message_source(int fd, const struct dbox_message *m, struct arena *arena)
 {
-    struct body *b = ARENA_NEW(arena, struct body);
-
-    *b = (struct body){fd, m->body, m->size};
-    return (struct mime_source){read_body, b, SLICE_EMPTY};
+    return store_file_source(arena, fd, m->body, m->size);
 }
 
 /* ---- writing ---- */

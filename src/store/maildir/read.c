@@ -127,33 +127,6 @@ static int open_file(struct maildir *m, const char *name, void *arg, struct erro
     return 1;
 }
 
-/* An open message: as long as it was then. */
-struct opened {
-    int fd;
-    uint64_t size;
-};
-
-static ssize_t read_file(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
-{
-    const struct opened *file = arg;
-    size_t done = 0;
-
-    if (offset >= file->size)
-        return 0;
-    if (size > file->size - offset)
-        size = (size_t)(file->size - offset);
-    while (done < size) {
-        ssize_t n = TEMP_FAILURE_RETRY(pread(file->fd, (char *)buf + done, size - done, (off_t)(offset + done)));
-
-        if (n < 0)
-            return error_sys(e, "read", NULL);
-        if (n == 0)
-            break;
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
-}
-
 static int expunged(uint32_t uid, struct error *e)
 {
     return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
@@ -162,7 +135,6 @@ static int expunged(uint32_t uid, struct error *e)
 int maildir_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file, struct error *e)
 {
     struct maildir *m = box->data;
-    struct opened *opened;
     int r;
 
     r = maildir_file_do(m, uid, open_file, file, e);
@@ -170,9 +142,7 @@ int maildir_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct 
         return expunged(uid, e);
     if (r < 0)
         return -1;
-    opened = ARENA_NEW(arena, struct opened);
-    *opened = (struct opened){file->fd, file->size};
-    file->source = (struct mime_source){read_file, opened, SLICE_EMPTY};
+    file->source = store_file_source(arena, file->fd, 0, file->size);
     return 0;
 }
 
