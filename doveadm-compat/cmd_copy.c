@@ -106,24 +106,35 @@ static int copy_mail(struct doveadm *d, struct mailbox_view *view, uint32_t seq,
     return DOVEADM_OK;
 }
 
-static int copy_done(struct doveadm *d, struct mailbox_view *view, void *arg)
+static int copy_commit(struct doveadm *d, struct mailbox_view *view, struct copying *c)
 {
-    struct copying *c = arg;
     struct save_result result;
-    struct index_batch *batch;
+    struct store_op *op = save_commit(c->to, c->saves.at, c->saves.count, true, NULL, d->arena, &result);
+    struct index_batch *batch = index_batch_new(d->arena, INDEX_INTERNAL);
     int status = DOVEADM_OK;
     struct error e;
 
-    if (c->saves.count > 0) {
-        if (store_op_wait(save_commit(c->to, c->saves.at, c->saves.count, true, NULL, d->arena, &result), &e) < 0)
-            status = doveadm_mail_failed(d, &e, "Committing %s mails failed", c->move ? "moved" : "copied");
-        else if (c->move) {
-            batch = index_batch_new(d->arena, INDEX_INTERNAL);
-            for (size_t i = 0; i < c->uids.count; i++)
-                mailbox_batch_expunge(view, batch, c->uids.at[i]);
-            status = doveadm_batch_commit(d, view, &batch);
+    save_commit_skips_gone(op);
+    if (store_op_wait(op, &e) < 0)
+        return doveadm_mail_failed(d, &e, "Committing %s mails failed", c->move ? "moved" : "copied");
+    for (size_t i = 0; i < c->uids.count; i++) {
+        if (result.gone[i]) {
+            error_set(&e, ERROR_EXPUNGED, "UID=%u: message is gone", c->uids.at[i]);
+            doveadm_status_add(&status, failed(d, c, mailbox_view_box(view), c->uids.at[i], &e));
+        } else if (c->move) {
+            mailbox_batch_expunge(view, batch, c->uids.at[i]);
         }
     }
+    if (c->move)
+        doveadm_status_add(&status, doveadm_batch_commit(d, view, &batch));
+    return status;
+}
+
+static int copy_done(struct doveadm *d, struct mailbox_view *view, void *arg)
+{
+    struct copying *c = arg;
+    int status = c->saves.count > 0 ? copy_commit(d, view, c) : DOVEADM_OK;
+
     c->saves.count = c->uids.count = 0;
     if (c->parent != NULL && c->to != NULL)
         mailbox_close(&c->to);

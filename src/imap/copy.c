@@ -191,6 +191,8 @@ enum step copy_run(struct session *s, struct request *r, struct budget *budget, 
         return step;
     }
     step = request_op(s, r, budget, e);
+    if (step == STEP_ERROR && t->stage == COPY_PUBLISH && e->class == ERROR_EXPUNGED)
+        return gone(s, r);
     if (step == STEP_ERROR) {
         request_error_as(s, r, e, t->stage == COPY_PUBLISH ? ERROR_TRYCREATE : ERROR_PLAIN);
         return STEP_DONE;

@@ -90,6 +90,7 @@ struct staged {
     int fd;                        /* of its file while it is written and until it is durable; -1 = none */
     void *data;                    /* the driver's */
     uint32_t uid;                  /* set by publish; 0 = not known */
+    bool gone;                     /* set by publish (skip_gone): not published, for what it is a copy of is gone */
     const char *storage_id;        /* set by publish; in the arena; NULL = none */
     struct staged_value *cached;   /* for the index cache (save_cache.c); publish hands them on: stage_append_cached */
     size_t cached_count;
@@ -105,6 +106,7 @@ struct driver_publish {
     size_t count;
     bool need_uids;
     bool take_recent;              /* the saving session's: raise first_recent_uid with the same commit */
+    bool skip_gone;                /* a copy whose source is gone is left out; else ERROR_EXPUNGED, for all of them */
     uint32_t recent_first, recent_last; /* out: UIDs taken over so; 0 = none */
     /* Folders and files to sync before going on: publish fills fds and returns STEP_WAIT with `syncing`; it is called
      * again when they are durable (with sync_error on failure). The descriptors stay the driver's. */
@@ -162,7 +164,8 @@ struct store_driver {
     int (*stage)(struct staged *, struct error *);             /* meta is filled */
     int (*stage_write)(struct staged *, struct slice, struct error *);
     int (*stage_finish)(struct staged *, struct error *);      /* sizes known */
-    /* By link or reference. 1: done; 0: not possible, copy by content; -1 error. */
+    /* By link or reference. 1: done; 0: not possible, copy by content; -1 error. Whether the source is still there may turn
+     * out as late as in publish. */
     int (*stage_copy)(struct staged *, struct mailbox *from, uint32_t uid, struct error *);
     int (*stage_again)(struct staged *, const struct staged *first, struct error *);
     /* The stored bytes of what is staged here (its fd is open), as read gives them; nothing to end. NULL: the file is the

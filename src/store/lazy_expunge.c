@@ -151,8 +151,10 @@ static int stage_batch(struct lazy_op *l, struct error *e)
         }
         n += r == 0;
     }
-    if (n > 0)
+    if (n > 0) {
         l->op.inner = save_commit(l->target, saves, n, false, NULL, l->step, &l->result);
+        save_commit_skips_gone(l->op.inner);
+    }
     return 0;
 }
 

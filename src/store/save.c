@@ -409,14 +409,15 @@ static void close_staged(struct save_op *s)
 static void fill_result(struct save_op *s)
 {
     uint32_t *uids = ARENA_ARRAY(s->arena, uint32_t, s->count + 1);
-
     const char **ids = ARENA_ARRAY(s->arena, const char *, s->count + 1);
+    bool *gone = ARENA_ARRAY(s->arena, bool, s->count + 1);
 
     for (size_t i = 0; i < s->count; i++) {
         uids[i] = s->elsewhere ? 0 : s->staged[i]->uid;
+        gone[i] = s->staged[i]->gone;
         ids[i] = s->staged[i]->storage_id == NULL ? "" : arena_strdup(s->arena, s->staged[i]->storage_id);
     }
-    *s->out = (struct save_result){s->pub.commit.uid_validity, uids, s->pub.commit.highest_modseq, ids};
+    *s->out = (struct save_result){s->pub.commit.uid_validity, uids, s->pub.commit.highest_modseq, ids, gone};
 }
 
 /* The messages are saved: what goes wrong here is not the save's failure. */
@@ -442,7 +443,8 @@ static enum step tell_saved(struct save_op *s, struct budget *budget)
 
         if (s->told++ == 0)
             notify_saves_begin(s->box);
-        notify_saved(&save->s, save->from, save->private_flags);
+        if (!save->s.gone)
+            notify_saved(&save->s, save->from, save->private_flags);
         if (s->told == s->count)
             notify_saves_end(s->box);
         if (budget_spent(budget, 1))
@@ -521,7 +523,7 @@ static void end_save(struct store_op *op)
     s->box->driver->publish_end(s->box, &s->pub);
     store_op_give(op);
     for (size_t i = 0; i < s->count; i++) {
-        if (s->saves[i]->counts) {
+        if (s->saves[i]->counts && !s->staged[i]->gone) {
             saved.bytes += s->saves[i]->size;
             saved.count++;
         }
@@ -558,4 +560,9 @@ struct store_op *save_commit(struct mailbox *box, struct save **saves, size_t co
     s->pub = (struct driver_publish){
         .staged = s->staged, .count = count, .need_uids = need_uids || s->box->private != NULL || notify_wants_uids(s->box->user), .take_recent = s->view != NULL};
     return &s->op;
+}
+
+void save_commit_skips_gone(struct store_op *op)
+{
+    ((struct save_op *)op)->pub.skip_gone = true;
 }

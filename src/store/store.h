@@ -401,6 +401,7 @@ struct save_result {
     const uint32_t *uids;         /* in the order of `saves`; 0 = not known (plain delivery beside a busy writer) */
     uint64_t highest_modseq;
     const char *const *storage_ids; /* %{storage_id} of each: Maildir's base name, dbox's GUID; "" = none */
+    const bool *gone;             /* copies that were left out (save_commit_skips_gone) */
 };
 /* Durable, then published together: all or none. Takes the saves (the array is copied, the saves are gone afterwards,
  * whatever happens). need_uids: wait for the lock so that UIDs can be told (UIDPLUS); a delivery says false.
@@ -409,6 +410,9 @@ struct save_result {
  * on disk: file, folder, and what names it. */
 struct store_op *save_commit(struct mailbox *, struct save **saves, size_t count, bool need_uids,
                              struct mailbox_view *view, struct arena *, struct save_result *out);
+/* Before it is run: copies of messages that have been expunged since they were staged are left out. Without this one of them
+ * lets all fail with ERROR_EXPUNGED, as COPY has it. */
+void save_commit_skips_gone(struct store_op *);
 
 /* ---- news ------------------------------------------------------------------------------------------------------ */
 

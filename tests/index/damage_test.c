@@ -82,7 +82,7 @@ static void write_box(const struct file *damaged, struct slice bytes)
         char path[300];
         int fd;
 
-        snprintf(path, sizeof(path), "box/%s", files[i].name);
+        snprintf(path, sizeof(path), "box/%.255s", files[i].name);
         fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         ATF_REQUIRE(fd >= 0);
         ATF_REQUIRE_EQ(write(fd, s.at, s.size), (ssize_t)s.size);

@@ -1,9 +1,7 @@
 /* mdbox: the map, where messages go, and what one storage shares (src/store/mdbox). */
-#include "conf/settings.h"
 #include "store/mdbox/map.h"
-#include "store/store.h"
+#include "tests/store/user_help.h"
 
-#include <atf-c.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,54 +167,14 @@ ATF_TC_BODY(read_only, tc)
 
 /* ---- files ---- */
 
-static struct mail_user *open_user(const char *const *more)
-{
-    struct conf *conf = conf_from_tree(conf_tree_new("test"));
-    char *home = realpath(".", NULL), *pair = mem_printf("mail_location=mdbox:%s/mail", home);
-    struct mail_user_params params = {.username = "ann", .home = home, .no_notify = true};
-    const char *pairs[4] = {pair};
-    struct settings *set, *changed;
-    struct mail_user *user;
-    struct error e;
-
-    for (size_t i = 0; more[i] != NULL && i < 2; i++)
-        pairs[i + 1] = more[i];
-    set = conf_settings(conf, NULL, &e);
-    ATF_REQUIRE(set != NULL);
-    changed = settings_override_all(set, pairs, &e);
-    ATF_REQUIRE_MSG(changed != NULL, "%s", e.admin);
-    ATF_REQUIRE_MSG(mail_user_open(&user, changed, &params, &e) == 0, "%s", e.admin);
-    settings_unref(set);
-    settings_unref(changed);
-    conf_free(conf);
-    mem_free(pair);
-    free(home);
-    return user;
-}
-
-static struct mailbox *open_box(struct mail_user *user, struct arena *arena, const char *name)
-{
-    struct mailbox_place place;
-    struct mailbox *box;
-    struct error e;
-
-    ATF_REQUIRE(mailbox_place(user, arena, slice_from_str(name), &place, &e) == 0);
-    ATF_REQUIRE_MSG(mailbox_open(&box, &place, MAILBOX_OPEN_CREATE, &e) == 0, "%s", e.admin);
-    return box;
-}
-
 static struct save *stage(struct mailbox *box, size_t size)
 {
     char *text = mem_alloc(size);
-    struct mail_meta meta = {0};
     struct save *save;
-    struct error e;
 
     memset(text, 'x', size);
     memcpy(text, "Subject: x\n\n", 12);
-    ATF_REQUIRE_MSG(save_begin(box, &meta, &save, &e) == 0, "%s", e.admin);
-    ATF_REQUIRE(save_write(save, slice_of(text, size), &e) == 0);
-    ATF_REQUIRE(save_finish(save, &e) == 0);
+    save = stage_text(box, slice_of(text, size), &(struct mail_meta){0});
     mem_free(text);
     return save;
 }
@@ -226,9 +184,8 @@ static void save(struct mailbox *box, size_t size)
     struct arena *arena = arena_new();
     struct save *one = stage(box, size);
     struct save_result result;
-    struct error e;
 
-    ATF_REQUIRE_MSG(store_op_wait(save_commit(box, &one, 1, true, NULL, arena, &result), &e) == 0, "%s", e.admin);
+    run(save_commit(box, &one, 1, true, NULL, arena, &result));
     arena_free(arena);
 }
 
@@ -246,7 +203,7 @@ ATF_TC_WITHOUT_HEAD(rotation);
 ATF_TC_BODY(rotation, tc)
 {
     struct arena *arena = arena_new();
-    struct mail_user *user = open_user((const char *const[]){"mdbox_rotate_size=4k", NULL});
+    struct mail_user *user = open_user("mdbox", (const char *const[]){"mdbox_rotate_size=4k", NULL});
     struct mailbox *a = open_box(user, arena, "INBOX"), *b = open_box(user, arena, "other");
     unsigned id;
 
@@ -271,7 +228,7 @@ ATF_TC_WITHOUT_HEAD(busy_file);
 ATF_TC_BODY(busy_file, tc)
 {
     struct arena *arena = arena_new();
-    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mail_user *user = open_user("mdbox", (const char *const[]){NULL});
     struct mailbox *box = open_box(user, arena, "INBOX");
     off_t before;
     struct error e;
@@ -296,7 +253,7 @@ ATF_TC_BODY(half_message, tc)
 {
     static const char begun[] = "\001\002N          0000000000000000\nSubject: half\n\nno end";
     struct arena *arena = arena_new();
-    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mail_user *user = open_user("mdbox", (const char *const[]){NULL});
     struct mailbox *box = open_box(user, arena, "INBOX");
     off_t one;
     int fd;
@@ -320,7 +277,7 @@ ATF_TC_WITHOUT_HEAD(cancelled);
 ATF_TC_BODY(cancelled, tc)
 {
     struct arena *arena = arena_new();
-    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mail_user *user = open_user("mdbox", (const char *const[]){NULL});
     struct mailbox *box = open_box(user, arena, "INBOX");
     struct save *staged = stage(box, 500);
 
@@ -337,7 +294,7 @@ ATF_TC_WITHOUT_HEAD(again);
 ATF_TC_BODY(again, tc)
 {
     struct arena *arena = arena_new();
-    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mail_user *user = open_user("mdbox", (const char *const[]){NULL});
     struct mailbox *a = open_box(user, arena, "INBOX"), *b = open_box(user, arena, "other");
     struct save *first = stage(a, 500), *second;
     struct mail_meta meta = {0};
@@ -362,7 +319,7 @@ ATF_TC_WITHOUT_HEAD(backup);
 ATF_TC_BODY(backup, tc)
 {
     struct arena *arena = arena_new();
-    struct mail_user *user = open_user((const char *const[]){"mail_index_rewrite_max_log_bytes=1", NULL});
+    struct mail_user *user = open_user("mdbox", (const char *const[]){"mail_index_rewrite_max_log_bytes=1", NULL});
     struct mailbox *box = open_box(user, arena, "INBOX");
     unsigned char guid[16], after[16];
     struct index_status status, then;
@@ -410,7 +367,7 @@ static void convert(const struct os_fault *fault)
 {
     struct mailbox_identity id = {.uid_validity = 5};
     struct arena *arena = arena_new();
-    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mail_user *user = open_user("mdbox", (const char *const[]){NULL});
     struct mailbox *box = open_box(user, arena, "INBOX");
     struct save_result result;
     struct index_record rec;
@@ -436,7 +393,7 @@ static void convert(const struct os_fault *fault)
 static void check_converted(unsigned at)
 {
     struct arena *arena = arena_new();
-    struct mail_user *user = open_user((const char *const[]){NULL});
+    struct mail_user *user = open_user("mdbox", (const char *const[]){NULL});
     struct mailbox *box = open_box(user, arena, "INBOX");
     struct index_record rec;
     struct error e;

@@ -1,29 +1,13 @@
 /* From a client's name to a place, and LIST patterns: maildir-and-layouts 2.2, 3.4, 4. */
-#include "conf/settings.h"
 #include "store/internal.h"
 #include "store/pattern.h"
+#include "tests/store/user_help.h"
 
-#include <atf-c.h>
-
-static struct mail_user *open_user(const char *location, const char *extra)
+static struct mail_user *user_at(const char *location)
 {
-    struct conf *conf = conf_from_tree(conf_tree_new("test"));
     struct mail_user_params params = {.username = "ann@example.org", .home = "/mail/ann"};
-    struct settings *set, *changed;
-    struct mail_user *user;
-    char *pair = mem_printf("mail_location=%s", location);
-    struct error e;
 
-    set = conf_settings(conf, NULL, &e);
-    ATF_REQUIRE(set != NULL);
-    changed = settings_override_all(set, (const char *const[]){pair, extra, NULL}, &e);
-    ATF_REQUIRE_MSG(changed != NULL, "%s", e.admin);
-    ATF_REQUIRE_MSG(mail_user_open(&user, changed, &params, &e) == 0, "%s", e.admin);
-    settings_unref(set);
-    settings_unref(changed);
-    conf_free(conf);
-    mem_free(pair);
-    return user;
+    return open_user_of(&params, location, (const char *const[]){NULL});
 }
 
 struct vector {
@@ -32,7 +16,7 @@ struct vector {
 
 static void check(const char *location, const struct vector *vectors, size_t count)
 {
-    struct mail_user *user = open_user(location, NULL);
+    struct mail_user *user = user_at(location);
     struct arena *arena = arena_new();
 
     for (size_t i = 0; i < count; i++) {
@@ -107,7 +91,7 @@ ATF_TC_BODY(fs, tc)
 ATF_TC_WITHOUT_HEAD(apart);
 ATF_TC_BODY(apart, tc)
 {
-    struct mail_user *user = open_user("maildir:~/Maildir:INDEX=/i/%n:CONTROL=/c/%d", NULL);
+    struct mail_user *user = user_at("maildir:~/Maildir:INDEX=/i/%n:CONTROL=/c/%d");
     struct arena *arena = arena_new();
     const struct mail_location *at = &user->inbox->storage->at;
 
@@ -156,7 +140,7 @@ ATF_TC_BODY(locations, tc)
 ATF_TC_WITHOUT_HEAD(new_names);
 ATF_TC_BODY(new_names, tc)
 {
-    struct mail_user *user = open_user("maildir:~/Maildir:LAYOUT=fs", NULL);
+    struct mail_user *user = user_at("maildir:~/Maildir:LAYOUT=fs");
     struct arena *arena = arena_new();
     struct mailbox_place place;
     struct error e;

@@ -1,38 +1,5 @@
 /* Whose \Recent a message is (RFC 3501 section 2.3.2), in every format. */
-#include "conf/settings.h"
-#include "store/store.h"
-
-#include <atf-c.h>
-#include <stdlib.h>
-
-static struct mail_user *open_user(const char *format)
-{
-    struct conf *conf = conf_from_tree(conf_tree_new("test"));
-    char *home = realpath(".", NULL), *pair = mem_printf("mail_location=%s:%s/mail", format, home);
-    struct mail_user_params params = {.username = "ann", .home = home, .no_notify = true};
-    struct settings *set, *changed;
-    struct mail_user *user;
-    struct error e;
-
-    set = conf_settings(conf, NULL, &e);
-    ATF_REQUIRE(set != NULL);
-    changed = settings_override_all(set, (const char *const[]){pair, NULL}, &e);
-    ATF_REQUIRE_MSG(changed != NULL, "%s", e.admin);
-    ATF_REQUIRE_MSG(mail_user_open(&user, changed, &params, &e) == 0, "%s", e.admin);
-    settings_unref(set);
-    settings_unref(changed);
-    conf_free(conf);
-    mem_free(pair);
-    free(home);
-    return user;
-}
-
-static void run(struct store_op *op)
-{
-    struct error e;
-
-    ATF_REQUIRE_MSG(store_op_wait(op, &e) == 0, "%s", e.admin);
-}
+#include "tests/store/user_help.h"
 
 static void look(struct mailbox_view *view, enum sync_why why)
 {
@@ -48,15 +15,10 @@ static void look(struct mailbox_view *view, enum sync_why why)
 static uint32_t save(struct mailbox *box, struct mailbox_view *view)
 {
     struct arena *arena = arena_new();
-    struct mail_meta meta = {0};
+    struct save *save = stage_text(box, slice_from_str("Subject: x\n\ntext\n"), &(struct mail_meta){0});
     struct save_result result;
-    struct save *save;
-    struct error e;
     uint32_t uid;
 
-    ATF_REQUIRE_MSG(save_begin(box, &meta, &save, &e) == 0, "%s", e.admin);
-    ATF_REQUIRE(save_write(save, slice_from_str("Subject: x\n\ntext\n"), &e) == 0);
-    ATF_REQUIRE(save_finish(save, &e) == 0);
     run(save_commit(box, &save, 1, true, view, arena, &result));
     uid = result.uids[0];
     arena_free(arena);
@@ -66,7 +28,7 @@ static uint32_t save(struct mailbox *box, struct mailbox_view *view)
 /* Two sessions on one mailbox: the one that saves has the message as recent, also when the other looks first. */
 static void appender_first(const char *format)
 {
-    struct mail_user *user = open_user(format);
+    struct mail_user *user = open_user(format, (const char *const[]){NULL});
     struct arena *arena = arena_new();
     struct mailbox_view *saving, *other;
     struct mailbox_place place;

@@ -181,6 +181,7 @@ int maildir_keywords_refresh(struct maildir *, struct error *);
 int maildir_keywords_write(struct maildir *, struct error *);     /* if changed; uidlist lock held */
 
 /* read.c */
+struct maildir_record *maildir_record_of(struct maildir *, uint32_t uid, struct error *);   /* reads the uidlist if need be; NULL */
 /* Runs `act` on the file's name ("cur/x") relative to m->dir until it is not ENOENT; looks for a renamed file. act
  * returns 1: done, 0: not there (ENOENT), -1: *e. -> 1, 0: really gone, -1. */
 int maildir_file_do(struct maildir *, uint32_t uid, int (*act)(struct maildir *, const char *name, void *arg, struct error *),

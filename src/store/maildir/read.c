@@ -43,7 +43,7 @@ static char *likely_path(struct maildir *m, const struct maildir_record *rec, st
     return arena_printf(arena, "cur/%s%s", rec->base, maildir_info_make(arena, rec->info, index.flags, letters));
 }
 
-static struct maildir_record *record_of(struct maildir *m, uint32_t uid, struct error *e)
+struct maildir_record *maildir_record_of(struct maildir *m, uint32_t uid, struct error *e)
 {
     struct maildir_record *rec = maildir_uidlist_find(&m->list, uid);
 
@@ -64,7 +64,7 @@ int maildir_file_do(struct maildir *m, uint32_t uid,
     int r = 0;
 
     error_clear(e);
-    rec = record_of(m, uid, e);
+    rec = maildir_record_of(m, uid, e);
     if (rec == NULL) {
         arena_free(arena);
         return e->class == ERROR_NONE ? 0 : -1;
@@ -206,7 +206,7 @@ int maildir_item(struct mailbox *box, uint32_t uid, enum driver_item item, struc
 
     *out = (struct driver_value){0};
     error_clear(e);
-    rec = record_of(m, uid, e);
+    rec = maildir_record_of(m, uid, e);
     if (rec == NULL)
         return e->class == ERROR_NONE ? expunged(uid, e) : -1;
     switch (item) {

@@ -2,7 +2,10 @@
  *
  * Staged: a file in tmp/, whole, converted, dated; nobody sees it. Durable: its fsync, without a lock. Published, under
  * the uidlist lock and the index log lock: rename, fsync of the folders, uidlist record, index record. A crash before the
- * rename leaves a file in tmp/ (removed after 36 hours), one after it leaves a message that the next sync finds. */
+ * rename leaves a file in tmp/ (removed after 36 hours), one after it leaves a message that the next sync finds.
+ *
+ * A copy by link leaves nothing in tmp/: staged, it only says of which message it is one, and the link gets its name at
+ * once when it is published. What is expunged over there in between is no copy. */
 #include "store/internal.h"
 #include "store/maildir/maildir.h"
 #include "store/stage.h"
@@ -13,12 +16,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#define COPY_CHUNK 65536
+
 struct maildir_staged {
     char *base;                /* tmp/<base> */
     struct stage_writer *writer; /* while bytes come */
+    struct mailbox *source;    /* of a copy by link: referenced; NULL = the bytes are in tmp/ */
+    uint32_t source_uid;
     const char *source_base;   /* of a copy: the name to keep; NULL = base */
     const char *source_guid;   /* of a copy */
-    const char *published;     /* "new/x" or "cur/x", once renamed */
+    const char *published;     /* "new/x" or "cur/x", once it is there */
     bool has_tmp;
 };
 
@@ -42,19 +49,20 @@ static struct maildir_staged *new_staged(struct staged *s)
     return d;
 }
 
-int maildir_stage(struct staged *s, struct error *e)
+/* The file in tmp/. -> fd or -1. */
+static int create_tmp(struct staged *s, struct error *e)
 {
     struct maildir *m = maildir_of(s);
-    struct maildir_staged *d = new_staged(s);
+    struct maildir_staged *d = s->data;
     const struct mail_modes *modes = &s->box->modes;
     bool made = false;
 
     for (int tries = 0; tries < 10; tries++) {
-        s->fd = os_create(m->dir, tmp_name(s, d), modes->file, modes->gid, e);
-        if (s->fd >= 0) {
+        int fd = os_create(m->dir, tmp_name(s, d), modes->file, modes->gid, e);
+
+        if (fd >= 0) {
             d->has_tmp = true;
-            d->writer = stage_writer_new(s->box, s->fd, m->save_crlf);
-            return 0;
+            return fd;
         }
         if (e->class == ERROR_NOT_FOUND && !made) {
             made = true;
@@ -68,6 +76,17 @@ int maildir_stage(struct staged *s, struct error *e)
     }
     error_context(e, "%s/", s->box->path);
     return stage_space_text(e);
+}
+
+int maildir_stage(struct staged *s, struct error *e)
+{
+    struct maildir_staged *d = new_staged(s);
+
+    s->fd = create_tmp(s, e);
+    if (s->fd < 0)
+        return -1;
+    d->writer = stage_writer_new(s->box, s->fd, maildir_of(s)->save_crlf);
+    return 0;
 }
 
 int maildir_stage_write(struct staged *s, struct slice bytes, struct error *e)
@@ -107,6 +126,7 @@ void maildir_discard(struct staged *s)
     if (d->has_tmp && os_unlink(maildir_of(s)->dir, tmp_name(s, d), &e) < 0 && e.class != ERROR_NOT_FOUND)
         log_error_value(mail_user_log(s->box->user), &e);
     d->has_tmp = false;
+    mailbox_close(&d->source);
 }
 
 /* ---- copies ---- */
@@ -116,43 +136,19 @@ static bool same_modes(const struct mailbox *a, const struct mailbox *b)
     return a->modes.file == b->modes.file && a->modes.gid == b->modes.gid;
 }
 
-struct link_arg {
-    struct staged *s;
-    bool cannot;
-};
-
-static int link_file(struct maildir *from, const char *name, void *arg, struct error *e)
+/* May the file with this name be linked, and how large is it? */
+static int look_at_source(struct maildir *from, const char *name, void *arg, struct error *e)
 {
-    struct link_arg *l = arg;
-    struct maildir *m = maildir_of(l->s);
-    struct maildir_staged *d = l->s->data;
-    struct slice base = slice_of(name + 4, maildir_base_size(name + 4));
-    struct stat st = {0};
-    uint64_t size;
+    struct staged *s = arg;
+    struct maildir_staged *d = s->data;
+    struct stat st;
 
-    /* The name says the size, and so that a mail server made the file: no look at it. */
-    if (!from->broken_sizes && maildir_size_field(base, 'W', &size) && maildir_size_field(base, 'S', &size)) {
-        st.st_size = (off_t)size;
-    } else if (store_read_coded(from->box)) {
-        l->cannot = true; /* the file's size may be another one */
-        return 1;
-    } else if (fstatat(from->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+    if (fstatat(from->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : error_sys(e, "stat", name);
-    } else if (!S_ISREG(st.st_mode)) {
-        l->cannot = true;
+    if (!S_ISREG(st.st_mode))
         return 1;
-    }
-    if (os_link(from->dir, name, m->dir, tmp_name(l->s, d), e) < 0) {
-        if (e->class == ERROR_NOT_FOUND)
-            return 0;
-        if (e->sys == EXDEV || e->sys == EMLINK || e->sys == EPERM || e->sys == EACCES) {
-            l->cannot = true;
-            return 1;
-        }
-        return -1;
-    }
-    d->has_tmp = true;
-    l->s->size_physical = (uint64_t)st.st_size;
+    d->source = mailbox_ref(from->box);
+    s->size_physical = (uint64_t)st.st_size;
     return 1;
 }
 
@@ -161,33 +157,46 @@ int maildir_stage_copy(struct staged *s, struct mailbox *from_box, uint32_t uid,
     struct maildir *m = maildir_of(s), *from;
     struct maildir_staged *d;
     struct maildir_record *rec;
-    struct link_arg arg = {s, false};
+    struct slice base;
     uint64_t w, size;
-    int r;
+    int r = 1;
 
     if (from_box->driver != &maildir_driver || !m->copy_with_hardlinks || !same_modes(s->box, from_box))
         return 0;
     from = from_box->data;
+    error_clear(e);
+    rec = maildir_record_of(from, uid, e);
+    if (rec == NULL && e->class != ERROR_NONE)
+        return -1;
     d = new_staged(s);
-    r = maildir_file_do(from, uid, link_file, &arg, e);
-    if (r < 0)
-        return stage_space_text(e);
-    if (r == 0)
-        return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
-    if (arg.cannot)
-        return 0;
-    rec = maildir_uidlist_find(&from->list, uid);
-    if (rec != NULL) {
-        struct slice base = slice_from_str(rec->base);
-
-        d->source_guid = maildir_guid_of(rec, s->arena);
-        if (maildir_size_field(base, 'W', &w))
-            s->size_virtual = w;
-        /* The name is kept only where it says the size rightly. */
-        if (s->size_virtual != 0 && maildir_size_field(base, 'S', &size) && size == s->size_physical &&
-            strcmp(d->source_guid, rec->base) == 0)
-            d->source_base = arena_strdup(s->arena, rec->base);
+    d->source_uid = uid;
+    base = rec == NULL ? slice_of(NULL, 0) : slice_from_str(rec->base);
+    if (rec == NULL) {
+        r = 0;
+    } else if (rec->where != WHERE_GONE && !from->broken_sizes && maildir_size_field(base, 'W', &size) && maildir_size_field(base, 'S', &size)) {
+        /* The name says the size, and so that a mail server made the file: no look at it. */
+        d->source = mailbox_ref(from_box);
+        s->size_physical = size;
+    } else if (store_read_coded(from_box)) {
+        return 0; /* the file's size may be another one */
+    } else {
+        r = maildir_file_do(from, uid, look_at_source, s, e);
+        rec = maildir_uidlist_find(&from->list, uid);
     }
+    if (r < 0)
+        return -1;
+    if (r == 0 || rec == NULL)
+        return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
+    if (d->source == NULL)
+        return 0;
+    base = slice_from_str(rec->base);
+    d->source_guid = maildir_guid_of(rec, s->arena);
+    if (maildir_size_field(base, 'W', &w))
+        s->size_virtual = w;
+    /* The name is kept only where it says the size rightly. */
+    if (s->size_virtual != 0 && maildir_size_field(base, 'S', &size) && size == s->size_physical &&
+        strcmp(d->source_guid, rec->base) == 0)
+        d->source_base = arena_strdup(s->arena, rec->base);
     return 1;
 }
 
@@ -215,10 +224,12 @@ int maildir_stage_again(struct staged *s, const struct staged *first, struct err
 /* ---- publishing ---- */
 
 struct publish {
-    enum { PUBLISH_LOCK_LIST, PUBLISH_SYNC, PUBLISH_LOCK_INDEX, PUBLISH_RENAME, PUBLISH_SYNCED, PUBLISH_COMMIT } phase;
+    enum { PUBLISH_LOCK_LIST, PUBLISH_SYNC, PUBLISH_LOCK_INDEX, PUBLISH_PREPARE, PUBLISH_FILES, PUBLISH_SYNCED, PUBLISH_COMMIT } phase;
     struct arena *arena;
     struct driver_sync sync;
     bool index_locked, without_uids, renamed;
+    size_t at;                     /* the next to get its name */
+    bool any_new, any_cur;
     unsigned syncs;
     bool given;                    /* UIDs came along */
     size_t list_before;
@@ -269,7 +280,7 @@ static void take_back_lines(struct maildir *m, const struct publish *p)
     close(fd);
 }
 
-/* The failure of one is the failure of all: what was renamed goes. */
+/* The failure of one is the failure of all: what got its name goes. */
 static void undo(struct mailbox *box, struct driver_publish *pub, const struct publish *p)
 {
     struct maildir *m = box->data;
@@ -313,19 +324,100 @@ static char *sized_base(struct staged *s, const struct maildir_staged *d)
     return base;
 }
 
-/* tmp/x to its name. A kept name (of a copy) must not replace another file: *kept says that the uidlist knows all files of
- * the folders. NULL: a name of our own. */
-static int rename_one(struct maildir *m, struct staged *s, const char *base, const char *info, const bool *kept,
-                      struct error *e)
+static int copy_bytes(int from, int to, struct error *e)
+{
+    struct buffer bytes = {0};
+    uint64_t at = 0;
+    ssize_t n;
+    int r = 0;
+
+    while (r == 0 && (n = os_pread(from, at, COPY_CHUNK, &bytes, e)) != 0) {
+        r = n < 0 ? -1 : os_write(to, buffer_slice(&bytes), e);
+        at += bytes.size;
+        buffer_reset(&bytes);
+    }
+    buffer_free(&bytes);
+    return r;
+}
+
+/* In place of a link that cannot be made: the same bytes and the same date in a file in tmp/, durable. 1, 0: gone. */
+static int copy_file(struct staged *s, int from_dir, const char *name, struct error *e)
+{
+    struct maildir *m = maildir_of(s);
+    const struct maildir_staged *d = s->data;
+    int from = os_open_read(from_dir, name, O_NOFOLLOW, e), to;
+    struct stat st;
+    int r;
+
+    if (from < 0)
+        return e->class == ERROR_NOT_FOUND ? 0 : -1;
+    to = d->has_tmp ? os_open(m->dir, tmp_name(s, d), O_TRUNC, e) : create_tmp(s, e);
+    r = to < 0 ? -1 : copy_bytes(from, to, e);
+    if (r == 0 && fstat(from, &st) < 0)
+        r = error_sys(e, "stat", name);
+    if (r == 0)
+        r = os_set_times(m->dir, tmp_name(s, d), st.st_mtime, e);
+    if (r == 0 && !m->fsync_never)
+        r = os_sync(to, e);
+    if (to >= 0)
+        close(to);
+    close(from);
+    return r < 0 ? -1 : 1;
+}
+
+struct link_arg {
+    struct staged *s;
+    const char *to;
+};
+
+static int link_file(struct maildir *from, const char *name, void *arg, struct error *e)
+{
+    struct link_arg *l = arg;
+
+    if (os_link(from->dir, name, maildir_of(l->s)->dir, l->to, e) == 0)
+        return 1;
+    if (e->class == ERROR_NOT_FOUND)
+        return 0;
+    if (e->sys == EXDEV || e->sys == EMLINK || e->sys == EPERM || e->sys == EACCES)
+        return copy_file(l->s, from->dir, name, e);
+    return -1;
+}
+
+/* The file that this is a copy of, under its new name. ERROR_EXPUNGED: it is gone. */
+static int link_to(struct maildir *m, struct staged *s, const char *to, struct error *e)
+{
+    struct maildir_staged *d = s->data;
+    struct link_arg arg = {s, to};
+    struct stat st;
+    int r = maildir_file_do(d->source->data, d->source_uid, link_file, &arg, e);
+
+    if (r > 0) {
+        mailbox_close(&d->source);
+        return 0;
+    }
+    if (r < 0 && e->class != ERROR_NOT_FOUND) /* that: its whole mailbox is gone */
+        return -1;
+    if (r == 0 && fstatat(m->dir, *to == 'n' ? "new" : "cur", &st, 0) < 0)
+        return error_sys(e, "stat", s->box->path);
+    return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", d->source_uid);
+}
+
+/* A message to its name: a link to its source, or tmp/x. A kept name (of a copy) must not replace another file: *kept says
+ * that the uidlist knows all files of the folders. NULL: a name of our own. */
+static int put_in_place(struct maildir *m, struct staged *s, const char *base, const char *info, const bool *kept,
+                        struct error *e)
 {
     struct maildir_staged *d = s->data;
     const char *to = arena_printf(s->arena, "%s/%s%s", *info == '\0' ? "new" : "cur", base, info);
     struct stat st;
 
-    if (kept != NULL && !*kept && fstatat(m->dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        return error_set(e, ERROR_EXISTS, "%s/%s is there already", s->box->path, to);
-    if (os_rename(m->dir, tmp_name(s, d), m->dir, to, e) < 0) {
+    if (d->source != NULL && link_to(m, s, to, e) < 0)
         return -1;
+    if (d->has_tmp) {
+        if (kept != NULL && !*kept && fstatat(m->dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            return error_set(e, ERROR_EXISTS, "%s/%s is there already", s->box->path, to);
+        if (os_rename(m->dir, tmp_name(s, d), m->dir, to, e) < 0)
+            return -1;
     }
     d->has_tmp = false;
     d->published = to;
@@ -359,7 +451,7 @@ static int publish_one(struct maildir *m, struct staged *s, bool with_uid, const
         rec = maildir_uidlist_find_base(list, d->source_base, strlen(d->source_base));
         if (rec == NULL) {
             base = d->source_base;
-            if (rename_one(m, s, base, info, quiet, e) < 0) {
+            if (put_in_place(m, s, base, info, quiet, e) < 0) {
                 if (e->class != ERROR_EXISTS)
                     return -1;
                 base = NULL;
@@ -371,7 +463,7 @@ static int publish_one(struct maildir *m, struct staged *s, bool with_uid, const
         base = sized_base(s, d);
         if (guid == NULL)
             guid = d->source_guid;
-        if (rename_one(m, s, base, info, NULL, e) < 0)
+        if (put_in_place(m, s, base, info, NULL, e) < 0)
             return -1;
     }
     s->storage_id = base;
@@ -415,10 +507,9 @@ static int note_given(struct maildir *m, struct driver_publish *pub, struct publ
     return maildir_given_write(m, at, n, e);
 }
 
-static enum step rename_all(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
+static enum step prepare(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct error *e)
 {
     struct maildir *m = box->data;
-    bool any_new = false, any_cur = false, quiet;
 
     maildir_ext_read(m, &p->ext);
     p->quiet_new = fstatat(m->dir, "new", &p->st_new, 0) == 0 && (uint32_t)p->st_new.st_mtim.tv_sec == p->ext.new_mtime &&
@@ -438,23 +529,40 @@ static enum step rename_all(struct mailbox *box, struct driver_publish *pub, str
     p->next_before = m->list.next_uid;
     p->size_before = m->list.size;
     p->renamed = true;
-    quiet = p->quiet_new && p->quiet_cur;
-    for (size_t i = 0; i < pub->count; i++) {
-        if (publish_one(m, pub->staged[i], !p->without_uids, &quiet, e) < 0) {
-            stage_space_text(e);
-            return STEP_ERROR;
+    p->phase = PUBLISH_FILES;
+    return STEP_MORE;
+}
+
+/* Messages to their names, slice by slice: the locks are ours all the while. */
+static enum step place_files(struct mailbox *box, struct driver_publish *pub, struct publish *p, struct budget *budget,
+                             struct error *e)
+{
+    const bool quiet = p->quiet_new && p->quiet_cur;
+    struct maildir *m = box->data;
+
+    maildir_list_touch(m);
+    while (p->at < pub->count) {
+        struct staged *s = pub->staged[p->at++];
+        const struct maildir_staged *d = s->data;
+
+        if (publish_one(m, s, !p->without_uids, &quiet, e) < 0) {
+            if (e->class != ERROR_EXPUNGED || !pub->skip_gone)
+                return stage_space_text(e), STEP_ERROR;
+            s->gone = true;
+            continue;
         }
-        const struct maildir_staged *d = pub->staged[i]->data;
-        any_new = any_new || d->published[0] == 'n';
-        any_cur = any_cur || d->published[0] == 'c';
+        p->any_new = p->any_new || d->published[0] == 'n';
+        p->any_cur = p->any_cur || d->published[0] == 'c';
+        if (budget_spent(budget, 1) && p->at < pub->count)
+            return STEP_MORE;
     }
     p->phase = PUBLISH_SYNCED;
     pub->fd_count = 0;
     if (m->fsync_never)
         return STEP_MORE;
-    if (any_new && (p->new_fd = openat(m->dir, "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
+    if (p->any_new && (p->new_fd = openat(m->dir, "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
         pub->fds[pub->fd_count++] = p->new_fd;
-    if (any_cur && (p->cur_fd = openat(m->dir, "cur", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
+    if (p->any_cur && (p->cur_fd = openat(m->dir, "cur", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
         pub->fds[pub->fd_count++] = p->cur_fd;
     pub->syncing = pub->fd_count > 0;
     return pub->syncing ? STEP_WAIT : STEP_MORE;
@@ -467,7 +575,7 @@ static enum step write_list(struct mailbox *box, struct driver_publish *pub, str
     size_t doubled;
     int r;
 
-    if (p->without_uids)
+    if (p->without_uids || (!p->any_new && !p->any_cur))
         return STEP_DONE;
     maildir_uidlist_index(&m->list, &doubled);
     m->defer_sync = true;
@@ -510,14 +618,18 @@ static enum step commit(struct mailbox *box, struct driver_publish *pub, struct 
 {
     struct index_batch *batch = index_batch_new(p->arena, INDEX_EXTERNAL);
     struct index_status status;
-    uint32_t unclaimed, last = pub->staged[pub->count - 1]->uid;
+    uint32_t unclaimed, last = 0;
 
     index_status(box->index, &status);
     unclaimed = status.first_recent_uid;
     for (size_t i = 0; i < pub->count; i++) {
         struct staged *s = pub->staged[i];
-        struct index_append *append = index_batch_append(batch, s->uid, s->meta.flags & INDEX_FLAGS_CLIENT);
+        struct index_append *append;
 
+        if (s->gone)
+            continue;
+        last = s->uid;
+        append = index_batch_append(batch, s->uid, s->meta.flags & INDEX_FLAGS_CLIENT);
         for (size_t k = 0; k < s->meta.keyword_count; k++)
             index_append_keyword(batch, append, s->meta.keywords[k]);
         stage_append_cached(s, batch, append);
@@ -560,7 +672,7 @@ static enum step run(struct mailbox *box, struct driver_publish *pub, struct pub
         if (r == STEP_WAIT && !pub->need_uids && pub->staged[0]->meta.keyword_count == 0 && pub->count == 1) {
             /* Somebody is busy with the list: the next sync gives the UID. */
             p->without_uids = true;
-            p->phase = PUBLISH_RENAME;
+            p->phase = PUBLISH_PREPARE;
             return STEP_MORE;
         }
         p->phase = r == STEP_DONE ? PUBLISH_LOCK_INDEX : p->phase;
@@ -590,10 +702,12 @@ static enum step run(struct mailbox *box, struct driver_publish *pub, struct pub
             p->phase = PUBLISH_SYNC;
             return STEP_MORE;
         }
-        p->phase = PUBLISH_RENAME;
+        p->phase = PUBLISH_PREPARE;
         return STEP_MORE;
-    case PUBLISH_RENAME:
-        return rename_all(box, pub, p, e);
+    case PUBLISH_PREPARE:
+        return prepare(box, pub, p, e);
+    case PUBLISH_FILES:
+        return place_files(box, pub, p, budget, e);
     case PUBLISH_SYNCED:
         close_fds(p, m);
         return write_list(box, pub, p, e);
