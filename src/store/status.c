@@ -70,10 +70,15 @@ static enum step sum_deleted(struct status_op *s, struct budget *budget, struct 
     return STEP_DONE;
 }
 
-/* It counts what the shared index says is unseen; what is open knows more. */
+/* It counts what the shared index says is unseen; what a session has open knows more. */
 bool status_by_row(const struct mailbox_place *place)
 {
-    return place->ns->storage->at.index_private == NULL && mailbox_find_open(place) == NULL;
+    const struct mailbox *box;
+
+    if (place->ns->storage->at.index_private != NULL)
+        return false;
+    box = mailbox_find_open(place);
+    return box == NULL || box->refs == 0;
 }
 
 static enum step run_status(struct store_op *op, struct budget *budget, struct error *e)
