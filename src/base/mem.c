@@ -133,10 +133,39 @@ static bool keep_spare(struct arena *a)
     (void)a;
     return false;
 }
+
+void *mem_room_new(void)
+{
+    return mem_alloc(MEM_ROOM_SIZE);
+}
+
+void mem_room_free(void *room)
+{
+    mem_free(room);
+}
 #else
 enum { SPARE_MOST = 8 };
 static _Thread_local struct arena *spare[SPARE_MOST];
 static _Thread_local size_t spares;
+static _Thread_local void *spare_room;
+
+void *mem_room_new(void)
+{
+    void *room = spare_room;
+
+    spare_room = NULL;
+    return room != NULL ? room : mem_alloc(MEM_ROOM_SIZE);
+}
+
+void mem_room_free(void *room)
+{
+    if (room == NULL)
+        return;
+    if (spare_room == NULL)
+        spare_room = room;
+    else
+        mem_free(room);
+}
 
 static struct arena *take_spare(void)
 {

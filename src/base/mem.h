@@ -19,6 +19,10 @@ char *mem_strdup_null(const char *); /* of NULL: NULL */
 char *mem_strndup(struct slice) __attribute__((malloc, returns_nonnull)); /* adds the NUL */
 char *mem_printf(const char *fmt, ...) __attribute__((malloc, returns_nonnull, format(printf, 1, 2)));
 void mem_free(void *);
+/* Room to read through. The last one that was given back is the next one's: fresh pages would cost more than what is read. */
+#define MEM_ROOM_SIZE 65536u
+void *mem_room_new(void) __attribute__((malloc, returns_nonnull));
+void mem_room_free(void *);   /* NULL is fine */
 void mem_exhausted(size_t wanted) __attribute__((noreturn));
 
 struct arena;

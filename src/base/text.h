@@ -49,6 +49,12 @@ struct slice text_lowered(struct arena *, struct slice);  /* ASCII */
 size_t text_ascii_length(struct slice);                         /* bytes below 0x80 at its front */
 size_t text_plain_length(struct slice, unsigned char but);      /* bytes at its front that are neither control characters nor `but` */
 void text_upper_ascii(unsigned char *, size_t);                 /* in place */
+/* The whole lines at its front, up to the first of them behind an LF that begins with `stop` (-1: all). */
+struct text_lines {
+    size_t size;                   /* of all of them, with their line ends */
+    uint32_t count, bare;          /* bare: that end in an LF without a CR */
+};
+struct text_lines text_lines(struct slice, bool cr_before, int stop);   /* cr_before: the byte in front of it is a CR */
 
 /* Dovecot's time and size words (config 5): "30 secs", "5 mins", "2h", "500ms", "64k". -1: not such a text. */
 int text_parse_msecs(struct slice, uint64_t *ms);

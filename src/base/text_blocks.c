@@ -2,7 +2,9 @@
  * end goes byte by byte. */
 #include "base/text.h"
 
-enum { BLOCK = 16 };
+#include <limits.h>
+
+enum { BLOCK = 16, FOUR_BLOCKS = 4 * BLOCK };
 
 typedef unsigned char block __attribute__((vector_size(BLOCK)));
 
@@ -87,4 +89,63 @@ void text_upper_ascii(unsigned char *at, size_t size)
     }
     for (; i < size; i++)
         at[i] = at[i] >= 'a' && at[i] <= 'z' ? (unsigned char)(at[i] - 0x20) : at[i];
+}
+
+static uint32_t sum_of(block b)
+{
+    uint32_t sum = 0;
+
+    for (size_t i = 0; i < BLOCK; i++)
+        sum += b[i];
+    return sum;
+}
+
+struct text_lines text_lines(struct slice s, bool cr_before, int stop)
+{
+    struct text_lines lines = {0};
+    block ends = {0}, crlfs = {0};
+    uint32_t crlf = 0;
+    size_t i = 0, rounds = 0;
+
+    /* A block needs its neighbours: the byte in front of it, and the one behind. */
+    if (s.size > FOUR_BLOCKS && s.at[0] != '\n') {
+        block stops = (block){0} + (unsigned char)stop;
+
+        for (i = 1; s.size - i > FOUR_BLOCKS; i += FOUR_BLOCKS) {
+            block hits = {0}, more = {0}, more_crlfs = {0};
+
+            for (size_t k = i; k < i + FOUR_BLOCKS; k += BLOCK) {
+                block lf = (block)(load(s.at + k) == '\n');
+
+                hits |= lf & (block)(load(s.at + k + 1) == stops);
+                more -= lf;
+                more_crlfs -= lf & (block)(load(s.at + k - 1) == '\r');
+            }
+            if (stop >= 0 && any(lanes_of(hits)))
+                break;
+            ends += more;
+            crlfs += more_crlfs;
+            if (++rounds == UCHAR_MAX / 4) {
+                lines.count += sum_of(ends);
+                crlf += sum_of(crlfs);
+                ends = crlfs = (block){0};
+                rounds = 0;
+            }
+        }
+        lines.count += sum_of(ends);
+        crlf += sum_of(crlfs);
+        if (lines.count > 0)
+            lines.size = (size_t)((const unsigned char *)memrchr(s.at, '\n', i) - s.at) + 1;
+    }
+    for (; i < s.size; i++) {
+        if (s.at[i] != '\n')
+            continue;
+        lines.count++;
+        crlf += i > 0 ? s.at[i - 1] == '\r' : cr_before;
+        lines.size = i + 1;
+        if (stop >= 0 && i + 1 < s.size && s.at[i + 1] == stop)
+            break;
+    }
+    lines.bare = lines.count - crlf;
+    return lines;
 }

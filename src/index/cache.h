@@ -40,7 +40,7 @@ struct cache_policy {              /* per number of index_field */
 struct cache_queued {
     uint32_t uid;
     unsigned field;
-    struct slice value;            /* owned */
+    struct slice value;            /* in queue_arena */
 };
 
 struct index_cache {
@@ -57,6 +57,7 @@ struct index_cache {
     struct cache_policy *policy;
     unsigned policy_count;
     VEC(struct cache_queued) queue;
+    struct arena *queue_arena;         /* NULL while nothing is queued */
     size_t queued_bytes;
     bool queue_sorted, policy_dirty, purge_wanted, drop_due;
 };
@@ -110,5 +111,6 @@ void cache_policy_write(struct index *);               /* under the cache lock *
 /* ---- cache_write.c ---- */
 /* Makes sure under the log lock that a file of the index's generation exists; may append a transaction. */
 bool cache_prepare(struct index *);
+void cache_drop_queue(struct index_cache *);           /* what has not been written is forgotten */
 
 #endif

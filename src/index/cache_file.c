@@ -80,9 +80,7 @@ void cache_close(struct index *index)
     if (c == NULL)
         return;
     cache_forget(c);
-    for (size_t i = 0; i < c->queue.count; i++)
-        mem_free((void *)c->queue.at[i].value.at);
-    VEC_FREE(&c->queue);
+    cache_drop_queue(c);
     mem_free(c->policy);
     mem_free(c);
     index->cache = NULL;

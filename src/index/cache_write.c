@@ -11,10 +11,10 @@
 
 /* ---- the queue ---------------------------------------------------------------------------------------------------- */
 
-static void drop_queue(struct index_cache *c)
+void cache_drop_queue(struct index_cache *c)
 {
-    for (size_t i = 0; i < c->queue.count; i++)
-        mem_free((void *)c->queue.at[i].value.at);
+    arena_free(c->queue_arena);
+    c->queue_arena = NULL;
     VEC_FREE(&c->queue);
     c->queued_bytes = 0;
     c->queue_sorted = true;
@@ -68,7 +68,9 @@ static void put(struct index *index, uint32_t uid, unsigned field, struct slice 
         cache_added(index, field);
     if (c->queue.count > 0 && c->queue.at[c->queue.count - 1].uid > uid)
         c->queue_sorted = false;
-    VEC_PUSH(&c->queue, ((struct cache_queued){uid, field, slice_of(mem_strndup(value), value.size)}));
+    if (c->queue_arena == NULL)
+        c->queue_arena = arena_new();
+    VEC_PUSH(&c->queue, ((struct cache_queued){uid, field, arena_slice(c->queue_arena, value)}));
     c->queued_bytes += value.size + sizeof(struct cache_queued);
 }
 
@@ -332,11 +334,11 @@ void index_cache_flush(struct index *index)
     if (c->queue.count > 0) {
         if (mine && index_lock_try(index, "cache", &e) != STEP_DONE) {
             if (c->queued_bytes > CACHE_QUEUE_MAX / 2)
-                drop_queue(c);
+                cache_drop_queue(c);
             return;
         }
         write_queue(index);
-        drop_queue(c);
+        cache_drop_queue(c);
         if (mine)
             index_unlock(index);
     }

@@ -6,7 +6,7 @@
 
 /* ---- window: a source read forwards ------------------------------------------------------------------------ */
 
-#define MIME_WINDOW_SIZE 65536u
+#define MIME_WINDOW_SIZE MEM_ROOM_SIZE
 
 /* Reads *size bytes of a source that has `read`, or fewer, down to `least`, when that fails: what cannot be read further on costs
  * nobody what stands before it (a lost attachment: the header). *size: how many were asked for in the end. */

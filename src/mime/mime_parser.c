@@ -10,6 +10,7 @@
  *  - after the closing boundary of a multipart its boundary means nothing any more.
  * Depth, parts and header bytes are capped; the stack is an array, so nesting costs no recursion. A multipart or
  * message at the deepest level is not looked into; the last part that is allowed runs to the end of the mail. */
+#include "base/text.h"
 #include "mime/mime_internal.h"
 
 #define BOUNDARY_MAX 80        /* longer ones are compared by their first 80 bytes (RFC 2046 allows 70) */
@@ -117,6 +118,17 @@ static void advance(struct mime_parser *p, const unsigned char *to, bool lf)
     p->here.physical += n;
     w->at = to;
     w->offset += n;
+}
+
+/* Consumes whole lines. */
+static void take_lines(struct mime_parser *p, const struct text_lines *lines)
+{
+    const unsigned char *to = p->window.at + lines->size;
+    bool crlf = lines->size >= 2 ? to[-2] == '\r' : p->cr;
+
+    p->here.lines += lines->count - 1;
+    p->here.missing += lines->bare - !crlf;
+    advance(p, to, true);
 }
 
 /* The end of the line at hand, behind its LF. When the line is longer than the window: where the window ends, and
@@ -485,17 +497,20 @@ static int step_body(struct mime_parser *p, uint64_t stop, struct error *e)
         return 0;
     }
     p->fresh = false;
-    do {
-        const unsigned char *lf = memchr(w->at, '\n', (size_t)(w->end - w->at));
-        if (lf == NULL) {
-            if (w->eof || (size_t)(w->end - w->at) >= MIME_WINDOW_SIZE)
-                advance(p, w->end, false);
-            else if (fill(p, MIME_WINDOW_SIZE, e) < 0)
-                return -1;
-            return 0;
-        }
-        advance(p, lf + 1, true);
-    } while (w->at < w->end && (p->boundaries == 0 || *w->at != '-') && p->here.physical < stop);
+    /* All lines at hand in which no boundary can be. */
+    struct slice text = slice_of(w->at, (size_t)(w->end - w->at));
+    struct text_lines lines = text_lines(slice_head(text, stop - p->here.physical), p->cr, p->boundaries > 0 ? '-' : -1);
+    if (lines.size > 0) {
+        take_lines(p, &lines);
+        return 0;
+    }
+    ptrdiff_t lf = slice_find(text, '\n');
+    if (lf >= 0)
+        advance(p, w->at + lf + 1, true);
+    else if (w->eof || text.size >= MIME_WINDOW_SIZE)
+        advance(p, w->end, false);
+    else if (fill(p, MIME_WINDOW_SIZE, e) < 0)
+        return -1;
     return 0;
 }
 

@@ -1,7 +1,8 @@
 /* Reading a mail forwards through a window of 64 KiB, or in place when it is in memory.
  *
  * A read function may give less than asked only at the end of the mail, so that a short read ends it. Sizes of a
- * whole mail are counted here too: one pass, a memchr a line. */
+ * whole mail are counted here too. */
+#include "base/text.h"
 #include "mime/mime_internal.h"
 
 ssize_t mime_source_read(const struct mime_source *source, uint64_t offset, void *buf, size_t size, struct error *e)
@@ -44,7 +45,7 @@ int mime_window_fill(struct mime_window *w, size_t want, struct error *e)
     if (have >= want || w->eof)
         return 0;
     if (w->buf == NULL)
-        w->buf = mem_alloc(MIME_WINDOW_SIZE);
+        w->buf = mem_room_new();
     if (have > 0)
         memmove(w->buf, w->at, have);
     w->at = w->buf;
@@ -66,7 +67,7 @@ int mime_window_fill(struct mime_window *w, size_t want, struct error *e)
 
 void mime_window_free(struct mime_window *w)
 {
-    mem_free(w->buf);
+    mem_room_free(w->buf);
     w->buf = NULL;
     w->at = w->end = NULL;
 }
@@ -85,16 +86,9 @@ int mime_source_sizes(const struct mime_source *source, struct mime_size *size, 
         }
         if (w.at == w.end)
             break;
-        const unsigned char *p = w.at;
-        while (p < w.end) {
-            const unsigned char *lf = memchr(p, '\n', (size_t)(w.end - p));
-            if (lf == NULL)
-                break;
-            if (!(lf > w.at ? lf[-1] == '\r' : cr))
-                sum.virtual++;
-            sum.lines++;
-            p = lf + 1;
-        }
+        struct text_lines lines = text_lines(slice_of(w.at, (size_t)(w.end - w.at)), cr, -1);
+        sum.virtual += lines.bare;
+        sum.lines += lines.count;
         cr = w.end[-1] == '\r';
         sum.physical += (uint64_t)(w.end - w.at);
         w.offset += (uint64_t)(w.end - w.at);

@@ -631,7 +631,7 @@ static struct slice text_of(struct mail *mail, struct buffer *out)
     return text;
 }
 
-enum { ENVELOPE_ROOM = 512 };      /* enough for most */
+enum { ENVELOPE_ROOM = 512, STRUCTURE_ROOM = 1024 };   /* enough for most */
 
 /* The cache fields of the ten headers of an envelope; NULL when no more names can be kept. */
 static const unsigned *envelope_fields(void)
@@ -730,6 +730,7 @@ int mail_structure(struct mail *mail, bool extended, struct slice *text, struct 
         return 0;
     if (mail_parts(mail, true, &root, e) < 0)
         return -1;
+    buffer_reserve(&out, STRUCTURE_ROOM);
     if (!mime_structure_is_plain(root)) {
         mime_structure_put(&out, root, true);
         keep(mail, field(F_STRUCTURE), buffer_slice(&out));

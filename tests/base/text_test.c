@@ -2,6 +2,7 @@
 #include "base/text.h"
 
 #include <atf-c.h>
+#include <stdlib.h>
 
 static void check_escape(const char *plain, size_t size, const char *escaped)
 {
@@ -310,6 +311,54 @@ ATF_TC_BODY(blocks, tc)
     }
 }
 
+static struct text_lines lines_by_bytes(struct slice s, bool cr, int stop)
+{
+    struct text_lines lines = {0};
+
+    for (size_t i = 0; i < s.size; i++) {
+        if (s.at[i] == '\n') {
+            lines.size = i + 1;
+            lines.count++;
+            lines.bare += !cr;
+            if (stop >= 0 && i + 1 < s.size && s.at[i + 1] == stop)
+                break;
+        }
+        cr = s.at[i] == '\r';
+    }
+    return lines;
+}
+
+/* Lines of all lengths, with and without CR, lines that begin with the byte that stops, texts that begin anywhere. */
+ATF_TC_WITHOUT_HEAD(lines);
+ATF_TC_BODY(lines, tc)
+{
+    static const char some[] = "\n\r-axy\n\r\n-";
+    static unsigned char room[9000];
+
+    srand(1);
+    for (int round = 0; round < 20000; round++) {
+        size_t size = (size_t)rand() % (round % 100 == 0 ? sizeof(room) : 100), begin = size > 3 ? (size_t)rand() % 3 : 0;
+        int often = 1 + rand() % 40;
+        struct slice s = slice_of(room + begin, size - begin);
+        bool cr = rand() % 2 == 0;
+
+        for (size_t i = 0; i < size; i++)
+            room[i] = rand() % often == 0 ? (unsigned char)some[(size_t)rand() % (sizeof(some) - 1)] : 'x';
+        for (int stop = -1; stop <= '-'; stop += '-' + 1) {
+            struct text_lines got = text_lines(s, cr, stop), want = lines_by_bytes(s, cr, stop);
+
+            ATF_REQUIRE_EQ(want.size, got.size);
+            ATF_REQUIRE_EQ(want.count, got.count);
+            ATF_REQUIRE_EQ(want.bare, got.bare);
+        }
+    }
+    /* More lines than a lane can count. */
+    memset(room, '\n', sizeof(room));
+    ATF_CHECK_EQ(sizeof(room), text_lines(slice_of(room, sizeof(room)), false, -1).count);
+    room[0] = 'x';
+    ATF_CHECK_EQ(sizeof(room) - 1, text_lines(slice_of(room, sizeof(room)), false, '-').bare);
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, tab_escape);
@@ -325,5 +374,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, sizes);
     ATF_TP_ADD_TC(tp, lower);
     ATF_TP_ADD_TC(tp, blocks);
+    ATF_TP_ADD_TC(tp, lines);
     return atf_no_error();
 }
