@@ -55,6 +55,9 @@ struct text_lines {
     uint32_t count, bare;          /* bare: that end in an LF without a CR */
 };
 struct text_lines text_lines(struct slice, bool cr_before, int stop);   /* cr_before: the byte in front of it is a CR */
+/* Most of `in` with each LF as CRLF: what goes without care for the ends of both. -> bytes that were made; *used of `in` (never
+ * between a CR that was made and its LF). *cr: is the byte before a CR? */
+size_t text_put_crlf(unsigned char *out, size_t room, struct slice in, bool *cr, size_t *used);
 
 /* Dovecot's time and size words (config 5): "30 secs", "5 mins", "2h", "500ms", "64k". -1: not such a text. */
 int text_parse_msecs(struct slice, uint64_t *ms);

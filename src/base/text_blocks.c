@@ -149,3 +149,46 @@ struct text_lines text_lines(struct slice s, bool cr_before, int stop)
     lines.bare = lines.count - crlf;
     return lines;
 }
+
+/* Copies a round; -> where its first LF is, or FOUR_BLOCKS. */
+static inline size_t copy_line(unsigned char *out, const unsigned char *in)
+{
+    block hits = {0};
+
+    for (size_t k = 0; k < FOUR_BLOCKS; k += BLOCK) {
+        block b = load(in + k);
+
+        hits |= (block)(b == '\n');
+        memcpy(out + k, &b, BLOCK);
+    }
+    if (!any(lanes_of(hits)))
+        return FOUR_BLOCKS;
+    for (size_t k = 0;; k += BLOCK) {
+        struct lanes ends = lanes_of((block)(load(in + k) == '\n'));
+
+        if (any(ends))
+            return k + first_of(ends);
+    }
+}
+
+size_t text_put_crlf(unsigned char *out, size_t room, struct slice in, bool *cr, size_t *used)
+{
+    size_t at = 0, made = 0;
+
+    /* A whole round is stored wherever its line ends; what is behind the end is written over. */
+    while (in.size - at >= FOUR_BLOCKS && room - made > FOUR_BLOCKS) {
+        size_t n = copy_line(out + made, in.at + at);
+        bool ended = n < FOUR_BLOCKS;
+
+        if (ended && !(at + n > 0 ? in.at[at + n - 1] == '\r' : *cr))
+            out[made++ + n] = '\r';
+        if (ended)
+            out[made + n++] = '\n';
+        at += n;
+        made += n;
+    }
+    if (at > 0)
+        *cr = in.at[at - 1] == '\r';
+    *used = at;
+    return made;
+}

@@ -50,6 +50,18 @@ void session_write(struct session *s, struct slice bytes)
         deflate_out(s, bytes, Z_NO_FLUSH);
 }
 
+unsigned char *session_room(struct session *s, size_t size)
+{
+    return s->compression == NULL ? stream_room(s->io, size) : NULL;
+}
+
+void session_wrote(struct session *s, struct slice bytes)
+{
+    rawlog_out(s->rawlog, bytes);
+    s->written += bytes.size;
+    stream_wrote(s->io, bytes.size);
+}
+
 void session_write_tagged(struct session *s, struct slice line)
 {
     session_write(s, line);

@@ -518,7 +518,7 @@ static int begin_message(struct session *s, struct request *r, struct fetch *f, 
 /* Writes on until the line is complete, the client has to read, or the slice is used up. */
 static enum step write_message(struct session *s, struct request *r, struct fetch *f, struct budget *budget, struct error *e)
 {
-    unsigned char chunk[CHUNK];
+    unsigned char chunk[CHUNK], *room;
 
     for (;;) {
         struct buffer *out = &f->line;
@@ -528,7 +528,8 @@ static enum step write_message(struct session *s, struct request *r, struct fetc
         if (f->reader != NULL) {
             if (stream_full(s->io))
                 return STEP_OUTPUT_FULL;
-            n = mime_reader_read(f->reader, chunk, sizeof(chunk), e);
+            room = session_room(s, CHUNK);
+            n = mime_reader_read(f->reader, room != NULL ? room : chunk, CHUNK, e);
             if (n < 0) { /* the literal's size is out already: nothing else can be said */
                 log_error_value(&s->log, e);
                 session_bye(s, NULL, "FETCH failed: message ended early");
@@ -536,6 +537,8 @@ static enum step write_message(struct session *s, struct request *r, struct fetc
             }
             if (n == 0)
                 end_reader(f);
+            else if (room != NULL)
+                session_wrote(s, slice_of(room, (size_t)n));
             else
                 session_write(s, slice_of(chunk, (size_t)n));
             if (budget_spent(budget, 1))

@@ -207,6 +207,9 @@ struct slice session_input(struct session *);
 void session_consume(struct session *, size_t);
 void session_write(struct session *, struct slice);
 void session_write_tagged(struct session *, struct slice line);
+/* Where bytes may be put that session_wrote then says are written; NULL: to be put elsewhere, and written. */
+unsigned char *session_room(struct session *, size_t size);
+void session_wrote(struct session *, struct slice);
 void session_flush(struct session *);                        /* at the end of a step */
 void compression_start(struct session *);
 /* Can another process go on with what stands between the session and its client (also: nothing)? */

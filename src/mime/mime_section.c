@@ -4,6 +4,7 @@
  * Sizes of parts come from the tree. A partial range begins at a virtual offset, which in LF-stored mail must be
  * searched for; where physical and virtual size are equal it is computed, and otherwise the hint of an earlier read
  * saves the scan. A mail that is shorter than its tree says is reported, never padded. */
+#include "base/text.h"
 #include "mime/mime_internal.h"
 
 /* ---- which part --------------------------------------------------------------------------------------------- */
@@ -119,6 +120,11 @@ static size_t convert(struct mime_reader *r, unsigned char *out, size_t room)
     if (have > r->end - w->offset)
         have = (size_t)(r->end - w->offset);
     const unsigned char *p = w->at, *end = w->at + have;
+    if (!r->straight && !r->owe_lf) {
+        size_t used;
+        made = text_put_crlf(out, room, slice_of(p, have), &r->cr, &used);
+        p += used;
+    }
     while (made < room && (p < end || r->owe_lf)) {
         if (r->owe_lf) {
             out[made++] = '\n';
@@ -224,10 +230,7 @@ static int count_virtual(const struct mime_source *source, uint64_t offset, uint
             n = (size_t)(end - w.offset);
         if (n == 0)
             break;
-        for (const unsigned char *p = w.at, *stop = w.at + n, *lf;
-             p < stop && (lf = memchr(p, '\n', (size_t)(stop - p))) != NULL; p = lf + 1)
-            if (!(lf > w.at ? lf[-1] == '\r' : cr))
-                missing++;
+        missing += text_lines(slice_of(w.at, n), cr, -1).bare;
         cr = w.at[n - 1] == '\r';
         w.at += n;
         w.offset += n;

@@ -19,7 +19,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SCRATCH = 32 * 1024, DEFAULT_INPUT_MAX = 64 * 1024, DEFAULT_OUTPUT_HIGH = 128 * 1024 };
+enum { SCRATCH = 32 * 1024, DEFAULT_INPUT_MAX = 64 * 1024, DEFAULT_OUTPUT_HIGH = 128 * 1024,
+       WIDE_OUTPUT_HIGH = 512 * 1024 };
 
 /* One per process, since a process runs one loop (DESIGN "Processes"). */
 static struct {
@@ -205,6 +206,38 @@ static bool is_handshaking(const struct stream *s)
     return s->tls != NULL && s->tls->state == TLS_HANDSHAKE;
 }
 
+/* The room of output that has been written is the next one's, of whatever stream: an idle one has none, and who writes much
+ * need not let it grow from nothing each time. One stream of the process may let more bytes wait than others, as long as its
+ * client takes all that there is: each write wakes that client, which costs as much as a message. */
+enum { SPARE_LEAST = 4 * 1024, SPARE_MOST = 2 * WIDE_OUTPUT_HIGH };
+static struct buffer spare;
+static const struct stream *wide;
+
+static void give_room(struct stream *s)
+{
+    if (spare.at != NULL || s->output.room < SPARE_LEAST || s->output.room > SPARE_MOST) {
+        buffer_free(&s->output);
+        return;
+    }
+    spare = s->output;
+    spare.size = 0;
+    s->output = (struct buffer){0};
+}
+
+static void take_room(struct stream *s)
+{
+    if (s->output.at != NULL)
+        return;
+    s->output = spare;
+    spare = (struct buffer){0};
+}
+
+static void narrow(const struct stream *s)
+{
+    if (wide == s)
+        wide = NULL;
+}
+
 void stream_flush(struct stream *s)
 {
     while (stream_pending(s) > 0 && !s->failed && !s->shut && !is_handshaking(s)) {
@@ -215,13 +248,19 @@ void stream_flush(struct stream *s)
                 error_sys(&e, "write", "client");
                 stream_fail(s, &e);
             }
+            narrow(s);
             break;
         }
         s->output_at += (size_t)n;
         s->bytes_out += (uint64_t)n;
     }
     if (stream_pending(s) == 0) {
-        buffer_free(&s->output);
+        /* Where it had filled up it may be wide from now on; where not, somebody else. */
+        if (s->was_full && wide == NULL && s->output_high == DEFAULT_OUTPUT_HIGH && !s->failed)
+            wide = s;
+        else if (!s->was_full)
+            narrow(s);
+        give_room(s);
         s->output_at = 0;
     } else if (s->output_at > 64 * 1024 && s->output_at * 2 > s->output.size) {
         buffer_drop(&s->output, s->output_at);
@@ -455,6 +494,7 @@ static void let_go(struct stream *s)
     if (s->tls != NULL)
         stream_tls_free(s);
     loop_leave(s->loop);
+    narrow(s);
     buffer_wipe(&s->input); /* may hold a password */
     buffer_free(&s->output);
     mem_free(s);
@@ -538,14 +578,35 @@ bool stream_ended(const struct stream *s)
     return s->ended || s->failed;
 }
 
+static void wrote(struct stream *s)
+{
+    if (stream_full(s))
+        s->was_full = true;
+    stream_mark_dirty(s);
+}
+
 void stream_write(struct stream *s, struct slice bytes)
 {
     if (s->failed || s->finishing || bytes.size == 0)
         return;
+    take_room(s);
     buffer_append_slice(&s->output, bytes);
-    if (stream_full(s))
-        s->was_full = true;
-    stream_mark_dirty(s);
+    wrote(s);
+}
+
+unsigned char *stream_room(struct stream *s, size_t size)
+{
+    if (s->failed || s->finishing)
+        return NULL;
+    take_room(s);
+    buffer_reserve(&s->output, size);
+    return s->output.at + s->output.size;
+}
+
+void stream_wrote(struct stream *s, size_t size)
+{
+    s->output.size += size;
+    wrote(s);
 }
 
 void stream_print(struct stream *s, const char *fmt, ...)
@@ -554,12 +615,11 @@ void stream_print(struct stream *s, const char *fmt, ...)
 
     if (s->failed || s->finishing)
         return;
+    take_room(s);
     va_start(args, fmt);
     buffer_vprintf(&s->output, fmt, args);
     va_end(args);
-    if (stream_full(s))
-        s->was_full = true;
-    stream_mark_dirty(s);
+    wrote(s);
 }
 
 size_t stream_pending(const struct stream *s)
@@ -569,7 +629,7 @@ size_t stream_pending(const struct stream *s)
 
 bool stream_full(const struct stream *s)
 {
-    return stream_pending(s) >= s->output_high;
+    return stream_pending(s) >= (s == wide ? WIDE_OUTPUT_HIGH : s->output_high);
 }
 
 void stream_finish(struct stream *s, double seconds)

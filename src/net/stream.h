@@ -32,7 +32,7 @@ struct stream_handler {
 
 struct stream_limits {
     size_t input_max;   /* default 64 KiB when 0 */
-    size_t output_high; /* default 128 KiB when 0 */
+    size_t output_high; /* default 128 KiB when 0; then one stream of the process, whose client is quick, may have 512 */
 };
 
 /* Takes the descriptor, makes it non-blocking. `out_fd` -1: the same for output (a socket); otherwise for output
@@ -54,6 +54,10 @@ void stream_input_max(struct stream *, size_t);
 bool stream_ended(const struct stream *);                   /* peer has closed its side */
 
 void stream_write(struct stream *, struct slice);
+/* Room for so many bytes at the end of the output, to be filled before anything else is written; NULL: nothing is written any
+ * more. stream_wrote says how many there are now. */
+unsigned char *stream_room(struct stream *, size_t size);
+void stream_wrote(struct stream *, size_t size);
 void stream_print(struct stream *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void stream_flush(struct stream *);                          /* tries to write now */
 size_t stream_pending(const struct stream *);                /* bytes not yet written */

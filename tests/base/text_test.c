@@ -359,6 +359,46 @@ ATF_TC_BODY(lines, tc)
     ATF_CHECK_EQ(sizeof(room) - 1, text_lines(slice_of(room, sizeof(room)), false, '-').bare);
 }
 
+static size_t crlf_by_bytes(unsigned char *out, struct slice in, bool cr)
+{
+    size_t made = 0;
+
+    for (size_t i = 0; i < in.size; i++) {
+        if (in.at[i] == '\n' && !cr)
+            out[made++] = '\r';
+        out[made++] = in.at[i];
+        cr = in.at[i] == '\r';
+    }
+    return made;
+}
+
+/* It may stop before the end, but what it has done is right, nothing lies behind the room, and it leaves little of either. */
+ATF_TC_WITHOUT_HEAD(put_crlf);
+ATF_TC_BODY(put_crlf, tc)
+{
+    static const char some[] = "\n\rxy\n\r\n";
+    unsigned char text[120], out[260], want[260];
+
+    srand(2);
+    for (int round = 0; round < 20000; round++) {
+        size_t size = (size_t)rand() % sizeof(text), room = (size_t)rand() % 250, used = 999, made;
+        int often = 1 + rand() % 30;
+        bool before = rand() % 2 == 0, cr = before;
+
+        for (size_t i = 0; i < size; i++)
+            text[i] = rand() % often == 0 ? (unsigned char)some[(size_t)rand() % (sizeof(some) - 1)] : 'x';
+        memset(out, '#', sizeof(out));
+        made = text_put_crlf(out, room, slice_of(text, size), &cr, &used);
+        ATF_REQUIRE(used <= size && made <= room);
+        ATF_REQUIRE_EQ(crlf_by_bytes(want, slice_of(text, used), before), made);
+        ATF_REQUIRE(memcmp(out, want, made) == 0);
+        ATF_REQUIRE_EQ(used > 0 ? text[used - 1] == '\r' : before, cr);
+        ATF_REQUIRE(size - used < 64 || room - made <= 64);
+        for (size_t i = room; i < sizeof(out); i++)
+            ATF_REQUIRE_EQ('#', out[i]);
+    }
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, tab_escape);
@@ -375,5 +415,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, lower);
     ATF_TP_ADD_TC(tp, blocks);
     ATF_TP_ADD_TC(tp, lines);
+    ATF_TP_ADD_TC(tp, put_crlf);
     return atf_no_error();
 }
