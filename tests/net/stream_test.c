@@ -198,6 +198,92 @@ ATF_TC_BODY(output, tc)
     ev_loop_destroy(loop);
 }
 
+enum { HIGH = 128 * 1024, WIDE_HIGH = 512 * 1024 };
+
+static char many[WIDE_HIGH];
+
+static bool is_full_at(struct end *e, size_t size)
+{
+    bool before;
+
+    stream_write(e->stream, slice_of(many, size - 1));
+    before = stream_full(e->stream);
+    stream_write(e->stream, slice_of(many, 1));
+    return !before && stream_full(e->stream);
+}
+
+static struct stream *to_nowhere(struct ev_loop *loop, struct end *e, int ends[2])
+{
+    int out = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+    ATF_REQUIRE(out >= 0);
+    make_pair(ends);
+    return stream_new(loop, ends[0], out, NULL, &handler, e);
+}
+
+/* One stream of the process may let more wait, while its client takes all. */
+ATF_TC_WITHOUT_HEAD(wide);
+ATF_TC_BODY(wide, tc)
+{
+    struct ev_loop *loop = ev_loop_new(0);
+    struct end first = {0}, second = {0};
+    int ends[2], others[2];
+
+    first.stream = to_nowhere(loop, &first, ends);
+    second.stream = to_nowhere(loop, &second, others);
+    ATF_CHECK(is_full_at(&first, HIGH));
+    spin(loop);
+    ATF_CHECK_EQ(1, first.writable);
+    ATF_CHECK(is_full_at(&first, WIDE_HIGH));
+    for (int i = 0; i < 2; i++) {
+        ATF_CHECK(is_full_at(&second, HIGH));
+        spin(loop);
+    }
+    /* Until it has nothing more to say, or is gone. */
+    stream_print(first.stream, "x");
+    spin(loop);
+    ATF_CHECK(is_full_at(&second, HIGH));
+    spin(loop);
+    ATF_CHECK(is_full_at(&second, WIDE_HIGH));
+    ATF_CHECK(is_full_at(&first, HIGH));
+    stream_free(second.stream);
+    spin(loop);
+    ATF_CHECK(is_full_at(&first, WIDE_HIGH));
+    stream_free(first.stream);
+    close(ends[1]);
+    close(others[1]);
+    ev_loop_destroy(loop);
+}
+
+/* A client that does not read on has the room of all others. */
+ATF_TC_WITHOUT_HEAD(wide_and_slow);
+ATF_TC_BODY(wide_and_slow, tc)
+{
+    struct ev_loop *loop = ev_loop_new(0);
+    struct end e = {0};
+    char in[4096];
+    int ends[2];
+
+    make_pair(ends);
+    ATF_REQUIRE_EQ(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+    e.stream = stream_new(loop, ends[0], -1, NULL, &handler, &e);
+    ATF_CHECK(is_full_at(&e, HIGH));
+    while (stream_pending(e.stream) > 0) {
+        ev_run(loop, EVRUN_NOWAIT);
+        while (read(ends[1], in, sizeof(in)) > 0)
+            continue;
+    }
+    ATF_CHECK(!stream_full(e.stream));
+    stream_write(e.stream, slice_of(many, WIDE_HIGH));
+    while (stream_pending(e.stream) == WIDE_HIGH)
+        ev_run(loop, EVRUN_NOWAIT);
+    ATF_REQUIRE(stream_pending(e.stream) > HIGH && stream_pending(e.stream) < WIDE_HIGH);
+    ATF_CHECK(stream_full(e.stream));
+    stream_free(e.stream);
+    close(ends[1]);
+    ev_loop_destroy(loop);
+}
+
 ATF_TC_WITHOUT_HEAD(peer_gone);
 ATF_TC_BODY(peer_gone, tc)
 {
@@ -504,6 +590,8 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, acknowledged);
     ATF_TP_ADD_TC(tp, input_off);
     ATF_TP_ADD_TC(tp, output);
+    ATF_TP_ADD_TC(tp, wide);
+    ATF_TP_ADD_TC(tp, wide_and_slow);
     ATF_TP_ADD_TC(tp, peer_gone);
     ATF_TP_ADD_TC(tp, timer);
     ATF_TP_ADD_TC(tp, tls);
