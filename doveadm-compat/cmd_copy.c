@@ -17,8 +17,10 @@ struct copying {
     VEC(uint32_t) uids;
 };
 
-static int failed(struct doveadm *d, const struct copying *c, struct mailbox *from, uint32_t uid, const struct error *e)
+static int failed(struct doveadm *d, const struct copying *c, struct mailbox *from, uint32_t uid, struct error *e)
 {
+    if (e->class == ERROR_EXPUNGED)
+        error_user(e, "Message was expunged");
     return doveadm_mail_failed(d, e, "%s message UID %u from '%s' failed", c->move ? "Moving" : "Copying", uid,
                                mailbox_where(from)->vname);
 }
@@ -119,14 +121,13 @@ static int copy_commit(struct doveadm *d, struct mailbox_view *view, struct copy
         return doveadm_mail_failed(d, &e, "Committing %s mails failed", c->move ? "moved" : "copied");
     for (size_t i = 0; i < c->uids.count; i++) {
         if (result.gone[i]) {
-            error_set(&e, ERROR_EXPUNGED, "UID=%u: message is gone", c->uids.at[i]);
+            store_message_gone(c->uids.at[i], &e);
             doveadm_status_add(&status, failed(d, c, mailbox_view_box(view), c->uids.at[i], &e));
         } else if (c->move) {
             mailbox_batch_expunge(view, batch, c->uids.at[i]);
         }
     }
-    if (c->move)
-        doveadm_status_add(&status, doveadm_batch_commit(d, view, &batch));
+    doveadm_status_add(&status, doveadm_batch_commit(d, view, &batch)); /* empty where nothing is moved */
     return status;
 }
 

@@ -316,26 +316,41 @@ int os_read_file(int dir, const char *name, size_t most, struct buffer *out, str
     return r;
 }
 
+ssize_t os_pread_into(int fd, uint64_t at, void *to, size_t size, struct error *e)
+{
+    size_t total = 0;
+
+    while (total < size && at <= (uint64_t)INT64_MAX - total) {
+        ssize_t n = TEMP_FAILURE_RETRY(pread(fd, (char *)to + total, size - total, (off_t)(at + total)));
+
+        if (n < 0)
+            return error_sys(e, "pread", NULL);
+        if (n == 0)
+            break;
+        total += (size_t)n;
+    }
+    return (ssize_t)total;
+}
+
 ssize_t os_pread(int fd, uint64_t at, size_t size, struct buffer *out, struct error *e)
 {
     size_t before = out->size, total = 0;
 
+    /* In parts: `size` may be a cap that is far beyond what there is. */
     while (total < size) {
         size_t part = size - total < 65536 ? size - total : 65536;
         ssize_t n;
 
-        if (at > (uint64_t)INT64_MAX - total)
-            break;
         buffer_reserve(out, part);
-        n = TEMP_FAILURE_RETRY(pread(fd, out->at + out->size, part, (off_t)(at + total)));
+        n = at > UINT64_MAX - total ? 0 : os_pread_into(fd, at + total, out->at + out->size, part, e);
         if (n < 0) {
             out->size = before;
-            return error_sys(e, "pread", NULL);
+            return -1;
         }
-        if (n == 0)
-            break;
         out->size += (size_t)n;
         total += (size_t)n;
+        if ((size_t)n < part)
+            break;
     }
     return (ssize_t)total;
 }

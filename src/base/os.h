@@ -89,8 +89,9 @@ int os_set_mode(int fd, mode_t, struct error *);
 
 /* Reading: whole files with a cap; pread in full. */
 int os_read_file(int dir, const char *name, size_t most, struct buffer *out, struct error *); /* replaces *out */
-/* Reads up to `size` bytes at `at` onto the end of *out; fewer only at the end of file. -> bytes read or -1. */
+/* Reads up to `size` bytes at `at`, onto the end of *out or into memory; fewer only at the end of file. -> bytes read or -1. */
 ssize_t os_pread(int fd, uint64_t at, size_t size, struct buffer *out, struct error *);
+ssize_t os_pread_into(int fd, uint64_t at, void *to, size_t size, struct error *);
 void os_never_block(int fd);                /* O_NONBLOCK; one system call less where it is set */
 
 /* Locks. A lockable is one object per file and process (DECISIONS 9): OFD locks exclude between two opens of one

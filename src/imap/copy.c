@@ -191,9 +191,9 @@ enum step copy_run(struct session *s, struct request *r, struct budget *budget, 
         return step;
     }
     step = request_op(s, r, budget, e);
-    if (step == STEP_ERROR && t->stage == COPY_PUBLISH && e->class == ERROR_EXPUNGED)
-        return gone(s, r);
     if (step == STEP_ERROR) {
+        if (t->stage == COPY_PUBLISH && e->class == ERROR_EXPUNGED)
+            return gone(s, r);
         request_error_as(s, r, e, t->stage == COPY_PUBLISH ? ERROR_TRYCREATE : ERROR_PLAIN);
         return STEP_DONE;
     }

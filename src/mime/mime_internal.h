@@ -24,6 +24,8 @@ void mime_window_init(struct mime_window *, const struct mime_source *, uint64_t
 /* Makes at least `want` (<= MIME_WINDOW_SIZE) bytes available unless the mail ends; -1 on a read error. */
 int mime_window_fill(struct mime_window *, size_t want, struct error *);
 void mime_window_free(struct mime_window *);
+/* Counts at most `physical` bytes from `offset` on. */
+int mime_range_sizes(const struct mime_source *, uint64_t offset, uint64_t physical, struct mime_size *, struct error *);
 
 /* Places in a mail: physical bytes, CRs that are missing, LFs so far. */
 struct mime_place {

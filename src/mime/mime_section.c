@@ -212,34 +212,6 @@ static int seek(struct mime_reader *r, uint64_t from, struct error *e)
     return 0;
 }
 
-static int count_virtual(const struct mime_source *source, uint64_t offset, uint64_t physical, uint64_t *virtual,
-                         struct error *e)
-{
-    struct mime_window w;
-    uint64_t missing = 0, end = offset + physical;
-    bool cr = false;
-
-    mime_window_init(&w, source, offset);
-    while (w.offset < end) {
-        if (mime_window_fill(&w, 1, e) < 0) {
-            mime_window_free(&w);
-            return -1;
-        }
-        size_t n = (size_t)(w.end - w.at);
-        if (n > end - w.offset)
-            n = (size_t)(end - w.offset);
-        if (n == 0)
-            break;
-        missing += text_lines(slice_of(w.at, n), cr, -1).bare;
-        cr = w.at[n - 1] == '\r';
-        w.at += n;
-        w.offset += n;
-    }
-    *virtual = w.offset - offset + missing;
-    mime_window_free(&w);
-    return 0;
-}
-
 static uint64_t clip(uint64_t size, uint64_t from, uint64_t count)
 {
     if (from >= size)
@@ -252,9 +224,13 @@ int mime_reader_open(struct arena *arena, const struct mime_source *source, uint
                      struct mime_reader **reader, struct error *e)
 {
     struct mime_reader *r = ARENA_NEW(arena, struct mime_reader);
+    struct mime_size counted;
 
-    if (virtual == UINT64_MAX && count_virtual(source, offset, physical, &virtual, e) < 0)
-        return -1;
+    if (virtual == UINT64_MAX) {
+        if (mime_range_sizes(source, offset, physical, &counted, e) < 0)
+            return -1;
+        virtual = counted.virtual;
+    }
     mime_window_init(&r->window, source, offset);
     r->begin = offset;
     r->end = physical > UINT64_MAX - offset ? UINT64_MAX : offset + physical;

@@ -72,30 +72,33 @@ void mime_window_free(struct mime_window *w)
     w->at = w->end = NULL;
 }
 
-int mime_source_sizes(const struct mime_source *source, struct mime_size *size, struct error *e)
+int mime_range_sizes(const struct mime_source *source, uint64_t offset, uint64_t physical, struct mime_size *size, struct error *e)
 {
     struct mime_window w;
-    struct mime_size sum = {0};
     bool cr = false;
+    int r;
 
-    mime_window_init(&w, source, 0);
-    for (;;) {
-        if (mime_window_fill(&w, 1, e) < 0) {
-            mime_window_free(&w);
-            return -1;
-        }
-        if (w.at == w.end)
+    *size = (struct mime_size){0};
+    mime_window_init(&w, source, offset);
+    while ((r = mime_window_fill(&w, 1, e)) == 0) {
+        struct slice text = slice_head(slice_of(w.at, (size_t)(w.end - w.at)), physical - size->physical);
+        struct text_lines lines = text_lines(text, cr, -1);
+
+        if (text.size == 0)
             break;
-        struct text_lines lines = text_lines(slice_of(w.at, (size_t)(w.end - w.at)), cr, -1);
-        sum.virtual += lines.bare;
-        sum.lines += lines.count;
-        cr = w.end[-1] == '\r';
-        sum.physical += (uint64_t)(w.end - w.at);
-        w.offset += (uint64_t)(w.end - w.at);
-        w.at = w.end;
+        size->virtual += lines.bare;
+        size->lines += lines.count;
+        size->physical += text.size;
+        cr = text.at[text.size - 1] == '\r';
+        w.at += text.size;
+        w.offset += text.size;
     }
-    sum.virtual += sum.physical;
-    *size = sum;
+    size->virtual += size->physical;
     mime_window_free(&w);
-    return 0;
+    return r;
+}
+
+int mime_source_sizes(const struct mime_source *source, struct mime_size *size, struct error *e)
+{
+    return mime_range_sizes(source, 0, UINT64_MAX, size, e);
 }

@@ -106,7 +106,8 @@ struct driver_publish {
     size_t count;
     bool need_uids;
     bool take_recent;              /* the saving session's: raise first_recent_uid with the same commit */
-    bool skip_gone;                /* a copy whose source is gone is left out; else ERROR_EXPUNGED, for all of them */
+    bool skip_gone;                /* a copy whose source is gone is left out; else ERROR_EXPUNGED, for all of them. (Where only
+                                    * a purge or damage takes a staged copy's source away it is the error for all.) */
     uint32_t recent_first, recent_last; /* out: UIDs taken over so; 0 = none */
     /* Folders and files to sync before going on: publish fills fds and returns STEP_WAIT with `syncing`; it is called
      * again when they are durable (with sync_error on failure). The descriptors stay the driver's. */

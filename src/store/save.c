@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define COPY_CHUNK 65536
-
 struct save {
     struct staged s;
     bool finished;
@@ -168,6 +166,11 @@ uint64_t save_size(const struct save *save)
 
 /* ---- copies ---- */
 
+int store_message_gone(uint32_t uid, struct error *e)
+{
+    return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
+}
+
 /* Everything of the source that a copy keeps. */
 static int source_meta(struct mailbox *from, uint32_t uid, struct arena *arena, struct mail_meta *meta, struct error *e)
 {
@@ -177,7 +180,7 @@ static int source_meta(struct mailbox *from, uint32_t uid, struct arena *arena, 
 
     *meta = (struct mail_meta){0};
     if (!index_get(from->index, uid, &rec))
-        return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
+        return store_message_gone(uid, e);
     meta->flags = private_flags_of(from, uid, rec.flags & INDEX_FLAGS_CLIENT);
     keywords = ARENA_ARRAY(arena, struct slice, n + 1);
     for (unsigned i = 0; i < n; i++)
@@ -189,12 +192,12 @@ static int source_meta(struct mailbox *from, uint32_t uid, struct arena *arena, 
 
 static int copy_bytes(struct save *save, const struct mime_source *source, struct error *e)
 {
-    unsigned char *buf = mem_alloc(COPY_CHUNK);
+    unsigned char *buf = mem_room_new();
     uint64_t at = 0;
     int r = 0;
 
     for (;;) {
-        ssize_t n = source->read(source->arg, at, buf, COPY_CHUNK, e);
+        ssize_t n = source->read(source->arg, at, buf, MEM_ROOM_SIZE, e);
 
         if (n <= 0) {
             r = n < 0 ? -1 : 0;
@@ -204,7 +207,7 @@ static int copy_bytes(struct save *save, const struct mime_source *source, struc
             break;
         at += (uint64_t)n;
     }
-    mem_free(buf);
+    mem_room_free(buf);
     return r < 0 ? -1 : save_finish(save, e);
 }
 

@@ -378,6 +378,8 @@ struct mail_meta {
     bool quota_unknown;               /* quota_check_ahead could not tell: it is let through */
 };
 
+int store_message_gone(uint32_t uid, struct error *);   /* ERROR_EXPUNGED; -1 */
+
 struct save; /* one staged message */
 /* Everything in meta is copied. Nothing of a staged message can be seen by anybody. ERROR_SPACE, ERROR_QUOTA. */
 int save_begin(struct mailbox *, const struct mail_meta *, struct save **, struct error *);

@@ -377,11 +377,11 @@ ATF_TC_WITHOUT_HEAD(put_crlf);
 ATF_TC_BODY(put_crlf, tc)
 {
     static const char some[] = "\n\rxy\n\r\n";
-    unsigned char text[120], out[260], want[260];
+    unsigned char text[400], out[860], want[860];
 
     srand(2);
     for (int round = 0; round < 20000; round++) {
-        size_t size = (size_t)rand() % sizeof(text), room = (size_t)rand() % 250, used = 999, made;
+        size_t size = (size_t)rand() % sizeof(text), room = (size_t)rand() % 850, used = 999, made;
         int often = 1 + rand() % 30;
         bool before = rand() % 2 == 0, cr = before;
 

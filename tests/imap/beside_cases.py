@@ -134,6 +134,24 @@ def acl_modseqs():
     return {"name": "acl_modseqs", "steps": steps, "conf": "mail_plugins = acl\nprotocol imap {\n  mail_plugins = acl imap_acl\n}\nplugin {\n  acl = vfile\n}\n"}
 
 
+def second_gone(homes):
+    """Another program removes the second message, and no server is told."""
+    for path in glob.glob(homes + "/*/Maildir/cur/*") + glob.glob(homes + "/*/Maildir/new/*"):
+        with open(path) as f:
+            if "closed" in f.read():
+                os.unlink(path)
+
+
+# of what its own COPY had taken back
+LOWERED = "Warning: Mailbox to: .*next_uid header was lowered"
+
+
+def copy_gone():
+    """COPY and MOVE of messages of which one is gone: all of them fail."""
+    steps = three()[:-1] + [("ask", 1, "c CREATE to"), ("run", second_gone), ("ask", 1, "d COPY 1:3 to"), ("ask", 1, "t STATUS to (MESSAGES)")]
+    return {"name": "copy_gone", "conf": "maildir_very_dirty_syncs = yes\n", "unlike": LOWERED, "steps": steps + [("ask", 1, "x LOGOUT"), ("wait_log", "Logged out")]}
+
+
 def workaround(name, value):
     steps = [("login", 1, "ann"), ("ask", 1, "c CREATE box"), ("ask", 1, "c2 CREATE box2/"), ("ask", 1, "c3 CREATE box2/x/"), ("append", 1, "INBOX", MAIL),
              ("ask", 1, "s SELECT INBOX"), ("append", 1, "INBOX", MAIL), ("login", 2, "ann"), ("append", 2, "INBOX", MAIL), ("ask", 1, "n1 STATUS INBOX (MESSAGES)"),
@@ -222,7 +240,7 @@ def urlauth_own():
 COUNTERS = ("in=%i out=%o t=%{input} d=%{deleted} e=%{expunged} tr=%{trashed} a=%{autoexpunged} hc=%{fetch_hdr_count} hb=%{fetch_hdr_bytes} "
             "bc=%{fetch_body_count} bb=%{fetch_body_bytes} ap=%{append_count} us=%{user} s=%{session} n=%{nonsense} %% %u %n %d %h %x")
 CASES = [
-    believed(), selected(), vanished(), binary_nuls(), binary_sizes(), keywords_twice(), acl_modseqs(),
+    believed(), selected(), vanished(), binary_nuls(), binary_sizes(), keywords_twice(), acl_modseqs(), copy_gone(),
     failing("disconnect-immediately"), failing("disconnect-after"), failing("no-after"), failing_items(),
     workaround("no_workaround", ""), workaround("delay_newmail", "delay-newmail"), workaround("extra_sep", "tb-extra-mailbox-sep"),
     workaround("lsub_flags", "tb-lsub-flags"), workaround("workarounds", "delay-newmail tb-extra-mailbox-sep tb-lsub-flags"),

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <fcntl.h>
 
+#include "base/os.h"
 #include "mime/mime.h"
 
 static void show(const char *key, struct slice s)
@@ -104,17 +105,9 @@ static void show_section(struct arena *arena, const struct mime_source *source, 
 
 static ssize_t read_file(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
 {
-    struct file *f = arg;
-    size_t have = 0;
-    while (have < size) {
-        ssize_t got = pread(f->fd, (char *)buf + have, size - have, (off_t)(offset + have));
-        if (got < 0)
-            return error_sys(e, "pread", NULL);
-        if (got == 0)
-            break;
-        have += (size_t)got;
-    }
-    return (ssize_t)have;
+    const struct file *f = arg;
+
+    return os_pread_into(f->fd, offset, buf, size, e);
 }
 
 /* What searches, sorting and threading see: decoded subject, its base, the date, the preview. */

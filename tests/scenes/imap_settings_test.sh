@@ -62,11 +62,11 @@ id_cleanup()
 atf_test_case rest cleanup
 rest_head()
 {
-    head "the list index, BINARY, repeated keywords, access control lists and modseqs, literals, capabilities, line length, idling, what a session's last line counts, connections of one user, rawlog"
+    head "the list index, BINARY, repeated keywords, access control lists and modseqs, a COPY of what is gone, literals, capabilities, line length, idling, what a session's last line counts, connections of one user, rawlog"
 }
 rest_body()
 {
-    beside list_believed list_selected vanished binary_nuls binary_sizes keywords_twice acl_modseqs literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
+    beside list_believed list_selected vanished binary_nuls binary_sizes keywords_twice acl_modseqs copy_gone literal_minus capability_plus capability_whole line_length idle_interval logout_format userip rawlog
 }
 rest_cleanup()
 {

@@ -1,5 +1,6 @@
 /* Base64, hash templates, references, single instance storage, and attachments against a model: what was saved is what is read. */
 #include "tests/store/coding_help.h"
+#include "tests/store/user_help.h"
 
 /* ---- attachments ---- */
 
@@ -109,32 +110,18 @@ ATF_TC_BODY(references, tc)
 /* A user whose attachments lie below the test's folder. */
 static struct mail_user *user_with(const char *const *pairs)
 {
-    char folder[4096];
-    const char *all[8] = {NULL};
     struct mail_user_params params = {.username = "u", .home = "/nonexistent", .service = "imap"};
-    struct settings *set, *changed;
+    char *folder = realpath(".", NULL), *dir = mem_printf("mail_attachment_dir=%s/att", folder);
+    const char *more[7] = {dir, "mail_attachment_min_size=100"};
     struct mail_user *user;
-    struct conf *conf = conf_from_tree(conf_tree_new("test"));
-    struct error e;
-    size_t n = 0;
-    char *dir;
 
-    ATF_REQUIRE(getcwd(folder, sizeof(folder)) != NULL);
-    dir = mem_printf("mail_attachment_dir=%s/att", folder);
-    all[n++] = dir;
-    all[n++] = "mail_attachment_min_size=100";
-    all[n++] = "mail_location=maildir:/nonexistent/Maildir";
-    while (pairs != NULL && *pairs != NULL)
-        all[n++] = *pairs++;
-    set = conf_settings(conf, NULL, &e);
-    ATF_REQUIRE(set != NULL);
-    changed = settings_override_all(set, all, &e);
-    ATF_REQUIRE_MSG(changed != NULL, "%s", e.admin);
-    ATF_REQUIRE_EQ_MSG(mail_user_open(&user, changed, &params, &e), 0, "%s", e.admin);
-    settings_unref(set);
-    settings_unref(changed);
-    conf_free(conf);
+    for (size_t i = 0; pairs != NULL && pairs[i] != NULL; i++) {
+        ATF_REQUIRE(i < 4);
+        more[i + 2] = pairs[i];
+    }
+    user = open_user_of(&params, "maildir:/nonexistent/Maildir", more);
     mem_free(dir);
+    free(folder);
     return user;
 }
 

@@ -1,8 +1,8 @@
 /* The bytes of an mbox: From_ lines, where messages end, hidden headers (maildir-and-layouts 9.1). */
-#include "conf/settings.h"
 #include "index/index.h"
 #include "store/mbox/format.h"
 #include "store/store.h"
+#include "tests/store/user_help.h"
 
 #include <atf-c.h>
 #include <fcntl.h>
@@ -234,26 +234,15 @@ struct inbox {
 /* With one message. */
 static void open_inbox(struct inbox *in)
 {
-    struct conf *conf = conf_from_tree(conf_tree_new("test"));
-    char *home = realpath(".", NULL), *pair = mem_printf("mail_location=mbox:%s/mail:INBOX=%s/inbox", home, home);
+    char *home = realpath(".", NULL), *location = mem_printf("mbox:%s/mail:INBOX=%s/inbox", home, home);
     struct mail_user_params params = {.username = "ann", .home = home, .no_notify = true};
-    struct settings *set, *changed;
-    struct mailbox_place place;
-    struct error e;
     FILE *file;
 
     in->arena = arena_new();
     ATF_REQUIRE((file = fopen("inbox", "w")) != NULL && fputs(FROM "S: x\n\nb\n\n", file) >= 0 && fclose(file) == 0);
-    set = conf_settings(conf, NULL, &e);
-    ATF_REQUIRE(set != NULL);
-    changed = settings_override_all(set, (const char *const[]){pair, NULL}, &e);
-    ATF_REQUIRE_MSG(changed != NULL && mail_user_open(&in->user, changed, &params, &e) == 0, "%s", e.admin);
-    ATF_REQUIRE_MSG(mailbox_place(in->user, in->arena, SLICE("INBOX"), &place, &e) == 0 && mailbox_open(&in->box, &place, 0, &e) == 0, "%s",
-                    e.admin);
-    settings_unref(set);
-    settings_unref(changed);
-    conf_free(conf);
-    mem_free(pair);
+    in->user = open_user_of(&params, location, (const char *const[]){NULL});
+    in->box = open_box(in->user, in->arena, "INBOX");
+    mem_free(location);
     free(home);
 }
 

@@ -104,18 +104,7 @@ static struct byte_sink *posix_create(struct fs *fs, const char *path, struct er
 
 static ssize_t read_fd(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
 {
-    size_t done = 0;
-
-    while (done < size) {
-        ssize_t n = TEMP_FAILURE_RETRY(pread((int)(intptr_t)arg, (char *)buf + done, size - done, (off_t)(offset + done)));
-
-        if (n < 0)
-            return error_sys(e, "read", NULL);
-        if (n == 0)
-            break;
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
+    return os_pread_into((int)(intptr_t)arg, offset, buf, size, e);
 }
 
 static void end_file(struct fs_file *file)

@@ -150,22 +150,12 @@ struct file_part {
 static ssize_t read_file(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
 {
     const struct file_part *file = arg;
-    size_t done = 0;
 
     if (offset >= file->size)
         return 0;
     if (size > file->size - offset)
         size = (size_t)(file->size - offset);
-    while (done < size) {
-        ssize_t n = TEMP_FAILURE_RETRY(pread(file->fd, (char *)buf + done, size - done, (off_t)(file->at + offset + done)));
-
-        if (n < 0)
-            return error_sys(e, "read", NULL);
-        if (n == 0)
-            break;
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
+    return os_pread_into(file->fd, file->at + offset, buf, size, e);
 }
 
 struct mime_source store_file_source(struct arena *arena, int fd, uint64_t at, uint64_t size)

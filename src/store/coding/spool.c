@@ -82,7 +82,7 @@ int blob_append(struct blob *b, struct slice bytes, struct error *e)
 ssize_t blob_read(void *arg, uint64_t offset, void *buf, size_t size, struct error *e)
 {
     struct blob *b = arg;
-    size_t done = 0;
+    ssize_t n;
 
     if (offset >= b->size)
         return 0;
@@ -92,14 +92,10 @@ ssize_t blob_read(void *arg, uint64_t offset, void *buf, size_t size, struct err
         memcpy(buf, b->memory + offset, size);
         return (ssize_t)size;
     }
-    while (done < size) {
-        ssize_t n = TEMP_FAILURE_RETRY(pread(b->fd, (char *)buf + done, size - done, (off_t)(offset + done)));
-
-        if (n <= 0)
-            return n < 0 ? error_sys(e, "read", b->temp_dir) : error_set(e, ERROR_TEMPORARY, "%s: a file was cut", b->temp_dir);
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
+    n = os_pread_into(b->fd, offset, buf, size, e);
+    if (n < 0)
+        return error_context(e, "%s: ", b->temp_dir);
+    return (size_t)n == size ? n : error_set(e, ERROR_TEMPORARY, "%s: a file was cut", b->temp_dir);
 }
 
 /* ---- a decoded message ---- */

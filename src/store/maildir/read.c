@@ -127,11 +127,6 @@ static int open_file(struct maildir *m, const char *name, void *arg, struct erro
     return 1;
 }
 
-static int expunged(uint32_t uid, struct error *e)
-{
-    return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
-}
-
 int maildir_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file, struct error *e)
 {
     struct maildir *m = box->data;
@@ -139,7 +134,7 @@ int maildir_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct 
 
     r = maildir_file_do(m, uid, open_file, file, e);
     if (r == 0)
-        return expunged(uid, e);
+        return store_message_gone(uid, e);
     if (r < 0)
         return -1;
     file->source = store_file_source(arena, file->fd, 0, file->size);
@@ -176,7 +171,7 @@ static int stat_uid(struct maildir *m, uint32_t uid, struct stat_arg *arg, struc
 {
     int r = maildir_file_do(m, uid, stat_file, arg, e);
 
-    return r == 1 ? 0 : r == 0 ? expunged(uid, e) : -1;
+    return r == 1 ? 0 : r == 0 ? store_message_gone(uid, e) : -1;
 }
 
 const char *maildir_guid_of(const struct maildir_record *rec, struct arena *arena)
@@ -208,7 +203,7 @@ int maildir_item(struct mailbox *box, uint32_t uid, enum driver_item item, struc
     error_clear(e);
     rec = maildir_record_of(m, uid, e);
     if (rec == NULL)
-        return e->class == ERROR_NONE ? expunged(uid, e) : -1;
+        return e->class == ERROR_NONE ? store_message_gone(uid, e) : -1;
     switch (item) {
     case ITEM_GUID:
         out->text = maildir_guid_of(rec, arena);

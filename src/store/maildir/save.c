@@ -16,8 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define COPY_CHUNK 65536
-
 struct maildir_staged {
     char *base;                /* tmp/<base> */
     struct stage_writer *writer; /* while bytes come */
@@ -159,21 +157,19 @@ int maildir_stage_copy(struct staged *s, struct mailbox *from_box, uint32_t uid,
     struct maildir_record *rec;
     struct slice base;
     uint64_t w, size;
-    int r = 1;
+    int r;
 
     if (from_box->driver != &maildir_driver || !m->copy_with_hardlinks || !same_modes(s->box, from_box))
         return 0;
     from = from_box->data;
     error_clear(e);
     rec = maildir_record_of(from, uid, e);
-    if (rec == NULL && e->class != ERROR_NONE)
-        return -1;
+    if (rec == NULL)
+        return e->class == ERROR_NONE ? store_message_gone(uid, e) : -1;
     d = new_staged(s);
     d->source_uid = uid;
-    base = rec == NULL ? slice_of(NULL, 0) : slice_from_str(rec->base);
-    if (rec == NULL) {
-        r = 0;
-    } else if (rec->where != WHERE_GONE && !from->broken_sizes && maildir_size_field(base, 'W', &size) && maildir_size_field(base, 'S', &size)) {
+    base = slice_from_str(rec->base);
+    if (rec->where != WHERE_GONE && !from->broken_sizes && maildir_size_field(base, 'W', &w) && maildir_size_field(base, 'S', &size)) {
         /* The name says the size, and so that a mail server made the file: no look at it. */
         d->source = mailbox_ref(from_box);
         s->size_physical = size;
@@ -181,14 +177,14 @@ int maildir_stage_copy(struct staged *s, struct mailbox *from_box, uint32_t uid,
         return 0; /* the file's size may be another one */
     } else {
         r = maildir_file_do(from, uid, look_at_source, s, e);
+        if (r < 0)
+            return -1;
         rec = maildir_uidlist_find(&from->list, uid);
+        if (r == 0 || rec == NULL)
+            return store_message_gone(uid, e);
+        if (d->source == NULL)
+            return 0;
     }
-    if (r < 0)
-        return -1;
-    if (r == 0 || rec == NULL)
-        return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
-    if (d->source == NULL)
-        return 0;
     base = slice_from_str(rec->base);
     d->source_guid = maildir_guid_of(rec, s->arena);
     if (maildir_size_field(base, 'W', &w))
@@ -324,82 +320,70 @@ static char *sized_base(struct staged *s, const struct maildir_staged *d)
     return base;
 }
 
-static int copy_bytes(int from, int to, struct error *e)
+static int copy_bytes(const struct mime_source *from, int to, struct error *e)
 {
-    struct buffer bytes = {0};
+    unsigned char *room = mem_room_new();
     uint64_t at = 0;
     ssize_t n;
-    int r = 0;
 
-    while (r == 0 && (n = os_pread(from, at, COPY_CHUNK, &bytes, e)) != 0) {
-        r = n < 0 ? -1 : os_write(to, buffer_slice(&bytes), e);
-        at += bytes.size;
-        buffer_reset(&bytes);
-    }
-    buffer_free(&bytes);
-    return r;
+    while ((n = from->read(from->arg, at, room, MEM_ROOM_SIZE, e)) > 0 && os_write(to, slice_of(room, (size_t)n), e) == 0)
+        at += (uint64_t)n;
+    mem_room_free(room);
+    return n == 0 ? 0 : -1;
 }
 
-/* In place of a link that cannot be made: the same bytes and the same date in a file in tmp/, durable. 1, 0: gone. */
-static int copy_file(struct staged *s, int from_dir, const char *name, struct error *e)
+/* In place of a link that cannot be made: the same bytes and the same date in a file in tmp/, durable. */
+static int copy_file(struct maildir *m, struct staged *s, struct error *e)
 {
-    struct maildir *m = maildir_of(s);
     const struct maildir_staged *d = s->data;
-    int from = os_open_read(from_dir, name, O_NOFOLLOW, e), to;
-    struct stat st;
-    int r;
+    struct mail_file file = {.fd = -1};
+    int r, to;
 
-    if (from < 0)
-        return e->class == ERROR_NOT_FOUND ? 0 : -1;
-    to = d->has_tmp ? os_open(m->dir, tmp_name(s, d), O_TRUNC, e) : create_tmp(s, e);
-    r = to < 0 ? -1 : copy_bytes(from, to, e);
-    if (r == 0 && fstat(from, &st) < 0)
-        r = error_sys(e, "stat", name);
+    if (maildir_read(d->source, d->source_uid, s->arena, &file, e) < 0)
+        return -1;
+    to = create_tmp(s, e);
+    r = to < 0 ? -1 : copy_bytes(&file.source, to, e);
     if (r == 0)
-        r = os_set_times(m->dir, tmp_name(s, d), st.st_mtime, e);
+        r = os_set_times(m->dir, tmp_name(s, d), file.internal_date, e);
     if (r == 0 && !m->fsync_never)
         r = os_sync(to, e);
     if (to >= 0)
         close(to);
-    close(from);
-    return r < 0 ? -1 : 1;
+    maildir_read_end(&file);
+    return r;
 }
 
 struct link_arg {
-    struct staged *s;
+    struct maildir *m;
     const char *to;
 };
 
 static int link_file(struct maildir *from, const char *name, void *arg, struct error *e)
 {
-    struct link_arg *l = arg;
+    const struct link_arg *l = arg;
 
-    if (os_link(from->dir, name, maildir_of(l->s)->dir, l->to, e) == 0)
+    if (os_link(from->dir, name, l->m->dir, l->to, e) == 0)
         return 1;
-    if (e->class == ERROR_NOT_FOUND)
-        return 0;
-    if (e->sys == EXDEV || e->sys == EMLINK || e->sys == EPERM || e->sys == EACCES)
-        return copy_file(l->s, from->dir, name, e);
-    return -1;
+    return e->class == ERROR_NOT_FOUND ? 0 : -1;
 }
 
-/* The file that this is a copy of, under its new name. ERROR_EXPUNGED: it is gone. */
-static int link_to(struct maildir *m, struct staged *s, const char *to, struct error *e)
+/* The file that this is a copy of, under its new name or, where links are refused, in tmp/. ERROR_EXPUNGED: it is gone. */
+static int take_source(struct maildir *m, struct staged *s, const char *to, struct error *e)
 {
     struct maildir_staged *d = s->data;
-    struct link_arg arg = {s, to};
+    struct link_arg arg = {m, to};
     struct stat st;
     int r = maildir_file_do(d->source->data, d->source_uid, link_file, &arg, e);
 
-    if (r > 0) {
-        mailbox_close(&d->source);
-        return 0;
-    }
-    if (r < 0 && e->class != ERROR_NOT_FOUND) /* that: its whole mailbox is gone */
-        return -1;
     if (r == 0 && fstatat(m->dir, *to == 'n' ? "new" : "cur", &st, 0) < 0)
         return error_sys(e, "stat", s->box->path);
-    return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", d->source_uid);
+    if (r == 0 || (r < 0 && e->class == ERROR_NOT_FOUND)) /* that: its whole mailbox is gone */
+        return store_message_gone(d->source_uid, e);
+    if (r < 0 && (e->sys == EXDEV || e->sys == EMLINK || e->sys == EPERM || e->sys == EACCES))
+        r = copy_file(m, s, e);
+    if (r >= 0)
+        mailbox_close(&d->source);
+    return r < 0 ? -1 : 0;
 }
 
 /* A message to its name: a link to its source, or tmp/x. A kept name (of a copy) must not replace another file: *kept says
@@ -411,7 +395,7 @@ static int put_in_place(struct maildir *m, struct staged *s, const char *base, c
     const char *to = arena_printf(s->arena, "%s/%s%s", *info == '\0' ? "new" : "cur", base, info);
     struct stat st;
 
-    if (d->source != NULL && link_to(m, s, to, e) < 0)
+    if (d->source != NULL && take_source(m, s, to, e) < 0)
         return -1;
     if (d->has_tmp) {
         if (kept != NULL && !*kept && fstatat(m->dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)

@@ -44,7 +44,7 @@ static int lost(struct mdbox *m, uint32_t uid, uint32_t map_uid, struct error *e
     if (index_refresh(m->box->index, &ignored) == STEP_DONE && index_get(m->box->index, uid, &rec))
         mdbox_storage_corrupted(m->storage, mail_user_log(m->box->user), "Unexpectedly lost %s uid=%u map_uid=%u",
                                 m->box->place.vname, uid, map_uid);
-    return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
+    return store_message_gone(uid, e);
 }
 
 static int open_message(struct mdbox *m, uint32_t uid, struct opened *o, struct error *e)
@@ -54,7 +54,7 @@ static int open_message(struct mdbox *m, uint32_t uid, struct opened *o, struct 
     struct mdbox_record rec;
 
     if (!mdbox_record_get(m, uid, &rec))
-        return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
+        return store_message_gone(uid, e);
     if (check_validity(m, e) < 0)
         return -1;
     for (int tries = 0; tries < TRIES; tries++) {

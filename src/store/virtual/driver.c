@@ -343,18 +343,13 @@ static bool virtual_origin(struct mailbox *box, uint32_t uid, struct mailbox **r
     return true;
 }
 
-static int gone(uint32_t uid, struct error *e)
-{
-    return error_set(e, ERROR_EXPUNGED, "UID=%u: message is gone", uid);
-}
-
 static int virtual_read(struct mailbox *box, uint32_t uid, struct arena *arena, struct mail_file *file, struct error *e)
 {
     struct mailbox *real;
     uint32_t real_uid;
 
     if (!virtual_origin(box, uid, &real, &real_uid))
-        return gone(uid, e);
+        return store_message_gone(uid, e);
     return real->driver->read(real, real_uid, arena, file, e);
 }
 
@@ -369,7 +364,7 @@ static int virtual_item(struct mailbox *box, uint32_t uid, enum driver_item item
     uint32_t real_uid;
 
     if (!virtual_origin(box, uid, &real, &real_uid))
-        return gone(uid, e);
+        return store_message_gone(uid, e);
     return real->driver->item(real, real_uid, item, arena, value, e);
 }
 
