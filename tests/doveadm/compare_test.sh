@@ -591,8 +591,61 @@ stats_cleanup()
     scene_end
 }
 
+# Another program has removed a message, in new/ or in cur/; both seen by a sync, or not before its file is wanted.
+atf_test_case gone cleanup
+gone_head()
+{
+    atf_set descr 'commands on messages of which one has gone'
+    atf_set require.progs 'doveadm'
+}
+gone_body()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_make
+    printf 'base_dir = %s/run\nmail_location = maildir:~/Maildir\nstats_writer_socket_path =\nmaildir_very_dirty_syncs = yes\nnamespace inbox {\n  inbox = yes\n}\n' \
+        "$SCENE" >"$SCENE/c.conf"
+    mkdir "$SCENE/gold"
+    chown "$MAIL_USER" "$SCENE" "$SCENE/gold"
+    real="as_user env USER=alice HOME=$SCENE/gold doveadm -c $SCENE/c.conf"
+    $real mailbox create Work Moved Hidden1 Hidden2 || atf_fail "the store cannot be made"
+    for n in 1 2 3; do
+        for box in INBOX Work Hidden1 Hidden2; do
+            printf 'Subject: m%s\n\nx\n' $n | $real save -m $box
+        done
+    done
+    printf 'a SELECT Work\r\nb SELECT Hidden1\r\nc SELECT Hidden2\r\nd LOGOUT\r\n' | $real exec imap >out 2>&1
+    $real fetch uid ALL >seen
+    for mail in $(grep -l 'Subject: m2' "$SCENE"/gold/Maildir/new/* "$SCENE"/gold/Maildir/.*/cur/*); do
+        folder=${mail%/*}
+        touch -r "$folder" ref
+        rm "$mail"
+        case $folder in *Hidden*) touch -r ref "$folder" ;; esac
+        echo "$mail" >>removed
+    done
+    [ "$(wc -l <removed)" = 4 ] || atf_fail "removed: $(cat removed)"
+    cp -a "$SCENE/gold" "$SCENE/theirs"
+    cp -a "$SCENE/gold" "$SCENE/ours"
+    compare_each <<END
+copy Moved mailbox INBOX ALL
+fetch hdr.subject mailbox Moved
+fetch hdr.subject mailbox INBOX
+move Moved mailbox Work ALL
+fetch hdr.subject mailbox Work
+copy Moved mailbox Hidden1 ALL
+move Moved mailbox Hidden2 1:2
+fetch hdr.subject mailbox Moved
+END
+    [ "$(grep -c m1 ours.out)" = 4 ] || atf_fail "not all was copied: $(cat ours.out)"
+}
+gone_cleanup()
+{
+    . "$TOP_SRC/tests/lib/scene.sh"
+    scene_end
+}
+
 atf_init_test_cases()
 {
+    atf_add_test_case gone
     atf_add_test_case same
     atf_add_test_case namespaces
     atf_add_test_case virtual_thread

@@ -99,6 +99,8 @@ static int check(struct maildir *m, struct driver_sync *sync, struct maildir_syn
     s->move_new = (sync->take_recent || m->empty_new) && !m->box->read_only &&
                   (s->scan_new || sync->why == SYNC_SELECT) && has_files(m);
     s->scan_new = s->scan_new || s->move_new;
+    /* Messages that stay in new/ may have been taken away there: only a look at both folders tells. */
+    s->scan_cur = s->scan_cur || (s->scan_new && !s->move_new && status.recent > 0);
     s->why |= s->move_new ? MAILDIR_WHY_DROP_RECENT : 0;
     s->pending = index_has_pending(m->box->index);
     s->take_recent = sync->take_recent && status.first_recent_uid < status.next_uid;
