@@ -67,6 +67,9 @@ ATF_TC_BODY(round_trips, tc)
             ATF_CHECK(c->is == NULL || codec_detect(buffer_slice(&stored)) == c);
             ATF_CHECK_EQ(decoded(c, buffer_slice(&stored), &back, i % 2 == 0 ? 100000 : 77), 0);
             ATF_CHECK_MSG(slice_equal(buffer_slice(&back), buffer_slice(&plain)), "%s %zu", c->name, sizes[i]);
+            buffer_reset(&back);
+            ATF_CHECK_EQ_MSG(decoded(c, buffer_slice(&stored), &back, sizes[i]), 0, "%s: %zu at once", c->name, sizes[i]);
+            ATF_CHECK_MSG(slice_equal(buffer_slice(&back), buffer_slice(&plain)), "%s: %zu at once", c->name, sizes[i]);
             buffer_free(&plain);
             buffer_free(&stored);
             buffer_free(&back);

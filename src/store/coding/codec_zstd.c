@@ -11,6 +11,7 @@ static bool is_zstd(struct slice head)
 #include <zstd.h>
 
 #define BUFFER_SIZE 32768
+#define FRAME_HEADER_MAX 18
 
 /* ---- reading ---- */
 
@@ -19,6 +20,7 @@ struct zstd_decoder {
     struct input in;
     ZSTD_DStream *z;
     bool between;              /* no frame is open */
+    unsigned long long left;   /* bytes that the open frame says to have yet; ZSTD_CONTENTSIZE_UNKNOWN: it does not say */
     bool pending;              /* the library holds output that did not fit */
 };
 
@@ -32,9 +34,11 @@ static ssize_t zstd_read(struct decoder *decoder, unsigned char *buf, size_t siz
         struct slice have;
         size_t r;
 
-        if (input_fill(&d->in, 1, e) < 0)
+        if (input_fill(&d->in, d->between ? FRAME_HEADER_MAX : 1, e) < 0)
             return -1;
         have = input_slice(&d->in);
+        if (d->between)
+            d->left = ZSTD_getFrameContentSize(have.at, have.size);
         if (have.size == 0 && !d->pending)
             return d->between ? 0 : input_bad(&d->in, "zstd", "unexpected end of data", e);
         in = (ZSTD_inBuffer){have.at, have.size, 0};
@@ -42,8 +46,13 @@ static ssize_t zstd_read(struct decoder *decoder, unsigned char *buf, size_t siz
         if (ZSTD_isError(r))
             return input_bad(&d->in, "zstd", ZSTD_getErrorName(r), e);
         input_take(&d->in, in.pos);
+        /* The library does not compare where it gives a frame in pieces. */
+        if (d->left < ZSTD_CONTENTSIZE_ERROR && (out.pos > d->left || (r == 0 && out.pos < d->left)))
+            return input_bad(&d->in, "zstd", "a frame has not the size that it says", e);
+        if (d->left < ZSTD_CONTENTSIZE_ERROR)
+            d->left -= out.pos;
         d->between = r == 0;
-        d->pending = out.pos == out.size;
+        d->pending = r != 0 && out.pos == out.size;
     }
     return (ssize_t)out.pos;
 }
