@@ -36,6 +36,16 @@ static void sort_by_align(const struct state *s, unsigned *order)
     }
 }
 
+/* The least multiple of both; alignments are at most 8. */
+static uint32_t common_multiple(uint32_t a, uint32_t b)
+{
+    uint32_t multiple = a;
+
+    while (multiple % b != 0)
+        multiple += a;
+    return multiple;
+}
+
 /* Computes the offsets anew (2.3). -> the record size. */
 static uint32_t place_all(struct state *s)
 {
@@ -46,8 +56,8 @@ static uint32_t place_all(struct state *s)
 
     sort_by_align(s, order);
     for (unsigned i = 0; i < s->ext_count; i++) {
-        if (s->exts[i].record_align > most)
-            most = s->exts[i].record_align;
+        if (s->exts[i].record_align > 0) /* powers of two, where nothing is broken: then it is the largest */
+            most = common_multiple(most, s->exts[i].record_align);
         s->exts[i].record_offset = 0;
         left += s->exts[i].record_size > 0;
     }
