@@ -51,7 +51,7 @@ while waits or said < len(lines):
     if words[1] in ("100", "-1"):
         waits -= 1
     if words[1] == "OK" or words[1] in ("100", "-1"):
-        print(" ".join(words))
+        print(" ".join(words), flush=True)
 END
 }
 
