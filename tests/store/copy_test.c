@@ -102,6 +102,32 @@ static void sync_box(struct mailbox *box)
     run(mailbox_sync(box, NULL, SYNC_FULL));
 }
 
+static void count_warnings(void *arg, enum log_level level, const char *prefix, const char *text)
+{
+    (void)prefix;
+    if (level < LOG_LEVEL_WARNING)
+        return;
+    fprintf(stderr, "%s\n", text);
+    ++*(unsigned *)arg;
+}
+
+/* The target is as if nothing had been tried: no message, no UID used up, and nothing said about it. */
+static void check_untouched(struct scene *s)
+{
+    struct save *save;
+    unsigned said = 0;
+
+    log_capture(count_warnings, &said);
+    sync_box(s->to);
+    ATF_CHECK_EQ(0, subjects(s));
+    save = stage_text(s->to, SLICE("Subject: 9\n\ntext\n"), &(struct mail_meta){0});
+    publish(s, s->to, &save, 1);
+    ATF_CHECK_EQ(1, s->result.uids[0]);
+    ATF_CHECK_EQ(9, subjects(s));
+    log_capture(NULL, NULL);
+    ATF_CHECK_EQ(0, said);
+}
+
 /* Until they are published nothing of them is to be seen, in tmp/ neither; afterwards it is the same file. */
 ATF_TC_WITHOUT_HEAD(linked);
 ATF_TC_BODY(linked, tc)
@@ -153,8 +179,23 @@ ATF_TC_BODY(expunged, tc)
 
     unlink_second();
     ATF_CHECK_EQ(ERROR_EXPUNGED, publish_fails(&s));
-    sync_box(s.to);
-    ATF_CHECK_EQ(0, subjects(&s));
+    check_untouched(&s);
+    end(&s);
+}
+
+/* The client goes while files get their names. */
+ATF_TC_WITHOUT_HEAD(given_up);
+ATF_TC_BODY(given_up, tc)
+{
+    struct scene s = begin();
+    struct store_op *op = save_commit(s.to, s.copies, COUNT, true, NULL, s.arena, &s.result);
+    struct error e;
+
+    while (access("mail/.to/cur", F_OK) == 0 && system("test -n \"$(ls -A mail/.to/cur)\"") != 0)
+        ATF_REQUIRE(store_op_step(op, &(struct budget){0, 1}, &e) != STEP_ERROR);
+    ATF_CHECK_EQ(0, system("test $(ls mail/.to/cur | wc -l) -lt 3"));
+    store_op_free(&op);
+    check_untouched(&s);
     end(&s);
 }
 
@@ -253,7 +294,10 @@ static void with_fault(int err, bool works)
     os_trace(NULL, NULL);
     os_fault_arm(NULL);
     sync_box(s.to);
-    ATF_CHECK_EQ(works ? 123 : 0, subjects(&s));
+    if (!works)
+        check_untouched(&s);
+    else
+        ATF_CHECK_EQ(123, subjects(&s));
     if (works) /* one of them is a file of its own, under the name that the link would have had */
         ATF_CHECK_EQ(0, system("cd mail && test $(find .to/cur -type f -links 1 | wc -l) = 1 && "
                                "for f in .from/cur/*; do cmp $f .to/cur/${f##*/} || exit 1; done"));
@@ -287,6 +331,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, cancelled);
     ATF_TP_ADD_TC(tp, renamed);
     ATF_TP_ADD_TC(tp, expunged);
+    ATF_TP_ADD_TC(tp, given_up);
     ATF_TP_ADD_TC(tp, expunged_skipped);
     ATF_TP_ADD_TC(tp, all_expunged);
     ATF_TP_ADD_TC(tp, source_deleted);

@@ -267,7 +267,6 @@ static void take_back_lines(struct maildir *m, const struct publish *p)
     struct error e;
     int fd = openat(m->control, "dovecot-uidlist", O_RDWR | O_CLOEXEC);
 
-    list->next_uid = p->next_before;
     if (fd < 0)
         return;
     if (fstat(fd, &st) == 0 && st.st_ino == list->ino && (uint64_t)st.st_size > p->size_before &&
@@ -292,6 +291,12 @@ static void undo(struct mailbox *box, struct driver_publish *pub, const struct p
             log_error_value(mail_user_log(box->user), &e);
         d->published = NULL;
         pub->staged[i]->uid = 0;
+    }
+    if (!p->without_uids) {
+        /* Lines of files that are gone again: the list is read anew. What stands there is used up, and no more. */
+        m->list.next_uid = p->next_before;
+        m->list.exists = true;
+        m->list.ino = 0;
     }
     maildir_given_done(m);
 }
@@ -725,17 +730,10 @@ enum step maildir_publish(struct mailbox *box, struct driver_publish *pub, struc
     }
     if (r == STEP_ERROR && p->renamed)
         undo(box, pub, p);
-    if (r == STEP_ERROR && p->renamed && !p->without_uids) {
-        /* Lines of files that are gone again: the list is read anew. */
-        struct maildir *m = box->data;
-
-        m->list.exists = true;
-        m->list.ino = 0;
-    }
-    if (r == STEP_DONE) {
+    if (r == STEP_ERROR || r == STEP_DONE)
         p->renamed = false;
+    if (r == STEP_DONE)
         pub->commit.uid_validity = ((struct maildir *)box->data)->list.uid_validity;
-    }
     return r;
 }
 
