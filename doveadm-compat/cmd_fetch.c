@@ -424,9 +424,13 @@ static int put_slice(struct fetch_mail *m, struct slice text)
 
 static int put_envelope(struct fetch_mail *m, struct error *e)
 {
-    struct slice text;
+    struct buffer text = {0};
+    int got = mail_envelope(m->mail, &text, e);
 
-    return mail_envelope(m->mail, &text, e) < 0 ? -1 : put_slice(m, text);
+    if (got == 0)
+        put_slice(m, buffer_slice(&text));
+    buffer_free(&text);
+    return got;
 }
 
 static int put_imap_body(struct fetch_mail *m, struct error *e)

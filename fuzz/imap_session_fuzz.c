@@ -21,10 +21,12 @@ static struct conf *conf;
 static struct imap_worker *worker;
 static char home[] = "/tmp/imap-fuzz.XXXXXX";
 
-static void ended(void *arg, uint32_t id)
+static void ended(void *arg, uint32_t id, int fd)
 {
     (void)arg;
     (void)id;
+    if (fd >= 0)
+        close(fd);
 }
 
 static const struct imap_worker_handler handler = {.ended = ended};

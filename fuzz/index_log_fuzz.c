@@ -13,9 +13,10 @@ static void ignore_flags(void *arg, uint32_t first, uint32_t last, bool visible)
         abort();
 }
 
-static void ignore_expunged(void *arg, uint32_t uid, uint8_t flags, struct slice keywords)
+static void ignore_expunged(void *arg, uint32_t uid, uint8_t flags, uint64_t modseq, struct slice keywords)
 {
     (void)arg;
+    (void)modseq;
     (void)keywords;
     (void)flags;
     if (uid == 0)

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/text.h"
-#include "mime/mime.h"
+#include "mime/mime_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,7 +18,6 @@ static void check_cached_envelope(struct arena *arena, struct slice header)
     struct mime_field_list list = mime_headers_all(arena, header);
     struct slice values[MIME_ENVELOPE_NAMES], block;
     struct buffer b = {0}, direct = {0}, merged = {0};
-    struct mime_envelope *envelope;
     struct error e;
 
     for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++) {
@@ -28,12 +27,28 @@ static void check_cached_envelope(struct arena *arena, struct slice header)
     }
     expect(mime_header_cache_merge(arena, values, MIME_ENVELOPE_NAMES, &block, &e) == 0);
     mime_envelope_put(&merged, mime_envelope_parse(arena, block));
-    expect(mime_envelope_parse_cached(arena, values, &envelope, &e) == 0);
-    mime_envelope_put(&direct, envelope);
+    expect(mime_envelope_put_cached(&direct, arena, values, &e) == 0);
     expect(slice_equal(buffer_slice(&direct), buffer_slice(&merged)));
     buffer_free(&b);
     buffer_free(&direct);
     buffer_free(&merged);
+}
+
+/* Plain addresses are the same by the short way and by the long one, and so is what IMAP says of them. */
+static void check_short_way(struct arena *arena, struct slice in)
+{
+    struct mime_envelope quick = {0}, thorough = {0};
+    struct buffer a = {0}, b = {0};
+
+    quick.from = mime_address_parse_how(arena, in, NULL, MIME_ADDRESS_FILL | MIME_ADDRESS_BORROW);
+    thorough.from = mime_address_parse_how(arena, in, NULL, MIME_ADDRESS_FILL | MIME_ADDRESS_NO_SHORT_WAY);
+    mime_envelope_put(&a, &quick);
+    mime_envelope_put(&b, &thorough);
+    expect(slice_equal(buffer_slice(&a), buffer_slice(&b)));
+    for (const struct mime_address *x = quick.from, *y = thorough.from; x != NULL || y != NULL; x = x->next, y = y->next)
+        expect(x != NULL && y != NULL && x->invalid == y->invalid && slice_equal(x->name, y->name) && (x->name.at == NULL) == (y->name.at == NULL));
+    buffer_free(&a);
+    buffer_free(&b);
 }
 
 static void check_decoders(struct slice in)
@@ -120,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_charsets(in);
 
     check_cached_envelope(arena, in);
+    check_short_way(arena, in);
 
     /* What comes from the cache file. */
     (void)mime_parts_decode(arena, in, &root, &e);

@@ -47,6 +47,9 @@ struct slice text_lowered(struct arena *, struct slice);  /* ASCII */
 
 /* What is done with every byte of a mail (text_blocks.c). */
 size_t text_ascii_length(struct slice);                         /* bytes below 0x80 at its front */
+/* Printable ASCII but for the quotation mark and the backslash, at least one byte: nothing that a quoted string has to escape.
+ * single: no blank at an end or beside another, either. */
+bool text_is_plain(struct slice, bool single_blanks);
 size_t text_plain_length(struct slice, unsigned char but);      /* bytes at its front that are neither control characters nor `but` */
 void text_upper_ascii(unsigned char *, size_t);                 /* in place */
 /* The whole lines at its front, up to the first of them behind an LF that begins with `stop` (-1: all). */

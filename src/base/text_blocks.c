@@ -77,6 +77,38 @@ size_t text_plain_length(struct slice s, unsigned char but)
     return i;
 }
 
+/* As signed bytes those from 0x80 on are below ' '. */
+static inline block not_plain(block b)
+{
+    typedef signed char numbers __attribute__((vector_size(BLOCK)));
+
+    return (block)((numbers)b < ' ') | (block)(b == '"') | (block)(b == '\\') | (block)(b == 0x7f);
+}
+
+bool text_is_plain(struct slice s, bool single_blanks)
+{
+    const size_t last = s.size - 1;
+    size_t i = 0;
+
+    if (s.size == 0 || (single_blanks && (s.at[0] == ' ' || s.at[last] == ' ')))
+        return false;
+    for (; last - i >= BLOCK; i += BLOCK) { /* with the byte behind it */
+        block b = load(s.at + i), bad = not_plain(b);
+
+        if (single_blanks)
+            bad |= (block)(b == ' ') & (block)(load(s.at + i + 1) == ' ');
+        if (any(lanes_of(bad)))
+            return false;
+    }
+    for (; i <= last; i++) {
+        const unsigned char c = s.at[i];
+
+        if (c < ' ' || c >= 0x7f || c == '"' || c == '\\' || (single_blanks && c == ' ' && s.at[i + 1] == ' '))
+            return false;
+    }
+    return true;
+}
+
 void text_upper_ascii(unsigned char *at, size_t size)
 {
     size_t i = 0;

@@ -267,14 +267,17 @@ static void put_literal(struct buffer *out, const struct fetch_item *item, uint6
 static int put_text(struct fetch *f, const struct fetch_item *item, struct buffer *out, struct error *e)
 {
     struct slice text;
-    int got = item->kind == FETCH_ENVELOPE ? mail_envelope(f->mail, &text, e)
-                                           : mail_structure(f->mail, item->kind == FETCH_BODYSTRUCTURE, &text, e);
 
-    if (got < 0)
-        return -1;
     buffer_append_str(out, item->label);
     buffer_append_str(out, " (");
-    buffer_append_slice(out, text);
+    if (item->kind == FETCH_ENVELOPE) {
+        if (mail_envelope(f->mail, out, e) < 0)
+            return -1;
+    } else {
+        if (mail_structure(f->mail, item->kind == FETCH_BODYSTRUCTURE, &text, e) < 0)
+            return -1;
+        buffer_append_slice(out, text);
+    }
     buffer_append_byte(out, ')');
     return 0;
 }

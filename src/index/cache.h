@@ -78,7 +78,8 @@ uint32_t cache_offset(const struct index *, uint32_t uid); /* 0 = nothing */
 bool cache_load_fields(struct index *);       /* reads the newest field header */
 enum os_lock cache_lock(struct index *);      /* tries; the file is the current one then */
 void cache_unlock(struct index *);
-/* Bytes of the file, borrowed until the next call; at == NULL: not that many there. */
+/* Bytes of the file, borrowed as long as cache_moves stays what it is; at == NULL: not that many there. */
+extern uint64_t cache_moves;
 struct slice cache_bytes(struct index *, uint32_t offset, uint32_t size);
 void cache_bytes_drop(const struct index_cache *);
 void cache_free_fields(struct index_cache *);
@@ -94,13 +95,40 @@ struct cache_record {
 };
 bool cache_record_get(struct index *, uint32_t offset, struct cache_record *);
 /* 1: a field; 0: the end; -1: broken (reported). */
-int cache_record_next(struct index *, struct slice *rest, uint32_t *number, struct slice *value);
+int cache_record_rest(struct index *, struct slice *rest, uint32_t *number, struct slice *value);
+
+/* The same; what is usual stands here, since a FETCH of many messages goes through ten values for each. */
+static inline int cache_record_next(struct index *index, struct slice *rest, uint32_t *number, struct slice *value)
+{
+    const struct index_cache *c = index->cache;
+    size_t size, at = 4;
+
+    if (rest->size < 8 || (*number = bytes_le32(rest->at)) >= c->field_count)
+        return cache_record_rest(index, rest, number, value);
+    size = c->fields[*number].size;
+    if (size == CACHE_VARIABLE) {
+        size = bytes_le32(rest->at + 4);
+        at = 8;
+    }
+    if (size > rest->size - at)
+        return cache_record_rest(index, rest, number, value);
+    *value = slice_of(rest->at + at, size);
+    *rest = slice_from(*rest, at + ((size + 3) & ~(size_t)3));
+    return 1;
+}
 
 /* ---- cache_read.c ---- */
 void cache_message_drop(const struct index_cache *); /* forgets what it keeps of this file's last message */
 
 /* ---- cache_policy.c ---- */
-struct cache_policy *cache_policy_of(struct index *, unsigned field); /* NULL: not a field that is kept */
+struct cache_policy *cache_policy_first(struct index *, unsigned field);
+/* NULL: not a field that is kept. */
+static inline struct cache_policy *cache_policy_of(struct index *index, unsigned field)
+{
+    const struct index_cache *c = index->cache;
+
+    return c != NULL && field < c->policy_count && c->policy[field].known ? &c->policy[field] : cache_policy_first(index, field);
+}
 /* Somebody asked for these, and found them or not; decides what is kept from now on. */
 void cache_asked(struct index *, uint32_t uid, const unsigned *fields, const struct slice *found, size_t count);
 void cache_added(struct index *, unsigned field); /* a value is being kept: that is a use, too */

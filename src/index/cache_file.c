@@ -23,6 +23,7 @@ static struct window {
     struct window *next;       /* the one that was looked into after this: chains of one message after the other go the same way */
     struct buffer bytes;
 } windows[WINDOWS];
+uint64_t cache_moves = 1;
 
 struct index_cache *cache_of(struct index *index)
 {
@@ -44,6 +45,7 @@ void cache_bytes_drop(const struct index_cache *c)
     for (size_t i = 0; i < WINDOWS; i++) {
         if (windows[i].of != c)
             continue;
+        cache_moves++;
         windows[i].of = NULL;
         windows[i].used = 0;
         buffer_free(&windows[i].bytes);
@@ -239,6 +241,7 @@ static struct slice bytes_from(struct index *index, uint32_t offset, uint32_t si
     struct window *w = find_window(c, last, offset, size);
 
     if (!holds(w, c, offset, size)) {
+        cache_moves++;
         buffer_reset(&w->bytes);
         if (w->bytes.room > 4 * WINDOW_SIZE)
             buffer_free(&w->bytes);
@@ -470,7 +473,7 @@ bool cache_record_get(struct index *index, uint32_t offset, struct cache_record 
     return true;
 }
 
-int cache_record_next(struct index *index, struct slice *rest, uint32_t *number, struct slice *value)
+int cache_record_rest(struct index *index, struct slice *rest, uint32_t *number, struct slice *value)
 {
     struct index_cache *c = index->cache;
     size_t size, at = 4;

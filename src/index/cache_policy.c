@@ -28,7 +28,7 @@ static uint8_t first_decision(const struct index *index, const char *name)
     return list_has(index->cache_fields, name) ? INDEX_CACHE_TEMP : INDEX_CACHE_NO;
 }
 
-struct cache_policy *cache_policy_of(struct index *index, unsigned field)
+struct cache_policy *cache_policy_first(struct index *index, unsigned field)
 {
     struct index_cache *c = cache_of(index);
     unsigned n = cache_field_count();

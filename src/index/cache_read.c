@@ -19,14 +19,15 @@ static const struct cache_queued *find_queued(const struct index_cache *c, uint3
 
 struct known {
     uint32_t round;            /* the message's, else this is left from another one */
-    uint32_t wanted;           /* likewise: somebody asks for it */
     uint32_t at, size;         /* in the file, or in message.bytes when it is copied */
     bool copied;
+    uint64_t moves;            /* of the windows: `where` is right as long as there are no more */
+    const unsigned char *where;
 };
 
 /* What is known of the message that was asked for last. A FETCH asks for one field after the other: each of its records is walked
- * through once, and only as many of them as the question needs. Of the process, like the windows of cache_file.c; the
- * bytes of values are copied when somebody asks for them. */
+ * through once, and only as many of them as the question needs. Of the process, like the windows of cache_file.c: values lie
+ * there, and are copied only when the windows have moved on before somebody asks for them. */
 static struct {
     const struct index_cache *of;
     uint32_t uid, offset, file_seq, round;
@@ -75,8 +76,10 @@ static void take_value(enum cache_type type, unsigned field, uint32_t at, struct
     if (known->round != message.round) {
         known->round = message.round;
         known->size = (uint32_t)value.size;
-        known->copied = type == CACHE_BITMASK || known->wanted == message.round;
+        known->copied = type == CACHE_BITMASK;
         known->at = known->copied ? (uint32_t)message.bytes.size : at;
+        known->where = value.at;
+        known->moves = cache_moves;
         if (known->copied)
             buffer_append_slice(&message.bytes, value);
     } else if (type == CACHE_BITMASK) {
@@ -123,18 +126,15 @@ static bool read_record(struct index *index)
 static bool must_look(const unsigned *fields, size_t count)
 {
     uint32_t size;
-    bool must = false;
 
     for (size_t i = 0; i < count; i++) {
         if (fields[i] >= message.room && fields[i] < cache_field_count())
             make_room();
         if (find_known(fields[i]) != NULL && cache_field_type(fields[i], &size) != CACHE_BITMASK)
             continue;
-        if (fields[i] < message.room)
-            message.values[fields[i]].wanted = message.round;
-        must = true;
+        return true;
     }
-    return must;
+    return false;
 }
 
 /* Fills `message` with the fields, from as much of the chain of records as is whole. */
@@ -153,91 +153,118 @@ static void read_message(struct index *index, uint32_t uid, const unsigned *fiel
     }
 }
 
-/* Into memory of ours, if nobody asked for it when it was met: the windows move on. A file that has become shorter has no value. */
+static bool lies_still(const struct known *known)
+{
+    return known->copied || known->moves == cache_moves;
+}
+
+/* Into memory of ours, since the windows have moved on. A file that has become shorter has no value. */
 static void copy_value(struct index *index, struct known *known)
 {
-    struct slice bytes;
+    struct slice bytes = known->size > 0 ? cache_bytes(index, known->at, known->size) : SLICE("");
 
-    if (known->copied)
+    if (bytes.at == NULL) {
+        known->round = 0;
         return;
-    bytes = known->size > 0 ? cache_bytes(index, known->at, known->size) : SLICE("");
-    if (bytes.at == NULL)
-        return;
+    }
     known->at = (uint32_t)message.bytes.size;
     known->copied = true;
     buffer_append_slice(&message.bytes, bytes);
 }
 
-/* A queued value is newer than all in the file. */
-static void prefer_queued(const struct index_cache *c, uint32_t uid, unsigned field, struct slice *value, struct arena *arena)
+/* All that they ask for lies where it stays until the next question: to copy one value may move a window that another lies in. */
+static void settle(struct index *index, const unsigned *fields, size_t count)
+{
+    uint64_t before;
+
+    do {
+        before = cache_moves;
+        for (size_t i = 0; i < count; i++) {
+            struct known *known = find_known(fields[i]);
+
+            if (known != NULL && !lies_still(known))
+                copy_value(index, known);
+        }
+    } while (cache_moves != before);
+}
+
+/* A queued value is newer than all in the file. What the file has of a bitmask holds for it, too. */
+static void prefer_queued(const struct index_cache *c, uint32_t uid, unsigned field, struct slice *value)
 {
     const struct cache_queued *q = find_queued(c, uid, field);
-    struct slice old = *value;
     uint32_t size;
 
     if (q == NULL)
         return;
-    *value = arena_slice(arena, q->value);
     if (cache_field_type(field, &size) == CACHE_BITMASK)
-        for (size_t i = 0; i < value->size && i < old.size; i++)
-            ((unsigned char *)value->at)[i] |= old.at[i];
+        for (size_t i = 0; i < q->value.size && i < value->size; i++)
+            ((unsigned char *)q->value.at)[i] |= value->at[i];
+    *value = q->value;
 }
 
-static size_t lookup(struct index *index, uint32_t uid, const unsigned *fields, size_t count, struct arena *arena,
-                     struct slice *values)
+size_t index_cache_borrow(struct index *index, uint32_t uid, const unsigned *fields, size_t count, struct slice *values)
 {
-    size_t found = 0, bytes = 0;
-    unsigned char *copies;
+    size_t found = 0;
 
     memset(values, 0, count * sizeof(*values));
     if (cache_ready(index)) {
         read_message(index, uid, fields, count);
-        for (size_t i = 0; i < count; i++) {
-            struct known *known = find_known(fields[i]);
-
-            if (known != NULL && index->cache->fd >= 0)
-                copy_value(index, known);
-        }
+        settle(index, fields, count);
         for (size_t i = 0; i < count; i++) {
             const struct known *known = find_known(fields[i]);
 
-            if (known != NULL && known->copied) {
-                values[i] = slice_of(message.bytes.at + known->at, known->size);
-                bytes += known->size + 1;
-            }
-        }
-        copies = bytes > 0 ? arena_alloc(arena, bytes) : NULL;
-        for (size_t i = 0; i < count; i++) {
-            if (values[i].at == NULL)
-                continue;
-            memcpy(copies, values[i].at, values[i].size);
-            values[i].at = copies;
-            copies += values[i].size + 1; /* a NUL stands behind each */
+            if (known != NULL)
+                values[i] = slice_of(known->copied ? message.bytes.at + known->at : known->where, known->size);
         }
     }
     for (size_t i = 0; i < count; i++) {
         if (index->cache != NULL && index->cache->queue.count > 0)
-            prefer_queued(index->cache, uid, fields[i], &values[i], arena);
+            prefer_queued(index->cache, uid, fields[i], &values[i]);
         found += values[i].at != NULL;
     }
     return found;
 }
 
+/* All in one piece of the arena, a NUL behind each. */
+static void keep_all(struct arena *arena, struct slice *values, size_t count)
+{
+    size_t bytes = 0;
+    unsigned char *copies;
+
+    for (size_t i = 0; i < count; i++)
+        bytes += values[i].at != NULL ? values[i].size + 1 : 0;
+    copies = bytes > 0 ? arena_alloc(arena, bytes) : NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (values[i].at == NULL)
+            continue;
+        memcpy(copies, values[i].at, values[i].size);
+        values[i].at = copies;
+        copies += values[i].size + 1;
+    }
+}
+
+void index_cache_used(struct index *index, uint32_t uid, const unsigned *fields, size_t count, const struct slice *values)
+{
+    if (!index->in_memory)
+        cache_asked(index, uid, fields, values, count);
+}
+
 size_t index_cache_get_many(struct index *index, uint32_t uid, const unsigned *fields, size_t count,
                             struct arena *arena, struct slice *values)
 {
-    size_t found = lookup(index, uid, fields, count, arena, values);
+    size_t found = index_cache_peek_many(index, uid, fields, count, arena, values);
 
-    if (index->in_memory)
-        return found;
-    cache_asked(index, uid, fields, values, count);
+    index_cache_used(index, uid, fields, count, values);
     return found;
 }
 
 size_t index_cache_peek_many(struct index *index, uint32_t uid, const unsigned *fields, size_t count, struct arena *arena,
                              struct slice *values)
 {
-    return lookup(index, uid, fields, count, arena, values);
+    size_t found = index_cache_borrow(index, uid, fields, count, values);
+
+    keep_all(arena, values, count);
+    return found;
 }
 
 enum index_cached index_cache_get(struct index *index, uint32_t uid, unsigned field, struct arena *arena,

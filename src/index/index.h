@@ -466,6 +466,10 @@ size_t index_cache_wanted(struct index *, unsigned *fields, size_t max);
 /* A message that is being saved is parsed for what is wanted: what falls off by the way is worth keeping from now on (no ->
  * temp, as by a first use). False: the configuration forbids it. */
 bool index_cache_want(struct index *, unsigned field);
+/* The two halves of it: values where they lie, which stay there until the next call that looks something up or changes the cache
+ * (of any index); and the use that decisions count, for all or some of them. */
+size_t index_cache_borrow(struct index *, uint32_t uid, const unsigned *fields, size_t count, struct slice *values);
+void index_cache_used(struct index *, uint32_t uid, const unsigned *fields, size_t count, const struct slice *values);
 /* index_cache_get_many for copies: no use that decisions would count. */
 size_t index_cache_peek_many(struct index *, uint32_t uid, const unsigned *fields, size_t count, struct arena *,
                              struct slice *values);

@@ -76,6 +76,7 @@ struct mime_address {
     struct mime_address *next;
     struct slice name, route, mailbox, domain;
     bool invalid;              /* syntax error, or mailbox or domain missing */
+    bool plain;                /* IMAP's strings of its name, mailbox and domain are these between quotes; no route */
 };
 
 struct mime_envelope {
@@ -275,8 +276,8 @@ struct mime_envelope *mime_envelope_parse(struct arena *, struct slice block);
 enum { MIME_ENVELOPE_NAMES = 10 };
 extern const char *const mime_envelope_names[MIME_ENVELOPE_NAMES + 1];   /* Date ... Message-ID; NULL-terminated */
 /* From the cached values (mime_header_cache_encode) of mime_envelope_names, in that order: the same as parsing what
- * mime_header_cache_merge makes of them, without making it. -1 if one is malformed. */
-int mime_envelope_parse_cached(struct arena *, const struct slice *values, struct mime_envelope **, struct error *);
+ * mime_header_cache_merge makes of them, without making it. -1 if one is malformed; nothing is written then. */
+int mime_envelope_put_cached(struct buffer *out, struct arena *, const struct slice *values, struct error *);
 
 /* BODYSTRUCTURE (extended) or BODY without the outermost parentheses: also imap.bodystructure and imap.body.
  * Needs data in the whole tree. */

@@ -36,12 +36,20 @@ void mime_envelope_begin(struct mime_envelope_builder *b, struct arena *arena)
     struct mime_envelope *env = ARENA_NEW(arena, struct mime_envelope);
 
     b->envelope = env;
+    b->borrow = false;
     b->tail[0] = &env->from;
     b->tail[1] = &env->sender;
     b->tail[2] = &env->reply_to;
     b->tail[3] = &env->to;
     b->tail[4] = &env->cc;
     b->tail[5] = &env->bcc;
+}
+
+static struct slice text_of(const struct mime_envelope_builder *b, struct arena *arena, struct slice value)
+{
+    if (b->borrow && value.size > 0 && memchr(value.at, '\0', value.size) == NULL)
+        return value;
+    return mime_no_nuls(arena, value);
 }
 
 void mime_envelope_add(struct mime_envelope_builder *b, struct arena *arena, enum mime_known known, struct slice value,
@@ -51,16 +59,16 @@ void mime_envelope_add(struct mime_envelope_builder *b, struct arena *arena, enu
 
     switch (known) {
     case MIME_KNOWN_DATE:
-        env->date = mime_no_nuls(arena, value);
+        env->date = text_of(b, arena, value);
         return;
     case MIME_KNOWN_SUBJECT:
-        env->subject = mime_no_nuls(arena, value);
+        env->subject = text_of(b, arena, value);
         return;
     case MIME_KNOWN_IN_REPLY_TO:
-        env->in_reply_to = mime_no_nuls(arena, value);
+        env->in_reply_to = text_of(b, arena, value);
         return;
     case MIME_KNOWN_MESSAGE_ID:
-        env->message_id = mime_no_nuls(arena, value);
+        env->message_id = text_of(b, arena, value);
         return;
     default:
         break;
@@ -68,9 +76,37 @@ void mime_envelope_add(struct mime_envelope_builder *b, struct arena *arena, enu
     if (known < MIME_KNOWN_FROM || known > MIME_KNOWN_BCC)
         return;
     struct mime_address ***tail = &b->tail[known - MIME_KNOWN_FROM];
-    **tail = mime_address_parse(arena, value, addresses_left, true);
+    **tail = mime_address_parse_how(arena, value, addresses_left, MIME_ADDRESS_FILL | (b->borrow ? MIME_ADDRESS_BORROW : 0));
     while (**tail != NULL)
         *tail = &(**tail)->next;
+}
+
+/* Room for it has been made. */
+static unsigned char *put_raw(unsigned char *to, struct slice s)
+{
+    memcpy(to, s.at, s.size);
+    return to + s.size;
+}
+
+static void put_plain(struct buffer *out, const struct mime_address *a)
+{
+    unsigned char *to;
+
+    buffer_reserve(out, a->name.size + a->mailbox.size + a->domain.size + sizeof("(\"\" NIL \"\" \"\")"));
+    to = out->at + out->size;
+    *to++ = '(';
+    if (a->name.at != NULL) {
+        *to++ = '"';
+        to = put_raw(to, a->name);
+        to = put_raw(to, SLICE("\" NIL \""));
+    } else {
+        to = put_raw(to, SLICE("NIL NIL \""));
+    }
+    to = put_raw(to, a->mailbox);
+    to = put_raw(to, SLICE("\" \""));
+    to = put_raw(to, a->domain);
+    to = put_raw(to, SLICE("\")"));
+    out->size = (size_t)(to - out->at);
 }
 
 static void put_addresses(struct buffer *out, const struct mime_address *a)
@@ -81,6 +117,10 @@ static void put_addresses(struct buffer *out, const struct mime_address *a)
     }
     buffer_append_byte(out, '(');
     for (; a != NULL; a = a->next) {
+        if (a->plain) {
+            put_plain(out, a);
+            continue;
+        }
         buffer_append_byte(out, '(');
         mime_put_humans(out, a->name);
         buffer_append_byte(out, ' ');
@@ -144,12 +184,28 @@ struct mime_envelope *mime_envelope_parse(struct arena *arena, struct slice bloc
     return b.envelope;
 }
 
-int mime_envelope_parse_cached(struct arena *arena, const struct slice *values, struct mime_envelope **envelope,
-                               struct error *e)
+/* One line: "name: value". Then its value, as mime_headers_next gives it. */
+static bool only_line(struct slice cached, const char *name, size_t size, struct slice *value)
 {
+    struct slice line = slice_from(cached, 8);
+    const unsigned char *lf;
+
+    if (line.size < size + 2 || bytes_le32(cached.at) == 0 || bytes_le32(cached.at + 4) != 0 || line.at[size] != ':' ||
+        (memcmp(line.at, name, size) != 0 && !slice_equal_nocase(slice_head(line, size), slice_of(name, size))))
+        return false;
+    lf = memchr(line.at, '\n', line.size);
+    if (lf != line.at + line.size - 1)
+        return false;
+    *value = mime_field_value(slice_from(line, size + 1));
+    return true;
+}
+
+int mime_envelope_put_cached(struct buffer *out, struct arena *arena, const struct slice *values, struct error *e)
+{
+    static const unsigned char sizes[MIME_ENVELOPE_NAMES] = {4, 7, 4, 6, 8, 2, 2, 3, 11, 10}; /* of mime_envelope_names */
     struct mime_envelope_builder b;
     uint32_t left = mime_limits_default.addresses;
-    struct slice block;
+    struct slice block, value;
     size_t size = 0;
 
     for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++)
@@ -157,15 +213,22 @@ int mime_envelope_parse_cached(struct arena *arena, const struct slice *values, 
     if (size / 2 > left) { /* so many that a limit could cut them: which fields it takes hangs on their order */
         if (mime_header_cache_merge(arena, values, MIME_ENVELOPE_NAMES, &block, e) < 0)
             return -1;
-        *envelope = mime_envelope_parse(arena, block);
+        mime_envelope_put(out, mime_envelope_parse(arena, block));
         return 0;
     }
     mime_envelope_begin(&b, arena);
+    b.borrow = true;
     for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++) {
+        if (values[i].size == 0)
+            continue;
+        if (only_line(values[i], mime_envelope_names[i], sizes[i], &value)) {
+            mime_envelope_add(&b, arena, (enum mime_known)(MIME_KNOWN_DATE + (int)i), value, &left);
+            continue;
+        }
         if (mime_header_cache_decode(values[i], &block, e) < 0)
             return -1;
         add_fields(&b, arena, block, &left);
     }
-    *envelope = b.envelope;
+    mime_envelope_put(out, b.envelope);
     return 0;
 }

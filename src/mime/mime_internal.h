@@ -102,9 +102,18 @@ enum mime_known {
 };
 enum mime_known mime_known_of(struct slice name);
 
+/* Addresses as mime_address_parse has them. */
+enum {
+    MIME_ADDRESS_FILL = 1,     /* what is missing is named */
+    MIME_ADDRESS_BORROW = 2,   /* the value stays where it is as long as the addresses are used */
+    MIME_ADDRESS_NO_SHORT_WAY = 4  /* none for plain ones either: for comparing */
+};
+struct mime_address *mime_address_parse_how(struct arena *, struct slice value, uint32_t *left, unsigned how);
+
 /* Builds an envelope field by field. */
 struct mime_envelope_builder {
     struct mime_envelope *envelope;
+    bool borrow;               /* values stay where they are as long as the envelope is used */
     struct mime_address **tail[6];
 };
 void mime_envelope_begin(struct mime_envelope_builder *, struct arena *);

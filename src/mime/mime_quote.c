@@ -12,9 +12,10 @@ static void put_literal(struct buffer *out, struct slice s)
 
 static void put_between_quotes(struct buffer *out, struct slice s)
 {
-    buffer_append_byte(out, '"');
+    buffer_reserve(out, s.size + 2);
+    out->at[out->size++] = '"';
     buffer_append_slice(out, s);
-    buffer_append_byte(out, '"');
+    out->at[out->size++] = '"';
 }
 
 void mime_put_nstring(struct buffer *out, struct slice s)
@@ -27,6 +28,10 @@ void mime_put_nstring(struct buffer *out, struct slice s)
 
     if (s.at == NULL) {
         buffer_append_str(out, "NIL");
+        return;
+    }
+    if (text_is_plain(s, false)) {
+        put_between_quotes(out, s);
         return;
     }
     for (size_t i = 0; i < s.size; i++)
@@ -53,6 +58,10 @@ void mime_put_nstring_nolf(struct buffer *out, struct slice s)
 {
     size_t i = 0;
 
+    if (text_is_plain(s, false)) {
+        put_between_quotes(out, s);
+        return;
+    }
     while (i < s.size && !is_break(s.at[i]))
         i++;
     if (i == s.size) {
@@ -75,19 +84,6 @@ void mime_put_nstring_nolf(struct buffer *out, struct slice s)
     buffer_free(&b);
 }
 
-/* Most values: single spaces inside, nothing to escape. */
-static bool is_plain_text(struct slice s)
-{
-    if (s.size == 0 || s.at[0] == ' ' || s.at[s.size - 1] == ' ')
-        return false;
-    for (size_t i = 0; i < s.size; i++) {
-        unsigned char c = s.at[i];
-        if (c < ' ' || c >= 0x80 || c == '"' || c == '\\' || (c == ' ' && s.at[i - 1] == ' '))
-            return false;
-    }
-    return true;
-}
-
 void mime_put_humans(struct buffer *out, struct slice s)
 {
     bool literal = false, space = false;
@@ -97,7 +93,7 @@ void mime_put_humans(struct buffer *out, struct slice s)
         buffer_append_str(out, "NIL");
         return;
     }
-    if (is_plain_text(s)) {
+    if (text_is_plain(s, true)) {
         put_between_quotes(out, s);
         return;
     }

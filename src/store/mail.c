@@ -631,58 +631,68 @@ static struct slice text_of(struct mail *mail, struct buffer *out)
     return text;
 }
 
-enum { ENVELOPE_ROOM = 512, STRUCTURE_ROOM = 1024 };   /* enough for most */
+enum { STRUCTURE_ROOM = 1024 };   /* enough for most */
 
-/* The cache fields of the ten headers of an envelope; NULL when no more names can be kept. */
+/* The cache fields of an envelope and of the ten headers it is made of; NULL when no more names can be kept. */
 static const unsigned *envelope_fields(void)
 {
-    static unsigned fields[MIME_ENVELOPE_NAMES];
+    static unsigned fields[1 + MIME_ENVELOPE_NAMES];
     static bool known;
 
+    fields[0] = field(F_ENVELOPE);
     for (size_t i = 0; !known && i < MIME_ENVELOPE_NAMES; i++)
-        if (!header_field(slice_from_str(mime_envelope_names[i]), &fields[i]))
+        if (!header_field(slice_from_str(mime_envelope_names[i]), &fields[1 + i]))
             return NULL;
     known = true;
     return fields;
 }
 
-/* All of them looked up at once, and parsed where they lie. */
-static bool envelope_from_cache(struct mail *mail, const unsigned *fields, struct mime_envelope **envelope)
+static void keep_envelope(struct mail *mail, struct slice text)
 {
-    struct slice values[MIME_ENVELOPE_NAMES];
+    if (index_cache_wants(mail->box->index, mail->uid, field(F_ENVELOPE)))
+        keep(mail, field(F_ENVELOPE), text);
+}
+
+/* As it is cached, else from the headers: all looked up at once, and parsed where they lie. */
+static bool envelope_from_cache(struct mail *mail, const unsigned *fields, struct buffer *out)
+{
+    struct slice values[1 + MIME_ENVELOPE_NAMES];
+    struct index *index = mail->box->index;
+    const size_t before = out->size, headers = fields == NULL || mail->header_known ? 0 : MIME_ENVELOPE_NAMES;
+    const unsigned whole = field(F_ENVELOPE);
+    size_t found = index_cache_borrow(index, mail->uid, headers > 0 ? fields : &whole, 1 + headers, values);
     struct error e;
 
-    if (index_cache_get_many(mail->box->index, mail->uid, fields, MIME_ENVELOPE_NAMES, mail->arena, values) <
-        MIME_ENVELOPE_NAMES)
+    if (values[0].size > 0) {
+        index_cache_used(index, mail->uid, &whole, 1, values);
+        buffer_append_slice(out, values[0]);
+        return true;
+    }
+    index_cache_used(index, mail->uid, headers > 0 ? fields : &whole, 1 + headers, values);
+    if (headers == 0 || found - (values[0].at != NULL) < headers)
         return false;
-    if (mime_envelope_parse_cached(mail->arena, values, envelope, &e) < 0) {
-        index_cache_corrupted(mail->box->index, mail->uid, e.admin);
+    if (mime_envelope_put_cached(out, mail->arena, values + 1, &e) < 0) {
+        index_cache_corrupted(index, mail->uid, e.admin);
         return false;
     }
+    keep_envelope(mail, slice_from(buffer_slice(out), before));
     return true;
 }
 
-int mail_envelope(struct mail *mail, struct slice *text, struct error *e)
+int mail_envelope(struct mail *mail, struct buffer *out, struct error *e)
 {
     const unsigned *fields = envelope_fields();
     struct slice names[MIME_ENVELOPE_NAMES], block;
-    struct mime_envelope *envelope;
-    struct buffer out = {0};
+    const size_t before = out->size;
 
-    if (cached(mail, field(F_ENVELOPE), text) && text->size > 0)
+    if (envelope_from_cache(mail, fields, out))
         return 0;
-    if (mail->header_known || fields == NULL || !envelope_from_cache(mail, fields, &envelope)) {
-        for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++)
-            names[i] = slice_from_str(mime_envelope_names[i]);
-        if (fields_from_file(mail, names, mail->header_known ? NULL : fields, MIME_ENVELOPE_NAMES, &block, e) < 0)
-            return -1;
-        envelope = mail->root != NULL && mail->root_data ? mail->root->data->envelope : mime_envelope_parse(mail->arena, block);
-    }
-    buffer_reserve(&out, ENVELOPE_ROOM);
-    mime_envelope_put(&out, envelope);
-    *text = text_of(mail, &out);
-    if (index_cache_wants(mail->box->index, mail->uid, field(F_ENVELOPE)))
-        keep(mail, field(F_ENVELOPE), *text);
+    for (size_t i = 0; i < MIME_ENVELOPE_NAMES; i++)
+        names[i] = slice_from_str(mime_envelope_names[i]);
+    if (fields_from_file(mail, names, mail->header_known || fields == NULL ? NULL : fields + 1, MIME_ENVELOPE_NAMES, &block, e) < 0)
+        return -1;
+    mime_envelope_put(out, mail->root != NULL && mail->root_data ? mail->root->data->envelope : mime_envelope_parse(mail->arena, block));
+    keep_envelope(mail, slice_from(buffer_slice(out), before));
     return 0;
 }
 

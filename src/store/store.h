@@ -352,8 +352,8 @@ int mail_header_fields(struct mail *, const struct slice *names, size_t count, s
 struct mail_headers;
 struct mail_headers *mail_headers_new(struct arena *, const struct slice *names, size_t count);
 int mail_headers_get(struct mail *, const struct mail_headers *, struct slice *blocks, struct error *);
-/* IMAP texts without the outermost parentheses. */
-int mail_envelope(struct mail *, struct slice *text, struct error *);
+/* IMAP texts without the outermost parentheses; that of the envelope is appended. */
+int mail_envelope(struct mail *, struct buffer *out, struct error *);
 int mail_structure(struct mail *, bool extended, struct slice *text, struct error *);
 int mail_preview(struct mail *, struct slice *text, struct error *);
 /* Path of the file for diagnostics; NULL when the format has none. */

@@ -399,6 +399,36 @@ ATF_TC_BODY(put_crlf, tc)
     }
 }
 
+/* At each length, a byte of each kind at each place. */
+ATF_TC_WITHOUT_HEAD(plain);
+ATF_TC_BODY(plain, tc)
+{
+    static const unsigned char kinds[] = {' ', '!', '"', '#', '[', '\\', ']', '~', 0, '\t', '\r', '\n', 0x1f, 0x7f, 0x80, 0xa0, 0xff};
+    unsigned char text[64];
+
+    ATF_CHECK(!text_is_plain(SLICE_EMPTY, false));
+    ATF_CHECK(!text_is_plain(SLICE(""), true));
+    for (size_t size = 1; size <= 50; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (size_t k = 0; k < sizeof(kinds); k++) {
+                const unsigned char c = kinds[k];
+                const bool good = c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+
+                memset(text, 'x', sizeof(text));
+                text[at] = c;
+                text[size] = ' '; /* behind it: not looked at */
+                ATF_REQUIRE_EQ(good, text_is_plain(slice_of(text, size), false));
+                ATF_REQUIRE_EQ(good && (c != ' ' || (at > 0 && at < size - 1)), text_is_plain(slice_of(text, size), true));
+                if (c == ' ' && at > 0 && at + 2 < size) {
+                    text[at + 1] = ' ';
+                    ATF_REQUIRE(text_is_plain(slice_of(text, size), false));
+                    ATF_REQUIRE(!text_is_plain(slice_of(text, size), true));
+                }
+            }
+        }
+    }
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, tab_escape);
@@ -416,5 +446,6 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, blocks);
     ATF_TP_ADD_TC(tp, lines);
     ATF_TP_ADD_TC(tp, put_crlf);
+    ATF_TP_ADD_TC(tp, plain);
     return atf_no_error();
 }

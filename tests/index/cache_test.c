@@ -87,6 +87,46 @@ ATF_TC_BODY(chains_are_read_once, tc)
     done(&index);
 }
 
+/* A message whose values lie in more places than there are windows: what is borrowed stays all the same. */
+ATF_TC_WITHOUT_HEAD(borrowed_stays);
+ATF_TC_BODY(borrowed_stays, tc)
+{
+    enum { PLACES = 40, SIZE = 20000 };
+    struct index *index = open_dir("box", &keep, false);
+    unsigned fields[PLACES];
+    struct slice values[PLACES];
+    unsigned char text[SIZE];
+
+    append(index, 2);
+    for (unsigned i = 0; i < PLACES; i++) {
+        fields[i] = index_field(arena_printf(arena, "hdr.place%u", i));
+        for (uint32_t uid = 1; uid <= 2; uid++) {
+            memset(text, 'a' + (int)i % 26, sizeof(text));
+            text[0] = (unsigned char)uid;
+            text[1] = (unsigned char)i;
+            index_cache_want(index, fields[i]);
+            index_cache_put(index, uid, fields[i], slice_of(text, sizeof(text) - i));
+        }
+        index_cache_flush(index);
+    }
+    done(&index);
+    index = open_dir("box", &keep, true);
+    arena = arena_new();
+    for (uint32_t uid = 1; uid <= 2; uid++) {
+        ATF_REQUIRE_EQ(index_cache_borrow(index, uid, fields, 1, values), 1);
+        for (int again = 0; again < 2; again++) {
+            ATF_REQUIRE_EQ(index_cache_borrow(index, uid, fields, PLACES, values), PLACES);
+            for (unsigned i = 0; i < PLACES; i++) {
+                ATF_REQUIRE_EQ(values[i].size, SIZE - i);
+                ATF_REQUIRE(values[i].at[0] == uid && values[i].at[1] == i);
+                for (size_t k = 2; k < values[i].size; k++)
+                    ATF_REQUIRE_EQ(values[i].at[k], 'a' + i % 26);
+            }
+        }
+    }
+    done(&index);
+}
+
 ATF_TC_WITHOUT_HEAD(bitmask_is_ored);
 ATF_TC_BODY(bitmask_is_ored, tc)
 {
@@ -290,6 +330,7 @@ ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, put_and_get);
     ATF_TP_ADD_TC(tp, chains_are_read_once);
+    ATF_TP_ADD_TC(tp, borrowed_stays);
     ATF_TP_ADD_TC(tp, bitmask_is_ored);
     ATF_TP_ADD_TC(tp, appended_with_fields);
     ATF_TP_ADD_TC(tp, decisions);

@@ -1,4 +1,5 @@
 /* src/mime by examples: values of header fields, decoding, searching, previews. */
+#include "mime/mime_internal.h"
 #include "tests/mime/mime_help.h"
 
 /* ---- values ------------------------------------------------------------------------------------------------- */
@@ -145,6 +146,59 @@ ATF_TC_BODY(addresses, tc)
     ATF_CHECK(a->invalid);
     ATF_CHECK_EQ(a->domain.size, 0);
     buffer_free(&out);
+    arena_free(arena);
+}
+
+static size_t plain_ones(const struct mime_address *a)
+{
+    size_t n = 0;
+
+    for (; a != NULL; a = a->next)
+        n += a->plain;
+    return n;
+}
+
+/* The short way says what the long one says, and is taken where it should be. */
+ATF_TC_WITHOUT_HEAD(short_way);
+ATF_TC_BODY(short_way, tc)
+{
+    static const struct {
+        const char *list;
+        size_t plain;
+    } cases[] = {
+        {"a@b", 1}, {"<a@b>", 1}, {"Some One <a.b+c@d.example>", 1}, {"\"One, Some\" <a@b>", 1}, {"a@b, Some One <c@d> ,e@f", 3},
+        {"J. R. One <a@b>, x@y", 2}, {"a@b,", 1}, {"a@b,,c@d", 2}, {"a@b (Com)", 0}, {"(Com) a@b", 1}, {"Some  One <a@b>", 0},
+        {"\"\" <a@b>", 0}, {"\" x\" <a@b>", 0}, {"\"x \" <a@b>", 0}, {"\"a\\\"b\" <a@b>", 0}, {"\"a\" b <a@b>", 0}, {"a \"b\" <a@b>", 0},
+        {".a@b", 0}, {"a.@b", 0}, {"a..b@c", 0}, {"a@.b", 0}, {"a@b.", 0}, {"a@b..c", 0}, {"a@[1.2.3.4]", 0}, {"\"a b\"@c", 0},
+        {"<@r:a@b>", 0}, {"<a@b", 0}, {"Name <a@b> x", 0}, {"Name <a @b>", 0}, {"a@b c@d", 0}, {"a", 0}, {"a b", 0}, {"@b", 0}, {"a@", 0},
+        {"g: a@b, c@d;", 0}, {"g:;, a@b", 1}, {"a@b; c@d", 0}, {"N\xc3\xa4me <a@b>", 0}, {"a\xc3\xa4@b", 0}, {"Name<a@b>", 1},
+        {"=?utf-8?q?x?= <a@b>", 1}, {"Some\r\n One <a@b>", 0}, {"a@b,\r\n c@d", 2}, {"Name <>", 0}, {"< a@b >", 0}, {"a@b\t, c@d", 1},
+        {".Name <a@b>", 0}, {"Na.me . x <a@b>", 1}, {"a@b , ", 1}, {"\"x", 0}, {"\"x\"", 0}, {"\"<\" <a@b>", 1}, {"Na\x7fme <a@b>", 0},
+    };
+    struct arena *arena = arena_new();
+    struct buffer quick = {0}, thorough = {0};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct slice list = slice_from_str(cases[i].list);
+        struct mime_envelope a = {.to = mime_address_parse_how(arena, list, NULL, MIME_ADDRESS_FILL | MIME_ADDRESS_BORROW)};
+        struct mime_envelope b = {.to = mime_address_parse_how(arena, list, NULL, MIME_ADDRESS_FILL | MIME_ADDRESS_NO_SHORT_WAY)};
+
+        ATF_CHECK_EQ_MSG(cases[i].plain, plain_ones(a.to), "%s: %zu", cases[i].list, plain_ones(a.to));
+        ATF_CHECK_EQ(plain_ones(b.to), 0);
+        buffer_reset(&quick);
+        buffer_reset(&thorough);
+        mime_envelope_put(&quick, &a);
+        mime_envelope_put(&thorough, &b);
+        ATF_CHECK_MSG(slice_equal(buffer_slice(&quick), buffer_slice(&thorough)), "%s: %s, not %s", cases[i].list, buffer_cstr(&quick),
+                      buffer_cstr(&thorough));
+        buffer_reset(&quick);
+        buffer_reset(&thorough);
+        mime_address_write(&quick, mime_address_parse(arena, list, NULL, true));
+        mime_address_write(&thorough, b.to);
+        ATF_CHECK(slice_equal(buffer_slice(&quick), buffer_slice(&thorough)));
+    }
+    buffer_free(&quick);
+    buffer_free(&thorough);
     arena_free(arena);
 }
 
@@ -475,6 +529,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, subjects);
     ATF_TP_ADD_TC(tp, message_ids);
     ATF_TP_ADD_TC(tp, addresses);
+    ATF_TP_ADD_TC(tp, short_way);
     ATF_TP_ADD_TC(tp, params);
     ATF_TP_ADD_TC(tp, unfold);
     ATF_TP_ADD_TC(tp, quoting);

@@ -220,7 +220,8 @@ static void dump_one(struct mailbox *box, const struct index_record *rec)
     int64_t date, sent;
     uint64_t physical, virtual;
     const char *guid;
-    struct slice envelope, structure;
+    struct buffer envelope = {0};
+    struct slice structure;
     const struct mime_source *source;
     struct sha256_ctx ctx;
     unsigned char digest[SHA256_DIGEST_SIZE], buf[65536];
@@ -235,6 +236,7 @@ static void dump_one(struct mailbox *box, const struct index_record *rec)
         mail_source(mail, &source, &e) < 0 || mail_size_physical(mail, &physical, &e) < 0) {
         if (e.class != ERROR_EXPUNGED)
             fail(&e);
+        buffer_free(&envelope);
         mail_close(&mail); /* others' doing, and the index does not know yet */
         return;
     }
@@ -267,7 +269,8 @@ static void dump_one(struct mailbox *box, const struct index_record *rec)
     printf("\", \"guid\": ");
     json_string(slice_from_str(guid));
     printf(", \"envelope\": ");
-    json_string(envelope);
+    json_string(buffer_slice(&envelope));
+    buffer_free(&envelope);
     printf(", \"bodystructure\": ");
     json_string(structure);
     printf("}\n");
@@ -594,7 +597,7 @@ static void load_look(struct mailbox_view *view)
 {
     uint32_t count = index_view_count(mailbox_view_index(view));
     const struct mime_source *source;
-    struct slice text;
+    struct buffer text = {0};
     struct mail *mail;
     uint64_t size;
     struct error e;
@@ -604,6 +607,7 @@ static void load_look(struct mailbox_view *view)
     if ((mail_source(mail, &source, &e) < 0 || mail_envelope(mail, &text, &e) < 0 || mail_size_virtual(mail, &size, &e) < 0) &&
         e.class != ERROR_EXPUNGED)
         fail(&e);
+    buffer_free(&text);
     mail_close(&mail);
 }
 
