@@ -18,10 +18,8 @@ bool slice_equal_str(struct slice a, const char *text)
     return slice_equal(a, slice_from_str(text));
 }
 
-bool slice_equal_nocase(struct slice a, struct slice b)
+bool slice_equal_folded(struct slice a, struct slice b)
 {
-    if (a.size != b.size)
-        return false;
     for (size_t i = 0; i < a.size; i++)
         if (fold(a.at[i]) != fold(b.at[i]))
             return false;

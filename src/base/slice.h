@@ -38,8 +38,12 @@ static inline bool slice_equal(struct slice a, struct slice b)
 }
 
 bool slice_equal_str(struct slice a, const char *text);
-/* ASCII letters compare without case; other bytes must be equal. */
-bool slice_equal_nocase(struct slice a, struct slice b);
+bool slice_equal_folded(struct slice a, struct slice b);   /* of the same size */
+/* ASCII letters compare without case; other bytes must be equal. Mostly they are not even nearly. */
+static inline bool slice_equal_nocase(struct slice a, struct slice b)
+{
+    return a.size == b.size && (a.size == 0 || (((a.at[0] ^ b.at[0]) & ~0x20) == 0 && slice_equal_folded(a, b)));
+}
 bool slice_equal_str_nocase(struct slice a, const char *text);
 bool slice_starts(struct slice a, struct slice prefix);
 bool slice_starts_nocase(struct slice a, struct slice prefix);

@@ -180,21 +180,10 @@ static void take_mailbox(struct list *l)
 
 /* ---- plain addresses: most there are ---- */
 
-enum { ATOM = 1, DOT = 2, QUOTED = 4, BLANK = 8 };
-
 /* ASCII alone: what else there is goes the long way. */
-static const unsigned char kinds[256] = {
-    [' '] = QUOTED | BLANK, ['.'] = QUOTED | DOT, ['a' ... 'z'] = QUOTED | ATOM, ['A' ... 'Z'] = QUOTED | ATOM,
-    ['0' ... '9'] = QUOTED | ATOM, ['!'] = QUOTED | ATOM, ['#' ... '\''] = QUOTED | ATOM, ['*'] = QUOTED | ATOM, ['+'] = QUOTED | ATOM,
-    ['-'] = QUOTED | ATOM, ['/'] = QUOTED | ATOM, ['='] = QUOTED | ATOM, ['?'] = QUOTED | ATOM, ['^'] = QUOTED | ATOM,
-    ['_'] = QUOTED | ATOM, ['`'] = QUOTED | ATOM, ['{' ... '~'] = QUOTED | ATOM,
-    ['('] = QUOTED, [')'] = QUOTED, [','] = QUOTED, [':'] = QUOTED, [';'] = QUOTED, ['<'] = QUOTED, ['>'] = QUOTED, ['@'] = QUOTED,
-    ['['] = QUOTED, [']'] = QUOTED,
-};
-
 static const unsigned char *skip(const unsigned char *at, const unsigned char *end, unsigned what)
 {
-    while (at < end && (kinds[*at] & what) != 0)
+    while (at < end && (mime_kinds[*at] & what) != 0)
         at++;
     return at;
 }
@@ -213,11 +202,11 @@ static bool is_dotted(struct slice s)
 /* local@domain; NULL: it is not that plainly. */
 static const unsigned char *plain_spec(const unsigned char *at, const unsigned char *end, struct mime_address *a)
 {
-    const unsigned char *sign = skip(at, end, ATOM | DOT), *behind;
+    const unsigned char *sign = skip(at, end, MIME_ATOM | MIME_DOT), *behind;
 
     if (sign == end || *sign != '@')
         return NULL;
-    behind = skip(sign + 1, end, ATOM | DOT);
+    behind = skip(sign + 1, end, MIME_ATOM | MIME_DOT);
     a->mailbox = slice_of(at, (size_t)(sign - at));
     a->domain = slice_of(sign + 1, (size_t)(behind - sign - 1));
     return is_dotted(a->mailbox) && is_dotted(a->domain) ? behind : NULL;
@@ -230,14 +219,14 @@ static const unsigned char *plain_name(const unsigned char *at, const unsigned c
 
     if (*at == '"') {
         begin++;
-        behind = skip(begin, end, QUOTED);
+        behind = skip(begin, end, MIME_QUOTED);
         if (behind == end || *behind != '"')
             return NULL;
         at = behind + 1;
     } else {
         if (*at == '.')
             return NULL;
-        behind = skip(begin, end, ATOM | DOT | BLANK);
+        behind = skip(begin, end, MIME_ATOM | MIME_DOT | MIME_BLANK);
         at = behind;
         if (behind > begin && behind[-1] == ' ')
             behind--;
@@ -245,7 +234,7 @@ static const unsigned char *plain_name(const unsigned char *at, const unsigned c
     a->name = slice_of(begin, (size_t)(behind - begin));
     if (a->name.size > 0 && !text_is_plain(a->name, true))
         return NULL;
-    at = skip(at, end, BLANK);
+    at = skip(at, end, MIME_BLANK);
     return at < end && *at == '<' && (a->name.size > 0 || *begin == '<') ? at : NULL;
 }
 
@@ -264,7 +253,7 @@ static bool take_plain(struct list *l)
         if (at == NULL || (behind = plain_spec(at + 1, end, &a)) == NULL || behind == end || *behind++ != '>')
             return false;
     }
-    behind = skip(behind, end, BLANK);
+    behind = skip(behind, end, MIME_BLANK);
     if (behind < end && *behind != ',')
         return false;
     if (!l->borrow) {

@@ -70,25 +70,39 @@ static void cap_params(struct mime_params *params, struct mime_budget *budget)
     budget->params_left -= (uint32_t)params->count;
 }
 
+static bool is_searched(const struct mime_content_type *type)
+{
+    return type->subtype.size > 0 && (slice_equal_str_nocase(type->type, "text") || slice_equal_str_nocase(type->type, "message"));
+}
+
+void mime_data_first_type(struct mime_part_data *d, const struct mime_content_type *type, struct mime_budget *budget)
+{
+    const struct slice *charset;
+
+    d->not_text = !is_searched(type);
+    d->type = type->type;
+    d->subtype = type->subtype;
+    d->params = type->params;
+    cap_params(&d->params, budget);
+    charset = mime_param_find(&d->params, "charset");
+    d->charset = charset != NULL ? *charset : SLICE_EMPTY;
+}
+
 /* The first field counts; but whether it is text to be searched says the last one. */
 static void add_content_type(struct arena *arena, struct mime_part_data *d, struct slice value, struct mime_budget *budget)
 {
-    const struct slice *charset;
-    struct mime_params params;
-    struct slice type, subtype;
-    struct arena *scratch = d->type.at != NULL ? arena_new() : NULL;
+    struct mime_content_type type;
+    struct arena *scratch;
 
-    (void)mime_content_type_parse(scratch != NULL ? scratch : arena, value, &type, &subtype, &params);
-    d->not_text = subtype.size == 0 || !(slice_equal_str_nocase(type, "text") || slice_equal_str_nocase(type, "message"));
-    arena_free(scratch);
-    if (scratch != NULL)
+    if (d->type.at == NULL) {
+        mime_content_type_take(arena, value, &type);
+        mime_data_first_type(d, &type, budget);
         return;
-    cap_params(&params, budget);
-    d->type = type;
-    d->subtype = subtype;
-    d->params = params;
-    charset = mime_param_find(&params, "charset");
-    d->charset = charset != NULL ? *charset : SLICE_EMPTY;
+    }
+    scratch = arena_new();
+    mime_content_type_take(scratch, value, &type);
+    d->not_text = !is_searched(&type);
+    arena_free(scratch);
 }
 
 void mime_data_add(struct arena *arena, struct mime_part_data *d, enum mime_known known, struct slice value,

@@ -73,7 +73,14 @@ int mime_lex_quoted(struct mime_lex *, struct buffer *out);
 int mime_lex_phrase(struct mime_lex *, struct buffer *out);      /* obs-phrase */
 int mime_lex_domain(struct mime_lex *, struct buffer *out);      /* after the '@' */
 int mime_lex_token(struct mime_lex *, struct buffer *out);       /* RFC 2045; may be empty */
-bool mime_is_atext(unsigned char c);
+
+/* What an ASCII character may stand in: an atom, a token of RFC 2045, between quotes without an escape. */
+enum { MIME_ATOM = 1, MIME_DOT = 2, MIME_QUOTED = 4, MIME_BLANK = 8, MIME_TOKEN = 16 };
+extern const unsigned char mime_kinds[256];
+static inline bool mime_is_atext(unsigned char c)
+{
+    return c >= 0x80 || (mime_kinds[c] & MIME_ATOM) != 0;
+}
 
 /* U+FFFD in UTF-8: what a NUL becomes in parsed values. */
 #define MIME_REPLACEMENT "\xef\xbf\xbd"
@@ -125,6 +132,13 @@ struct mime_budget {
     uint64_t headers_left;
     uint32_t addresses_left, languages_left, params_left;
 };
+struct mime_content_type {
+    bool good;
+    struct slice type, subtype;    /* never NIL */
+    struct mime_params params;
+};
+void mime_content_type_take(struct arena *, struct slice value, struct mime_content_type *);
+void mime_data_first_type(struct mime_part_data *, const struct mime_content_type *, struct mime_budget *);
 void mime_data_add(struct arena *, struct mime_part_data *, enum mime_known, struct slice value, struct mime_budget *);
 void mime_data_forget_content(struct mime_part_data *);   /* not MIME: only the envelope counts */
 struct mime_budget mime_budget_of(const struct mime_limits *);

@@ -6,30 +6,21 @@
  * Comments nest by a counter, so depth costs nothing. */
 #include "mime/mime_internal.h"
 
-bool mime_is_atext(unsigned char c)
-{
-    if (c >= 0x80 || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-        return true;
-    switch (c) {
-    case '!': case '#': case '$': case '%': case '&': case '\'': case '*': case '+': case '-': case '/':
-    case '=': case '?': case '^': case '_': case '`': case '{': case '|': case '}': case '~':
-        return true;
-    default:
-        return false;
-    }
-}
+#define A MIME_QUOTED | MIME_ATOM
+#define T MIME_QUOTED | MIME_TOKEN
+#define AT A | MIME_TOKEN
+#define Q MIME_QUOTED
+
+/* Alike in a row; 0: controls, '"', '\\', DEL, and what is not ASCII, which is in no kind but counts as atext and as part of a token. */
+const unsigned char mime_kinds[256] = {
+    [' '] = Q | MIME_BLANK, ['!'] = AT, ['#' ... '\''] = AT, ['('] = Q, [')'] = Q, ['*'] = AT, ['+'] = AT, [','] = Q, ['-'] = AT,
+    ['.'] = T | MIME_DOT, ['/'] = A, ['0' ... '9'] = AT, [':'] = Q, [';'] = Q, ['<'] = Q, ['='] = A, ['>'] = Q, ['?'] = A, ['@'] = Q,
+    ['A' ... 'Z'] = AT, ['['] = Q, [']'] = Q, ['^'] = AT, ['_'] = AT, ['`'] = AT, ['a' ... 'z'] = AT, ['{' ... '~'] = AT,
+};
 
 static bool is_token_char(unsigned char c)
 {
-    if (c <= ' ' || c == 0x7f)
-        return false;
-    switch (c) {
-    case '(': case ')': case '<': case '>': case '@': case ',': case ';': case ':': case '\\': case '"': case '/':
-    case '[': case ']': case '?': case '=':
-        return false;
-    default:
-        return true;
-    }
+    return c >= 0x80 || (mime_kinds[c] & MIME_TOKEN) != 0;
 }
 
 /* Text between delimiters: copies up to `stop`, NUL as U+FFFD, without line breaks; false if the end came first. An

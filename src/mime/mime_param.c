@@ -182,6 +182,11 @@ void mime_params_parse(struct arena *arena, struct mime_lex *l, struct mime_para
     buffer_free(&value);
 }
 
+void mime_content_type_take(struct arena *arena, struct slice value, struct mime_content_type *out)
+{
+    out->good = mime_content_type_parse(arena, value, &out->type, &out->subtype, &out->params);
+}
+
 bool mime_content_type_parse(struct arena *arena, struct slice value, struct slice *type, struct slice *subtype,
                              struct mime_params *params)
 {

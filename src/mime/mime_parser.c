@@ -206,18 +206,21 @@ static void close_top(struct mime_parser *p, const struct mime_place *end)
 
 /* ---- header fields ------------------------------------------------------------------------------------------ */
 
+/* The first of the part. */
 static void take_content_type(struct mime_parser *p, struct slice value)
 {
     struct mime_part *part = top(p)->part;
+    struct mime_content_type got;
     struct slice type, subtype;
-    struct mime_params params;
 
-    part->flags |= MIME_PART_IS_MIME;
-    if (p->has_type)
-        return;
     p->has_type = true;
-    if (!mime_content_type_parse(p->arena, value, &type, &subtype, &params))
+    mime_content_type_take(p->arena, value, &got);
+    if (part->data != NULL)
+        mime_data_first_type(part->data, &got, &p->budget);
+    if (!got.good)
         return;
+    type = got.type;
+    subtype = got.subtype;
     if (slice_equal_str_nocase(type, "text")) {
         part->flags |= MIME_PART_TEXT;
     } else if (slice_equal_str_nocase(type, "message") && slice_equal_str_nocase(subtype, "rfc822")) {
@@ -226,7 +229,7 @@ static void take_content_type(struct mime_parser *p, struct slice value)
         part->flags |= MIME_PART_MULTIPART;
         if (slice_equal_str_nocase(subtype, "digest"))
             part->flags |= MIME_PART_DIGEST;
-        const struct slice *boundary = mime_param_find(&params, "boundary");
+        const struct slice *boundary = mime_param_find(&got.params, "boundary");
         if (boundary != NULL)
             p->part_boundary = *boundary;
     }
@@ -246,10 +249,12 @@ static void end_field(struct mime_parser *p)
         return;
 
     struct mime_part *part = top(p)->part;
-    if (p->field == MIME_KNOWN_MIME_VERSION)
+    if (p->field == MIME_KNOWN_MIME_VERSION || p->field == MIME_KNOWN_CONTENT_TYPE)
         part->flags |= MIME_PART_IS_MIME;
-    if (p->field == MIME_KNOWN_CONTENT_TYPE)
+    if (p->field == MIME_KNOWN_CONTENT_TYPE && !p->has_type) {
         take_content_type(p, value);
+        return;
+    }
     if (part->data == NULL)
         return;
     if (p->field >= MIME_KNOWN_DATE)
