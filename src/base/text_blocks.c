@@ -182,21 +182,21 @@ struct text_lines text_lines(struct slice s, bool cr_before, int stop)
     return lines;
 }
 
-/* Copies a round; -> where its first LF is, or FOUR_BLOCKS. */
-static inline size_t copy_line(unsigned char *out, const unsigned char *in)
+/* Copies a round; -> where the first `end` in it is, or FOUR_BLOCKS. */
+static inline size_t copy_until(unsigned char *out, const unsigned char *in, unsigned char end)
 {
     block hits = {0};
 
     for (size_t k = 0; k < FOUR_BLOCKS; k += BLOCK) {
         block b = load(in + k);
 
-        hits |= (block)(b == '\n');
+        hits |= (block)(b == end);
         memcpy(out + k, &b, BLOCK);
     }
     if (!any(lanes_of(hits)))
         return FOUR_BLOCKS;
     for (size_t k = 0;; k += BLOCK) {
-        struct lanes ends = lanes_of((block)(load(in + k) == '\n'));
+        struct lanes ends = lanes_of((block)(load(in + k) == end));
 
         if (any(ends))
             return k + first_of(ends);
@@ -209,7 +209,7 @@ size_t text_put_crlf(unsigned char *out, size_t room, struct slice in, bool *cr,
 
     /* A whole round is stored wherever its line ends; what is behind the end is written over. */
     while (in.size - at >= FOUR_BLOCKS && room - made > FOUR_BLOCKS) {
-        size_t n = copy_line(out + made, in.at + at);
+        size_t n = copy_until(out + made, in.at + at, '\n');
         bool ended = n < FOUR_BLOCKS;
 
         if (ended && !(at + n > 0 ? in.at[at + n - 1] == '\r' : *cr))
@@ -221,6 +221,25 @@ size_t text_put_crlf(unsigned char *out, size_t room, struct slice in, bool *cr,
     }
     if (at > 0)
         *cr = in.at[at - 1] == '\r';
+    *used = at;
+    return made;
+}
+
+size_t text_put_lf(unsigned char *out, size_t room, struct slice in, size_t *used)
+{
+    size_t at = 0, made = 0;
+
+    /* One byte more than a round: what follows a CR. */
+    while (in.size - at > FOUR_BLOCKS && room - made >= FOUR_BLOCKS) {
+        size_t n = copy_until(out + made, in.at + at, '\r');
+
+        at += n;
+        made += n;
+        if (n == FOUR_BLOCKS)
+            continue;
+        out[made++] = in.at[at + 1] == '\n' ? '\n' : '\r';
+        at += in.at[at + 1] == '\n' ? 2 : 1;
+    }
     *used = at;
     return made;
 }

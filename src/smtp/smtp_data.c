@@ -11,6 +11,19 @@ size_t smtp_data_take(struct smtp_data *d, struct slice in, struct buffer *out, 
     *end = false;
     while (i < in.size) {
         unsigned char c = in.at[i];
+
+        if (c != '.' && (d->state == SMTP_DATA_LINE_START || d->state == SMTP_DATA_BODY)) {
+            /* Whole lines at once, up to one that may begin with a dot. */
+            struct slice lines = slice_from(in, i);
+
+            lines.size = text_lines(lines, false, '.').size;
+            if (lines.size > 0) {
+                buffer_append_slice(out, lines);
+                i += lines.size;
+                d->state = lines.size > 1 && in.at[i - 2] == '\r' ? SMTP_DATA_LINE_START : SMTP_DATA_BODY;
+                continue;
+            }
+        }
         switch (d->state) {
         case SMTP_DATA_LINE_START:
             if (c == '.') {

@@ -122,7 +122,7 @@ static void put_byte(struct stage_writer *w, unsigned char c)
     w->size_virtual++;
 }
 
-static void put_converted(struct stage_writer *w, struct slice bytes)
+static void put_bytes(struct stage_writer *w, struct slice bytes)
 {
     for (size_t i = 0; i < bytes.size; i++) {
         unsigned char c = bytes.at[i];
@@ -151,6 +151,29 @@ static void put_converted(struct stage_writer *w, struct slice bytes)
             w->size_virtual += i - from + 1;
         }
     }
+}
+
+/* Usually CRLFs come and LFs are kept: most of that goes without care for each byte. */
+static void put_converted(struct stage_writer *w, struct slice bytes)
+{
+    unsigned char *to;
+    size_t used, made;
+
+    if (!w->crlf && bytes.size > 1) {
+        if (w->last_cr) {
+            put_bytes(w, slice_head(bytes, 1));
+            bytes = slice_from(bytes, 1);
+        }
+        if (!w->last_cr) {
+            buffer_reserve(&w->buffer, bytes.size);
+            to = w->buffer.at + w->buffer.size;
+            made = text_put_lf(to, bytes.size, bytes, &used);
+            w->buffer.size += made;
+            w->size_virtual += made + text_lines(slice_of(to, made), false, -1).count;
+            bytes = slice_from(bytes, used);
+        }
+    }
+    put_bytes(w, bytes);
 }
 
 int stage_writer_put(struct stage_writer *w, struct slice bytes, struct error *e)

@@ -399,6 +399,35 @@ ATF_TC_BODY(put_crlf, tc)
     }
 }
 
+/* Likewise the other way. */
+ATF_TC_WITHOUT_HEAD(put_lf);
+ATF_TC_BODY(put_lf, tc)
+{
+    static const char some[] = "\n\r\r\n\r\n\r\n";
+    unsigned char text[400], out[460], want[460];
+
+    srand(4);
+    for (int round = 0; round < 20000; round++) {
+        size_t size = (size_t)rand() % sizeof(text), room = (size_t)rand() % 450, used = 999, made, n = 0;
+        int often = 1 + rand() % 30;
+
+        for (size_t i = 0; i < size; i++)
+            text[i] = rand() % often == 0 ? (unsigned char)some[(size_t)rand() % (sizeof(some) - 1)] : 'x';
+        memset(out, '#', sizeof(out));
+        made = text_put_lf(out, room, slice_of(text, size), &used);
+        ATF_REQUIRE(used <= size && made <= room);
+        ATF_REQUIRE(used == 0 || used == size || text[used - 1] != '\r' || text[used] != '\n');
+        for (size_t i = 0; i < used; i++)
+            if (text[i] != '\r' || i + 1 == size || text[i + 1] != '\n')
+                want[n++] = text[i];
+        ATF_REQUIRE_EQ(n, made);
+        ATF_REQUIRE(memcmp(out, want, made) == 0);
+        ATF_REQUIRE(size - used <= 64 || room - made < 64);
+        for (size_t i = room; i < sizeof(out); i++)
+            ATF_REQUIRE_EQ('#', out[i]);
+    }
+}
+
 /* At each length, a byte of each kind at each place. */
 ATF_TC_WITHOUT_HEAD(plain);
 ATF_TC_BODY(plain, tc)
@@ -446,6 +475,7 @@ ATF_TP_ADD_TCS(tp)
     ATF_TP_ADD_TC(tp, blocks);
     ATF_TP_ADD_TC(tp, lines);
     ATF_TP_ADD_TC(tp, put_crlf);
+    ATF_TP_ADD_TC(tp, put_lf);
     ATF_TP_ADD_TC(tp, plain);
     return atf_no_error();
 }

@@ -144,11 +144,76 @@ ATF_TC_BODY(data, tc)
     check_data(SLICE("a\r\n."), "a\r\n", 0, false);
 }
 
+/* As RFC 5321 says it, over the whole text. -> where it ends, 0: it goes on. */
+static size_t data_by_bytes(struct slice in, struct buffer *out)
+{
+    bool begin = true; /* of a line */
+
+    for (size_t i = 0; i < in.size;) {
+        struct slice rest = slice_from(in, i);
+
+        if (begin && slice_starts(rest, SLICE(".\r\n")))
+            return i + 3;
+        i += begin && in.at[i] == '.';
+        begin = false;
+        if (i == in.size)
+            return 0;
+        if (slice_starts(slice_from(in, i), SLICE("\r\n"))) {
+            buffer_append_str(out, "\r\n");
+            i += 2;
+            begin = true;
+        } else {
+            buffer_append_byte(out, in.at[i++]);
+        }
+    }
+    return 0;
+}
+
+/* Lines of all lengths, in pieces of all lengths. */
+ATF_TC_WITHOUT_HEAD(data_pieces);
+ATF_TC_BODY(data_pieces, tc)
+{
+    static const char some[] = ".\r\n\n.\r\n";
+    unsigned char text[400];
+
+    srand(5);
+    for (int round = 0; round < 20000; round++) {
+        const size_t size = (size_t)rand() % sizeof(text), often = 1 + (size_t)rand() % 100;
+        struct buffer want = {0}, out = {0};
+        struct smtp_data d = SMTP_DATA_INIT;
+        size_t at = 0, ends;
+        bool end = false;
+
+        for (size_t i = 0; i < size; i++)
+            text[i] = (size_t)rand() % often == 0 ? (unsigned char)some[(size_t)rand() % (sizeof(some) - 1)] : 'x';
+        for (size_t i = 0; i + 3 < size; i++)
+            if ((size_t)rand() % (often * 4) == 0)
+                memcpy(text + i, rand() % 4 == 0 ? "\r\n." : "x\r\n", 3);
+        if (size > 0 && text[size - 1] == '\r')
+            text[size - 1] = 'x'; /* the end of a text that goes on may wait for what follows */
+        ends = data_by_bytes(slice_of(text, size), &want);
+        while (at < size && !end) {
+            const size_t piece = 1 + (size_t)rand() % (rand() % 2 == 0 ? 10 : 300);
+            const size_t n = smtp_data_take(&d, slice_head(slice_of(text + at, size - at), piece), &out, &end);
+
+            ATF_REQUIRE(n > 0);
+            at += n;
+        }
+        ATF_REQUIRE_EQ(end, ends > 0);
+        if (end)
+            ATF_REQUIRE_EQ(at, ends);
+        ATF_REQUIRE(slice_equal(buffer_slice(&want), buffer_slice(&out)));
+        buffer_free(&want);
+        buffer_free(&out);
+    }
+}
+
 ATF_TP_ADD_TCS(tp)
 {
     ATF_TP_ADD_TC(tp, commands);
     ATF_TP_ADD_TC(tp, paths);
     ATF_TP_ADD_TC(tp, parameters);
     ATF_TP_ADD_TC(tp, data);
+    ATF_TP_ADD_TC(tp, data_pieces);
     return atf_no_error();
 }
