@@ -61,7 +61,7 @@ struct text_lines text_lines(struct slice, bool cr_before, int stop);   /* cr_be
 /* Most of `in` with each LF as CRLF: what goes without care for the ends of both. -> bytes that were made; *used of `in` (never
  * between a CR that was made and its LF). *cr: is the byte before a CR? */
 size_t text_put_crlf(unsigned char *out, size_t room, struct slice in, bool *cr, size_t *used);
-/* Likewise with each CRLF as LF; the byte before `in` is no CR. *used does not end between the two. */
+/* Likewise with each CRLF as LF; the byte before `in` is no CR. A CR at the end of *used whose LF follows is not made. */
 size_t text_put_lf(unsigned char *out, size_t room, struct slice in, size_t *used);
 
 /* Dovecot's time and size words (config 5): "30 secs", "5 mins", "2h", "500ms", "64k". -1: not such a text. */

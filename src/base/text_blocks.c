@@ -182,42 +182,57 @@ struct text_lines text_lines(struct slice s, bool cr_before, int stop)
     return lines;
 }
 
-/* Copies a round; -> where the first `end` in it is, or FOUR_BLOCKS. */
-static inline size_t copy_until(unsigned char *out, const unsigned char *in, unsigned char end)
+/* A bit for each lane, the first one lowest. */
+static inline uint64_t bits_of(block hits)
 {
-    block hits = {0};
+#ifdef __SSE2__
+    typedef char bytes __attribute__((vector_size(BLOCK)));
+
+    return (unsigned)__builtin_ia32_pmovmskb128((bytes)hits);
+#else
+    const block own = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const uint64_t gather = 0x0101010101010101; /* the sum of all bytes becomes the highest one */
+    struct lanes l = lanes_of(hits & own);
+
+    return l.word[0] * gather >> 56 | (l.word[1] * gather >> 56) << 8;
+#endif
+}
+
+/* Copies a round; -> a bit for each `what` in it. */
+static inline uint64_t copy_round(unsigned char *out, const unsigned char *in, unsigned char what)
+{
+    uint64_t bits = 0;
 
     for (size_t k = 0; k < FOUR_BLOCKS; k += BLOCK) {
         block b = load(in + k);
 
-        hits |= (block)(b == end);
         memcpy(out + k, &b, BLOCK);
+        bits |= bits_of((block)(b == what)) << k;
     }
-    if (!any(lanes_of(hits)))
-        return FOUR_BLOCKS;
-    for (size_t k = 0;; k += BLOCK) {
-        struct lanes ends = lanes_of((block)(load(in + k) == end));
-
-        if (any(ends))
-            return k + first_of(ends);
-    }
+    return bits;
 }
 
 size_t text_put_crlf(unsigned char *out, size_t room, struct slice in, bool *cr, size_t *used)
 {
     size_t at = 0, made = 0;
 
-    /* A whole round is stored wherever its line ends; what is behind the end is written over. */
-    while (in.size - at >= FOUR_BLOCKS && room - made > FOUR_BLOCKS) {
-        size_t n = copy_until(out + made, in.at + at, '\n');
-        bool ended = n < FOUR_BLOCKS;
+    /* A round is copied as it is; then from each line end on once more, a byte further on. Each copy is a whole round, whatever of
+     * it counts: so there is one more to read, and two more to write, since all of it may be line ends. */
+    for (; in.size - at >= 2 * FOUR_BLOCKS && room - made >= 3 * FOUR_BLOCKS; at += FOUR_BLOCKS) {
+        uint64_t ends = copy_round(out + made, in.at + at, '\n');
+        size_t done = 0;
 
-        if (ended && !(at + n > 0 ? in.at[at + n - 1] == '\r' : *cr))
-            out[made++ + n] = '\r';
-        if (ended)
-            out[made + n++] = '\n';
-        at += n;
-        made += n;
+        for (; ends != 0; ends &= ends - 1) {
+            const size_t n = (size_t)__builtin_ctzll(ends);
+
+            made += n - done;
+            done = n + 1;
+            if (!(at + n > 0 ? in.at[at + n - 1] == '\r' : *cr))
+                out[made++] = '\r';
+            out[made++] = '\n';
+            memcpy(out + made, in.at + at + done, FOUR_BLOCKS);
+        }
+        made += FOUR_BLOCKS - done;
     }
     if (at > 0)
         *cr = in.at[at - 1] == '\r';
@@ -229,16 +244,20 @@ size_t text_put_lf(unsigned char *out, size_t room, struct slice in, size_t *use
 {
     size_t at = 0, made = 0;
 
-    /* One byte more than a round: what follows a CR. */
-    while (in.size - at > FOUR_BLOCKS && room - made >= FOUR_BLOCKS) {
-        size_t n = copy_until(out + made, in.at + at, '\r');
+    for (; in.size - at >= 2 * FOUR_BLOCKS && room - made >= 2 * FOUR_BLOCKS; at += FOUR_BLOCKS) {
+        uint64_t crs = copy_round(out + made, in.at + at, '\r');
+        size_t done = 0;
 
-        at += n;
-        made += n;
-        if (n == FOUR_BLOCKS)
-            continue;
-        out[made++] = in.at[at + 1] == '\n' ? '\n' : '\r';
-        at += in.at[at + 1] == '\n' ? 2 : 1;
+        for (; crs != 0; crs &= crs - 1) {
+            const size_t n = (size_t)__builtin_ctzll(crs);
+
+            if (in.at[at + n + 1] != '\n')
+                continue;
+            made += n - done;
+            done = n + 1;
+            memcpy(out + made, in.at + at + done, FOUR_BLOCKS);
+        }
+        made += FOUR_BLOCKS - done;
     }
     *used = at;
     return made;

@@ -393,7 +393,7 @@ ATF_TC_BODY(put_crlf, tc)
         ATF_REQUIRE_EQ(crlf_by_bytes(want, slice_of(text, used), before), made);
         ATF_REQUIRE(memcmp(out, want, made) == 0);
         ATF_REQUIRE_EQ(used > 0 ? text[used - 1] == '\r' : before, cr);
-        ATF_REQUIRE(size - used < 64 || room - made <= 64);
+        ATF_REQUIRE(size - used < 128 || room - made < 192);
         for (size_t i = room; i < sizeof(out); i++)
             ATF_REQUIRE_EQ('#', out[i]);
     }
@@ -416,13 +416,12 @@ ATF_TC_BODY(put_lf, tc)
         memset(out, '#', sizeof(out));
         made = text_put_lf(out, room, slice_of(text, size), &used);
         ATF_REQUIRE(used <= size && made <= room);
-        ATF_REQUIRE(used == 0 || used == size || text[used - 1] != '\r' || text[used] != '\n');
         for (size_t i = 0; i < used; i++)
             if (text[i] != '\r' || i + 1 == size || text[i + 1] != '\n')
                 want[n++] = text[i];
         ATF_REQUIRE_EQ(n, made);
         ATF_REQUIRE(memcmp(out, want, made) == 0);
-        ATF_REQUIRE(size - used <= 64 || room - made < 64);
+        ATF_REQUIRE(size - used < 128 || room - made < 128);
         for (size_t i = room; i < sizeof(out); i++)
             ATF_REQUIRE_EQ('#', out[i]);
     }

@@ -2,6 +2,7 @@
 #include "smtp/smtp.h"
 
 #include <atf-c.h>
+#include <stdlib.h>
 
 ATF_TC_WITHOUT_HEAD(commands);
 ATF_TC_BODY(commands, tc)
