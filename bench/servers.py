@@ -17,7 +17,7 @@ ssl_cert = <{dir}/cert.pem
 ssl_key = <{dir}/key.pem
 disable_plaintext_auth = no
 first_valid_uid = 1
-mail_location = maildir:~/Maildir
+mail_location = {format}:~/mail
 mail_max_userip_connections = 20000
 passdb {{
   driver = static
@@ -96,8 +96,8 @@ class Server:
     host = "127.0.0.1"
     password = "pass"
 
-    def __init__(self, name, program, profile, folder, owner=None):
-        self.name, self.dir = name, os.path.join(os.path.abspath(folder), name)
+    def __init__(self, name, program, profile, folder, owner=None, format="maildir"):
+        self.name, self.dir, self.format = name, os.path.join(os.path.abspath(folder), name), format
         user = mail_owner(owner)
         shutil.rmtree(self.dir, ignore_errors=True)
         for sub in ("", "/run", "/state", "/home"):
@@ -112,7 +112,7 @@ class Server:
         with open(self.dir + "/dovecot.conf", "w") as conf:
             conf.write(COMMON.format(dir=self.dir, uid=user.pw_uid, gid=user.pw_gid, imap=self.imap, imaps=self.imaps,
                                      lmtp=self.lmtp, login=part["login"], session=part["session"],
-                                     delivery=part["delivery"]) + part["extra"])
+                                     delivery=part["delivery"], format=format) + part["extra"])
         with open(self.dir + "/out", "wb") as out:
             self.process = subprocess.Popen([program, "-F", "-c", self.dir + "/dovecot.conf"], stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=subprocess.STDOUT)
@@ -143,10 +143,11 @@ class Server:
         return text
 
     def drop_indexes(self, user):
-        """Removes the user's index files, not the mail."""
-        for folder, _, names in os.walk(os.path.join(self.dir, "home", user, "Maildir")):
+        """Removes the user's index files, not the mail. Of dbox, whose indexes are the truth, only what is cached."""
+        prefixes = ("dovecot.index", "dovecot.list.index") if self.format == "maildir" else ("dovecot.index.cache",)
+        for folder, _, names in os.walk(os.path.join(self.dir, "home", user, "mail")):
             for name in names:
-                if name.startswith(("dovecot.index", "dovecot.list.index")):
+                if name.startswith(prefixes):
                     os.unlink(os.path.join(folder, name))
 
     def pids(self):
